@@ -1,0 +1,35 @@
+"""The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
+
+from cvserve.artifact.manifest import FileEntry, Graph, Manifest, Parity, Provenance
+from cvserve.artifact.specs import (
+    TASKS,
+    InputSpec,
+    OutputSpec,
+    PostprocSpec,
+    PreprocSpec,
+    Quantization,
+    Task,
+)
+from cvserve.artifact.store import Artifact, file_entry, models, publish, read, resolve, versions
+
+__all__ = [
+    "TASKS",
+    "Artifact",
+    "FileEntry",
+    "Graph",
+    "InputSpec",
+    "Manifest",
+    "OutputSpec",
+    "Parity",
+    "PostprocSpec",
+    "PreprocSpec",
+    "Provenance",
+    "Quantization",
+    "Task",
+    "file_entry",
+    "models",
+    "publish",
+    "read",
+    "resolve",
+    "versions",
+]

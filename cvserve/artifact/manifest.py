@@ -1,0 +1,133 @@
+"""manifest.json: everything that is known about a packed model, in one versioned schema."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cvserve.artifact.specs import InputSpec, OutputSpec, PostprocSpec, PreprocSpec, Spec, Task
+
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+
+GraphFormat = Literal["saved_model", "onnx", "tflite"]
+Precision = Literal["float32", "float16", "int8"]
+
+
+class FileEntry(Spec):
+    """A file of the artifact: its path relative to the version directory, in POSIX form, and what it must hold."""
+
+    path: str
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+            raise ValueError(f"{path!r} would leave the model's directory")
+        return path
+
+
+class Parity(Spec):
+    """How far the graph's answers are from the network it was made from, over real pictures.
+
+    max_abs_difference: of the compared output. agreement: share of pictures with the same answer in the task's own
+    metric (classification: the same top class). limit: what max_abs_difference was held against.
+    """
+
+    images: int = Field(ge=0)
+    max_abs_difference: float
+    agreement: float = Field(ge=0, le=1)
+    limit: float
+    against: str = "keras"
+
+    @property
+    def holds(self) -> bool:
+        return self.max_abs_difference <= self.limit
+
+
+class Graph(Spec):
+    """One executable form of the model.
+
+    files: the first is the one that a runtime opens. batch: None takes any batch size, a number takes just that.
+    parity: None for a graph that was imported as it is, since there is nothing to compare it with.
+    latency_ms: batch size to median milliseconds a call, where it was built.
+    """
+
+    format: GraphFormat
+    precision: Precision = "float32"
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+    batch: int | None = None
+    parity: Parity | None = None
+    latency_ms: dict[str, float] = {}
+
+    @property
+    def path(self) -> str:
+        return self.files[0].path
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def usable(self) -> bool:
+        """Whether `auto` may choose it: its parity holds, or there is nothing to compare it with."""
+        return self.parity is None or self.parity.holds
+
+
+class Provenance(Spec):
+    """Where the model came from."""
+
+    source: Literal["cvserve", "import"] = "cvserve"
+    architecture: str = ""
+    dataset: str = ""
+    metrics: dict[str, float] = {}
+    licence: str = ""
+    cvserve_version: str = ""
+    created: str = ""
+    notes: str = ""
+
+
+class Manifest(Spec):
+    """The whole manifest. `labels` are in index order."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}$")
+    version: int = Field(ge=1)
+    task: Task
+    labels: tuple[str, ...] = ()
+    preproc: PreprocSpec
+    input: InputSpec = InputSpec()
+    outputs: tuple[OutputSpec, ...] = Field(min_length=1)
+    postproc: PostprocSpec = PostprocSpec()
+    graphs: tuple[Graph, ...] = Field(min_length=1)
+    extra_files: tuple[FileEntry, ...] = ()
+    provenance: Provenance = Provenance()
+
+    @model_validator(mode="after")
+    def _check(self) -> Manifest:
+        if self.task == "classification":
+            if not self.labels:
+                raise ValueError("a classification model needs labels")
+            for output in self.outputs:
+                if output.role in ("probabilities", "logits"):
+                    break
+            else:
+                raise ValueError("a classification model needs an output of role probabilities or logits")
+            if output.shape and output.shape[-1] not in (None, len(self.labels)):
+                raise ValueError(f"{len(self.labels)} labels for the {output.shape[-1]} classes of {output.name!r}")
+        return self
+
+    def output(self, role: str) -> OutputSpec | None:
+        """The output with this role, or None."""
+        return next((output for output in self.outputs if output.role == role), None)
+
+    @property
+    def all_files(self) -> tuple[FileEntry, ...]:
+        seen = {file.path: file for graph in self.graphs for file in graph.files}
+        seen.update({file.path: file for file in self.extra_files})
+        return tuple(seen.values())

@@ -1,0 +1,70 @@
+"""The exceptions of cvserve.
+
+Each says what kind of fault it is, and its text is one sentence for the person who can fix it: it names the
+thing, the value and the way out. The command line prints that sentence; `cvserve.serving.errors` gives each
+kind its gRPC and HTTP code. Anything else that escapes is a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class CvserveError(Exception):
+    """Anything a user, a file or a client can cause. `str(error)` is one clear sentence."""
+
+
+class InvalidInput(CvserveError, ValueError):
+    """A value that cannot be used: an argument, an option, a tensor, a configuration."""
+
+
+class ImageError(InvalidInput):
+    """A picture that cannot be used.
+
+    Args:
+        source: what the user calls the picture (a path, a URL, "request image 3").
+        reason: why it was refused, without the name.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class NotFound(CvserveError, LookupError):
+    """A model, version, file or signature that is not there."""
+
+
+class ArtifactError(CvserveError):
+    """A model directory that is incomplete, damaged or not made for this version of cvserve."""
+
+
+class ExportError(CvserveError):
+    """A network that a format cannot hold, or whose exported graph answers differently."""
+
+
+class MissingExtra(CvserveError, ImportError):
+    """An optional dependency that is not installed; the text gives the pip command."""
+
+
+class FailedPrecondition(CvserveError):
+    """The request is well formed, but this model or server cannot do that."""
+
+
+class Unavailable(CvserveError):
+    """The model is loading or the server is draining: try again, here or elsewhere."""
+
+
+class Overloaded(CvserveError):
+    """The queue is full. `retry_after` is the server's guess, in seconds, of when there is room."""
+
+    def __init__(self, message: str, retry_after: float = 0.1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(CvserveError, TimeoutError):
+    """The deadline passed before the answer was there."""
+
+
+class Cancelled(CvserveError):
+    """The caller no longer wants the answer."""

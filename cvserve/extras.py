@@ -1,0 +1,37 @@
+"""Optional dependencies, imported at the point of use and named when missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from cvserve.errors import MissingExtra
+
+_EXTRA_OF = {
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "matplotlib": "tensorflow",
+    "onnxruntime": "onnx",
+    "onnx": "onnx",
+    "tf2onnx": "onnx",
+    "ai_edge_litert": "litert",
+    "tensorflow_serving": "serve",
+    "grpc_health": "serve",
+    "grpc_reflection": "serve",
+}
+
+
+def require(module: str) -> ModuleType:
+    """Imports `module` ("onnxruntime", "ai_edge_litert.interpreter", ...) or says which extra brings it.
+
+    Raises:
+        MissingExtra: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        top = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != top:
+            raise
+        extra = _EXTRA_OF.get(top, "all")
+        raise MissingExtra(f"{top} is not installed: it needs pip install 'cvserve[{extra}]'") from error

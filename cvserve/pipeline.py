@@ -1,0 +1,137 @@
+"""Picture in, typed result out: the one object behind `cvserve.load`, `predict`, evaluation and the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cvserve import artifact as artifacts
+from cvserve.artifact import Artifact
+from cvserve.postproc import Result, decode_outputs
+from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
+from cvserve.runtimes import Runtime, open_runtime
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way into the graph. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
+
+    pixels: np.ndarray
+    geometry: Geometry
+
+
+class Pipeline:
+    """Preprocessing, a graph and postprocessing of one artifact.
+
+    The three steps can be called apart (the server decodes in a pool, batches, and postprocesses after), and calling
+    the pipeline does all three. Thread-safe as far as its runtime is.
+
+    Example:
+        pipeline = cvserve.load("models/flowers")
+        for result in pipeline(["daisy.jpg", "rose.jpg"]):
+            print(result.best.label, result.best.score)
+    """
+
+    def __init__(self, artifact: Artifact, runtime: Runtime) -> None:
+        self.artifact = artifact
+        self.manifest = artifact.manifest
+        self.runtime = runtime
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        version: int | None = None,
+        runtime: str = "auto",
+        threads: int | None = None,
+        precision: str | None = None,
+    ) -> Pipeline:
+        """Opens the artifact at `path` (a model's directory, of which the newest version counts, or a version's).
+
+        Args:
+            runtime: "auto" (the fastest here whose parity holds), "tensorflow", "onnx" or "litert".
+            threads: CPU threads of the runtime; None lets it take every core.
+            precision: only graphs of this precision ("float32", "float16", "int8"); None takes any usable one.
+
+        Raises:
+            NotFound, ArtifactError, MissingExtra
+        """
+        artifact = artifacts.read(path, version)
+        return cls(artifact, open_runtime(artifact, runtime=runtime, threads=threads, precision=precision))
+
+    def prepare(self, source: ImageSource, name: str | None = None) -> Prepared:
+        """Decodes and resizes one picture.
+
+        Args:
+            source: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4].
+            name: what errors call it; by default the path, or "image".
+
+        Raises:
+            ImageError: the picture cannot be used.
+        """
+        pixels, geometry = preprocess(source, self.manifest.preproc, name=name)
+        return Prepared(pixels, geometry)
+
+    def encode(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """uint8 pixels [B, H, W, 3] to the graph's input, by name."""
+        return {self.manifest.input.name: encode_input(pixels, self.manifest.input)}
+
+    def finish(
+        self,
+        outputs: dict[str, np.ndarray],
+        geometries: Sequence[Geometry],
+        *,
+        top_k: int | None = None,
+    ) -> list[Result]:
+        """The graph's outputs [B, ...] to one typed result a picture."""
+        return decode_outputs(outputs, geometries, self.manifest, top_k=top_k)
+
+    def run(self, prepared: Sequence[Prepared], *, top_k: int | None = None) -> list[Result]:
+        """Prepared pictures to results, as one batch."""
+        if not prepared:
+            return []
+        outputs = self.runtime.run(self.encode(np.stack([item.pixels for item in prepared])))
+        return self.finish(outputs, [item.geometry for item in prepared], top_k=top_k)
+
+    def __call__(
+        self,
+        sources: Sequence[ImageSource] | ImageSource,
+        *,
+        top_k: int | None = None,
+        batch_size: int = 8,
+    ) -> list[Result]:
+        """Pictures to results, in order.
+
+        Args:
+            sources: paths, bytes or arrays; one of them alone is taken as a list of one.
+            top_k: how many classes a picture (classification).
+            batch_size: pictures a call of the graph.
+
+        Raises:
+            ImageError: the first picture that cannot be used, by its name.
+        """
+        if isinstance(sources, str | bytes | Path | np.ndarray):
+            sources = [sources]
+        results: list[Result] = []
+        for start in range(0, len(sources), batch_size):
+            chunk = sources[start : start + batch_size]
+            named = [
+                self.prepare(source, None if isinstance(source, str | Path) else f"image {start + offset}")
+                for offset, source in enumerate(chunk)
+            ]
+            results += self.run(named, top_k=top_k)
+        return results
+
+    def close(self) -> None:
+        """Gives the graph's memory back."""
+        self.runtime.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,51 @@
+"""The one interface behind which a graph runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+RUNTIMES = ("tensorflow", "onnx", "litert")
+"""Names of the runtimes; the graph format of each is FORMAT_OF[name]."""
+
+FORMAT_OF = {"tensorflow": "saved_model", "onnx": "onnx", "litert": "tflite"}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a graph. shape: with the batch dimension first, None where it varies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Runtime(Protocol):
+    """A loaded graph.
+
+    `run` may be called from any thread; calls on one instance may be serialised inside, so that a server makes one
+    instance a worker. All arrays are numpy, C-contiguous, with the batch first.
+    """
+
+    name: str
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Runs the graph.
+
+        Args:
+            inputs: every input by name, in the graph's dtype, batch first.
+            outputs: the names wanted, all if None.
+
+        Raises:
+            InvalidInput: a name, dtype or shape that the graph does not take.
+        """
+
+    def close(self) -> None:
+        """Gives the memory back; the instance cannot be used any more."""
