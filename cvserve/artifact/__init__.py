@@ -1,6 +1,6 @@
 """The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
 
-from cvserve.artifact.manifest import FileEntry, Graph, Manifest, Parity, Provenance
+from cvserve.artifact.manifest import EncodedInput, FileEntry, Graph, Manifest, Parity, Provenance
 from cvserve.artifact.specs import (
     TASKS,
     InputSpec,
@@ -15,6 +15,7 @@ from cvserve.artifact.store import Artifact, file_entry, models, publish, read, 
 __all__ = [
     "TASKS",
     "Artifact",
+    "EncodedInput",
     "FileEntry",
     "Graph",
     "InputSpec",

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cvserve.artifact.specs import InputSpec, OutputSpec, PostprocSpec, PreprocSpec, Spec, Task
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 FILE_NAME = "manifest.json"
 
 GraphFormat = Literal["saved_model", "onnx", "tflite"]
@@ -50,19 +50,35 @@ class Parity(Spec):
         return self.max_abs_difference <= self.limit
 
 
+class EncodedInput(Spec):
+    """A second signature of a SavedModel, which takes encoded pictures and decodes and resizes them in the graph.
+
+    input: its tensor, strings [B]. parity: its answers against those of the same graph behind `preproc` (OpenCV).
+    pixels_max_difference, pixels_mean_difference: between the two sets of network inputs, 0 to 255.
+    """
+
+    signature: str = "bytes"
+    input: str = "image_bytes"
+    parity: Parity
+    pixels_max_difference: float = Field(ge=0)
+    pixels_mean_difference: float = Field(ge=0)
+
+
 class Graph(Spec):
     """One executable form of the model.
 
     files: the first is the one that a runtime opens. batch: None takes any batch size, a number takes just that.
-    parity: None for a graph that was imported as it is, since there is nothing to compare it with.
-    latency_ms: batch size to median milliseconds a call, where it was built.
+    signature: of a SavedModel or a TFLite file. parity: None for a graph that was imported as it is, since there is
+    nothing to compare it with. latency_ms: batch size to median milliseconds a call, where it was built.
     """
 
     format: GraphFormat
     precision: Precision = "float32"
     files: tuple[FileEntry, ...] = Field(min_length=1)
     batch: int | None = None
+    signature: str = "serving_default"
     parity: Parity | None = None
+    encoded: EncodedInput | None = None
     latency_ms: dict[str, float] = {}
 
     @property

@@ -1,0 +1,41 @@
+"""Lines of text: results to stdout, remarks and errors to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from cvserve.console.bars import BARS
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is looking at `stream` on a screen that can redraw a line."""
+    try:
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # the stream is closed
+        return False
+
+
+def say(text: str = "") -> None:
+    """Prints a line of the result to stdout, above a running progress bar if there is one."""
+    _print(text, sys.stdout)
+
+
+def note(text: str) -> None:
+    """Prints a remark to stderr: what is going on, a warning. It is dropped where stderr is gone."""
+    try:
+        _print(text, sys.stderr)
+    except (OSError, ValueError):
+        return  # a remark that nobody can see is no reason to stop
+
+
+def error(text: str) -> None:
+    """Prints `cvserve: error: text` to stderr."""
+    note(f"cvserve: error: {text}")
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    if stream is None or (is_terminal(stream) and BARS.print_above(text)):
+        return
+    print(text, file=stream, flush=True)

@@ -1,0 +1,98 @@
+"""Scores of a classifier, from its probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvserve.errors import InvalidInput
+
+_SMALLEST_PROBABILITY = 1e-12
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class: how many pictures it has, and how well they are found."""
+
+    label: str
+    images: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """top1, top5: share of pictures whose class is the best, or among the five best (all, if there are fewer).
+
+    loss: mean negative log-likelihood, in nats. confusion: int64 [C, C], true class by row, predicted by column.
+    """
+
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    classes: tuple[ClassScores, ...]
+    confusion: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "top1": self.top1,
+            "top5": self.top5,
+            "loss": self.loss,
+            "classes": [vars(item) for item in self.classes],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def classification_report(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> ClassificationReport:
+    """Scores answers against the truth.
+
+    Args:
+        probabilities: float [N, C]. labels: int [N], the true classes. names: the C labels.
+
+    Of equal probabilities the lower index counts as the better one, as in the results that users see. Precision and
+    recall of a class without predictions or pictures are 0.
+
+    Raises:
+        InvalidInput: shapes that do not fit, no pictures, or a label outside the classes.
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    count = len(names)
+    if probabilities.ndim != 2 or probabilities.shape != (len(labels), count):
+        raise InvalidInput(f"probabilities {probabilities.shape} do not fit {len(labels)} labels of {count} classes")
+    if not len(labels):
+        raise InvalidInput("there are no pictures to score")
+    if labels.min() < 0 or labels.max() >= count:
+        raise InvalidInput(f"a label is outside 0..{count - 1}")
+    own = probabilities[np.arange(len(labels)), labels]
+    # Rank = how many classes are better than the true one, ties in index order.
+    better = (probabilities > own[:, None]).sum(axis=1)
+    tied = ((probabilities == own[:, None]) & (np.arange(count) < labels[:, None])).sum(axis=1)
+    rank = better + tied
+    confusion = np.zeros((count, count), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    return ClassificationReport(
+        images=len(labels),
+        top1=float((rank < 1).mean()),
+        top5=float((rank < 5).mean()),
+        loss=float(-np.log(np.maximum(own, _SMALLEST_PROBABILITY)).mean()),
+        classes=tuple(_class_scores(confusion, names)),
+        confusion=confusion,
+    )
+
+
+def _class_scores(confusion: np.ndarray, names: Sequence[str]) -> list[ClassScores]:
+    rows = []
+    for index, name in enumerate(names):
+        hits = int(confusion[index, index])
+        predicted, actual = int(confusion[:, index].sum()), int(confusion[index].sum())
+        precision = hits / predicted if predicted else 0.0
+        recall = hits / actual if actual else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+        rows.append(ClassScores(name, actual, precision, recall, f1))
+    return rows

@@ -1,0 +1,67 @@
+"""What can be scored, behind one face: a run directory's Keras network, or an artifact through any runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cvserve.artifact import PreprocSpec
+from cvserve.errors import InvalidInput
+from cvserve.pipeline import Pipeline
+from cvserve.postproc import class_scores
+from cvserve.runs import is_run, load_run
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """predict: uint8 RGB [B, height, width, 3], as `preproc` makes them, to probabilities float32 [B, C]."""
+
+    description: str
+    labels: tuple[str, ...]
+    preproc: PreprocSpec
+    data: str | None
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def open_scorer(
+    target: str | Path, *, runtime: str = "auto", threads: int | None = None, precision: str | None = None
+) -> Scorer:
+    """Opens a run directory (`runtime` must be "auto" or "keras") or an artifact.
+
+    Raises:
+        NotFound, ArtifactError, InvalidInput, MissingExtra
+    """
+    if is_run(target):
+        if runtime not in ("auto", "keras"):
+            raise InvalidInput(f"{target} is a run directory, which runs in keras; export it to score it in {runtime}")
+        return _of_run(Path(target))
+    return _of_artifact(Pipeline.load(target, runtime=runtime, threads=threads, precision=precision))
+
+
+def _of_run(directory: Path) -> Scorer:
+    run = load_run(directory)
+    model = run.load_model()
+
+    import tensorflow as tf
+
+    graph = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        return graph(tf.constant(pixels))["probabilities"].numpy()
+
+    return Scorer(f"{directory} (keras)", run.labels, run.preproc, run.data_path, predict)
+
+
+def _of_artifact(pipeline: Pipeline) -> Scorer:
+    manifest = pipeline.manifest
+    if manifest.task != "classification":
+        raise InvalidInput(f"{manifest.name} is a {manifest.task} model, which cannot be scored yet")
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        return class_scores(pipeline.runtime.run(pipeline.encode(pixels)), manifest)
+
+    name = f"{manifest.name} version {manifest.version} ({pipeline.runtime.name})"
+    return Scorer(name, manifest.labels, manifest.preproc, None, predict)

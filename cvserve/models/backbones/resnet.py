@@ -1,0 +1,90 @@
+"""Residual networks (He et al. 2015, arXiv 1512.03385) of basic blocks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
+from keras import layers, ops
+
+from cvserve.models.layers import conv_norm_relu
+
+Stem = Literal["conv7", "deep", "cifar"]
+Shortcut = Literal["projection", "pooled", "padded"]
+
+
+def resnet_features(
+    features: keras.KerasTensor,
+    *,
+    blocks: tuple[int, ...],
+    width: int,
+    stem: Stem,
+    shortcut: Shortcut,
+) -> dict[int, keras.KerasTensor]:
+    """The stages of a residual network.
+
+    Args:
+        features: scaled pixels, float [B, H, W, 3].
+        blocks: basic blocks of each stage.
+        width: channels of the first stage; each further one has twice as many.
+        stem: "conv7" is one 7x7/2 convolution and a 3x3/2 max pooling; "deep" has three 3x3 convolutions instead of
+            the 7x7 (He et al. 2018, arXiv 1812.01187, ResNet-C: better and cheaper on small pictures); "cifar" is one
+            3x3 convolution without any stride.
+        shortcut: where the shape changes: "projection" is a strided 1x1 convolution (option B of the paper);
+            "pooled" averages 2x2 before it, so that no pixel is thrown away (ResNet-D); "padded" subsamples and fills
+            the new channels with zeros, without parameters (option A, the paper's choice for CIFAR).
+
+    Returns:
+        Stride to feature map: {4: [B, H/4, W/4, width], 8: ..., ...} ({1: ...} onwards for "cifar").
+    """
+    stride = 1
+    if stem == "conv7":
+        features = conv_norm_relu(features, width, 7, stride=2, name="stem")
+    elif stem == "deep":
+        features = conv_norm_relu(features, width // 2, 3, stride=2, name="stem_1")
+        features = conv_norm_relu(features, width // 2, 3, name="stem_2")
+        features = conv_norm_relu(features, width, 3, name="stem_3")
+    else:
+        features = conv_norm_relu(features, width, 3, name="stem")
+    if stem != "cifar":
+        features = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(features)
+        stride = 4
+
+    stages: dict[int, keras.KerasTensor] = {}
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            shrink = 2 if stage > 0 and block == 0 else 1
+            stride *= shrink
+            features = _basic_block(
+                features,
+                width * 2**stage,
+                stride=shrink,
+                shortcut=shortcut,
+                name=f"stage{stage + 1}_block{block + 1}",
+            )
+        stages[stride] = features
+    return stages
+
+
+def _basic_block(
+    features: keras.KerasTensor, filters: int, *, stride: int, shortcut: Shortcut, name: str
+) -> keras.KerasTensor:
+    residual = conv_norm_relu(features, filters, 3, stride=stride, name=f"{name}_1")
+    residual = conv_norm_relu(residual, filters, 3, activation=False, zero_scale=True, name=f"{name}_2")
+    if stride > 1 or features.shape[-1] != filters:
+        features = _shortcut(features, filters, stride, shortcut, name=f"{name}_shortcut")
+    return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([features, residual]))
+
+
+def _shortcut(
+    features: keras.KerasTensor, filters: int, stride: int, shortcut: Shortcut, *, name: str
+) -> keras.KerasTensor:
+    if shortcut == "padded":
+        if stride > 1:
+            features = features[:, ::stride, ::stride, :]
+        missing = filters - features.shape[-1]
+        return ops.pad(features, [[0, 0], [0, 0], [0, 0], [missing // 2, missing - missing // 2]])
+    if shortcut == "pooled" and stride > 1:
+        features = layers.AveragePooling2D(stride, strides=stride, padding="same", name=f"{name}_pool")(features)
+        stride = 1
+    return conv_norm_relu(features, filters, 1, stride=stride, activation=False, name=name)

@@ -1,0 +1,88 @@
+"""Class scores of a batch, and the best classes of each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cvserve.artifact import Manifest, OutputSpec
+from cvserve.errors import ArtifactError, InvalidInput
+from cvserve.postproc.results import ClassificationResult, ClassScore
+
+
+def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray:
+    """The probabilities of a classification graph: dequantised, and activated where the graph gives logits.
+
+    Args:
+        outputs: the graph's outputs by name, batch first: [B, C], or [B, 1, 1, C].
+
+    Returns:
+        float32 [B, C], C classes in the order of the manifest's labels.
+
+    Raises:
+        ArtifactError: the outputs are not what the manifest says.
+    """
+    spec = manifest.output("probabilities") or manifest.output("logits")
+    if spec is None or spec.name not in outputs:
+        wanted = "probabilities or logits" if spec is None else repr(spec.name)
+        raise ArtifactError(f"{manifest.name}: the graph has no output {wanted}, only {sorted(outputs)}")
+    scores = _real(outputs[spec.name], spec)
+    classes = len(manifest.labels)
+    if scores.ndim < 2 or scores.shape[-1] != classes or scores.size != len(scores) * classes:
+        raise ArtifactError(
+            f"{manifest.name}: output {spec.name!r} has shape {list(scores.shape)}, which is not [batch, {classes}]"
+        )
+    scores = scores.reshape(len(scores), classes)
+    if spec.role == "probabilities":
+        return scores
+    if manifest.postproc.activation == "softmax":
+        return _softmax(scores)
+    if manifest.postproc.activation == "sigmoid":
+        return _sigmoid(scores)
+    raise ArtifactError(
+        f"{manifest.name}: output {spec.name!r} gives logits, and postproc.activation is 'none': "
+        "it must be 'softmax' or 'sigmoid'"
+    )
+
+
+def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[ClassificationResult]:
+    """The best classes of each picture, best first; equal scores in index order.
+
+    Args:
+        scores: float [B, C].
+        labels: C names.
+        top_k: how many classes a picture; at most C are given.
+
+    Raises:
+        InvalidInput: top_k below 1.
+        ArtifactError: a score is not a number.
+    """
+    if top_k < 1:
+        raise InvalidInput(f"top_k must be at least 1, not {top_k}")
+    if np.isnan(scores).any():
+        raise ArtifactError("the graph gave scores that are not numbers (NaN)")
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    return [
+        ClassificationResult(tuple(ClassScore(labels[index], int(index), float(row[index])) for index in order))
+        for row, order in zip(scores, best, strict=True)
+    ]
+
+
+def _real(values: np.ndarray, spec: OutputSpec) -> np.ndarray:
+    values = np.asarray(values)
+    if spec.quantization is None:
+        return values.astype(np.float32, copy=False)
+    return (values.astype(np.float32) - spec.quantization.zero_point) * np.float32(spec.quantization.scale)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    # The largest logit becomes 0, so that no exponential overflows.
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    # exp of a number that is never positive, so that none overflows.
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)

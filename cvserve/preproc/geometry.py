@@ -1,0 +1,174 @@
+"""From the upright picture to the graph's height x width, and back: the resize rules of PreprocSpec."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cvserve.artifact import PreprocSpec
+
+_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
+# How many times longer than the crop an enlarged picture may be before its ends are cut off first: a strip of
+# 1 x 5000 pixels would otherwise grow to 224 x 1,120,000 to have its middle cut out.
+_MOST_OVERHANG = 8
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a point of the upright original picture maps to the graph's input: input = original * scale + offset.
+
+    Coordinates are in pixels, measured at pixel edges: (0, 0) is the top left corner of the top left pixel,
+    (original_width, original_height) the bottom right corner of the last.
+    """
+
+    original_width: int
+    original_height: int
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    offset_x: float = 0.0
+    offset_y: float = 0.0
+
+    def to_original(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes in the graph's input to boxes in the original picture, clipped to it.
+
+        Args:
+            boxes: [N, 4] as x1, y1, x2, y2.
+
+        Returns:
+            float32 [N, 4].
+        """
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        offset = (self.offset_x, self.offset_y) * 2
+        scale = (self.scale_x, self.scale_y) * 2
+        limit = (self.original_width, self.original_height) * 2
+        return np.clip((boxes - offset) / scale, 0, limit).astype(np.float32)
+
+    def to_input(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes [N, 4] of the original picture to float32 boxes [N, 4] of the graph's input, not clipped."""
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        scale = (self.scale_x, self.scale_y) * 2
+        offset = (self.offset_x, self.offset_y) * 2
+        return (boxes * scale + offset).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resize in numbers, for an upright picture of a known size.
+
+    keep: (left, top, right, bottom) of the original that is resized. width, height: what it is resized to.
+    left, top: where the result's corner then lies in the graph's input (negative: cropped, positive: padded).
+    """
+
+    keep: tuple[int, int, int, int]
+    width: int
+    height: int
+    left: int
+    top: int
+
+    def geometry(self, original_width: int, original_height: int) -> Geometry:
+        keep_left, keep_top, keep_right, keep_bottom = self.keep
+        scale_x = self.width / (keep_right - keep_left)
+        scale_y = self.height / (keep_bottom - keep_top)
+        return Geometry(
+            original_width,
+            original_height,
+            scale_x,
+            scale_y,
+            self.left - keep_left * scale_x,
+            self.top - keep_top * scale_y,
+        )
+
+
+def plan(width: int, height: int, spec: PreprocSpec) -> Plan:
+    """The resize of an upright picture of width x height pixels."""
+    keep = (0, 0, width, height)
+    if spec.resize == "exact":
+        return Plan(keep, spec.width, spec.height, 0, 0)
+    if spec.resize == "letterbox":
+        scale = min(spec.width / width, spec.height / height)
+        new_width = min(spec.width, max(1, round(width * scale)))
+        new_height = min(spec.height, max(1, round(height * scale)))
+        return Plan(keep, new_width, new_height, (spec.width - new_width) // 2, (spec.height - new_height) // 2)
+    short_side = spec.short_side or 0
+    scale = max(short_side / min(width, height), spec.width / width, spec.height / height)
+    if scale > 1:
+        keep_width = min(width, math.ceil(spec.width * _MOST_OVERHANG / scale))
+        keep_height = min(height, math.ceil(spec.height * _MOST_OVERHANG / scale))
+        left, top = (width - keep_width) // 2, (height - keep_height) // 2
+        keep = (left, top, left + keep_width, top + keep_height)
+    new_width = max(spec.width, round((keep[2] - keep[0]) * scale))
+    new_height = max(spec.height, round((keep[3] - keep[1]) * scale))
+    return Plan(keep, new_width, new_height, -((new_width - spec.width) // 2), -((new_height - spec.height) // 2))
+
+
+def reduction(width: int, height: int, spec: PreprocSpec) -> int:
+    """The largest of 8, 4, 2, 1 by which a picture may be shrunk while decoding: what is left is still resized down
+    by at least 2 in both directions, so that the final size comes from an area mean of at least 2 x 2 pixels."""
+    target = plan(width, height, spec)
+    for factor in (8, 4, 2):
+        if width >= 2 * factor * target.width and height >= 2 * factor * target.height:
+            return factor
+    return 1
+
+
+def resize_to(image: np.ndarray, width: int, height: int, interpolation: str = "linear") -> np.ndarray:
+    """Resizes [H, W, ...] to [height, width, ...]: an area mean where it shrinks, `interpolation` where it grows.
+
+    The only resize of cvserve's pictures.
+
+    Args:
+        image: uint8 [H, W] or [H, W, C].
+        interpolation: "linear", "cubic" or "nearest", for enlarging.
+    """
+    now_height, now_width = image.shape[:2]
+    # One direction may shrink while the other grows; cv2's INTER_AREA is an area mean only where both shrink.
+    smaller_width, smaller_height = min(width, now_width), min(height, now_height)
+    if (smaller_width, smaller_height) != (now_width, now_height):
+        image = cv2.resize(image, (smaller_width, smaller_height), interpolation=cv2.INTER_AREA)
+    if (smaller_width, smaller_height) != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=_INTERPOLATIONS[interpolation])
+    return image
+
+
+def shrink_reduced(image: np.ndarray, factor: int, original: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
+    """Shrinks a picture that was decoded at 1 / `factor`, as `resize_to` would have shrunk the whole.
+
+    Args:
+        image: uint8 [ceil(H / factor), ceil(W / factor), 3].
+        original: (W, H), of which W / factor and H / factor need not be whole.
+        target: (width, height), at most half of the image.
+    """
+    # With a scale instead of a size, cv2 leaves out the part of the last pixels that lies beyond the original: it
+    # samples at exact places, and rounds to the same size, since that part makes less than half a target pixel.
+    scale_x = target[0] * factor / original[0]
+    scale_y = target[1] * factor / original[1]
+    return cv2.resize(image, None, fx=scale_x, fy=scale_y, interpolation=cv2.INTER_AREA)
+
+
+def resize(image: np.ndarray, spec: PreprocSpec) -> tuple[np.ndarray, Geometry]:
+    """Brings an upright picture to the spec's size.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+
+    Returns:
+        uint8 RGB [spec.height, spec.width, 3], C-contiguous, and the geometry between the two.
+    """
+    height, width = image.shape[:2]
+    steps = plan(width, height, spec)
+    left, top, right, bottom = steps.keep
+    resized = resize_to(image[top:bottom, left:right], steps.width, steps.height, spec.interpolation)
+    return place(resized, steps, spec), steps.geometry(width, height)
+
+
+def place(image: np.ndarray, steps: Plan, spec: PreprocSpec) -> np.ndarray:
+    """Crops or pads a resized picture [steps.height, steps.width, 3] to [spec.height, spec.width, 3]."""
+    if spec.resize == "letterbox" and image.shape[:2] != (spec.height, spec.width):
+        canvas = np.empty((spec.height, spec.width, 3), np.uint8)
+        canvas[:] = spec.fill
+        canvas[steps.top : steps.top + steps.height, steps.left : steps.left + steps.width] = image
+        return canvas
+    return np.ascontiguousarray(image[-steps.top : spec.height - steps.top, -steps.left : spec.width - steps.left])

@@ -1,0 +1,132 @@
+"""The run directory: what a training leaves behind, and where evaluation and export pick it up.
+
+    config.yaml     the configuration that was trained with
+    run.json        task, architecture, labels, preprocessing, dataset
+    model.keras     the best network so far, float32, without compile state
+    metrics.json    its scores
+    history.json    one row an epoch; curves.png draws it; logs/ holds the same for TensorBoard
+    checkpoints/    the full training state of the last epochs, for --resume
+
+Reading one needs no TensorFlow; `Run.load_model` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from cvserve.artifact import PreprocSpec, Task
+from cvserve.artifact.specs import Spec
+from cvserve.errors import ArtifactError, NotFound
+
+if TYPE_CHECKING:
+    import keras
+
+RUN_FILE = "run.json"
+MODEL_FILE = "model.keras"
+METRICS_FILE = "metrics.json"
+HISTORY_FILE = "history.json"
+CONFIG_FILE = "config.yaml"
+
+
+class RunDescription(Spec):
+    """run.json. data: what the training was given as `data`, for evaluation and export to find it again."""
+
+    schema_version: Literal[1] = 1
+    task: Task
+    architecture: str
+    model_options: dict[str, Any] = {}
+    labels: tuple[str, ...]
+    preproc: PreprocSpec
+    data: str
+    dataset: str = ""
+    cvserve_version: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that has been read. metrics: of the kept network, on the validation split."""
+
+    directory: Path
+    description: RunDescription
+    metrics: dict[str, float]
+
+    @property
+    def task(self) -> Task:
+        return self.description.task
+
+    @property
+    def architecture(self) -> str:
+        return self.description.architecture
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.description.labels
+
+    @property
+    def preproc(self) -> PreprocSpec:
+        return self.description.preproc
+
+    @property
+    def dataset(self) -> str:
+        return self.description.dataset
+
+    @property
+    def data_path(self) -> str:
+        return self.description.data
+
+    def load_model(self) -> keras.Model:
+        """The kept network, float32, not compiled.
+
+        Raises:
+            NotFound: no epoch has been finished yet.
+        """
+        path = self.directory / MODEL_FILE
+        if not path.is_file():
+            raise NotFound(f"{self.directory} holds no {MODEL_FILE} yet: its training has not finished an epoch")
+        import keras
+
+        return keras.models.load_model(path, compile=False)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether `path` is a run directory."""
+    return (Path(path) / RUN_FILE).is_file()
+
+
+def load_run(path: str | Path) -> Run:
+    """Reads a run directory.
+
+    Raises:
+        NotFound: not there, or no run directory. ArtifactError: its files are damaged.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise NotFound(f"no run directory at {directory}")
+    if not is_run(directory):
+        raise NotFound(f"{directory} is no run directory: it has no {RUN_FILE}; cvserve train makes one")
+    try:
+        description = RunDescription.model_validate_json((directory / RUN_FILE).read_bytes())
+        metrics_file = directory / METRICS_FILE
+        metrics = json.loads(metrics_file.read_text(encoding="utf-8")) if metrics_file.is_file() else {}
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{directory} is damaged: {' '.join(str(error).split())[:300]}") from error
+    numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+    return Run(directory, description, numbers)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that a reader, or a crash, sees the old file or the new one, never half of it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Like `write_json`, for any text."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

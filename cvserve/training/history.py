@@ -1,0 +1,64 @@
+"""What happened, epoch by epoch: history.json, TensorBoard logs and a picture of the curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from cvserve.runs import HISTORY_FILE, write_json
+
+
+class History:
+    """The rows of a run. keep_epochs: rows of later epochs (of a training that was cut off) are dropped."""
+
+    def __init__(self, directory: Path, *, keep_epochs: int = 0) -> None:
+        self._directory = directory
+        self.rows: list[dict[str, Any]] = []
+        file = directory / HISTORY_FILE
+        if keep_epochs and file.is_file():
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            self.rows = [row for row in rows if row["epoch"] <= keep_epochs]
+        self._logs = tf.summary.create_file_writer(str(directory / "logs"))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Takes the row of a finished epoch."""
+        self.rows.append(row)
+        write_json(self._directory / HISTORY_FILE, self.rows)
+        with self._logs.as_default(step=row["epoch"]):
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}", value)
+        self._logs.flush()
+
+    def is_best(self, value: float, column: str) -> bool:
+        """Whether `value` beats every earlier row; larger is better."""
+        return all(value > row[column] for row in self.rows)
+
+    def epochs_since_best(self, column: str) -> int:
+        if not self.rows:
+            return 0
+        values = [row[column] for row in self.rows]
+        return len(values) - 1 - values.index(max(values))
+
+    def draw(self) -> None:
+        """Draws curves.png: losses on the left, scores on the right."""
+        if not self.rows:
+            return
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        epochs = [row["epoch"] for row in self.rows]
+        for name in self.rows[0]:
+            if name in ("epoch", "learning_rate"):
+                continue
+            axes = left if name.endswith("loss") else right
+            axes.plot(epochs, [row[name] for row in self.rows], label=name.replace("val_", "validation "), marker=".")
+        for axes, title in ((left, "loss"), (right, "score")):
+            axes.set(title=title, xlabel="epoch")
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(self._directory / "curves.png", dpi=110)

@@ -1,0 +1,94 @@
+"""One training step as a static graph: traced once, whatever the batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from cvserve.training.config import OptimizerConfig
+
+LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def make_optimizer(config: OptimizerConfig, network: keras.Model) -> keras.optimizers.Optimizer:
+    """The optimiser, built for the network's variables; its learning rate is set anew at every step."""
+    decay = config.weight_decay or None
+    if config.name == "sgd":
+        optimizer: keras.optimizers.Optimizer = keras.optimizers.SGD(
+            config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+            weight_decay=decay,
+            global_clipnorm=config.clip_norm,
+        )
+    else:
+        optimizer = keras.optimizers.AdamW(
+            config.learning_rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
+        )
+    if decay:
+        kept = [variable for variable in network.trainable_variables if len(variable.shape) < 2]
+        optimizer.exclude_from_weight_decay(var_list=kept)
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+
+class TrainStep:
+    """Forward, backward, update, and the running mean of the weights, in one tf.function.
+
+    Args:
+        network: images [B, H, W, 3] uint8 to what the loss takes (logits).
+        loss: of (outputs, targets), a scalar.
+        average_decay: of the running mean; early steps use (1 + t) / (10 + t) instead where that is smaller, so that
+            the random start is forgotten quickly (tf.train.ExponentialMovingAverage, num_updates).
+        specs: TensorSpecs of images and targets with the batch dimension None: the one signature there is.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: LossFunction,
+        *,
+        average_decay: float,
+        specs: Sequence[tf.TensorSpec],
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.averages = [tf.Variable(variable.value, trainable=False) for variable in network.variables]
+        self._loss = loss
+        self._average_decay = average_decay
+        images, targets = specs
+        self.run = tf.function(self._run, input_signature=[images, targets, tf.TensorSpec([], tf.float32)])
+
+    @property
+    def traces(self) -> int:
+        """How many graphs were built; 1 for a whole training."""
+        return self.run.experimental_get_tracing_count()
+
+    def _run(self, images: tf.Tensor, targets: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._loss(self.network(images, training=True), targets)
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.learning_rate.assign(learning_rate)
+        self.optimizer.apply(gradients, variables)
+        step = tf.cast(self.optimizer.iterations.value, tf.float32)
+        decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
+        for average, variable in zip(self.averages, self.network.variables, strict=True):
+            value = tf.convert_to_tensor(variable.value)
+            if value.dtype.is_floating:
+                average.assign(decay * average + (1.0 - decay) * value)
+            else:  # seed states of dropout and the like
+                average.assign(value)
+        return loss
+
+
+def specs_of(dataset: tf.data.Dataset) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    """TensorSpecs of a dataset of (images, targets), with the batch dimension left open."""
+    images, targets = dataset.element_spec
+    return (
+        tf.TensorSpec([None, *images.shape[1:]], images.dtype, name="images"),
+        tf.TensorSpec([None, *targets.shape[1:]], targets.dtype, name="targets"),
+    )

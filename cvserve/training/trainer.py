@@ -1,0 +1,198 @@
+"""The training loop: epochs of one static graph, a score and a checkpoint after each, the best network kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvserve import __version__
+from cvserve.console import Progress, say
+from cvserve.errors import CvserveError, InvalidInput
+from cvserve.runs import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    RUN_FILE,
+    Run,
+    RunDescription,
+    load_run,
+    write_json,
+    write_text,
+)
+from cvserve.training.checkpoints import Checkpoints
+from cvserve.training.classification import ClassificationTask
+from cvserve.training.config import TrainConfig
+from cvserve.training.history import History
+from cvserve.training.schedule import learning_rate
+from cvserve.training.step import TrainStep, make_optimizer, specs_of
+
+_TASKS = {"classification": ClassificationTask}
+_POLICY = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def train(config: TrainConfig, out: str | Path, *, resume: bool = False) -> Run:
+    """Trains and leaves a run directory.
+
+    Args:
+        out: the run directory; must not hold a run already, unless `resume`.
+        resume: go on after the last finished epoch of the run in `out`, with the very result that an uninterrupted
+            training would have had; a run that does not exist yet is begun.
+
+    Returns:
+        The finished run, with the best network's scores.
+
+    Raises:
+        InvalidInput: settings or data that cannot be used, or settings that differ from those of the resumed run.
+        CvserveError: the loss is no number any more.
+    """
+    return Trainer(config, Path(out), resume=resume).run()
+
+
+class Trainer:
+    """A training under way. `step` and `history` can be looked at from outside."""
+
+    def __init__(self, config: TrainConfig, out: Path, *, resume: bool = False) -> None:
+        if config.task not in _TASKS:
+            raise InvalidInput(f"training of {config.task} is not there; known: {', '.join(_TASKS)}")
+        self.config, self.out = config, out
+        _check_directory(config, out, resume)
+        keras.utils.set_random_seed(config.seed)
+        self.task = _TASKS[config.task](config)
+
+        policy = keras.config.dtype_policy()
+        try:
+            keras.config.set_dtype_policy(_POLICY[config.precision])
+            network = self.task.trained_part(self.task.build())
+            keras.config.set_dtype_policy("float32")
+            self.kept = self.task.build()
+        finally:
+            keras.config.set_dtype_policy(policy)
+        self._predict = tf.function(lambda images: self.kept(images, training=False), reduce_retracing=True)
+        self.step = TrainStep(
+            network,
+            make_optimizer(config.optimizer, network),
+            self.task.loss,
+            average_decay=config.average_decay,
+            specs=specs_of(self.task.training.epoch(0)),
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        self._checkpoints = Checkpoints(out / "checkpoints", self.step)
+        self.epochs_done = self._checkpoints.restore() if resume else 0
+        self.history = History(out, keep_epochs=self.epochs_done)
+        self._describe()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.task.training) / self.config.batch_size)
+
+    def run(self) -> Run:
+        """Trains the epochs that are left."""
+        config = self.config
+        if self.epochs_done:
+            say(f"resuming {self.out} after epoch {self.epochs_done} of {config.epochs}")
+        while self.epochs_done < config.epochs and not self._has_stalled():
+            epoch = self.epochs_done
+            row = {"epoch": epoch + 1, **self._train_epoch(epoch)}
+            self._take_averages()
+            row.update({f"val_{name}": value for name, value in self.task.scores(self._predict).items()})
+            is_best = self.history.is_best(row[f"val_{self.task.monitor}"], f"val_{self.task.monitor}")
+            if is_best:
+                self._keep(row)
+            self.history.add(row)
+            self._checkpoints.save(epoch + 1)
+            self.epochs_done = epoch + 1
+            say(_line(row, config.epochs, is_best))
+        if self._has_stalled() and self.epochs_done < config.epochs:
+            say(f"stopped after epoch {self.epochs_done}: no better {self.task.monitor} in {config.patience} epochs")
+        self.history.draw()
+        return load_run(self.out)
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        config, losses = self.config, []
+        rate = 0.0
+        with Progress(
+            len(self.task.training), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
+        ) as progress:
+            for index, (images, targets) in enumerate(self.task.training.epoch(epoch)):
+                rate = learning_rate(
+                    config.schedule,
+                    config.optimizer.learning_rate,
+                    epoch * self.steps_per_epoch + index,
+                    steps_per_epoch=self.steps_per_epoch,
+                    epochs=config.epochs,
+                )
+                loss = float(self.step.run(images, targets, tf.constant(rate, tf.float32)))
+                if not math.isfinite(loss):
+                    raise CvserveError(
+                        f"the loss became {loss} in epoch {epoch + 1}, step {index + 1}: lower "
+                        f"optimizer.learning_rate (now {config.optimizer.learning_rate:g}) or set optimizer.clip_norm"
+                    )
+                losses.append(loss)
+                progress.advance(len(images), loss=f"{np.mean(losses[-20:]):.3f}")
+        return {"loss": float(np.mean(losses)), "learning_rate": rate}
+
+    def _take_averages(self) -> None:
+        """Puts the running means (or, without averaging, the weights) into the kept network."""
+        for kept, average in zip(self.kept.variables, self.step.averages, strict=True):
+            kept.assign(average)
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        # The suffix must stay .keras for Keras to write its format.
+        temporary = self.out / f".part.{MODEL_FILE}"
+        self.kept.save(temporary)
+        temporary.replace(self.out / MODEL_FILE)
+        write_json(
+            self.out / METRICS_FILE,
+            {
+                "split": "val",
+                "epoch": row["epoch"],
+                **{name.removeprefix("val_"): value for name, value in row.items() if name.startswith("val_")},
+            },
+        )
+
+    def _has_stalled(self) -> bool:
+        if self.config.patience is None:
+            return False
+        return self.history.epochs_since_best(f"val_{self.task.monitor}") >= self.config.patience
+
+    def _describe(self) -> None:
+        config = self.config
+        description = RunDescription(
+            task=config.task,
+            architecture=config.model,
+            model_options=config.model_options,
+            labels=self.task.labels,
+            preproc=self.task.preproc,
+            data=config.data,
+            dataset=self.task.dataset,
+            cvserve_version=__version__,
+        )
+        write_text(self.out / CONFIG_FILE, config.dump())
+        write_text(self.out / RUN_FILE, description.model_dump_json(indent=2) + "\n")
+
+
+def _check_directory(config: TrainConfig, out: Path, resume: bool) -> None:
+    stored = out / CONFIG_FILE
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"{out} is a file; give a directory for the run")
+    if not stored.is_file():
+        return
+    if not resume:
+        raise InvalidInput(f"{out} already holds a run; add --resume to go on with it, or give another --out")
+    before = TrainConfig.load(stored).model_dump(mode="json")
+    now = config.model_dump(mode="json")
+    for key, value in now.items():
+        if before[key] != value:
+            raise InvalidInput(
+                f"{out} was trained with {key} = {before[key]!r}, not {value!r}; resume with the same settings"
+            )
+
+
+def _line(row: dict[str, Any], epochs: int, is_best: bool) -> str:
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name.startswith("val_"))
+    return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {scores}{' (best)' if is_best else ''}"

@@ -1,0 +1,39 @@
+"""The table of networks: names, sizes, faults told in one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvserve.errors import InvalidInput
+from cvserve.models import create_model, default_preproc, find, list_models
+
+
+def test_lists_names_by_task_and_pattern() -> None:
+    names = list_models("classification")
+    assert {"resnet18", "resnet34", "resnet20", "mobilenet_v2", "efficientnet_b0"} <= set(names)
+    assert list_models("classification", "resnet*8") == ["resnet18"]
+    assert names == sorted(names)
+
+
+def test_unknown_names_tell_the_nearest() -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'resnet18'"):
+        find("classification", "resnet-18")
+    with pytest.raises(InvalidInput, match="did you mean 'classification'"):
+        find("clasification", "resnet18")
+
+
+def test_default_preprocessing_is_the_networks_own_size() -> None:
+    assert default_preproc("classification", "resnet20").height == 32
+    assert default_preproc("classification", "resnet18", (96, 128)).width == 128
+
+
+def test_unknown_option_is_named() -> None:
+    with pytest.raises(InvalidInput, match="resnet18 takes no such option: 'depth'"):
+        create_model("classification", "resnet18", num_classes=2, depth=3)
+    with pytest.raises(InvalidInput, match="takes no option 'depth'"):
+        create_model("classification", "mobilenet_v2", num_classes=2, image_size=32, depth=3)
+
+
+def test_resnets_have_no_imagenet_weights_and_say_so() -> None:
+    with pytest.raises(InvalidInput, match="resnet50"):
+        create_model("classification", "resnet18", num_classes=2, weights="imagenet")

@@ -1,0 +1,50 @@
+"""The typed configuration: files, overrides, faults in one sentence, and the way back to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvserve.errors import InvalidInput, NotFound
+from cvserve.training import TrainConfig
+
+
+def test_file_and_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("data: photos\nepochs: 7\noptimizer: {name: adamw, learning_rate: 0.001}\n")
+    config = TrainConfig.load(file, ["optimizer.learning_rate=0.01", "augmentation.flip=0", "image_size=96"])
+    assert (config.epochs, config.optimizer.name, config.optimizer.learning_rate) == (7, "adamw", 0.01)
+    assert config.image_size == 96
+    nested = TrainConfig.load(file, {"optimizer": {"learning_rate": 0.02}, "epochs": 3})
+    assert (nested.epochs, nested.optimizer.name, nested.optimizer.learning_rate) == (3, "adamw", 0.02)
+
+
+def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
+    config = TrainConfig(data="photos", model="resnet20", model_options={"width": 8}, seed=3)
+    (tmp_path / "config.yaml").write_text(config.dump())
+    assert TrainConfig.load(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("epochs: 3", "'data' is missing"),
+        ("data: a\nepoch: 3", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("data: a\noptimizer: {learningrate: 1}", "did you mean 'learning_rate'"),
+        ("data: a\nepochs: 0", "epochs = 0"),
+        ("data: a\noptimizer: {name: adam}", "optimizer.name = 'adam'"),
+        ("- 1", "must be a mapping"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_faults_name_the_key(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=sentence.replace("[", r"\[")):
+        TrainConfig.load(file)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no settings file"):
+        TrainConfig.load(tmp_path / "nothing.yaml")

@@ -1,0 +1,32 @@
+"""Learning rates against values worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvserve.training.config import ScheduleConfig
+from cvserve.training.schedule import learning_rate
+
+
+def rates(schedule: ScheduleConfig, steps: list[int]) -> list[float]:
+    return [learning_rate(schedule, 0.8, step, steps_per_epoch=10, epochs=12) for step in steps]
+
+
+def test_warm_up_is_linear_and_ends_at_the_peak() -> None:
+    schedule = ScheduleConfig(name="constant", warmup_epochs=2)
+    assert rates(schedule, [0, 9, 19, 20, 119]) == pytest.approx([0.04, 0.4, 0.8, 0.8, 0.8])
+
+
+def test_cosine_is_half_way_down_half_way_through() -> None:
+    schedule = ScheduleConfig(name="cosine", warmup_epochs=2, final_share=0.1)
+    assert rates(schedule, [20, 70, 120]) == pytest.approx([0.8, 0.44, 0.08])
+
+
+def test_steps_fall_at_the_milestones() -> None:
+    schedule = ScheduleConfig(name="step", warmup_epochs=0, milestones=(0.5, 0.75), factor=0.1)
+    assert rates(schedule, [0, 59, 60, 89, 90, 119]) == pytest.approx([0.8, 0.8, 0.08, 0.08, 0.008, 0.008])
+
+
+def test_a_warm_up_longer_than_the_training_never_passes_the_peak() -> None:
+    schedule = ScheduleConfig(warmup_epochs=99)
+    assert max(rates(schedule, list(range(120)))) <= 0.8
