@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.nd
     """The probabilities of a classification graph: dequantised, and activated where the graph gives logits.
 
     Args:
-        outputs: the graph's outputs by name, batch first: [B, C], or [B, 1, 1, C].
+        outputs: the graph's outputs by name, batch first: [B, C], or with axes of length 1 beside C.
 
     Returns:
         float32 [B, C], C classes in the order of the manifest's labels.
@@ -29,7 +30,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.nd
         raise ArtifactError(f"{manifest.name}: the graph has no output {wanted}, only {sorted(outputs)}")
     scores = _real(outputs[spec.name], spec)
     classes = len(manifest.labels)
-    if scores.ndim < 2 or scores.shape[-1] != classes or scores.size != len(scores) * classes:
+    if scores.ndim < 2 or math.prod(scores.shape[1:]) != classes:
         raise ArtifactError(
             f"{manifest.name}: output {spec.name!r} has shape {list(scores.shape)}, which is not [batch, {classes}]"
         )

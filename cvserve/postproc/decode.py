@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cvserve.artifact import Manifest
-from cvserve.errors import FailedPrecondition, InvalidInput
+from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.results import Result
 from cvserve.preproc import Geometry
@@ -30,13 +30,13 @@ def decode_outputs(
     Raises:
         InvalidInput: top_k below 1, or another number of geometries than pictures.
         ArtifactError: the outputs are not what the manifest says.
-        FailedPrecondition: a task that this version cannot decode.
+        Unimplemented: a task that this version cannot decode.
     """
     if manifest.task == "classification":
         scores = class_scores(outputs, manifest)
         _check_batch(len(scores), len(geometries))
         return list(decode_classification(scores, manifest.labels, manifest.postproc.top_k if top_k is None else top_k))
-    raise FailedPrecondition(f"{manifest.name}: results of {manifest.task} models cannot be decoded by this version")
+    raise Unimplemented(f"{manifest.name}: results of {manifest.task} models cannot be decoded by this version")
 
 
 def _check_batch(answers: int, pictures: int) -> None:

@@ -13,7 +13,7 @@ from cvserve.artifact import PreprocSpec
 _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
 # How many times longer than the crop an enlarged picture may be before its ends are cut off first: a strip of
 # 1 x 5000 pixels would otherwise grow to 224 x 1,120,000 to have its middle cut out.
-_MOST_OVERHANG = 8
+_MOST_OVERHANG = 4
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,17 @@ def plan(width: int, height: int, spec: PreprocSpec) -> Plan:
     short_side = spec.short_side or 0
     scale = max(short_side / min(width, height), spec.width / width, spec.height / height)
     if scale > 1:
-        keep_width = min(width, math.ceil(spec.width * _MOST_OVERHANG / scale))
-        keep_height = min(height, math.ceil(spec.height * _MOST_OVERHANG / scale))
-        left, top = (width - keep_width) // 2, (height - keep_height) // 2
-        keep = (left, top, left + keep_width, top + keep_height)
+        left = _cut_off(width, spec.width * _MOST_OVERHANG / scale)
+        top = _cut_off(height, spec.height * _MOST_OVERHANG / scale)
+        keep = (left, top, width - left, height - top)
     new_width = max(spec.width, round((keep[2] - keep[0]) * scale))
     new_height = max(spec.height, round((keep[3] - keep[1]) * scale))
     return Plan(keep, new_width, new_height, -((new_width - spec.width) // 2), -((new_height - spec.height) // 2))
+
+
+def _cut_off(length: int, wanted: float) -> int:
+    """How many pixels each end of `length` can lose, so that at least `wanted` stay around the same centre."""
+    return max(0, (length - math.ceil(wanted)) // 2)
 
 
 def reduction(width: int, height: int, spec: PreprocSpec) -> int:

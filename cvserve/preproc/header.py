@@ -14,6 +14,7 @@ from typing import Literal
 
 from cvserve.errors import ImageError
 from cvserve.preproc.exif import orientation_of_exif, orientation_of_raw_profile
+from cvserve.preproc.foreign import describe
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 _TAKEN = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
@@ -71,7 +72,7 @@ def read_header(data: bytes, *, name: str = "image") -> ImageHeader:
     """
     parser = _parser_of(data)
     if parser is None:
-        raise ImageError(name, f"{_what_else(data)}; pictures must be {_TAKEN}")
+        raise ImageError(name, f"{describe(data)}; pictures must be {_TAKEN}")
     kind, parse = parser
     try:
         header = parse(data)
@@ -98,37 +99,6 @@ def _parser_of(data: bytes) -> tuple[str, Callable[[bytes], ImageHeader]] | None
     if data[:2] == b"BM":
         return "BMP", _bmp
     return None
-
-
-def _what_else(data: bytes) -> str:
-    """The start of the sentence that refuses data of another kind."""
-    if not data:
-        return "is empty"
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    if brand in (b"avif", b"avis"):
-        return "is an AVIF picture"
-    if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return "is a HEIC picture"
-    if data[1:4] == b"PNG":
-        return "is a PNG whose signature is damaged, as by a transfer in text mode"
-    if data[:4] == b"\0\0\x01\0":
-        return "is a Windows icon"
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
-        return "is a PPM picture"
-    if data[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or data[:4] == b"\xff\x4f\xff\x51":
-        return "is a JPEG 2000 picture"
-    if data[:2] == b"\xff\x0a" or data[:8] == b"\0\0\0\x0cJXL ":
-        return "is a JPEG XL picture"
-    if data[:5] == b"%PDF-":
-        return "is a PDF document"
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<svg", b"<?xml")):
-        return "is an SVG drawing or other XML"
-    if start.startswith((b"<!doctype", b"<html")):
-        return "is a web page"
-    if b"\0" not in data[:512] and all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:512]):
-        return "is text, not a picture"
-    return "is not a picture of a known format"
 
 
 def _jpeg(data: bytes) -> ImageHeader:
@@ -164,6 +134,9 @@ def _jpeg(data: bytes) -> ImageHeader:
     if frame is None:
         raise _Damaged("its pixels begin before its size is told")
     bits, height, width, components = frame
+    # An unfinished download may have its full length, the rest being zeros, which decode to gray.
+    if data.rfind(b"\xff\xd9", position) < 0:
+        raise _Damaged("it ends before its end marker")
     # One scan of all components is decoded in one pass; only otherwise can there be more than that.
     if progressive or data[position + 2] < components:
         _check_scans(data, position)
@@ -267,7 +240,7 @@ def _gif(data: bytes) -> ImageHeader:
             position += data[position] + 1
         position += 1
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, position + 1)
-    if left + frame_width > width or top + frame_height > height:
+    if width and height and (left + frame_width > width or top + frame_height > height):
         raise _Damaged(
             f"its first frame, {frame_width} x {frame_height} at ({left}, {top}), leaves its {width} x {height} screen"
         )

@@ -71,4 +71,6 @@ def from_array(array: np.ndarray, name: str) -> np.ndarray:
         )
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
-    return np.ascontiguousarray(image[:, :, :3])
+    if image.shape[2] == 4:
+        image = image[:, :, :3]
+    return np.ascontiguousarray(image)
