@@ -50,6 +50,10 @@ class FailedPrecondition(CvserveError):
     """The request is well formed, but this model or server cannot do that."""
 
 
+class Unimplemented(CvserveError):
+    """A method or a task that this version does not have."""
+
+
 class Unavailable(CvserveError):
     """The model is loading or the server is draining: try again, here or elsewhere."""
 

@@ -134,6 +134,8 @@ class Manifest(Spec):
                     break
             else:
                 raise ValueError("a classification model needs an output of role probabilities or logits")
+            if output.role == "logits" and self.postproc.activation == "none":
+                raise ValueError(f"output {output.name!r} holds logits: postproc.activation must be softmax or sigmoid")
             if output.shape and output.shape[-1] not in (None, len(self.labels)):
                 raise ValueError(f"{len(self.labels)} labels for the {output.shape[-1]} classes of {output.name!r}")
         return self

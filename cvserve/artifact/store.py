@@ -69,6 +69,8 @@ def resolve(path: str | Path, version: int | None = None) -> Path:
         raise NotFound(f"no model at {path}")
     found = versions(path)
     if not found and (path / FILE_NAME).is_file():
+        if version is not None and path.resolve().name != str(version):
+            raise NotFound(f"{path} is one version of a model; to have version {version}, give the model's directory")
         return path
     if not found:
         raise NotFound(f"{path} is no model: it holds neither {FILE_NAME} nor a version directory such as 1/")

@@ -1,0 +1,8 @@
+"""Folders of pictures to files of results."""
+
+from cvserve.batch.instances import open_instances
+from cvserve.batch.predict import Summary, predict
+from cvserve.batch.sinks import CsvSink, JsonLinesSink, Sink, open_sink
+from cvserve.batch.sources import Source, Sources
+
+__all__ = ["CsvSink", "JsonLinesSink", "Sink", "Source", "Sources", "Summary", "open_instances", "open_sink", "predict"]

@@ -37,14 +37,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.nd
     scores = scores.reshape(len(scores), classes)
     if spec.role == "probabilities":
         return scores
-    if manifest.postproc.activation == "softmax":
-        return _softmax(scores)
-    if manifest.postproc.activation == "sigmoid":
-        return _sigmoid(scores)
-    raise ArtifactError(
-        f"{manifest.name}: output {spec.name!r} gives logits, and postproc.activation is 'none': "
-        "it must be 'softmax' or 'sigmoid'"
-    )
+    return _sigmoid(scores) if manifest.postproc.activation == "sigmoid" else _softmax(scores)
 
 
 def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[ClassificationResult]:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from cvserve.artifact import Quantization
+
 RUNTIMES = ("tensorflow", "onnx", "litert")
 """Names of the runtimes; the graph format of each is FORMAT_OF[name]."""
 
@@ -26,6 +28,9 @@ class TensorInfo:
 class Runtime(Protocol):
     """A loaded graph.
 
+    batch: the only batch size that the graph takes, or None; `run` takes any number of rows all the same, in chunks.
+    quantization: scale and zero point of the tensors that are stored as integers, where the file tells them.
+
     `run` may be called from any thread; calls on one instance may be serialised inside, so that a server makes one
     instance a worker. All arrays are numpy, C-contiguous, with the batch first.
     """
@@ -33,10 +38,10 @@ class Runtime(Protocol):
     name: str
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
+    batch: int | None
+    quantization: Mapping[str, Quantization]
 
-    def run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None
-    ) -> dict[str, np.ndarray]:
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Runs the graph.
 
         Args:

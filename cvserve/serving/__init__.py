@@ -1,0 +1,31 @@
+"""The server: `serve(...)` blocks until it is told to stop, `Server` runs on an event loop.
+
+Importing this package imports neither gRPC nor TensorFlow: both names are loaded at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cvserve.serving.core.config import ServerSettings, load_settings
+    from cvserve.serving.grpc.server import Server
+    from cvserve.serving.process import serve
+
+__all__ = ["Server", "ServerSettings", "load_settings", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Server":
+        from cvserve.serving.grpc.server import Server
+
+        return Server
+    if name in ("ServerSettings", "load_settings"):
+        from cvserve.serving.core import config
+
+        return getattr(config, name)
+    if name == "serve":
+        from cvserve.serving.process import serve
+
+        return serve
+    raise AttributeError(f"module 'cvserve.serving' has no attribute {name!r}")

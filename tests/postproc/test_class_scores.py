@@ -100,11 +100,6 @@ def test_a_missing_output_is_named() -> None:
         class_scores({"b": np.zeros((1, 3)), "a": np.zeros((1, 3))}, manifest())
 
 
-def test_logits_without_activation_are_no_scores() -> None:
-    with pytest.raises(ArtifactError, match=r"postproc\.activation is 'none': it must be 'softmax' or 'sigmoid'"):
-        class_scores({"out": np.zeros((1, 3))}, manifest("logits"))
-
-
 @given(arrays(np.float32, (3, 7), elements=st.sampled_from([0, 0.1, 0.25, 0.5, 1])), st.integers(1, 10))
 def test_best_classes_as_python_sorts_them(scores: np.ndarray, top_k: int) -> None:
     labels = tuple("abcdefg")

@@ -1,0 +1,63 @@
+"""Results drawn onto their pictures, under names that neither collide nor leave the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path, PurePath
+
+import cv2
+
+from cvserve.batch.sources import Source
+from cvserve.errors import InvalidInput
+from cvserve.postproc import Result, draw
+from cvserve.preproc import decode
+
+SUFFIX = ".jpg"
+JPEG_QUALITY = 90
+# File systems allow 255 bytes a name; escapes can triple a byte.
+_LONGEST = 80
+# What Windows refuses in a name, the root, and the escape character itself.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/%]')
+
+
+def annotated_path(folder: Path, name: str) -> Path:
+    """Where the annotated copy of the picture `name` goes: `<folder>/<name>.jpg`, the suffix always added.
+
+    Different names get different files (a.png and a.jpg too), all below `folder`: what would lead out of it (a
+    leading slash, "..") and what a file system may refuse is written as %XX.
+    """
+    *folders, last = PurePath(name).parts or ("%",)
+    parts = [_part(part) for part in folders]
+    # A folder must not be called like a picture of another name: only pictures end in the suffix.
+    parts = [re.sub(r"\.jpg$", ".jp%67", part) for part in parts]
+    return folder.joinpath(*parts, _part(last) + SUFFIX)
+
+
+def _part(text: str) -> str:
+    safe = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    if not safe.strip("."):
+        safe = safe.replace(".", "%2E")
+    encoded = text.encode("utf-8", "surrogatepass")
+    if len(encoded) > _LONGEST:
+        safe = f"{safe[:40]}%{hashlib.blake2b(encoded, digest_size=8).hexdigest()}"
+    return safe
+
+
+def write_annotated(source: Source, result: Result, folder: Path) -> Path:
+    """Draws the result onto the whole picture and writes it as JPEG.
+
+    Raises:
+        ImageError: the picture cannot be decoded any more. InvalidInput: the folder cannot be written to.
+    """
+    picture = draw(decode(source.path, name=source.name), result)
+    path = annotated_path(folder, source.name)
+    encoded, data = cv2.imencode(SUFFIX, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not encoded:
+        raise InvalidInput(f"{source.name} cannot be written as {SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from error
+    return path

@@ -1,0 +1,200 @@
+"""Many pictures through a pipeline: decoded ahead in threads, run in batches, written in order, in constant memory."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+
+from cvserve.artifact import Manifest
+from cvserve.batch.annotate import write_annotated
+from cvserve.batch.sinks import Row, Sink
+from cvserve.batch.sources import Source
+from cvserve.console import Progress
+from cvserve.errors import ImageError, InvalidInput
+from cvserve.parallel import ordered_map
+from cvserve.pipeline import Pipeline, Prepared
+from cvserve.postproc import Result
+from cvserve.runtimes.device import usable_cores
+
+REPORTED_FAILURES = 1000
+"""How many failures a Summary lists; all of them are in the output."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    done, failed_count: pictures with a result, and with an error. failed: (picture, reason) of the first failures.
+    skipped: pictures that the continued file had already; failed_before: how many of that file's rows are errors.
+    seconds: from the first picture to the last row.
+    """
+
+    done: int = 0
+    failed_count: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    skipped: int = 0
+    failed_before: int = 0
+    seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Pictures with a result a second, 0 if there were none."""
+        return self.done / self.seconds if self.done and self.seconds else 0.0
+
+    def fail(self, name: str, reason: str) -> None:
+        self.failed_count += 1
+        if len(self.failed) < REPORTED_FAILURES:
+            self.failed.append((name, reason))
+
+
+def predict(
+    pipelines: Pipeline | Sequence[Pipeline],
+    sources: Iterable[Source],
+    sink: Sink,
+    *,
+    annotate: str | Path | None = None,
+    top_k: int | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    total: int | None = None,
+) -> Summary:
+    """Gives the sink one row a picture, in the order of the sources.
+
+    A picture that cannot be used gets an error row and does not stop the others. However many there are, at most
+    a batch for each pipeline, three more and a picture for each worker are held at any time.
+
+    Args:
+        pipelines: of one artifact; each runs one batch at a time (see `open_instances`).
+        sources: any stream of pictures, read as far as needed.
+        sink: open (inside its `with`).
+        annotate: a folder for copies with the result drawn on them.
+        top_k: how many classes a picture; None takes the manifest's.
+        batch_size: pictures a call of the graph.
+        workers: threads that decode (and annotate); by default one a usable core.
+        total: how many sources there are, for the progress.
+
+    Raises:
+        CvserveError: what stops all pictures: the graph fails, a file cannot be written.
+    """
+    if batch_size < 1:
+        raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
+    workers = workers or usable_cores()
+    if workers < 1:
+        raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
+    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, top_k)
+    summary = Summary(failed_before=sink.failed_before)
+    start = time.perf_counter()
+    with (
+        Progress(total, "predicting", unit="images") as bar,
+        _Annotator(annotate, workers, ahead=batch_size) as annotator,
+    ):
+
+        def wanted() -> Iterator[Source]:
+            for source in sources:
+                if sink.holds(source.name):
+                    summary.skipped += 1
+                    bar.skip()
+                else:
+                    yield source
+
+        # While each pipeline runs a batch, one waits for it, one is being decoded and one is being written.
+        prepared = ordered_map(graphs.prepare, wanted(), workers=workers, ahead=batch_size + workers)
+        batches = iter(lambda: list(islice(prepared, batch_size)), [])
+        answered = ordered_map(graphs.run, batches, workers=graphs.count, ahead=graphs.count + 1)
+        with closing(prepared), closing(answered):
+            for batch in answered:
+                for source, outcome in batch:
+                    sink.write(_row(source, outcome, graphs.manifest))
+                    if isinstance(outcome, str):
+                        summary.fail(source.name, outcome)
+                    else:
+                        summary.done += 1
+                        annotator.add(source, outcome)
+                sink.flush()
+                fields = {"failed": summary.failed_count} if summary.failed_count else {}
+                bar.advance(len(batch), **fields)
+    for name, reason in annotator.failed:
+        summary.fail(name, f"predicted, but not annotated: {reason}")
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def _row(source: Source, outcome: Result | str, manifest: Manifest) -> Row:
+    if isinstance(outcome, str):
+        return {"image": source.name, "error": outcome}
+    known = {"image": source.name, "task": outcome.task, "model": manifest.name, "version": manifest.version}
+    return {**known, **outcome.to_dict()}
+
+
+class _Graphs:
+    """The pipelines, handed out to one batch each. A picture that failed goes along as its reason.
+
+    The reason alone, not the exception: its traceback would keep the file's bytes alive until the row is written.
+    """
+
+    def __init__(self, pipelines: Sequence[Pipeline], top_k: int | None) -> None:
+        if not pipelines:
+            raise InvalidInput("there is no pipeline to run the pictures through")
+        self.count = len(pipelines)
+        self.manifest = pipelines[0].manifest
+        self._first = pipelines[0]
+        self._top_k = top_k
+        self._free: SimpleQueue[Pipeline] = SimpleQueue()
+        for pipeline in pipelines:
+            self._free.put(pipeline)
+
+    def prepare(self, source: Source) -> tuple[Source, Prepared | str]:
+        try:
+            return source, self._first.prepare(source.path, source.name)
+        except ImageError as error:
+            return source, error.reason
+
+    def run(self, batch: list[tuple[Source, Prepared | str]]) -> list[tuple[Source, Result | str]]:
+        pipeline = self._free.get()
+        try:
+            readable = [item for _, item in batch if isinstance(item, Prepared)]
+            results = iter(pipeline.run(readable, top_k=self._top_k))
+        finally:
+            self._free.put(pipeline)
+        return [(source, item if isinstance(item, str) else next(results)) for source, item in batch]
+
+
+class _Annotator:
+    """Writes annotated copies in threads, at most `ahead` behind; does nothing without a folder."""
+
+    def __init__(self, folder: str | Path | None, workers: int, ahead: int) -> None:
+        self.failed: list[tuple[str, str]] = []
+        self._folder = None if folder is None else Path(folder)
+        self._pool = ThreadPoolExecutor(workers, "annotate")
+        self._ahead = ahead
+        self._pending: deque[tuple[Source, Future[Path]]] = deque()
+
+    def add(self, source: Source, result: Result) -> None:
+        if self._folder is not None:
+            self._pending.append((source, self._pool.submit(write_annotated, source, result, self._folder)))
+            self._wait(self._ahead)
+
+    def __enter__(self) -> _Annotator:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._wait(0)
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _wait(self, leave: int) -> None:
+        while len(self._pending) > leave:
+            source, written = self._pending.popleft()
+            try:
+                written.result()
+            except ImageError as error:
+                self.failed.append((source.name, error.reason))

@@ -1,0 +1,129 @@
+"""Which pictures: folders, files, globs, lists and stdin to one ordered stream, never all of it in memory."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cvserve.errors import InvalidInput, NotFound
+
+DECODED_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+)
+# Pictures that preproc does not decode: a folder's reader must hear about them, not miss them.
+PICTURE_SUFFIXES = DECODED_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture. name: what the output calls it. path: where it lies."""
+
+    name: str
+    path: Path
+
+
+class Sources:
+    """The pictures that the words of a command line mean, in a fixed order; may be iterated again.
+
+    A word is
+        a folder     its pictures (by suffix) at any depth, sorted by name, hidden ones left out, folder links not
+                     followed; with just one word the names are relative to the folder, else they begin with it;
+        a file       itself, whatever its suffix; one that is not there is passed on, for its error to be reported;
+        a glob       "photos/**/*.jpg", the files that match, sorted folder by folder;
+        @list.txt    the lines of a file, one path each, relative to the working directory; `-` reads stdin.
+
+    Memory grows with the largest single folder's names, not with their sum.
+
+    Raises:
+        InvalidInput: no word. NotFound: a folder-like word, a list or a glob that means nothing.
+    """
+
+    def __init__(self, words: Sequence[str | Path], *, stdin: BinaryIO | None = None) -> None:
+        self._words = [str(word) for word in words]
+        self._stdin = stdin
+        if not self._words:
+            raise InvalidInput("no pictures were named; give a folder, files, a glob or @list.txt")
+        for word in self._words:
+            if word.startswith("@") and not os.path.isfile(word[1:]) and not os.path.exists(word):
+                raise NotFound(f"there is no list of pictures at {word[1:]}")
+            if word.endswith(("/", os.sep)) and not os.path.isdir(word):
+                raise NotFound(f"there is no folder at {word}")
+            if glob.has_magic(word) and not os.path.lexists(word) and next(_glob(word), None) is None:
+                raise NotFound(f"no file matches {word}")
+
+    def __iter__(self) -> Iterator[Source]:
+        for word in self._words:
+            yield from self._expand(word)
+
+    def count(self) -> int | None:
+        """How many pictures there are, by walking once; None where that cannot be known (stdin)."""
+        return None if "-" in self._words else sum(1 for _ in self)
+
+    def _expand(self, word: str) -> Iterator[Source]:
+        if word == "-":
+            for line in self._stdin or sys.stdin.buffer:
+                yield from _listed(line)
+        elif os.path.isdir(word):
+            prefix = "" if len(self._words) == 1 else word
+            for path in walk(word):
+                yield Source(os.path.join(prefix, os.path.relpath(path, word)), Path(path))
+        elif os.path.lexists(word):
+            yield Source(word, Path(word))
+        elif word.startswith("@"):
+            with open(word[1:], "rb") as lines:
+                for line in lines:
+                    yield from _listed(line)
+        elif glob.has_magic(word):
+            for path in _glob(word):
+                yield Source(path, Path(path))
+        else:
+            yield Source(word, Path(word))
+
+
+def walk(folder: str) -> Iterator[str]:
+    """The paths of the pictures under `folder`, sorted by name within each folder, sub-folders in their place.
+
+    A folder that cannot be listed stands for itself, so that its error is reported and the others are done.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        yield folder
+        return
+    for name in names:
+        if name.startswith("."):
+            continue
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            if not os.path.islink(path):  # a link may lead back up
+                yield from walk(path)
+        elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
+            yield path
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """As glob.iglob(recursive=True), but files only and sorted, holding one folder's names and the folders'."""
+    parent, last = os.path.split(pattern)
+    folders = sorted(glob.iglob(parent, recursive=True)) if glob.has_magic(parent) else [parent]
+    for folder in folders:
+        if last == "**":
+            yield from walk(folder or ".")
+            continue
+        if not os.path.isdir(folder or "."):
+            continue
+        for name in sorted(fnmatch.filter(os.listdir(folder or "."), last)):
+            path = os.path.join(folder, name)
+            if not os.path.isdir(path) and (last.startswith(".") or not name.startswith(".")):
+                yield path
+
+
+def _listed(line: bytes) -> Iterator[Source]:
+    text = os.fsdecode(line.rstrip(b"\r\n"))
+    if text.strip():
+        yield Source(text, Path(text))

@@ -1,0 +1,53 @@
+"""Scores a run directory, or an exported model through any runtime, on a split of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from cvserve import console
+from cvserve.cli.arguments import add_runtime, example, positive
+from cvserve.cli.failures import list_failures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="RUN_OR_MODEL", help="a run directory, or a model's directory")
+    parser.add_argument("--data", metavar="DIR", help="the dataset; default: the one that a run was trained on")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="default: val")
+    parser.add_argument("--out", metavar="DIR", help="write evaluation.json and confusion.png there")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="pictures a call; default: 32")
+    add_runtime(parser)
+    example(
+        parser,
+        "cvserve evaluate runs/flowers --split val --out runs/flowers/evaluation",
+        "cvserve evaluate models/flowers --data photos/ --runtime litert",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cvserve.evaluation import evaluate
+
+    evaluation = evaluate(
+        arguments.target,
+        arguments.data,
+        split=arguments.split,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        batch_size=arguments.batch_size,
+        out=arguments.out,
+    )
+    if arguments.json:
+        console.say(json.dumps(evaluation.to_dict(), ensure_ascii=False))
+    else:
+        report = evaluation.report
+        console.table(
+            [(item.label, item.images, item.precision, item.recall, item.f1) for item in report.classes],
+            ("class", "images", "precision", "recall", "f1"),
+        )
+        console.say(
+            f"{evaluation.target}: top-1 {report.top1:.4f}, top-5 {report.top5:.4f}, loss {report.loss:.4f} "
+            f"on {report.images} pictures of {evaluation.data} ({evaluation.split})"
+        )
+    return list_failures(evaluation.failed, len(evaluation.failed), done=evaluation.report.images)

@@ -1,0 +1,56 @@
+"""Packs the best network of a run as SavedModel, ONNX and TFLite: the next version of a model.
+
+Each format is run over validation pictures and compared with the network; if one answers differently, nothing is
+published. The result is a directory that cvserve serve, cvserve predict and TensorFlow Serving take as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from cvserve import console
+from cvserve.cli.arguments import example, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_directory", metavar="RUN", help="what cvserve train made")
+    parser.add_argument(
+        "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
+    )
+    parser.add_argument(
+        "--formats", metavar="A,B", help="some of saved_model,onnx,tflite; default: all", type=_comma_separated
+    )
+    parser.add_argument("--data", metavar="DIR", help="the pictures to compare on; default: those of the training")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="which of them; default: val")
+    parser.add_argument("--pictures", type=positive, default=64, metavar="N", help="how many of them; default: 64")
+    parser.add_argument("--licence", default="", metavar="TEXT", help="noted in the manifest")
+    parser.add_argument("--notes", default="", metavar="TEXT", help="noted in the manifest")
+    example(
+        parser,
+        "cvserve export runs/flowers --to models/flowers",
+        "cvserve export runs/flowers --to models/flowers --formats onnx,tflite",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cvserve.export import export_run, report_table
+
+    chosen = {"formats": arguments.formats} if arguments.formats else {}
+    artifact = export_run(
+        arguments.run_directory,
+        arguments.to,
+        data=arguments.data,
+        split=arguments.split,
+        pictures=arguments.pictures,
+        licence=arguments.licence,
+        notes=arguments.notes,
+        on_step=console.note,
+        **chosen,
+    )
+    console.say(report_table(artifact.manifest))
+    console.say(f"published {artifact.directory}")
+    return 0
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

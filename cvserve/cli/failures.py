@@ -1,0 +1,30 @@
+"""The inputs that failed, listed at the end of a command, and the exit code that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cvserve import console
+
+LISTED = 20
+
+
+def list_failures(failed: Sequence[tuple[str, str]], count: int, *, done: int = 1, where: str = "") -> int:
+    """Lists (input, reason) on stderr, at most 20 of them.
+
+    Args:
+        count: how many failed in all, if more than are given.
+        done: how many did not.
+        where: where the others can be read, for the last line.
+
+    Returns:
+        The exit code: 0 none failed, 1 some did, 2 nothing could be done.
+    """
+    if not count:
+        return 0
+    console.note(f"{count} of {done + count} inputs failed:")
+    for name, reason in failed[:LISTED]:
+        console.note(f"  {name}: {reason}")
+    if count > LISTED:
+        console.note(f"  and {count - LISTED} more{where and f', see {where}'}")
+    return 1 if done else 2

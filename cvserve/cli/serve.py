@@ -1,0 +1,56 @@
+"""Serves a repository of models over gRPC, until SIGTERM or Ctrl-C; then accepted requests are still answered.
+
+On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (pictures in, typed
+results out), health and reflection. Settings come from --config (YAML), then the flags; settings of single models
+stand in the file under `models: NAME:`.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from cvserve.cli.arguments import add_runtime, example, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", metavar="MODELS", help="a repository, a model's directory or a version's")
+    parser.add_argument("--config", metavar="FILE.yaml", help="settings of the server and of single models")
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", metavar="ADDRESS", help="address to listen on; default: 0.0.0.0, every one")
+    group.add_argument("--port", type=int, metavar="N", help="gRPC port; default: 8500; 0 takes a free one")
+    group.add_argument("--decode-workers", type=positive, metavar="N", help="threads that decode; default: one a core")
+    group.add_argument("--grace-seconds", type=float, metavar="X", help="for open requests at the end; default: 30")
+    add_runtime(parser)
+    group = parser.add_argument_group("batching, of every model")
+    group.add_argument("--instances", type=positive, metavar="N", help="batches that run at the same time")
+    group.add_argument("--max-batch-size", type=positive, metavar="N", help="default: measured while loading")
+    group.add_argument("--batch-delay-ms", type=float, metavar="X", help="a batch may wait for company; default: 0")
+    group.add_argument("--no-batching", action="store_true", help="run every request alone")
+    group.add_argument("--max-queue-requests", type=positive, metavar="N", help="more are refused; default: 256")
+    example(
+        parser,
+        "cvserve serve models/",
+        "cvserve serve models/flowers --host 127.0.0.1 --port 0 --runtime onnx",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cvserve.serving import serve
+
+    serve(
+        arguments.models,
+        arguments.config,
+        host=arguments.host,
+        port=arguments.port,
+        decode_workers=arguments.decode_workers,
+        grace_seconds=arguments.grace_seconds,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        instances=arguments.instances,
+        max_batch_size=arguments.max_batch_size,
+        batch_delay_ms=arguments.batch_delay_ms,
+        batching=False if arguments.no_batching else None,
+        max_queue_requests=arguments.max_queue_requests,
+    )
+    return 0

@@ -1,0 +1,103 @@
+"""What every source of labelled pictures offers, and the one door to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+
+from cvserve.artifact.specs import TASKS, Task
+from cvserve.data.folder import ImageFolder
+from cvserve.data.scenes import Scenes, ScenesOptions
+from cvserve.data.splitting import SPLITS, Shares
+from cvserve.errors import InvalidInput
+from cvserve.preproc import ImageSource
+
+SCENES = "scenes"
+
+
+class Dataset(Protocol):
+    """One split of a data set for classification. Indices run from 0 to len() - 1, always in the same order."""
+
+    @property
+    def split(self) -> str:
+        """ "train", "val", "test" (or "all" of a folder without splits)."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in label order."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    def image(self, index: int) -> ImageSource:
+        """The picture: a path, or uint8 RGB pixels [H, W, 3]."""
+
+    def label(self, index: int) -> int:
+        """The picture's class, an index into `classes`."""
+
+    def name(self, index: int) -> str:
+        """What reports call the picture; unique in the split."""
+
+    def describe(self) -> str:
+        """One line: where it comes from, how many pictures, which classes."""
+
+
+def open_dataset(
+    data: str | Path,
+    split: str = "train",
+    *,
+    task: Task = "classification",
+    classes: Sequence[str] | None = None,
+    shares: Shares | None = None,
+) -> Dataset:
+    """Opens one split of a folder of pictures or of generated scenes.
+
+    Args:
+        data: a folder (see `ImageFolder`), or "scenes", "scenes:classification" or
+            "scenes:classification?count=600&seed=1&image_size=64" (see `ScenesOptions`). A folder that is really called
+            "scenes" is written "./scenes".
+        split: "train", "val" or "test"; a folder without splits also has "all".
+        task: what the scenes are for, where `data` does not say it.
+        classes: label order of a trained model, which the data must fit; None takes it from the data.
+        shares: of the sides into which a folder without splits is divided.
+
+    Raises:
+        NotFound, InvalidInput: the data is not there or not usable.
+
+    Example:
+        train = open_dataset("photos/", "train")
+        print(train.describe(), train.classes[train.label(0)])
+    """
+    if isinstance(data, str) and (data == SCENES or data.startswith((f"{SCENES}:", f"{SCENES}?"))):
+        return _open_scenes(data, split, task, classes)
+    return ImageFolder(data, shares=shares, classes=classes).split(split)
+
+
+def _open_scenes(data: str, split: str, task: Task, classes: Sequence[str] | None) -> Scenes:
+    head, _, query = data.partition("?")
+    named = head[len(SCENES) :].lstrip(":")
+    if named and named not in TASKS:
+        raise InvalidInput(f"{data}: there are no scenes for {named!r}; the tasks are {', '.join(TASKS)}")
+    if split not in SPLITS:
+        raise InvalidInput(f"{data}: there is no split {split!r}; scenes have {', '.join(SPLITS)}")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        options = ScenesOptions.model_validate(dict(pairs))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = ".".join(str(part) for part in fault["loc"])
+        known = ", ".join(ScenesOptions.model_fields)
+        raise InvalidInput(f"{data}: option {option!r}: {fault['msg']}; the options are {known}") from error
+    except ValueError as error:
+        raise InvalidInput(f"{data}: options are written as ?count=600&seed=1") from error
+    scenes = options.open(split, next((known for known in TASKS if known == named), task))
+    if classes is not None and tuple(classes) != scenes.classes:
+        raise InvalidInput(
+            f"{data}: the classes of the scenes are {', '.join(scenes.classes)}, but those asked for are "
+            f"{', '.join(classes)}"
+        )
+    return scenes

@@ -1,0 +1,72 @@
+"""Pictures that cannot be used: found by their headers before a training starts, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvserve.errors import ImageError
+from cvserve.parallel import ordered_map
+from cvserve.preproc import MAX_PIXELS, ImageSource, read_header
+
+if TYPE_CHECKING:
+    from cvserve.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """A picture that was left out. index: its place in the data set. reason: without the name."""
+
+    index: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def verify(
+    dataset: Dataset, indices: Iterable[int] | None = None, *, max_pixels: int = MAX_PIXELS, workers: int = 4
+) -> tuple[BadPicture, ...]:
+    """Reads the headers of a data set's files: missing and empty files, other formats, sizes over the limit.
+
+    Damage behind the header shows only in decoding, which `ImagePipeline` does for all pictures that it caches.
+
+    Args:
+        indices: which pictures; None means all.
+    """
+
+    def check(index: int) -> BadPicture | None:
+        try:
+            check_header(dataset.image(index), dataset.name(index), max_pixels)
+        except ImageError as error:
+            return BadPicture(index, dataset.name(index), error.reason)
+        return None
+
+    chosen = range(len(dataset)) if indices is None else indices
+    found = ordered_map(check, chosen, workers=workers, ahead=8 * workers)
+    return tuple(bad for bad in found if bad is not None)
+
+
+def check_header(source: ImageSource, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Raises ImageError for a file or bytes whose header shows that `preproc.decode` would refuse it."""
+    if isinstance(source, np.ndarray):
+        return
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise ImageError(name, f"cannot be read ({error.strerror})") from None
+    header = read_header(data, name=name)
+    if header.width * header.height > max_pixels:
+        raise ImageError(name, f"has {header.width} x {header.height} pixels, more than the {max_pixels:,} allowed")
+
+
+def summary(bad: Sequence[BadPicture], total: int, shown: int = 5) -> str:
+    """One sentence: how many of `total` pictures are left out, and the first of them by name and reason."""
+    first = "; ".join(str(item) for item in bad[:shown])
+    more = f"; and {len(bad) - shown} more" if len(bad) > shown else ""
+    return f"{len(bad)} of {total} pictures cannot be used and are left out: {first}{more}"

@@ -1,0 +1,21 @@
+"""Generated scenes: shapes with colour, size and place on textured ground, and all that is true of them."""
+
+from cvserve.data.scenes.describe import describe, phrase, relation
+from cvserve.data.scenes.folder import write_image_folder
+from cvserve.data.scenes.generator import Scene, Scenes, ScenesOptions
+from cvserve.data.scenes.layout import SceneObject
+from cvserve.data.scenes.shapes import COLOURS, SHAPES, SIZES
+
+__all__ = [
+    "COLOURS",
+    "SHAPES",
+    "SIZES",
+    "Scene",
+    "SceneObject",
+    "Scenes",
+    "ScenesOptions",
+    "describe",
+    "phrase",
+    "relation",
+    "write_image_folder",
+]

@@ -1,0 +1,84 @@
+"""True sentences about a scene. Every phrase in them names exactly one object of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvserve.data.scenes.layout import SceneObject
+
+_INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+
+def phrase(item: SceneObject) -> str:
+    """ "a large red circle"; "a red circle" for an object whose size is not named."""
+    return " ".join(["a", *filter(None, (item.size, item.colour, item.shape))])
+
+
+def relation(one: np.ndarray, other: np.ndarray) -> str | None:
+    """How box `one` lies to box `other` (both x1, y1, x2, y2): "left of", "right of", "above", "below", or None.
+
+    A word is used only where nobody would doubt it: the boxes are clear of each other along its axis, and the centres
+    are at least twice as far apart along it as across it. Oblique neighbours have no relation.
+    """
+    across, down = (other[:2] + other[2:] - one[:2] - one[2:]) / 2
+    if abs(across) >= 2 * abs(down):
+        if one[2] <= other[0]:
+            return "left of"
+        if other[2] <= one[0]:
+            return "right of"
+    if abs(down) >= 2 * abs(across):
+        if one[3] <= other[1]:
+            return "above"
+        if other[3] <= one[1]:
+            return "below"
+    return None
+
+
+def describe(objects: Sequence[SceneObject], boxes: np.ndarray) -> tuple[str, ...]:
+    """All sentences about the scene, the one that says most first.
+
+    Two objects: "a large red circle left of a small blue square", and the same from the other's side; "... and ..."
+    where they have no relation. Three or more: all of them in order ("..., ... and ... from left to right", or "from
+    top to bottom", where their boxes are clear of each other along that axis), then each pair that has a relation.
+
+    Args:
+        objects: no two with the same size, colour and shape.
+        boxes: float32 [N, 4] x1, y1, x2, y2.
+    """
+    if len(objects) == 1:
+        return (phrase(objects[0]),)
+    order = sorted(range(len(objects)), key=lambda index: (boxes[index, 0] + boxes[index, 2], boxes[index, 1]))
+    pairs: list[str] = []
+    for position, first in enumerate(order):
+        for second in order[position + 1 :]:
+            pairs += _both_ways(objects[first], objects[second], relation(boxes[first], boxes[second]))
+    if len(objects) == 2 and pairs:
+        return tuple(pairs)
+    return (_in_order(objects, boxes, order), *pairs)
+
+
+def _both_ways(one: SceneObject, other: SceneObject, word: str | None) -> list[str]:
+    if word is None:
+        return []
+    if word == "below":
+        one, other, word = other, one, "above"
+    return [f"{phrase(one)} {word} {phrase(other)}", f"{phrase(other)} {_INVERSE[word]} {phrase(one)}"]
+
+
+def _in_order(objects: Sequence[SceneObject], boxes: np.ndarray, order: list[int]) -> str:
+    ending = ""
+    downwards = sorted(order, key=lambda index: boxes[index, 1])
+    if len(objects) > 2:
+        if _clear(boxes[order], axis=0):
+            ending = " from left to right"
+        elif _clear(boxes[downwards], axis=1):
+            order, ending = downwards, " from top to bottom"
+    phrases = [phrase(objects[index]) for index in order]
+    return f"{', '.join(phrases[:-1])} and {phrases[-1]}{ending}"
+
+
+def _clear(boxes: np.ndarray, axis: int) -> bool:
+    """Whether each box ends before the next begins along this axis."""
+    return bool(np.all(boxes[:-1, axis + 2] <= boxes[1:, axis]))

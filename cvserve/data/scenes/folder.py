@@ -1,0 +1,48 @@
+"""Scenes as files, for everything that starts from a folder of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cvserve.data.scenes.generator import Scenes
+from cvserve.errors import InvalidInput
+
+_QUALITY = 92
+
+
+def write_image_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> Path:
+    """Writes the scenes as DIR/<split>/<shape>/<index>.jpg, so that DIR is what `ImageFolder` reads.
+
+    Files of the same name are overwritten, others are left alone: write each split in turn into one DIR.
+
+    Args:
+        suffix: ".jpg" (quality 92) or ".png" (exact pixels).
+
+    Returns:
+        The folder DIR.
+
+    Raises:
+        InvalidInput: another suffix, or a folder that cannot be written.
+    """
+    if suffix not in (".jpg", ".png"):
+        raise InvalidInput(f"scenes are written as .jpg or .png, not {suffix!r}")
+    root = Path(directory)
+    try:
+        for name in scenes.classes:
+            (root / scenes.split / name).mkdir(parents=True, exist_ok=True)
+        for index in range(len(scenes)):
+            scene = scenes.scene(index)
+            path = root / scenes.split / scenes.classes[scene.label] / f"{index:06d}{suffix}"
+            path.write_bytes(_encode(scene.image, suffix))
+    except OSError as error:
+        raise InvalidInput(f"{error.filename or root} cannot be written: {error.strerror}") from error
+    return root
+
+
+def _encode(image: np.ndarray, suffix: str) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else []
+    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    return data.tobytes()

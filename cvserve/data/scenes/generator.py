@@ -1,0 +1,168 @@
+"""Generated pictures with exact ground truth for all four tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from cvserve.artifact.specs import TASKS, Task
+from cvserve.data.scenes.describe import describe
+from cvserve.data.scenes.layout import SceneObject, several_objects, single_object
+from cvserve.data.scenes.render import boxes_of, render
+from cvserve.data.scenes.shapes import SHAPES
+from cvserve.data.splitting import SPLITS
+from cvserve.errors import InvalidInput
+
+_SIZE: dict[Task, int] = {"classification": 64, "detection": 128, "segmentation": 128, "captioning": 128}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture and everything that is true of it.
+
+    image: uint8 RGB [S, S, 3]. objects: N of them, in the order of what follows. masks: bool [N, S, S], disjoint.
+    boxes: float32 [N, 4] x1, y1, x2, y2 in pixels, tight around the masks, x2 and y2 past the last pixel. labels: int32
+    [N], the shapes as indices into `SHAPES`. sentences: the first says most.
+    """
+
+    image: np.ndarray
+    objects: tuple[SceneObject, ...]
+    masks: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    sentences: tuple[str, ...]
+
+    @property
+    def label(self) -> int:
+        """The shape of the object that covers most pixels, an index into `SHAPES`."""
+        return int(self.labels[self.masks.sum(axis=(1, 2)).argmax()])
+
+    @property
+    def class_map(self) -> np.ndarray:
+        """uint8 [S, S]: 0 is ground, otherwise 1 + the label of the object there."""
+        values = (self.labels + 1).astype(np.uint8)
+        return (self.masks * values[:, None, None]).sum(axis=0, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A split of generated scenes, as a `cvserve.data.Dataset`: shapes in colours and sizes on textured ground.
+
+    Scene i depends on (seed, task, split, i) and the picture's size, and on nothing else: not on `count`, nor on the
+    process. Different splits share no scene.
+
+    Args:
+        count: number of scenes.
+        seed: 0 or more.
+        image_size: pixels a side, 32 to 1024; None takes 64 for classification and 128 for the other tasks.
+        task: classification scenes hold one object of any size, nearly upright, whose shape is the class (as many of
+            each class as possible); detection and segmentation scenes 1 to 5 objects, captioning scenes 1 to 3.
+        split: "train", "val" or "test".
+
+    Raises:
+        InvalidInput: one of them is out of range.
+
+    Example:
+        scene = Scenes(count=10, task="detection").scene(0)
+        print(scene.boxes, scene.sentences[0])
+    """
+
+    count: int
+    seed: int = 0
+    image_size: int | None = None
+    task: Task = "classification"
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise InvalidInput(f"there are no scenes for the task {self.task!r}; the tasks are {', '.join(TASKS)}")
+        if self.split not in SPLITS:
+            raise InvalidInput(f"scenes have no split {self.split!r}; the splits are {', '.join(SPLITS)}")
+        if self.count < 1:
+            raise InvalidInput(f"the number of scenes must be at least 1, not {self.count}")
+        if self.seed < 0:
+            raise InvalidInput(f"the seed of scenes must be 0 or more, not {self.seed}")
+        if not 32 <= self.side <= 1024:
+            raise InvalidInput(f"the image size of scenes must be from 32 to 1024 pixels, not {self.side}")
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of every picture."""
+        return self.image_size or _SIZE[self.task]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The shapes, sorted by name."""
+        return SHAPES
+
+    def __len__(self) -> int:
+        return self.count
+
+    def scene(self, index: int) -> Scene:
+        """Makes scene `index`: about 2 ms at 64 x 64 pixels.
+
+        Raises:
+            IndexError: there is no scene of this number.
+        """
+        objects, rng = self._layout(index)
+        image, masks = render(objects, self.side, rng)
+        boxes = boxes_of(masks)
+        labels = np.array([SHAPES.index(item.shape) for item in objects], np.int32)
+        return Scene(image, objects, masks, boxes, labels, describe(objects, boxes))
+
+    def image(self, index: int) -> np.ndarray:
+        """The picture: uint8 RGB [S, S, 3]."""
+        return self.scene(index).image
+
+    def label(self, index: int) -> int:
+        """The shape of the largest object, an index into `classes`."""
+        if self.task == "classification":
+            return self._single_label(index)
+        return self.scene(index).label
+
+    def name(self, index: int) -> str:
+        """For example "scenes/train/000012"."""
+        return f"scenes/{self.split}/{index:06d}"
+
+    def describe(self) -> str:
+        """One line: task, split, number, size, seed and classes."""
+        return (
+            f"scenes:{self.task} {self.split}: {self.count} generated pictures of {self.side} x {self.side}, seed "
+            f"{self.seed}, in {len(SHAPES)} classes ({', '.join(SHAPES)})"
+        )
+
+    def _single_label(self, index: int) -> int:
+        return index % len(SHAPES)
+
+    def _layout(self, index: int) -> tuple[tuple[SceneObject, ...], np.random.Generator]:
+        if not 0 <= index < self.count:
+            raise IndexError(f"scene {index} of {self.count}")
+        key = (self.seed, TASKS.index(self.task), SPLITS.index(self.split), index)
+        layout_rng, render_rng = np.random.default_rng(key).spawn(2)
+        if self.task == "classification":
+            return single_object(SHAPES[self._single_label(index)], layout_rng), render_rng
+        return several_objects(self.task, layout_rng), render_rng
+
+
+class ScenesOptions(BaseModel):
+    """What may follow the question mark in "scenes:classification?count=600&seed=1".
+
+    count: scenes in train. val_count, test_count: by default a quarter of count. seed, image_size: as in `Scenes`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = Field(default=2400, ge=1)
+    val_count: int | None = Field(default=None, ge=1)
+    test_count: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    image_size: int | None = Field(default=None, ge=32, le=1024)
+
+    def open(self, split: Literal["train", "val", "test"] | str, task: Task) -> Scenes:
+        """The scenes of one split."""
+        quarter = max(1, self.count // 4)
+        counts = {"train": self.count, "val": self.val_count or quarter, "test": self.test_count or quarter}
+        return Scenes(counts[split], self.seed, self.image_size, task, split)

@@ -1,0 +1,49 @@
+"""Writes the SavedModel: pixels in, or encoded pictures in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cvserve.export.graph_preproc import load_pixels
+from cvserve.export.network import INPUT, Network
+from cvserve.runtimes.tensorflow import import_tensorflow
+
+BYTES_SIGNATURE = "bytes"
+BYTES_INPUT = "image_bytes"
+
+
+def write_saved_model(network: Network, directory: Path) -> list[Path]:
+    """Writes the SavedModel into a directory, which may hold other files.
+
+    Signatures: `serving_default` takes uint8 `images` [B, H, W, 3]; `bytes` takes strings `image_bytes` [B] (JPEG,
+    PNG, GIF, BMP, WebP), which it decodes and resizes in the graph. Both give the network's outputs by name.
+
+    Returns:
+        The files, saved_model.pb first.
+    """
+    tf = import_tensorflow()
+    from keras.export import ExportArchive
+
+    def serve(images: Any) -> dict[str, Any]:
+        return network(images)
+
+    def serve_bytes(image_bytes: Any) -> dict[str, Any]:
+        pixels = tf.map_fn(
+            lambda data: load_pixels(data, network.preproc),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec(network.image_shape, tf.uint8),
+        )
+        return network(pixels)
+
+    pixels_spec = tf.TensorSpec((None, *network.image_shape), tf.uint8, name=INPUT)
+    bytes_spec = tf.TensorSpec((None,), tf.string, name=BYTES_INPUT)
+    archive = ExportArchive()
+    archive.track(network.model)
+    archive.add_endpoint("serving_default", tf.function(serve, [pixels_spec], autograph=False))
+    archive.add_endpoint(BYTES_SIGNATURE, tf.function(serve_bytes, [bytes_spec], autograph=False))
+    before = set(directory.rglob("*"))
+    archive.write_out(str(directory), verbose=False)
+    written = sorted(path for path in set(directory.rglob("*")) - before if path.is_file())
+    graph = directory / "saved_model.pb"
+    return [graph, *(path for path in written if path != graph)]

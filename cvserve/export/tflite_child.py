@@ -1,0 +1,28 @@
+"""The child process of `cvserve.export.tflite`: python -m cvserve.export.tflite_child SAVED_MODEL OUTPUT."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+
+def main(saved_model: str, output: str) -> int:
+    """Converts, or writes one line that starts with "cvserve:" and says why not."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=["serving_default"])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    try:
+        content = converter.convert()
+    except Exception as error:  # noqa: BLE001  (the converter raises its own kinds, and some plain Exceptions)
+        operations = sorted(set(re.findall(r"'(tf\.\w+)' op is neither a custom op nor a flex op", str(error))))
+        reason = f"it has no operation {', '.join(operations)}" if operations else " ".join(str(error).split())[:300]
+        print(f"cvserve: {reason}", file=sys.stderr)
+        return 1
+    Path(output).write_bytes(content)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

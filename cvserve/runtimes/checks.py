@@ -1,0 +1,80 @@
+"""What a graph takes, checked before native code sees it: a wrong tensor ends in a sentence, not in an abort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from cvserve.errors import InvalidInput
+from cvserve.runtimes.base import TensorInfo
+
+BYTES = "bytes"
+"""TensorInfo.dtype of a string tensor; its arrays are of dtype object (or S, which loses trailing zero bytes)."""
+
+
+def describe(info: TensorInfo) -> str:
+    """`uint8 [batch, 224, 224, 3]`"""
+    sizes = ["?" if size is None else str(size) for size in info.shape]
+    if info.shape and info.shape[0] is None:
+        sizes[0] = "batch"
+    return f"{info.dtype} [{', '.join(sizes)}]"
+
+
+def _dtype_name(array: np.ndarray) -> str:
+    return BYTES if array.dtype.kind in "OS" else array.dtype.name
+
+
+def check_inputs(
+    inputs: Mapping[str, np.ndarray],
+    infos: Mapping[str, TensorInfo],
+    *,
+    unranked: Iterable[str] = (),
+) -> dict[str, np.ndarray]:
+    """The inputs as C-contiguous arrays, once their names, dtypes and shapes are what the graph takes.
+
+    Args:
+        inputs: arrays by input name.
+        infos: what the graph takes, by name.
+        unranked: the names whose rank the graph leaves open.
+
+    Raises:
+        InvalidInput: a name, dtype or shape that the graph does not take.
+    """
+    takes = ", ".join(f"{name} ({describe(info)})" for name, info in infos.items())
+    for name in inputs:
+        if name not in infos:
+            raise InvalidInput(f"the model has no input {name!r}; it takes {takes}")
+    for name in infos:
+        if name not in inputs:
+            raise InvalidInput(f"input {name!r} is missing; the model takes {takes}")
+    unranked = set(unranked)
+    checked: dict[str, np.ndarray] = {}
+    for name, info in infos.items():
+        array = np.asarray(inputs[name])
+        if _dtype_name(array) != info.dtype:
+            raise InvalidInput(f"input {name!r} is {_dtype_name(array)}, but the model takes {describe(info)}")
+        fits = len(array.shape) == len(info.shape) and all(
+            wanted is None or size == wanted for size, wanted in zip(array.shape, info.shape, strict=True)
+        )
+        if name not in unranked and not fits:
+            raise InvalidInput(f"input {name!r} has shape {list(array.shape)}, but the model takes {describe(info)}")
+        if 0 in array.shape:
+            raise InvalidInput(f"input {name!r} has shape {list(array.shape)}: an empty batch has no answer")
+        # ascontiguousarray would turn a scalar into a vector.
+        checked[name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return checked
+
+
+def check_outputs(wanted: Sequence[str] | None, infos: Mapping[str, TensorInfo]) -> list[str]:
+    """The names of the outputs to give, in the order asked for (all of them if `wanted` is None).
+
+    Raises:
+        InvalidInput: a name that the graph does not give.
+    """
+    if wanted is None:
+        return list(infos)
+    for name in wanted:
+        if name not in infos:
+            raise InvalidInput(f"the model has no output {name!r}; it gives {', '.join(infos)}")
+    return list(wanted)

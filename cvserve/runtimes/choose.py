@@ -1,0 +1,197 @@
+"""`auto`: which of an artifact's graphs is the fastest on this machine.
+
+Every candidate is run once with one picture and with eight for a short time; the choice is remembered in a file, so
+that only the first load on a machine pays for it. The key of the memory is everything that the answer depends on:
+the graphs' hashes, the processor, the threads, the device and the versions of the libraries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from cvserve.artifact import Artifact, Graph, Manifest
+from cvserve.errors import CvserveError
+from cvserve.runtimes.base import Runtime, TensorInfo
+from cvserve.runtimes.device import usable_cores
+from cvserve.runtimes.opening import open_candidate
+
+_LOG = logging.getLogger(__name__)
+
+BATCHES = (1, 8)
+BUDGET_SECONDS = 1.0
+"""Of timed calls, for each graph and batch size; the first calls (tracing, packing) are not timed."""
+
+_PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+
+
+def choose(artifact: Artifact, candidates: Sequence[Graph], *, threads: int | None, device: str) -> Runtime:
+    """The fastest of the candidates, opened.
+
+    A candidate that cannot be opened or run is passed over with a line in the log, as long as another one can.
+
+    Raises:
+        CvserveError: what the last candidate failed with, if none can be run.
+    """
+    key = _key(candidates, threads, device)
+    remembered = recall(key)
+    for graph in candidates:
+        if graph.path == remembered:
+            return open_candidate(artifact, graph, threads=threads, device=device)
+    return _measure_all(artifact, candidates, key, threads=threads, device=device)
+
+
+def _measure_all(
+    artifact: Artifact, candidates: Sequence[Graph], key: str, *, threads: int | None, device: str
+) -> Runtime:
+    best: tuple[float, Graph, Runtime] | None = None
+    timings: dict[str, dict[str, float]] = {}
+    failure: CvserveError | None = None
+    for graph in candidates:
+        try:
+            runtime = open_candidate(artifact, graph, threads=threads, device=device)
+            measured = measure(runtime, artifact.manifest)
+        except CvserveError as error:
+            _LOG.warning("auto passes over %s: %s", graph.path, error)
+            failure = error
+            continue
+        timings[graph.path] = {str(batch): round(value, 3) for batch, value in measured.items()}
+        score = seconds_a_picture(measured)
+        if best is None or score < best[0]:
+            if best is not None:
+                best[2].close()
+            best = (score, graph, runtime)
+        else:
+            runtime.close()
+    if best is None:
+        assert failure is not None, "there is at least one candidate"
+        raise failure
+    if failure is None:
+        # With a failure the answer may be another one next time, so it is not written down.
+        remember(key, best[1].path, timings)
+    _LOG.info("auto chose %s for %s: %s", best[1].path, artifact.directory, timings)
+    return best[2]
+
+
+def measure(
+    runtime: Runtime,
+    manifest: Manifest,
+    batches: Sequence[int] = BATCHES,
+    budget_seconds: float = BUDGET_SECONDS,
+) -> dict[int, float]:
+    """Batch size to the median milliseconds of a call, on random pictures."""
+    measured: dict[int, float] = {}
+    for batch in batches:
+        feed = {name: _random(info, batch, manifest) for name, info in runtime.inputs.items()}
+        runtime.run(feed)
+        runtime.run(feed)
+        seconds: list[float] = []
+        end = time.perf_counter() + budget_seconds
+        while len(seconds) < 3 or (len(seconds) < 50 and time.perf_counter() < end):
+            start = time.perf_counter()
+            runtime.run(feed)
+            seconds.append(time.perf_counter() - start)
+        measured[batch] = statistics.median(seconds) * 1000
+    return measured
+
+
+def seconds_a_picture(measured: dict[int, float]) -> float:
+    """One figure of merit: the geometric mean, over the batch sizes, of the milliseconds a picture.
+
+    The geometric mean weighs "twice as fast alone" and "twice as fast in a batch" the same.
+    """
+    return statistics.geometric_mean([milliseconds / batch for batch, milliseconds in measured.items()])
+
+
+def _random(info: TensorInfo, batch: int, manifest: Manifest) -> np.ndarray:
+    height, width = manifest.preproc.height, manifest.preproc.width
+    sizes = (height, width, 3) if manifest.input.layout == "NHWC" else (3, height, width)
+    picture = (batch, *sizes) if len(info.shape) == 4 else (batch, 1, 1, 1)
+    shape = [free if size is None else size for size, free in zip(info.shape, picture, strict=False)]
+    random = np.random.default_rng(0)
+    kind = np.dtype(info.dtype)
+    if kind.kind in "iu":
+        limits = np.iinfo(kind)
+        high = min(int(limits.max), 255) + 1
+        return random.integers(max(int(limits.min), -128), high, size=shape).astype(kind)
+    return random.random(shape).astype(kind)
+
+
+def cache_directory() -> Path:
+    """CVSERVE_CACHE_DIR, or cvserve under the XDG cache directory."""
+    own = os.environ.get("CVSERVE_CACHE_DIR")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(shared) if shared else Path.home() / ".cache") / "cvserve"
+    except RuntimeError:  # no home directory, as for some service accounts
+        return Path(tempfile.gettempdir()) / "cvserve-cache"
+
+
+def recall(key: str) -> str | None:
+    """The graph's path remembered under `key`, or None; a damaged memory is none."""
+    try:
+        content = json.loads((cache_directory() / "fastest" / f"{key}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    path = content.get("graph") if isinstance(content, dict) else None
+    return path if isinstance(path, str) else None
+
+
+def remember(key: str, graph: str, timings: dict[str, dict[str, float]]) -> None:
+    """Writes the choice down, whole or not at all; where nothing can be written it is measured again next time."""
+    directory = cache_directory() / "fastest"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=directory)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump({"graph": graph, "milliseconds": timings}, stream)
+            os.replace(temporary, directory / f"{key}.json")
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        _LOG.info("the choice of the fastest runtime cannot be remembered: %s", error)
+
+
+def _key(candidates: Sequence[Graph], threads: int | None, device: str) -> str:
+    facts = {
+        "graphs": sorted([graph.path, *(file.sha256 for file in graph.files)] for graph in candidates),
+        "processor": _processor(),
+        "threads": threads or usable_cores(),
+        "device": device,
+        "versions": {graph.format: _version(_PACKAGES[graph.format]) for graph in candidates},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
+        return "unknown"
+
+
+def _processor() -> str:
+    """The CPU's model name, or what Python knows of it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return f"{platform.machine()} {platform.processor()}"

@@ -1,0 +1,117 @@
+"""ONNX graphs through onnxruntime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.artifact import Quantization
+from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput
+from cvserve.extras import require
+from cvserve.runtimes.base import TensorInfo
+from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
+from cvserve.runtimes.device import check_threads, parse_device, usable_cores
+from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(string)": BYTES,
+}
+
+
+class OnnxRuntime:
+    """A Runtime over one InferenceSession.
+
+    Sessions are thread-safe, so concurrent calls run at the same time.
+    """
+
+    name = "onnx"
+
+    def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
+        """Opens the graph.
+
+        Args:
+            path: the .onnx file; its external data, if any, lies beside it.
+            threads: threads of one call; None takes every core.
+            device: "cpu" or "gpu:N" (CUDA).
+
+        Raises:
+            MissingExtra: onnxruntime is not installed.
+            ArtifactError: onnxruntime does not take the file.
+            FailedPrecondition: no such device.
+        """
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = check_threads(threads) or usable_cores()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        # Spinning threads take the cores from the other sessions, and the decoders, of a server.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = _providers(runtime, device)
+        try:
+            session = runtime.InferenceSession(str(path), options, providers=providers)
+        except _failures(runtime) as error:
+            raise ArtifactError(f"onnxruntime cannot load {path}: {_sentence(error)}") from error
+        self._failures = _failures(runtime)
+        self._session: Any = session
+        inputs = {item.name: _info(item) for item in session.get_inputs()}
+        outputs = {item.name: _info(item) for item in session.get_outputs()}
+        self._unranked = [item.name for item in session.get_inputs() if item.shape is None]
+        self.batch = fixed_batch(inputs, outputs)
+        self.quantization: Mapping[str, Quantization] = {}
+        self.inputs: Mapping[str, TensorInfo] = inputs if self.batch is None else any_batch(inputs)
+        self.outputs: Mapping[str, TensorInfo] = outputs if self.batch is None else any_batch(outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """See `Runtime.run`."""
+        if self._session is None:
+            raise FailedPrecondition("this model was closed; load it again")
+        names = check_outputs(outputs, self.outputs)
+        arrays = check_inputs(inputs, self.inputs, unranked=self._unranked)
+        session = self._session
+
+        def call(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            try:
+                return dict(zip(names, session.run(names, feed), strict=True))
+            except self._failures as error:
+                raise InvalidInput(f"onnxruntime cannot run the model on this input: {_sentence(error)}") from error
+
+        return call(arrays) if self.batch is None else run_in_batches(call, arrays, self.batch)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._session = None
+
+
+def _failures(runtime: Any) -> tuple[type[Exception], ...]:
+    """The exceptions of onnxruntime's native half, which have no common base of their own."""
+    state = runtime.capi.onnxruntime_pybind11_state
+    kinds = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return (*kinds, RuntimeError, ValueError)
+
+
+def _providers(runtime: Any, device: str) -> list[Any]:
+    wanted = parse_device(device)
+    if wanted.kind == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        raise FailedPrecondition(f"this onnxruntime has no CUDA, so it cannot use {device}; install onnxruntime-gpu")
+    return [("CUDAExecutionProvider", {"device_id": wanted.index}), "CPUExecutionProvider"]
+
+
+def _info(item: Any) -> TensorInfo:
+    dtype = _DTYPES.get(item.type) or re.sub(r"^tensor\((.*)\)$", r"\1", item.type)
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape or ())
+    return TensorInfo(item.name, dtype, shape)
+
+
+def _sentence(error: Exception) -> str:
+    """The first line of onnxruntime's message without its prefix of codes."""
+    return str(error).strip().splitlines()[0].removeprefix("[ONNXRuntimeError] : ")

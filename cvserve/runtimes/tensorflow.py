@@ -1,0 +1,151 @@
+"""SavedModels through TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.artifact import Quantization
+from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
+from cvserve.extras import require
+from cvserve.runtimes.base import TensorInfo
+from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
+from cvserve.runtimes.device import check_threads, parse_device
+from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
+from cvserve.runtimes.quiet import without_chatter
+
+_LOG = logging.getLogger(__name__)
+
+
+class TensorFlowRuntime:
+    """A Runtime over one signature of a SavedModel; concurrent calls run at the same time."""
+
+    name = "tensorflow"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        signature: str = "serving_default",
+    ) -> None:
+        """Loads the SavedModel.
+
+        Args:
+            path: the SavedModel's directory, or its saved_model.pb.
+            threads: threads of one operation, for the whole process: TensorFlow takes the number that it is told
+                before its first operation, and later wishes are logged and left.
+            device: "cpu" or "gpu:N".
+            signature: which of the model's signatures `run` calls.
+
+        Raises:
+            MissingExtra: TensorFlow is not installed.
+            ArtifactError: TensorFlow does not take the files.
+            NotFound: no such signature.
+            FailedPrecondition: no such device.
+        """
+        tensorflow = import_tensorflow()
+        set_threads(check_threads(threads))
+        self._tensorflow = tensorflow
+        self._device = _device_name(tensorflow, device)
+        directory = path.parent if path.name == "saved_model.pb" else path
+        try:
+            with tensorflow.device(self._device):
+                model = tensorflow.saved_model.load(str(directory))
+        except (OSError, ValueError, tensorflow.errors.OpError) as error:
+            raise ArtifactError(f"TensorFlow cannot load {directory}: {_sentence(error)}") from error
+        signatures = sorted(model.signatures)
+        if signature not in signatures:
+            has = f"it has {', '.join(signatures)}" if signatures else "it has none"
+            raise NotFound(f"{directory} has no signature {signature!r}; {has}")
+        # The loaded object owns the variables: without it the function would run on freed ones.
+        self._model: Any = model
+        self._function: Any = model.signatures[signature]
+        specs = self._function.structured_input_signature[1]
+        inputs = {name: _info(name, spec) for name, spec in sorted(specs.items())}
+        outputs = {name: _info(name, spec) for name, spec in self._function.structured_outputs.items()}
+        self._unranked = [name for name, spec in specs.items() if spec.shape.rank is None]
+        self.batch = None if self._unranked else fixed_batch(inputs, outputs)
+        self.quantization: Mapping[str, Quantization] = {}
+        self.inputs: Mapping[str, TensorInfo] = inputs if self.batch is None else any_batch(inputs)
+        self.outputs: Mapping[str, TensorInfo] = outputs if self.batch is None else any_batch(outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """See `Runtime.run`. String tensors come and go as arrays of dtype object holding bytes."""
+        if self._function is None:
+            raise FailedPrecondition("this model was closed; load it again")
+        names = check_outputs(outputs, self.outputs)
+        arrays = check_inputs(inputs, self.inputs, unranked=self._unranked)
+        tensorflow, function = self._tensorflow, self._function
+
+        def call(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            try:
+                with tensorflow.device(self._device):
+                    answers = function(**{name: tensorflow.constant(array) for name, array in feed.items()})
+                    return {name: answers[name].numpy() for name in names}
+            except (tensorflow.errors.InvalidArgumentError, tensorflow.errors.UnimplementedError) as error:
+                raise InvalidInput(f"TensorFlow cannot run the model on this input: {_sentence(error)}") from error
+            except UnicodeDecodeError as error:  # an error whose text quotes bytes of a string tensor
+                raise InvalidInput("TensorFlow cannot run the model on this input: its bytes are refused") from error
+
+        return call(arrays) if self.batch is None else run_in_batches(call, arrays, self.batch)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._function = self._model = None
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, without its start-up lines unless TF_CPP_MIN_LOG_LEVEL asks for them.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with without_chatter():
+        return require("tensorflow")
+
+
+def set_threads(threads: int | None) -> None:
+    """Tells TensorFlow the threads of one operation, for the whole process, if it has not begun to work yet."""
+    if threads is None:
+        return
+    threading = require("tensorflow").config.threading
+    if threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        _LOG.warning(
+            "TensorFlow is already running in this process with its own number of threads: threads=%d is ignored. "
+            "Load the first model with the number you want, or set TF_NUM_INTRAOP_THREADS before the start.",
+            threads,
+        )
+
+
+def _device_name(tensorflow: Any, device: str) -> str:
+    wanted = parse_device(device)
+    with without_chatter():  # the first such call starts TensorFlow's devices
+        found = tensorflow.config.list_logical_devices(wanted.kind.upper())
+    if wanted.index >= len(found):
+        raise FailedPrecondition(f"TensorFlow sees no device {device}; it sees {len(found)} of kind {wanted.kind}")
+    return str(found[wanted.index].name)
+
+
+def _info(name: str, spec: Any) -> TensorInfo:
+    dtype = BYTES if spec.dtype.name == "string" else spec.dtype.name
+    return TensorInfo(name, dtype, () if spec.shape.rank is None else tuple(spec.shape.as_list()))
+
+
+def _sentence(error: Exception) -> str:
+    """The line of TensorFlow's message that says what is wrong, without its list of nodes."""
+    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
+    plain = [line for line in lines if not line.startswith(("Graph execution error", "Detected at node", "{{"))]
+    return (plain or lines or [type(error).__name__])[0]

@@ -1,0 +1,127 @@
+"""Which waiting requests run next: a pure function of the queue, the clock and the free slots.
+
+The order is Triton's: a free slot first, then the batch. While every slot is busy nothing is decided, so batches
+grow by themselves under load, and with delay 0 a lone request never waits. Requests are batched only with those of
+their own group (signature, dtype and shape), so that a foreign shape cannot fail its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from cvserve.errors import InvalidInput
+
+
+class Waiting(Protocol):
+    """What the policy must know of a request. Times are seconds of the same clock as `now`."""
+
+    @property
+    def group(self) -> Hashable:
+        """Requests of equal groups can share a batch."""
+
+    @property
+    def rows(self) -> int:
+        """How much of a batch it fills."""
+
+    @property
+    def enqueued(self) -> float:
+        """When it came."""
+
+    @property
+    def deadline(self) -> float:
+        """When its answer is worth nothing any more; math.inf: never."""
+
+
+Entry = TypeVar("Entry", bound=Waiting)
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How batches are formed.
+
+    max_rows: the largest batch. delay: seconds that a batch which is not full may wait for company while a slot is
+    free. allowed_rows: ascending sizes that batches are padded to, the last of which is max_rows; empty: no padding.
+    batching: False runs every request alone.
+    """
+
+    max_rows: int
+    delay: float = 0.0
+    allowed_rows: tuple[int, ...] = ()
+    batching: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise InvalidInput(f"max_batch_size must be at least 1, not {self.max_rows}")
+        if not 0 <= self.delay <= 60:
+            raise InvalidInput(f"the batch delay must be 0 to 60 seconds, not {self.delay}")
+        if self.allowed_rows:
+            if list(self.allowed_rows) != sorted(set(self.allowed_rows)) or self.allowed_rows[0] < 1:
+                raise InvalidInput(f"allowed_batch_sizes must ascend from at least 1: {list(self.allowed_rows)}")
+            if self.allowed_rows[-1] != self.max_rows:
+                # The sentence of TensorFlow Serving.
+                raise InvalidInput("Last entry in allowed_batch_sizes must match max_batch_size")
+
+    def padded(self, rows: int) -> int:
+        """The size that a batch of `rows` runs at."""
+        return next((size for size in self.allowed_rows if size >= rows), rows)
+
+
+@dataclass(frozen=True)
+class Decision(Generic[Entry]):
+    """What to do now. wake_at: when to ask again if nothing else happens before; math.inf: no need."""
+
+    run: tuple[Entry, ...]
+    expired: tuple[Entry, ...]
+    wake_at: float
+
+
+@dataclass
+class _Batch(Generic[Entry]):
+    members: list[Entry]
+    rows: int
+    full: bool = False
+
+
+def decide(queue: Iterable[Entry], now: float, free_slots: int, limits: BatchLimits) -> Decision[Entry]:
+    """Chooses one batch for one free slot.
+
+    Args:
+        queue: the waiting requests, oldest first.
+        now: the clock, in seconds.
+        free_slots: how many batches could start at once; with 0 nothing is chosen to run.
+        limits: how batches are formed.
+
+    Returns:
+        The batch to start (possibly none), the requests whose deadline has passed, and when to look again. Of the
+        groups that may start, the one whose oldest request came first does. A request that no longer fits is left
+        for the next batch, and smaller ones behind it may fill the gap: it keeps its place at the head.
+    """
+    expired: list[Entry] = []
+    batches: dict[Hashable, _Batch[Entry]] = {}
+    wake_at = math.inf
+    for entry in queue:
+        if entry.deadline <= now:
+            expired.append(entry)
+            continue
+        wake_at = min(wake_at, entry.deadline)
+        if not free_slots:
+            continue
+        batch = batches.get(entry.group)
+        if batch is None:
+            batches[entry.group] = _Batch([entry], entry.rows, not limits.batching or entry.rows >= limits.max_rows)
+        elif limits.batching and batch.rows + entry.rows <= limits.max_rows:
+            batch.members.append(entry)
+            batch.rows += entry.rows
+            batch.full |= batch.rows == limits.max_rows
+        else:
+            batch.full = True
+    for batch in batches.values():
+        starts_at = batch.members[0].enqueued + limits.delay
+        # A request that would die of the delay is not delayed.
+        if batch.full or starts_at <= now or any(member.deadline <= starts_at for member in batch.members):
+            return Decision(tuple(batch.members), tuple(expired), wake_at)
+        wake_at = min(wake_at, starts_at)
+    return Decision((), tuple(expired), wake_at)

@@ -1,0 +1,76 @@
+"""Running a batch: several requests' tensors into one call of the graph, and its answers back to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from cvserve.errors import FailedPrecondition
+
+Tensors = dict[str, np.ndarray]
+RunGraph = Callable[[Mapping[str, np.ndarray], Sequence[str] | None], Tensors]
+
+
+def run_batch(
+    run: RunGraph, parts: Sequence[Tensors], rows: Sequence[int], size: int, outputs: Sequence[str] | None
+) -> list[Tensors]:
+    """Runs `parts` as one batch.
+
+    Args:
+        run: the graph.
+        parts: each request's inputs; every tensor of a part has the part's rows first.
+        rows: of each part.
+        size: rows that the graph is given; what is missing repeats the last row, and its answers are dropped.
+        outputs: which outputs are wanted; None: all.
+
+    Returns:
+        Each part's outputs, as views of the batch's. A part that ran alone and unpadded gets the graph's outputs as
+        they are, so that an output without a batch dimension is possible there.
+
+    Raises:
+        FailedPrecondition: an output has not one row for each row of the batch.
+        Whatever the graph raises.
+    """
+    total = sum(rows)
+    if len(parts) == 1 and size == total:
+        return [run(parts[0], outputs)]
+    inputs = {name: _joined([part[name] for part in parts], size - total) for name in parts[0]}
+    answers = run(inputs, outputs)
+    for name, answer in answers.items():
+        if answer.shape[:1] != (size,):
+            raise FailedPrecondition(
+                f"output {name!r} has shape {list(answer.shape)} for a batch of {size}, so this model cannot be batched"
+            )
+    results, start = [], 0
+    for count in rows:
+        results.append({name: answer[start : start + count] for name, answer in answers.items()})
+        start += count
+    return results
+
+
+def _joined(arrays: list[np.ndarray], missing: int) -> np.ndarray:
+    if missing > 0:
+        arrays = [*arrays, np.repeat(arrays[-1][-1:], missing, axis=0)]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def split(inputs: Mapping[str, np.ndarray], rows: int, size: int) -> list[Tensors]:
+    """The inputs of one request in pieces of at most `size` rows."""
+    return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, rows, size)]
+
+
+def joined(pieces: Sequence[Tensors], rows: Sequence[int]) -> Tensors:
+    """The pieces' outputs as those of one request.
+
+    Raises:
+        FailedPrecondition: an output without one row for each row of its piece.
+    """
+    for piece, count in zip(pieces, rows, strict=True):
+        for name, array in piece.items():
+            if array.shape[:1] != (count,):
+                raise FailedPrecondition(
+                    f"output {name!r} has shape {list(array.shape)} for {count} rows, so a request larger than the "
+                    "maximum batch cannot be split for this model"
+                )
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -1,0 +1,148 @@
+"""From a version directory to a LoadedModel: layout chosen, graphs open, every batch size run once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from cvserve import artifact as artifacts
+from cvserve.artifact import Artifact
+from cvserve.pipeline import Pipeline
+from cvserve.runtimes import Runtime, open_runtime
+from cvserve.runtimes.device import usable_cores
+from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.execution import RunGraph, Tensors
+from cvserve.serving.core.servable import LoadedModel
+
+_LOG = logging.getLogger(__name__)
+
+CONCURRENT = ("onnx", "tensorflow")
+"""Runtimes whose one copy of a model runs several calls at the same time; of the others each worker has its own."""
+
+MOST_INSTANCES = 4
+"""By default, since each instance costs the memory of a batch's activations."""
+
+MOST_ROWS = 32
+"""The largest batch that is tried when max_batch_size is not given."""
+
+WORTHWHILE = 0.04
+"""A larger batch must be this much faster a picture: what it costs is the wait of its first picture."""
+
+LONGEST_BATCH_SECONDS = 2.0
+"""Larger batches are not tried once a batch takes this long."""
+
+OpenRuntime = Callable[[Artifact, ModelSettings, int], Runtime]
+
+
+def open_from_artifact(artifact: Artifact, settings: ModelSettings, threads: int) -> Runtime:
+    return open_runtime(
+        artifact,
+        runtime=settings.runtime,
+        threads=threads,
+        precision=settings.precision,
+        device=settings.device,
+    )
+
+
+def layout(settings: ModelSettings, cores: int) -> tuple[int, int]:
+    """(instances, threads of each): what the settings say, and otherwise all cores, in as many instances as allowed.
+
+    One-thread instances beat one instance of many threads wherever requests come in parallel (on 2 cores 0.92 of
+    the ceiling against 0.77 for a MobileNetV2): nothing waits for the slowest thread of an operation.
+    """
+    if settings.instances is not None:
+        instances = settings.instances
+    elif settings.threads is not None:
+        instances = max(1, min(MOST_INSTANCES, cores // settings.threads))
+    else:
+        instances = min(MOST_INSTANCES, cores)
+    return instances, settings.threads or max(1, cores // instances)
+
+
+def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_from_artifact) -> LoadedModel:
+    """Opens and warms a model. Takes seconds: not for the event loop's thread.
+
+    Raises:
+        NotFound, ArtifactError, MissingExtra, FailedPrecondition, InvalidInput
+    """
+    artifact = artifacts.read(directory)
+    workers, threads = layout(settings, usable_cores())
+    pipelines = [Pipeline(artifact, open_one(artifact, settings, threads))]
+    try:
+        if pipelines[0].runtime.name not in CONCURRENT:
+            pipelines += [Pipeline(artifact, open_one(artifact, settings, threads)) for _ in range(workers - 1)]
+        graphs = [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
+        max_rows = warm(graphs, _pixels(pipelines[0]), settings)
+    except BaseException:
+        for pipeline in pipelines:
+            pipeline.close()
+        raise
+    return LoadedModel(
+        tuple(pipelines), workers, threads, settings.limits(max_rows), settings.bounds, settings.max_request_rows
+    )
+
+
+def warm(graphs: Sequence[RunGraph], make: Callable[[int], Tensors], settings: ModelSettings) -> int:
+    """Runs every batch size that will be used once on every worker, and decides the largest.
+
+    Args:
+        graphs: what each worker runs.
+        make: inputs of that many rows.
+
+    Returns:
+        The largest batch: what the settings say, or else the smallest that is nearly as fast a row as the best, with
+        all workers running at the same time.
+    """
+    largest = settings.max_batch_size or (settings.allowed_batch_sizes or (None,))[-1]
+    sizes = settings.allowed_batch_sizes or (1,) if not settings.batching else _sizes(settings, largest)
+    best, best_rate = 1, 0.0
+    with ThreadPoolExecutor(len(graphs)) as pool:
+        for size in sizes:
+            inputs = make(size)
+            seconds = [_run_all(pool, graphs, inputs) for _ in range(3 if largest is None else 1)]
+            # The first run traces, packs and allocates; the fastest of the others tells the rate.
+            duration = min(seconds[1:] or seconds)
+            rate = size * len(graphs) / duration
+            _LOG.debug("batch of %d: %.1f rows/s with %d workers", size, rate, len(graphs))
+            if rate > best_rate * (1 + WORTHWHILE):
+                best, best_rate = size, rate
+            elif largest is None and size >= 4 * best:
+                break
+            if largest is None and duration > LONGEST_BATCH_SECONDS:
+                break
+    return best if largest is None else largest
+
+
+def _sizes(settings: ModelSettings, largest: int | None) -> Sequence[int]:
+    if settings.allowed_batch_sizes:
+        return settings.allowed_batch_sizes
+    end = MOST_ROWS if largest is None else largest
+    sizes, size = [], 1
+    while size < end:
+        sizes.append(size)
+        size *= 2
+    return (*sizes, end)
+
+
+def _run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensors) -> float:
+    """Seconds until every worker has run the batch, all at the same time."""
+    start = time.perf_counter()
+    for future in [pool.submit(graph, inputs, None) for graph in graphs]:
+        future.result()
+    return time.perf_counter() - start
+
+
+def _pixels(pipeline: Pipeline) -> Callable[[int], Tensors]:
+    spec = pipeline.manifest.preproc
+
+    def make(rows: int) -> Tensors:
+        # Noise, since zeros take shortcuts in some kernels.
+        pixels = np.random.default_rng(0).integers(0, 256, (rows, spec.height, spec.width, 3), np.uint8)
+        return pipeline.encode(pixels)
+
+    return make

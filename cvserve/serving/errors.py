@@ -1,0 +1,53 @@
+"""The one table of what each kind of fault is in gRPC and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from cvserve import errors
+
+
+@dataclass(frozen=True)
+class Status:
+    """grpc: the name of a grpc.StatusCode. http: the status that TensorFlow Serving's own table gives that code."""
+
+    grpc: str
+    http: int
+
+
+INVALID_ARGUMENT = Status("INVALID_ARGUMENT", 400)
+INTERNAL = Status("INTERNAL", 500)
+
+STATUS_OF: dict[type[BaseException], Status] = {
+    errors.InvalidInput: INVALID_ARGUMENT,
+    errors.NotFound: Status("NOT_FOUND", 404),
+    errors.FailedPrecondition: Status("FAILED_PRECONDITION", 400),
+    errors.MissingExtra: Status("FAILED_PRECONDITION", 400),
+    errors.Unavailable: Status("UNAVAILABLE", 503),
+    errors.Overloaded: Status("RESOURCE_EXHAUSTED", 429),
+    errors.DeadlineExceeded: Status("DEADLINE_EXCEEDED", 504),
+    errors.Cancelled: Status("CANCELLED", 499),
+    asyncio.CancelledError: Status("CANCELLED", 499),
+    errors.Unimplemented: Status("UNIMPLEMENTED", 501),
+    errors.ArtifactError: INTERNAL,
+    errors.ExportError: INTERNAL,
+}
+"""A kind that is not here has the status of its nearest base class that is; anything else is a bug: INTERNAL."""
+
+MOST_CHARACTERS = 1024
+"""Longer texts are cut, as TensorFlow Serving does (grpc_status_util.cc): they travel in an HTTP/2 header."""
+
+
+def status_of(error: BaseException) -> Status:
+    """The status of an exception."""
+    for kind in type(error).__mro__:
+        if kind in STATUS_OF:
+            return STATUS_OF[kind]
+    return INTERNAL
+
+
+def text_of(error: BaseException) -> str:
+    """The sentence that goes to the client."""
+    text = str(error) if isinstance(error, errors.CvserveError) else f"internal error: {type(error).__name__}: {error}"
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "...TRUNCATED"

@@ -1,0 +1,34 @@
+"""Signatures as TensorFlow's SignatureDef, which clients read to learn names, dtypes and shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from cvserve.runtimes.base import TensorInfo
+from cvserve.serving.core.signatures import Signature
+from cvserve.serving.grpc.convert import data_type
+
+PREDICT_METHOD = "tensorflow/serving/predict"
+
+
+def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
+    """A SignatureDefMap of what the server answers, whichever runtime does."""
+    result = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in signatures.items():
+        definition = result.signature_def[name]
+        definition.method_name = PREDICT_METHOD
+        for infos, target in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
+            for alias, info in infos.items():
+                target[alias].CopyFrom(_tensor_info(info))
+    return result
+
+
+def _tensor_info(info: TensorInfo) -> Any:
+    tensor = meta_graph_pb2.TensorInfo(name=f"{info.name}:0", dtype=data_type(info.dtype))
+    for size in info.shape:
+        tensor.tensor_shape.dim.add(size=-1 if size is None else size)
+    return tensor

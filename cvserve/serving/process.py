@@ -1,0 +1,79 @@
+"""The server as a process: settings, signals, the lines it prints, its exit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cvserve import __version__
+from cvserve.serving.core.config import ServerSettings, load_settings
+from cvserve.serving.grpc.server import Server
+
+
+def serve(
+    repository: str | Path,
+    settings: str | Path | dict[str, Any] | ServerSettings | None = None,
+    **overrides: Any,
+) -> None:
+    """Serves the models of a repository until SIGTERM or SIGINT, then lets accepted requests finish.
+
+    Args:
+        repository: `<model>/<version>/` directories, one model's directory, or one version's.
+        settings: a YAML file, a mapping or settings; see `ServerSettings`.
+        overrides: single settings that win over `settings`, such as `port=8500`.
+
+    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1.
+
+    Raises:
+        NotFound, InvalidInput: nothing to serve, a setting that does not fit, a port in use.
+        CvserveError: not one model could be loaded.
+        MissingExtra: the serving libraries are not installed.
+    """
+    asyncio.run(_serve(Server(repository, load_settings(settings, **overrides), report=_say)))
+
+
+async def _serve(server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def asked(name: str) -> None:
+        if stop.is_set():
+            _say(f"{name} again: ending at once")
+            _exit(1)
+        _say(f"{name}: draining")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked, signal.Signals(number).name)
+    _say(f"cvserve {__version__} is loading")
+    starting = asyncio.ensure_future(server.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        # A graph that is being loaded cannot be interrupted, and nobody waits for it.
+        _say("stopped while loading")
+        _exit(0)
+    await starting
+    for line in server.describe():
+        _say(line)
+    _say(f"ready: gRPC on {server.address}")
+    await stopping
+    if not await server.drain():
+        _say(f"{server.engine.in_flight} requests were cut off after {server.settings.grace_seconds:g} s")
+        _exit(1)
+    _say("stopped")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _exit(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: it would wait for threads that are inside a graph.
+    os._exit(code)

@@ -1,0 +1,55 @@
+"""How the cores are shared out, and how many copies are opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_artifact import publish_tiny
+
+from cvserve.batch.instances import layout, open_instances
+from cvserve.errors import FailedPrecondition, NotFound
+from cvserve.pipeline import Pipeline
+
+
+@pytest.mark.parametrize(
+    ("instances", "threads", "cores", "expected"),
+    [
+        (None, None, 1, (1, 1)),
+        (None, None, 2, (2, 1)),
+        (None, None, 16, (4, 4)),
+        (None, 4, 16, (4, 4)),
+        (None, 8, 16, (2, 8)),
+        (None, 32, 16, (1, 32)),
+        (1, None, 16, (1, 16)),
+        (3, 2, 2, (3, 2)),
+        (64, None, 16, (64, 1)),
+    ],
+)
+def test_layout(instances: int | None, threads: int | None, cores: int, expected: tuple[int, int]) -> None:
+    assert layout(instances, threads, cores) == expected
+
+
+def test_a_runtime_that_runs_calls_at_once_is_opened_once_and_closed(tmp_path: Path) -> None:
+    publish_tiny(tmp_path / "colour")
+    with open_instances(tmp_path / "colour", runtime="onnx", instances=3) as pipelines:
+        assert len(pipelines) == 3
+        assert len(set(map(id, pipelines))) == 1
+    with pytest.raises(FailedPrecondition, match="closed"):
+        pipelines[0](np.zeros((4, 4, 3), np.uint8))
+
+
+def test_others_are_opened_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_tiny(tmp_path / "colour")
+    monkeypatch.setattr("cvserve.batch.instances.CONCURRENT", ())
+    closed: list[Pipeline] = []
+    monkeypatch.setattr(Pipeline, "close", lambda self: closed.append(self))
+    with open_instances(tmp_path / "colour", runtime="onnx", instances=3) as pipelines:
+        assert len(set(map(id, pipelines))) == 3
+    assert sorted(map(id, closed)) == sorted(map(id, pipelines))
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound), open_instances(tmp_path / "nothing"):
+        pass

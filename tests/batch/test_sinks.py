@@ -1,0 +1,172 @@
+"""Files of results: whole or not there, and continued where they were left."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cvserve.batch import open_sink
+from cvserve.errors import InvalidInput
+
+ODD_NAME = os.fsdecode(b"caf\xe9 \xc3\xa9.jpg")  # a name that is no UTF-8
+
+
+def row(name: str) -> dict:
+    classes = [{"label": "r,e\nd", "index": 0, "score": 0.75}, {"label": "blau", "index": 2, "score": 0.25}]
+    return {"image": name, "task": "classification", "model": "colour", "version": 3, "classes": classes}
+
+
+def bad(name: str) -> dict:
+    return {"image": name, "error": 'is "broken"'}
+
+
+def read_json_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        return list(csv.reader(stream))
+
+
+def test_json_lines_hold_the_rows_exactly(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "results.jsonl"
+    rows = [row("a.jpg"), bad("b\nc.jpg"), row(ODD_NAME), row("ünï.jpg")]
+    with open_sink(out) as sink:
+        for item in rows:
+            sink.write(item)
+    assert read_json_lines(out) == rows
+    assert "ünï".encode() in out.read_bytes()  # readable, not escaped
+
+
+def test_csv_has_a_column_for_each_value(tmp_path: Path) -> None:
+    out = tmp_path / "results.csv"
+    with open_sink(out, top_k=2) as sink:
+        sink.write(row(ODD_NAME))
+        sink.write(bad("b.jpg"))
+    header, first, second = read_csv(out)
+    assert ",".join(header) == ("image,task,model,version,error,label_1,index_1,score_1,label_2,index_2,score_2")
+    assert first == [ODD_NAME, "classification", "colour", "3", "", "r,e\nd", "0", "0.75", "blau", "2", "0.25"]
+    assert second == ["b.jpg", "", "", "", 'is "broken"', "", "", "", "", "", ""]
+
+
+def test_csv_refuses_what_it_has_no_column_for(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no column for detections"), open_sink(tmp_path / "x.csv") as sink:
+        sink.write({"image": "a.jpg", "detections": []})
+
+
+def test_the_format_is_what_the_suffix_or_the_caller_says(tmp_path: Path) -> None:
+    for name, format in (("a.csv", None), ("b.txt", "csv")):
+        with open_sink(tmp_path / name, format=format):
+            pass
+        assert (tmp_path / name).read_text().startswith("image,")
+    with open_sink(tmp_path / "c.txt") as sink:
+        sink.write(bad("x"))
+    assert (tmp_path / "c.txt").read_text().startswith("{")
+    with pytest.raises(InvalidInput, match="'xml' is no format"):
+        open_sink(tmp_path / "d", format="xml")
+
+
+def test_an_earlier_file_lives_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    out.write_text("earlier\n")
+    with open_sink(out) as sink:
+        sink.write(row("a.jpg"))
+        sink.flush()
+        assert out.read_text() == "earlier\n"
+    assert read_json_lines(out) == [row("a.jpg")]
+    assert os.listdir(tmp_path) == ["results.jsonl"]
+
+
+def fail_after(out: Path, rows: list[dict]) -> None:
+    with contextlib.suppress(RuntimeError), open_sink(out, top_k=2) as sink:
+        for item in rows:
+            sink.write(item)
+        raise RuntimeError("stop")
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+def test_an_unfinished_file_is_neither_shown_nor_dropped_unasked(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    fail_after(out, [row("a.jpg")])
+    assert not out.exists()
+    with pytest.raises(InvalidInput, match=r"unfinished run: continue it with --resume, or drop it with --overwrite"):
+        open_sink(out, top_k=2)
+    with open_sink(out, overwrite=True, top_k=2) as sink:
+        sink.write(row("b.jpg"))
+    text = out.read_text()
+    assert "b.jpg" in text
+    assert "a.jpg" not in text
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+@pytest.mark.parametrize("lost", [0, 1, 2, 9, 30])
+def test_resume_drops_a_half_written_last_line_and_knows_the_others(tmp_path: Path, name: str, lost: int) -> None:
+    """Whatever the byte at which the earlier run died, the resumed file is the uninterrupted one."""
+    rows = [row("a.jpg"), bad("b.jpg"), row(ODD_NAME), row("multi\nline.jpg")]
+    out, whole = tmp_path / name, tmp_path / f"whole-{name}"
+    with open_sink(whole, top_k=2) as sink:
+        for item in rows:
+            sink.write(item)
+    fail_after(out, rows)
+    part = tmp_path / f"{name}.part"
+    assert part.read_bytes() == whole.read_bytes()
+    part.write_bytes(part.read_bytes()[: -lost or None])
+    with open_sink(out, resume=True, top_k=2) as sink:
+        assert [sink.holds(item["image"]) for item in rows] == [True, True, True, lost == 0]
+        assert (sink.done_before, sink.failed_before) == (2 + (lost == 0), 1)
+        for item in rows:
+            if not sink.holds(item["image"]):
+                sink.write(item)
+    assert out.read_bytes() == whole.read_bytes()
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+def test_resume_goes_on_from_a_finished_file_and_from_nothing(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    for item in (row("a.jpg"), row("b.jpg")):
+        with open_sink(out, resume=True, top_k=2) as sink:
+            assert not sink.holds(item["image"])
+            sink.write(item)
+    with open_sink(out, resume=True, top_k=2) as sink:
+        assert sink.holds("a.jpg")
+        assert sink.holds("b.jpg")
+    assert out.read_text().count("a.jpg") == 1
+
+
+def test_resume_refuses_files_that_are_not_of_this_kind(tmp_path: Path) -> None:
+    lines = tmp_path / "results.jsonl"
+    lines.write_text('{"image": "a"}\nnonsense\n{"image": "b"}\n')
+    with pytest.raises(InvalidInput, match=r"line 2 is no row"), open_sink(lines, resume=True):
+        pass
+    table = tmp_path / "results.csv"
+    with open_sink(table, top_k=2):
+        pass
+    with pytest.raises(InvalidInput, match="other columns than"), open_sink(table, resume=True, top_k=3):
+        pass
+    assert table.exists()
+
+
+def test_resume_makes_no_sense_for_a_stream(tmp_path: Path) -> None:
+    for out in ("-", os.devnull):
+        with pytest.raises(InvalidInput, match="cannot be continued"):
+            open_sink(out, resume=True)
+    with pytest.raises(InvalidInput, match="contradict"):
+        open_sink(tmp_path / "x", resume=True, overwrite=True)
+    with pytest.raises(InvalidInput, match=r"is a folder; give a file"):
+        open_sink(tmp_path)
+
+
+def test_stdout_and_devices_are_written_directly(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_sink("-") as sink:
+        sink.write(bad("a.jpg"))
+    assert json.loads(capsys.readouterr().out) == bad("a.jpg")
+    with open_sink(os.devnull) as sink:
+        sink.write(bad("a.jpg"))
+    assert not Path(os.devnull + ".part").exists()

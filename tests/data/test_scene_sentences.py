@@ -1,0 +1,102 @@
+"""Sentences about scenes, held against the pixels of the masks."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from cvserve.data import Scene, Scenes
+from cvserve.data.scenes import COLOURS, SHAPES, SIZES, relation
+
+PHRASE = re.compile(rf"a (?:({'|'.join(SIZES)}) )?({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")
+RELATION = re.compile(rf"^({PHRASE.pattern}) (left of|right of|above|below) ({PHRASE.pattern})$")
+
+
+def find(scene: Scene, phrase: str) -> int:
+    """The one object that the phrase names."""
+    size, colour, shape = PHRASE.fullmatch(phrase).groups()
+    named = [
+        index
+        for index, item in enumerate(scene.objects)
+        if (item.colour, item.shape) == (colour, shape) and size in (None, item.size)
+    ]
+    assert len(named) == 1, (phrase, scene.objects)
+    return named[0]
+
+
+def columns(mask: np.ndarray) -> np.ndarray:
+    return np.nonzero(mask)[1]
+
+
+def rows(mask: np.ndarray) -> np.ndarray:
+    return np.nonzero(mask)[0]
+
+
+def holds(word: str, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether every pixel of `one` lies on that side of every pixel of `other`."""
+    return {
+        "left of": lambda: columns(one).max() < columns(other).min(),
+        "right of": lambda: columns(one).min() > columns(other).max(),
+        "above": lambda: rows(one).max() < rows(other).min(),
+        "below": lambda: rows(one).min() > rows(other).max(),
+    }[word]()
+
+
+@pytest.mark.parametrize("task", ["classification", "captioning", "detection"])
+def test_every_sentence_is_true_and_names_single_objects(task: str) -> None:
+    scenes = Scenes(200, seed=5, image_size=64, task=task)
+    seen: set[str] = set()
+    for index in range(len(scenes)):
+        scene = scenes.scene(index)
+        assert len(set(scene.sentences)) == len(scene.sentences) > 0
+        for sentence in scene.sentences:
+            match = RELATION.match(sentence)
+            if match:
+                word = match[5]
+                one, other = find(scene, match[1]), find(scene, match[6])
+                assert one != other
+                assert holds(word, scene.masks[one], scene.masks[other]), (index, sentence)
+                seen.add(word)
+                continue
+            # A list: it names all objects once, in the order that it claims.
+            ending = next((e for e in (" from left to right", " from top to bottom") if sentence.endswith(e)), "")
+            phrases = re.split(", | and ", sentence.removesuffix(ending))
+            order = [find(scene, phrase) for phrase in phrases]
+            assert sorted(order) == list(range(len(scene.objects))), sentence
+            word = {" from left to right": "left of", " from top to bottom": "above"}.get(ending)
+            if word:
+                for one, other in pairwise(order):
+                    assert holds(word, scene.masks[one], scene.masks[other]), (index, sentence)
+            seen.add(ending or f"list of {min(len(order), 3)}")
+    if task == "captioning":
+        assert seen == {
+            *("left of", "right of", "above", "below", " from left to right", " from top to bottom"),
+            *("list of 1", "list of 2", "list of 3"),
+        }
+
+
+def test_captioning_names_sizes() -> None:
+    for index in range(20):
+        first = Scenes(20, image_size=32, task="captioning").scene(index).sentences[0]
+        assert all(match[1] for match in PHRASE.finditer(first)), first
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((0, 0, 10, 10), (20, 0, 30, 10), "left of"),
+        ((20, 0, 30, 10), (0, 0, 10, 10), "right of"),
+        ((0, 0, 10, 10), (0, 20, 10, 30), "above"),
+        ((0, 20, 10, 30), (0, 0, 10, 10), "below"),
+        ((0, 0, 10, 10), (20, 20, 30, 30), None),  # oblique
+        ((0, 0, 10, 10), (20, 10, 30, 20), "left of"),  # exactly twice as far across
+        ((0, 0, 10, 10), (20, 11, 30, 21), None),
+        ((0, 0, 10, 10), (10, 0, 20, 10), "left of"),  # touching
+        ((0, 0, 11, 10), (10, 0, 20, 10), None),  # overlapping by a column
+    ],
+)
+def test_relation(one: tuple, other: tuple, expected: str | None) -> None:
+    assert relation(np.array(one, np.float32), np.array(other, np.float32)) == expected

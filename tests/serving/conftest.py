@@ -1,0 +1,35 @@
+"""A server with one tiny model, on a free port, asked over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving_kit import PuppetRuntime, Serve, loader, repository
+
+from cvserve.serving import Server, ServerSettings
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """`async with serve(runtime, **settings) as server`: the model "colours", run by `runtime`, else by onnxruntime."""
+    pytest.importorskip("tensorflow_serving")
+
+    @asynccontextmanager
+    async def start(runtime: PuppetRuntime | None = None, workers: int = 1, **settings: Any) -> AsyncIterator[Server]:
+        root = repository(tmp_path / "models")
+        values = ServerSettings(**({"host": "127.0.0.1", "port": 0, "grace_seconds": 5} | settings))
+        options = {} if runtime is None else {"load_model": loader(runtime, workers)}
+        async with Server(root, values, **options) as server:  # type: ignore[arg-type]
+            yield server
+
+    return start
+
+
+@pytest.fixture
+def runtime() -> PuppetRuntime:
+    """The graph of the model, in the test's hands."""
+    return PuppetRuntime()

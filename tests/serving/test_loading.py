@@ -1,0 +1,130 @@
+"""Layout, warm-up, and what a path holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving_kit import PuppetRuntime, repository
+from tiny_artifact import publish_tiny
+
+from cvserve.artifact import Artifact
+from cvserve.errors import ArtifactError, NotFound
+from cvserve.serving.core import loading
+from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.repository import find
+
+
+@pytest.mark.parametrize(
+    ("settings", "cores", "expected"),
+    [
+        ({}, 1, (1, 1)),
+        ({}, 2, (2, 1)),
+        ({}, 16, (4, 4)),
+        ({"instances": 1}, 8, (1, 8)),
+        ({"threads": 1}, 3, (3, 1)),
+        ({"threads": 8}, 4, (1, 8)),
+        ({"instances": 3, "threads": 2}, 2, (3, 2)),
+    ],
+)
+def test_layout(settings: dict[str, int], cores: int, expected: tuple[int, int]) -> None:
+    assert loading.layout(ModelSettings(**settings), cores) == expected
+
+
+class Timed:
+    """A graph that takes `fixed` + `per_row` milliseconds a call."""
+
+    def __init__(self, fixed: float, per_row: float) -> None:
+        self.fixed, self.per_row = fixed, per_row
+        self.sizes: list[int] = []
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        rows = len(inputs["x"])
+        self.sizes.append(rows)
+        time.sleep((self.fixed + self.per_row * rows) / 1000)
+        return {}
+
+
+def make(rows: int) -> dict[str, np.ndarray]:
+    return {"x": np.zeros((rows, 1))}
+
+
+def test_the_largest_batch_is_measured_when_nobody_says_it() -> None:
+    # 20 ms of fixed cost a call: batches pay until the cap.
+    assert loading.warm([Timed(20, 0.2).run], make, ModelSettings()) == loading.MOST_ROWS
+    # Each row costs the same: a larger batch only waits.
+    assert loading.warm([Timed(0, 10).run], make, ModelSettings()) == 1
+
+
+def test_every_size_is_run_on_every_worker_before_the_model_is_available() -> None:
+    graphs = [Timed(0, 0), Timed(0, 0)]
+    runs = [graph.run for graph in graphs]
+    assert loading.warm(runs, make, ModelSettings(max_batch_size=6)) == 6
+    assert [graph.sizes for graph in graphs] == [[1, 2, 4, 6]] * 2
+    graphs[0].sizes.clear()
+    assert loading.warm(runs[:1], make, ModelSettings(allowed_batch_sizes=(2, 8))) == 8
+    assert graphs[0].sizes == [2, 8]
+    graphs[0].sizes.clear()
+    assert loading.warm(runs[:1], make, ModelSettings(max_batch_size=8, batching=False)) == 8
+    assert graphs[0].sizes == [1]
+
+
+def test_a_runtime_that_serialises_its_calls_is_opened_once_a_worker(tmp_path: Path) -> None:
+    directory = publish_tiny(tmp_path / "m").directory
+    opened: list[PuppetRuntime] = []
+
+    def open_one(artifact: Artifact, settings: ModelSettings, threads: int) -> PuppetRuntime:
+        opened.append(PuppetRuntime())
+        return opened[-1]
+
+    settings = ModelSettings(instances=3, max_batch_size=4)
+    model = loading.load(directory, settings, open_one)
+    assert len(opened) == model.workers == 3
+    assert [runtime.batch_sizes for runtime in opened] == [[1, 2, 4]] * 3
+    model.close()
+    assert all(runtime.closed for runtime in opened)
+
+
+def test_onnx_is_opened_once_and_shared(tmp_path: Path) -> None:
+    directory = publish_tiny(tmp_path / "m").directory
+    model = loading.load(directory, ModelSettings(instances=3, threads=1, max_batch_size=2))
+    assert len(model.pipelines) == 1
+    assert len(model.graphs) == 3
+    assert model.describe() == "onnx, 3 instances x 1 thread, batches up to 2, delay 0 ms"
+    model.close()
+
+
+def test_a_graph_that_fails_in_warming_is_not_served_and_is_closed(tmp_path: Path) -> None:
+    directory = publish_tiny(tmp_path / "m").directory
+    runtime = PuppetRuntime(size=8)
+
+    def run(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        raise ArtifactError("the graph is broken")
+
+    runtime.run = run  # type: ignore[method-assign]
+    with pytest.raises(ArtifactError, match="the graph is broken"):
+        loading.load(directory, ModelSettings(max_batch_size=1, instances=1), lambda *_: runtime)
+    assert runtime.closed
+
+
+def test_find_takes_a_repository_a_model_or_a_version(tmp_path: Path) -> None:
+    root = repository(tmp_path, "flowers", "birds")
+    publish_tiny(root / "flowers")
+    (root / "notes").mkdir()
+    (root / ".hidden" / "1").mkdir(parents=True)
+    assert [(found.name, found.version) for found in find(root)] == [("birds", 1), ("flowers", 2)]
+    assert [(found.name, found.version) for found in find(root / "flowers")] == [("flowers", 2)]
+    assert [(found.name, found.version) for found in find(root / "flowers" / "1")] == [("flowers", 1)]
+
+
+def test_find_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no model repository at .*nowhere"):
+        find(tmp_path / "nowhere")
+    with pytest.raises(NotFound, match="holds no model; a repository looks like"):
+        find(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotFound, match="it is a file"):
+        find(tmp_path / "file")

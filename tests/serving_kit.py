@@ -1,0 +1,190 @@
+"""What the server's tests share: a clock that jumps, slots and a graph that do as they are told, a server to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from tiny_artifact import LABELS, SIZE, publish_tiny
+
+from cvserve import artifact as artifacts
+from cvserve.pipeline import Pipeline
+from cvserve.runtimes import TensorInfo
+from cvserve.serving import Server
+from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.servable import LoadedModel
+
+T = TypeVar("T")
+
+Serve = Callable[..., AbstractAsyncContextManager[Server]]
+"""The fixture of the same name: `async with serve(runtime, **settings) as server`."""
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still while there is work, and jumps to the next timer when there is none."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        if not ready and scheduled:
+            self.now = max(self.now, scheduled[0].when())
+        super()._run_once()  # type: ignore[misc]
+
+
+def on_jumping_clock(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` on a JumpingLoop."""
+    loop = JumpingLoop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+async def turns(count: int = 5) -> None:
+    """Lets the loop do what is ready."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class PuppetSlots:
+    """Slots of a batcher whose batches end when the test says so."""
+
+    def __init__(self, slots: int = 1, graph: Callable[..., dict[str, np.ndarray]] | None = None) -> None:
+        self.free = slots
+        self.graph = graph or (lambda inputs, outputs: {"y": inputs["x"] * 2})
+        self.running: list[tuple[Callable[..., Any], Callable[..., None]]] = []
+        self.batches: list[list[float]] = []
+        """The values of x in each call of the graph, also of calls that then failed."""
+
+    def submit(self, job: Callable[..., Any], done: Callable[..., None]) -> None:
+        assert self.free > 0
+        self.free -= 1
+        self.running.append((job, done))
+
+    def finish(self, index: int = 0) -> None:
+        """Ends a running batch, as its worker would."""
+        job, done = self.running.pop(index)
+        self.free += 1
+        try:
+            result = job(self._run)
+        except Exception as error:  # noqa: BLE001 - handed on, as a worker does
+            done(None, error)
+        else:
+            done(result, None)
+
+    async def finish_all(self) -> None:
+        await turns()
+        while self.running:
+            self.finish()
+            await turns()
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        self.batches.append(inputs["x"].reshape(-1).tolist())
+        return self.graph(inputs, outputs)
+
+
+class PuppetRuntime:
+    """The graph of `tiny_artifact` in numpy, which records what it is given, waits on `gate` and fails on `poison`.
+
+    poison: a picture whose first pixel has this red value makes the whole call fail.
+    """
+
+    name = "puppet"
+
+    def __init__(self, size: int = SIZE) -> None:
+        self.inputs: Mapping[str, TensorInfo] = {
+            "images": TensorInfo("images", "uint8", (None, size, size, 3)),
+        }
+        self.outputs: Mapping[str, TensorInfo] = {
+            "probabilities": TensorInfo("probabilities", "float32", (None, 3)),
+            "mean": TensorInfo("mean", "float32", (None, 3)),
+        }
+        self.calls: list[np.ndarray] = []
+        self.started = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.poison: int | None = None
+        self.closed = False
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        images = inputs["images"]
+        self.calls.append(images.copy())
+        self.started.release()
+        assert self.gate.wait(30), "the test forgot the gate"
+        if self.poison is not None and (images[:, 0, 0, 0] == self.poison).any():
+            raise RuntimeError("the graph met poison")
+        mean = images.reshape(len(images), -1, 3).mean(axis=1, dtype=np.float32)
+        scores = np.exp((mean - mean.max(axis=1, keepdims=True)) / 10)
+        answers = {"probabilities": scores / scores.sum(axis=1, keepdims=True), "mean": mean}
+        return {name: answers[name] for name in outputs or answers}
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def wait_for_call(self) -> None:
+        """Until one more batch has started."""
+        assert await asyncio.to_thread(self.started.acquire, timeout=10), "no batch started"
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        return [len(images) for images in self.calls]
+
+
+def loader(runtime: PuppetRuntime, workers: int = 1) -> Callable[[Path, ModelSettings], LoadedModel]:
+    """A `load_model` for Server and Engine that puts `runtime` in the place of every graph."""
+
+    def load(directory: Path, settings: ModelSettings) -> LoadedModel:
+        pipeline = Pipeline(artifacts.read(directory), runtime)
+        return LoadedModel(
+            (pipeline,),
+            workers,
+            1,
+            settings.limits(settings.max_batch_size or 8),
+            settings.bounds,
+            settings.max_request_rows,
+        )
+
+    return load
+
+
+def repository(root: Path, *names: str) -> Path:
+    """A repository of tiny models."""
+    for name in names or ("colours",):
+        publish_tiny(root / name)
+    return root
+
+
+def pixels(colour: str, size: int = SIZE, brightness: int = 200) -> np.ndarray:
+    """uint8 [size, size, 3] of one colour."""
+    image = np.zeros((size, size, 3), np.uint8)
+    image[..., LABELS.index(colour)] = brightness
+    return image
+
+
+def jpeg(colour: str = "red", width: int = 40, height: int = 30) -> bytes:
+    """An encoded picture of one colour."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 2 - LABELS.index(colour)] = 200
+    return bytes(cv2.imencode(".jpg", image)[1])
+
+
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:
+    """Waits until the condition holds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        holds = condition()
+        if isinstance(holds, bool) and holds:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came true")
