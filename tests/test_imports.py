@@ -69,6 +69,10 @@ def test_importing_loads_no_framework(code: str) -> None:
     assert imported(code) & HEAVY == set()
 
 
+def test_the_client_loads_no_opencv() -> None:
+    assert "cv2" not in imported("import cvserve; cvserve.Client; cvserve.AsyncClient")
+
+
 @pytest.mark.parametrize(
     "words",
     [

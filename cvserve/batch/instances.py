@@ -1,4 +1,4 @@
-"""How many copies of a graph run at the same time, and opening them."""
+"""The copies of a graph that `predict` runs at the same time."""
 
 from __future__ import annotations
 
@@ -10,23 +10,7 @@ from cvserve import artifact as artifacts
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import open_runtime
 from cvserve.runtimes.device import usable_cores
-
-CONCURRENT = ("onnx", "tensorflow")
-"""Runtimes of which one copy of a model runs several calls at the same time; of the others each call needs its own."""
-
-MOST_INSTANCES = 4
-"""By default, since each costs the memory of a batch's activations."""
-
-
-def layout(instances: int | None, threads: int | None, cores: int) -> tuple[int, int]:
-    """(instances, threads of each): what is given, and otherwise all cores in as many instances as allowed.
-
-    Instances of one thread do more than one instance of many threads, in which every operation waits for its slowest
-    thread (two calls of one thread: 710 images/s; one call of two: 456, for a small network on 2 cores).
-    """
-    if instances is None:
-        instances = min(MOST_INSTANCES, cores if threads is None else max(1, cores // threads))
-    return instances, threads or max(1, cores // instances)
+from cvserve.runtimes.instances import CONCURRENT, layout
 
 
 @contextmanager

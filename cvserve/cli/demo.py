@@ -11,6 +11,7 @@ import argparse
 
 from cvserve import console
 from cvserve.cli.arguments import example, not_negative
+from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    load_tensorflow()
     from cvserve.demo import run_demo
 
     run_demo(arguments.out, seed=arguments.seed)

@@ -8,6 +8,7 @@ import json
 from cvserve import console
 from cvserve.cli.arguments import add_runtime, example, positive
 from cvserve.cli.failures import list_failures
+from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.evaluation import evaluate
+    from cvserve.runs import is_run
 
+    if is_run(arguments.target):
+        load_tensorflow()
     evaluation = evaluate(
         arguments.target,
         arguments.data,

@@ -10,6 +10,7 @@ import argparse
 
 from cvserve import console
 from cvserve.cli.arguments import example, positive
+from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.export import export_run, report_table
+    from cvserve.runs import load_run
 
+    load_run(arguments.run_directory)  # before TensorFlow's seconds: a wrong path is told at once
+    load_tensorflow()
     chosen = {"formats": arguments.formats} if arguments.formats else {}
     artifact = export_run(
         arguments.run_directory,

@@ -1,11 +1,13 @@
 """Packs somebody else's model (.keras, SavedModel, ONNX or TFLite) as the next version of a model.
 
-SPEC is a short YAML file that says what the file cannot say itself:
+SPEC is a short YAML file of what the model file does not say itself:
 
     task: classification
-    labels: labels.txt              # one a line, beside the spec; or a list
-    preproc: {height: 224, width: 224, resize: short_side, short_side: 256}
-    input: {scale: 0.00784, mean: [1, 1, 1], layout: NHWC}     # value = (pixel * scale - mean) / std
+    labels: labels.txt                                  # one a line, beside the spec; or a list
+    preproc: {resize: short_side, short_side: 256}      # height and width are the model's own
+    input: {scale: 1/255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
+
+The network's input is (pixel * scale - mean) / std; its layout and quantisation are taken from the file.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 
 from cvserve import console
 from cvserve.cli.arguments import example
+from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
     )
+    parser.add_argument("--labels", metavar="FILE", help="labels, one a line, instead of the spec's")
     example(parser, "cvserve import model.tflite --spec spec.yaml --to models/mobilenet_v2")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.export import import_model, report_table
 
-    artifact = import_model(arguments.path, arguments.spec, arguments.to)
+    if arguments.path.lower().endswith((".keras", ".h5", ".hdf5")):
+        load_tensorflow()
+    artifact = import_model(arguments.path, arguments.spec, arguments.to, labels=arguments.labels, on_step=console.note)
     console.say(report_table(artifact.manifest))
     console.say(f"published {artifact.directory}")
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from cvserve import console
 from cvserve.cli.arguments import example, not_negative, positive
+from cvserve.cli.libraries import load_tensorflow
 
 _FLAGS = (
     # flag, key of TrainConfig, type, placeholder, help
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if path is None and arguments.resume and (out / CONFIG_FILE).is_file():
         path = out / CONFIG_FILE
     config = TrainConfig.load(path, with_overrides(_nested(arguments), arguments.set))
-    # Only now, since it imports TensorFlow: a misspelt setting is told at once.
+    load_tensorflow()  # only now: a misspelt setting is told at once
     from cvserve.training import train
 
     finished = train(config, out, resume=arguments.resume)

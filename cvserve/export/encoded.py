@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,8 +15,7 @@ from cvserve.export.parity import same_class
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
 from cvserve.postproc import class_scores
 from cvserve.preproc import preprocess, read_header
-from cvserve.runtimes import open_graph
-from cvserve.runtimes.tensorflow import import_tensorflow
+from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 """What the signature decodes; `cvserve.preproc` also takes TIFF, and the EXIF orientation of PNG and WebP."""
@@ -34,11 +32,13 @@ def as_png(images: np.ndarray) -> list[bytes]:
     return [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in images]
 
 
-def check_encoded(directory: Path, network: Network, pictures: Sequence[bytes], manifest: Manifest) -> EncodedInput:
+def check_encoded(
+    runtime: TensorFlowRuntime, network: Network, pictures: Sequence[bytes], manifest: Manifest
+) -> EncodedInput:
     """Asks the written signature for every picture and compares it with the network behind `cvserve.preproc`.
 
     Args:
-        directory: of the SavedModel.
+        runtime: the written SavedModel.
         pictures: encoded; those that either side cannot decode are left out.
 
     Raises:
@@ -68,16 +68,14 @@ def check_encoded(directory: Path, network: Network, pictures: Sequence[bytes], 
         pixels.append(opencv)
     if not taken:
         raise ExportError(f"none of the {len(pictures)} encoded pictures is a {', '.join(FORMATS)} that can be decoded")
-    runtime = open_graph(directory, "saved_model", signature=BYTES_SIGNATURE)
+    signature = runtime.with_signature(BYTES_SIGNATURE)
     try:
         parts = [
-            class_scores(runtime.run({BYTES_INPUT: np.array(taken[start : start + 8], object)}), manifest)
+            class_scores(signature.run({BYTES_INPUT: np.array(taken[start : start + 8], object)}), manifest)
             for start in range(0, len(taken), 8)
         ]
     except CvserveError as error:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} does not run: {error}") from error
-    finally:
-        runtime.close()
     got, wanted = np.concatenate(parts), class_scores(network.answers(np.stack(pixels)), manifest)
     parity = Parity(
         images=len(taken),

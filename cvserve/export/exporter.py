@@ -32,8 +32,9 @@ from cvserve.export.parity import LIMITS, check_parity
 from cvserve.export.saved_model import write_saved_model
 from cvserve.export.tflite import write_tflite
 from cvserve.export.warmup import can_write_warmup, write_warmup
-from cvserve.runtimes import open_graph
+from cvserve.runtimes import Runtime, open_graph
 from cvserve.runtimes.choose import measure
+from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.settings import parse
 
 if TYPE_CHECKING:
@@ -127,16 +128,31 @@ def export_model(
         graphs, extra = [], []
         for graph_format, files in _write(network, directory, formats, say).items():
             say(f"comparing {graph_format} with the network")
-            graph = _proven(directory, graph_format, files, parity_images, names, expected, manifest)
+            runtime = _open(files[0], graph_format)
+            try:
+                parity = check_parity(
+                    runtime, parity_images, names, expected, manifest, what=graph_format, limit=LIMITS["float32"]
+                )
+                latency = measure(runtime, manifest, budget_seconds=_LATENCY_SECONDS)
+                compared = None
+                if isinstance(runtime, TensorFlowRuntime):
+                    say("comparing the signature for encoded pictures with OpenCV")
+                    compared = check_encoded(runtime, network, encoded, manifest)
+            finally:
+                runtime.close()
             if graph_format == "saved_model":
-                say("comparing the signature for encoded pictures with OpenCV")
-                compared = check_encoded(directory, network, encoded, manifest)
-                graph = graph.model_copy(update={"encoded": compared})
                 if can_write_warmup():
                     extra.append(file_entry(directory, write_warmup(directory, name, parity_images, encoded)))
                 else:
                     say("no warm-up requests for TensorFlow Serving: they need pip install 'cvserve[serve]'")
-            graphs.append(graph)
+            values = {
+                "format": graph_format,
+                "files": tuple(file_entry(directory, path) for path in files),
+                "parity": parity,
+                "encoded": compared,
+                "latency_ms": {str(batch): round(value, 3) for batch, value in latency.items()},
+            }
+            graphs.append(Graph.model_validate(values))
         return manifest.model_copy(update={"graphs": tuple(graphs), "extra_files": tuple(extra)})
 
     return artifacts.publish(to, build)
@@ -179,33 +195,11 @@ def _write(network: Network, directory: Path, formats: Sequence[str], say: Progr
     return written
 
 
-def _proven(
-    directory: Path,
-    graph_format: str,
-    files: Sequence[Path],
-    images: np.ndarray,
-    names: Sequence[str],
-    expected: Mapping[str, np.ndarray],
-    manifest: Manifest,
-) -> Graph:
-    """The manifest's entry of a written graph whose answers have been compared and whose speed was measured."""
+def _open(path: Path, graph_format: str) -> Runtime:
     try:
-        runtime = open_graph(files[0], graph_format)
+        return open_graph(path, graph_format)
     except CvserveError as error:
         raise ExportError(f"the exported {graph_format} graph cannot be opened: {error}") from error
-    try:
-        parity = check_parity(runtime, images, names, expected, manifest, what=graph_format, limit=LIMITS["float32"])
-        latency = measure(runtime, manifest, budget_seconds=_LATENCY_SECONDS)
-    finally:
-        runtime.close()
-    return Graph.model_validate(
-        {
-            "format": graph_format,
-            "files": tuple(file_entry(directory, path) for path in files),
-            "parity": parity,
-            "latency_ms": {str(batch): round(value, 3) for batch, value in latency.items()},
-        }
-    )
 
 
 def _checked_formats(formats: Sequence[str]) -> list[str]:

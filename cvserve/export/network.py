@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from cvserve.artifact import InputSpec, PreprocSpec
 from cvserve.errors import ExportError
 from cvserve.extras import require
+from cvserve.runtimes.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +32,17 @@ class Network:
         self.model = in_float32(model)
         self.preproc = preproc
         _check_input(self.model, preproc)
+
+    @functools.cached_property
+    def function(self) -> Any:
+        """The tf.function from uint8 `images` [B, H, W, 3] to the outputs by name, traced once for all formats."""
+        tf = import_tensorflow()
+
+        def answer(images: Any) -> dict[str, Any]:
+            # An identity each, so that no two outputs, nor an output and the input, are one tensor.
+            return {name: tf.identity(value) for name, value in sorted(self(images).items())}
+
+        return tf.function(answer, [tf.TensorSpec((None, *self.image_shape), tf.uint8, name=INPUT)], autograph=False)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

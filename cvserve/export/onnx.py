@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cvserve.errors import ExportError
+from cvserve.export.inlining import inline_calls
 from cvserve.export.network import INPUT, Network
 from cvserve.extras import require
-from cvserve.runtimes.tensorflow import import_tensorflow
 
 OPSET = 17
 """tf2onnx 1.17 writes up to 18; 17 is read by onnxruntime 1.13 and later."""
@@ -54,20 +54,14 @@ def _frozen(network: Network) -> tuple[Any, dict[str, str], dict[str, str]]:
 
     Without freezing, a tensor that a layer holds would become an input that nobody feeds.
     """
-    tf = import_tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    def answer(images: Any) -> dict[str, Any]:
-        # An identity each, so that no two outputs, nor an output and the input, are one tensor.
-        return {name: tf.identity(value) for name, value in sorted(network(images).items())}
-
-    spec = tf.TensorSpec((None, *network.image_shape), tf.uint8, name=INPUT)
-    function = tf.function(answer, [spec], autograph=False).get_concrete_function()
+    function = network.function.get_concrete_function()
     names = sorted(function.structured_outputs)
     frozen = convert_variables_to_constants_v2(function)
     inputs = {tensor.name: INPUT for tensor in frozen.inputs}
     outputs = {tensor.name: name for tensor, name in zip(frozen.outputs, names, strict=True)}
-    return frozen.graph.as_graph_def(), inputs, outputs
+    return inline_calls(frozen.graph.as_graph_def()), inputs, outputs
 
 
 @contextlib.contextmanager
@@ -122,7 +116,7 @@ def _check(onnx: Any, model: Any) -> None:
     if unknown:
         raise ExportError(
             f"ONNX cannot hold this network: it has no operation {', '.join(unknown)} "
-            "(see the rules for layers in docs); export the other formats, or change the layer"
+            "(opset 17); export the other formats only, or replace the layer it comes from"
         )
     try:
         onnx.checker.check_model(model, full_check=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cvserve.export.graph_preproc import load_pixels
-from cvserve.export.network import INPUT, Network
+from cvserve.export.network import Network
 from cvserve.runtimes.tensorflow import import_tensorflow
 
 BYTES_SIGNATURE = "bytes"
@@ -25,23 +25,20 @@ def write_saved_model(network: Network, directory: Path) -> list[Path]:
     tf = import_tensorflow()
     from keras.export import ExportArchive
 
-    def serve(images: Any) -> dict[str, Any]:
-        return network(images)
-
     def serve_bytes(image_bytes: Any) -> dict[str, Any]:
         pixels = tf.map_fn(
             lambda data: load_pixels(data, network.preproc),
             image_bytes,
             fn_output_signature=tf.TensorSpec(network.image_shape, tf.uint8),
         )
-        return network(pixels)
+        answers: dict[str, Any] = network.function(pixels)
+        return answers
 
-    pixels_spec = tf.TensorSpec((None, *network.image_shape), tf.uint8, name=INPUT)
-    bytes_spec = tf.TensorSpec((None,), tf.string, name=BYTES_INPUT)
+    strings = tf.TensorSpec((None,), tf.string, name=BYTES_INPUT)
     archive = ExportArchive()
-    archive.track(network.model)
-    archive.add_endpoint("serving_default", tf.function(serve, [pixels_spec], autograph=False))
-    archive.add_endpoint(BYTES_SIGNATURE, tf.function(serve_bytes, [bytes_spec], autograph=False))
+    # Not archive.track(model): the endpoints' own variables are enough, and would be written twice.
+    archive.add_endpoint("serving_default", network.function)
+    archive.add_endpoint(BYTES_SIGNATURE, tf.function(serve_bytes, [strings], autograph=False))
     before = set(directory.rglob("*"))
     archive.write_out(str(directory), verbose=False)
     written = sorted(path for path in set(directory.rglob("*")) - before if path.is_file())

@@ -1,9 +1,18 @@
-"""Raw tensors to typed results, and results onto pictures. No TensorFlow."""
+"""Raw tensors to typed results, and results onto pictures. No TensorFlow.
+
+The client needs the results alone, so OpenCV is loaded at the first use of `draw`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.decode import decode_outputs
-from cvserve.postproc.draw import draw
 from cvserve.postproc.results import ClassificationResult, ClassScore, Result
+
+if TYPE_CHECKING:
+    from cvserve.postproc.drawing import draw
 
 __all__ = [
     "ClassScore",
@@ -14,3 +23,11 @@ __all__ = [
     "decode_outputs",
     "draw",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "draw":
+        from cvserve.postproc.drawing import draw
+
+        return draw
+    raise AttributeError(f"module 'cvserve.postproc' has no attribute {name!r}")

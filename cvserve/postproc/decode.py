@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from cvserve.artifact import Manifest
 from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.results import Result
-from cvserve.preproc import Geometry
+
+if TYPE_CHECKING:
+    from cvserve.preproc import Geometry
 
 
 def decode_outputs(

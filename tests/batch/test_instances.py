@@ -1,4 +1,4 @@
-"""How the cores are shared out, and how many copies are opened."""
+"""How many copies are opened."""
 
 from __future__ import annotations
 
@@ -8,27 +8,9 @@ import numpy as np
 import pytest
 from tiny_artifact import publish_tiny
 
-from cvserve.batch.instances import layout, open_instances
+from cvserve.batch.instances import open_instances
 from cvserve.errors import FailedPrecondition, NotFound
 from cvserve.pipeline import Pipeline
-
-
-@pytest.mark.parametrize(
-    ("instances", "threads", "cores", "expected"),
-    [
-        (None, None, 1, (1, 1)),
-        (None, None, 2, (2, 1)),
-        (None, None, 16, (4, 4)),
-        (None, 4, 16, (4, 4)),
-        (None, 8, 16, (2, 8)),
-        (None, 32, 16, (1, 32)),
-        (1, None, 16, (1, 16)),
-        (3, 2, 2, (3, 2)),
-        (64, None, 16, (64, 1)),
-    ],
-)
-def test_layout(instances: int | None, threads: int | None, cores: int, expected: tuple[int, int]) -> None:
-    assert layout(instances, threads, cores) == expected
 
 
 def test_a_runtime_that_runs_calls_at_once_is_opened_once_and_closed(tmp_path: Path) -> None:

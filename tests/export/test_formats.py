@@ -62,6 +62,18 @@ def test_onnx_of_a_tensor_that_a_layer_holds(tmp_path: Path) -> None:
     _assert_same(network, write_onnx(network, tmp_path / "normalization.onnx"))
 
 
+def test_onnx_of_grouped_convolutions(tmp_path: Path) -> None:
+    """Keras hides them in functions compiled by XLA, into which tf2onnx does not look."""
+    keras = pytest.importorskip("keras")
+    images = keras.Input((24, 32, 3), dtype="uint8", name="images")
+    x = keras.layers.Conv2D(12, 3, padding="same")(keras.layers.Rescaling(1 / 255)(images))
+    x = keras.layers.Conv2D(24, 3, groups=4, padding="same", activation="relu")(x)
+    x = keras.layers.Conv2D(24, 7, groups=24, padding="same")(x)
+    x = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
+    network = Network(keras.Model(images, {"logits": x}), PREPROC)
+    _assert_same(network, write_onnx(network, tmp_path / "grouped.onnx"))
+
+
 def test_onnx_of_several_outputs(tmp_path: Path) -> None:
     network = _network(lambda x: {"second": x * 2, "first": x[:, :5], "pass": x})
     _assert_same(network, write_onnx(network, tmp_path / "several.onnx"))

@@ -27,13 +27,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runtimes that were really measured, in order."""
     calls: list[str] = []
-    real = choose.measure
+    real = choose.race
 
-    def spy(runtime, *args, **options):
-        calls.append(runtime.name)
-        return real(runtime, *args, **options)
+    def spy(runtimes, manifest):
+        calls.extend(runtime.name for runtime in runtimes.values())
+        return real(runtimes, manifest)
 
-    monkeypatch.setattr(choose, "measure", spy)
+    monkeypatch.setattr(choose, "race", spy)
     return calls
 
 
@@ -87,8 +87,8 @@ def test_other_threads_are_another_question(artifact: Artifact, measured: list[s
 
 
 def test_auto_takes_the_fastest(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"onnx": {1: 2.0, 8: 16.0}, "litert": {1: 1.0, 8: 40.0}}  # a picture: 2 and 2; 1 and 5
-    monkeypatch.setattr(choose, "measure", lambda runtime, manifest: times[runtime.name])
+    times = {"model.onnx": {1: 2.0, 8: 16.0}, "model.tflite": {1: 1.0, 8: 40.0}}  # a picture: 2 and 2; 1 and 5
+    monkeypatch.setattr(choose, "race", lambda runtimes, manifest: times)
     assert open_runtime(artifact).name == "onnx"
 
 

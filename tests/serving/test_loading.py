@@ -18,22 +18,6 @@ from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.repository import find
 
 
-@pytest.mark.parametrize(
-    ("settings", "cores", "expected"),
-    [
-        ({}, 1, (1, 1)),
-        ({}, 2, (2, 1)),
-        ({}, 16, (4, 4)),
-        ({"instances": 1}, 8, (1, 8)),
-        ({"threads": 1}, 3, (3, 1)),
-        ({"threads": 8}, 4, (1, 8)),
-        ({"instances": 3, "threads": 2}, 2, (3, 2)),
-    ],
-)
-def test_layout(settings: dict[str, int], cores: int, expected: tuple[int, int]) -> None:
-    assert loading.layout(ModelSettings(**settings), cores) == expected
-
-
 class Timed:
     """A graph that takes `fixed` + `per_row` milliseconds a call."""
 

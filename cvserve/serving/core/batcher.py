@@ -94,6 +94,10 @@ class Batcher:
     def limits(self) -> BatchLimits:
         return self._limits
 
+    def could_start(self) -> bool:
+        """Whether a slot is free. May be asked from any thread; when it turns True, that happens in a delivery."""
+        return self._slots.free > 0
+
     @property
     def waiting(self) -> int:
         """Requests (or pieces of large ones) that wait for a slot."""
@@ -222,7 +226,7 @@ class Batcher:
             entry.answer.set_exception(DeadlineExceeded(f"the deadline passed while {self._name} was busy"))
 
     def _plan_pump(self) -> None:
-        # Not at once: requests that arrive in the same turn of the loop share a batch.
+        # Not at once: requests that arrive, or are decoded, in the same turn of the loop share a batch.
         if not self._pump_planned and self._slots.free:
             self._pump_planned = True
             self._loop.call_soon(self._pump)
@@ -262,7 +266,7 @@ class Batcher:
             else:
                 for index, entry in enumerate(batch):
                     _answer(entry, error if results is None else results[index])
-            self._pump()
+            self._plan_pump()
 
         self._slots.submit(job, done)
 

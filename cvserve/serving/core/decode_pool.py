@@ -56,17 +56,29 @@ class DecodePool:
             Overloaded
         """
         # One picture is let into an empty pool whatever its size: the limit on messages has already passed it.
+        if self._pending >= self._limit:
+            # Some of them may be done, and their answers in the box.
+            self._mailbox.deliver()
         if self._pending and (self._pending >= self._limit or self._pending_bytes + size > self._max_bytes):
             raise Overloaded(
                 f"{self._pending} pictures of {self._pending_bytes >> 20} MiB wait to be decoded; try again later"
             )
 
-    async def run(self, function: Callable[[], T], *, size: int = 0, deadline: float = math.inf) -> T:
+    async def run(
+        self,
+        function: Callable[[], T],
+        *,
+        size: int = 0,
+        deadline: float = math.inf,
+        needed: Callable[[], bool] = lambda: True,
+    ) -> T:
         """Runs `function()` on a thread of the pool.
 
         Args:
             size: bytes of the encoded picture.
             deadline: in the loop's time.
+            needed: whether the answer is wanted as soon as it is there, or may wait for the next event; asked on the
+                pool's thread (see `Mailbox.post`).
 
         Raises:
             Overloaded: too many jobs wait. DeadlineExceeded: the deadline passed. Whatever `function` raises.
@@ -76,7 +88,7 @@ class DecodePool:
         self.check_room(size)
         if deadline <= self._loop.time():
             raise DeadlineExceeded("the deadline had passed before the picture could be decoded")
-        job = _Job(function, size, self._loop.create_future())
+        job = _Job(function, size, needed, self._loop.create_future())
         timer = None if deadline == math.inf else self._loop.call_at(deadline, _expire, job)
         self._pending += 1
         self._pending_bytes += size
@@ -107,7 +119,7 @@ class DecodePool:
             except BaseException as error:  # noqa: BLE001 - handed to the caller, which waits on the loop
                 self._mailbox.post(self._done, job, None, error)
             else:
-                self._mailbox.post(self._done, job, result, None)
+                self._mailbox.post(self._done, job, result, None, needed=job.needed)
             # The picture is not kept until the next one comes.
             job = function = result = None  # type: ignore[assignment]
 
@@ -126,11 +138,14 @@ class DecodePool:
 
 
 class _Job:
-    __slots__ = ("_function", "answer", "size")
+    __slots__ = ("_function", "answer", "needed", "size")
 
-    def __init__(self, function: Callable[[], Any], size: int, answer: asyncio.Future[Any]) -> None:
+    def __init__(
+        self, function: Callable[[], Any], size: int, needed: Callable[[], bool], answer: asyncio.Future[Any]
+    ) -> None:
         self._function = [function]
         self.size = size
+        self.needed = needed
         self.answer = answer
 
     def claim(self) -> Callable[[], Any] | None:

@@ -15,17 +15,12 @@ from cvserve.artifact import Artifact
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime, open_runtime
 from cvserve.runtimes.device import usable_cores
+from cvserve.runtimes.instances import CONCURRENT, layout
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.servable import LoadedModel
 
 _LOG = logging.getLogger(__name__)
-
-CONCURRENT = ("onnx", "tensorflow")
-"""Runtimes whose one copy of a model runs several calls at the same time; of the others each worker has its own."""
-
-MOST_INSTANCES = 4
-"""By default, since each instance costs the memory of a batch's activations."""
 
 MOST_ROWS = 32
 """The largest batch that is tried when max_batch_size is not given."""
@@ -49,21 +44,6 @@ def open_from_artifact(artifact: Artifact, settings: ModelSettings, threads: int
     )
 
 
-def layout(settings: ModelSettings, cores: int) -> tuple[int, int]:
-    """(instances, threads of each): what the settings say, and otherwise all cores, in as many instances as allowed.
-
-    One-thread instances beat one instance of many threads wherever requests come in parallel (on 2 cores 0.92 of
-    the ceiling against 0.77 for a MobileNetV2): nothing waits for the slowest thread of an operation.
-    """
-    if settings.instances is not None:
-        instances = settings.instances
-    elif settings.threads is not None:
-        instances = max(1, min(MOST_INSTANCES, cores // settings.threads))
-    else:
-        instances = min(MOST_INSTANCES, cores)
-    return instances, settings.threads or max(1, cores // instances)
-
-
 def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_from_artifact) -> LoadedModel:
     """Opens and warms a model. Takes seconds: not for the event loop's thread.
 
@@ -71,7 +51,7 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
         NotFound, ArtifactError, MissingExtra, FailedPrecondition, InvalidInput
     """
     artifact = artifacts.read(directory)
-    workers, threads = layout(settings, usable_cores())
+    workers, threads = layout(settings.instances, settings.threads, usable_cores())
     pipelines = [Pipeline(artifact, open_one(artifact, settings, threads))]
     try:
         if pipelines[0].runtime.name not in CONCURRENT:

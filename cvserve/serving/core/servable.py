@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,7 +138,8 @@ class Servable:
         if top_k is not None and top_k < 1:
             raise InvalidInput(f"top_k must be at least 1, not {top_k}")
         self.batcher.check_room()
-        inputs, geometry = await self._decode_one(image, "image", deadline)
+        # While every instance is busy, nothing can be done with the pixels: the next batch's end collects them.
+        inputs, geometry = await self._decode_one(image, "image", deadline, needed=self.batcher.could_start)
         finish = functools.partial(self._finish, geometry=geometry, top_k=top_k)
         result: ClassificationResult = await self.batcher.run(
             inputs, outputs=self._result_outputs, deadline=deadline, finish=finish
@@ -157,10 +158,13 @@ class Servable:
         prepared = self._pipeline.prepare(image, name)
         return self._pipeline.encode(prepared.pixels[np.newaxis]), prepared.geometry
 
-    async def _decode_one(self, image: bytes, name: str, deadline: float) -> tuple[Tensors, Geometry]:
+    async def _decode_one(
+        self, image: bytes, name: str, deadline: float, needed: Callable[[], bool] = lambda: True
+    ) -> tuple[Tensors, Geometry]:
         if not image:
             raise ImageError(name, "it is empty")
-        return await self._decode.run(functools.partial(self._prepare, image, name), size=len(image), deadline=deadline)
+        work = functools.partial(self._prepare, image, name)
+        return await self._decode.run(work, size=len(image), deadline=deadline, needed=needed)
 
     async def _decode_all(self, images: np.ndarray, deadline: float) -> Tensors:
         """Encoded pictures [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one

@@ -1,0 +1,25 @@
+"""How the cores are shared out."""
+
+from __future__ import annotations
+
+import pytest
+
+from cvserve.runtimes.instances import layout
+
+
+@pytest.mark.parametrize(
+    ("instances", "threads", "cores", "expected"),
+    [
+        (None, None, 1, (1, 1)),
+        (None, None, 2, (2, 1)),
+        (None, None, 16, (4, 4)),
+        (None, 4, 16, (4, 4)),
+        (None, 8, 16, (2, 8)),
+        (None, 32, 16, (1, 32)),
+        (1, None, 16, (1, 16)),
+        (3, 2, 2, (3, 2)),
+        (64, None, 16, (64, 1)),
+    ],
+)
+def test_layout(instances: int | None, threads: int | None, cores: int, expected: tuple[int, int]) -> None:
+    assert layout(instances, threads, cores) == expected
