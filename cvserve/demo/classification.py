@@ -36,7 +36,7 @@ _TRAINING: dict[str, Any] = {
     "model": "resnet18",
     "model_options": {"width": 16, "stem": "deep", "shortcut": "pooled"},
     "image_size": 64,
-    "epochs": 20,
+    "epochs": 10,
     "batch_size": 16,
     "average_decay": 0.95,
     "optimizer": {"learning_rate": 0.04, "weight_decay": 0.001},

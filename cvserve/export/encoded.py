@@ -15,6 +15,7 @@ from cvserve.export.parity import same_class
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
 from cvserve.postproc import class_scores
 from cvserve.preproc import preprocess, read_header
+from cvserve.runtimes.quiet import without_chatter
 from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
@@ -32,6 +33,7 @@ def as_png(images: np.ndarray) -> list[bytes]:
     return [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in images]
 
 
+@without_chatter()
 def check_encoded(
     runtime: TensorFlowRuntime, network: Network, pictures: Sequence[bytes], manifest: Manifest
 ) -> EncodedInput:

@@ -167,7 +167,7 @@ def model_name(to: Path) -> str:
     name = to.resolve().name
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}", name) is None:
         raise InvalidInput(
-            f"{name!r} cannot name a model: use letters, digits, '_', '.' and '-', beginning with none of the last two"
+            f"{name!r} cannot name a model: use letters, digits, '_', '.' and '-', beginning with a letter or digit"
         )
     return name
 

@@ -14,6 +14,7 @@ from cvserve.export.exporter import FORMATS, Progress, export_model
 from cvserve.preproc import preprocess
 from cvserve.preproc.source import read_file
 from cvserve.runs import load_run
+from cvserve.runtimes.quiet import without_chatter
 
 
 def export_run(
@@ -64,8 +65,10 @@ def export_run(
         names.append(name)
     if not images:
         raise InvalidInput(f"none of the {len(chosen)} {split} pictures of {data or run.data_path} can be used")
+    with without_chatter():
+        model = run.load_model()
     return export_model(
-        run.load_model(),
+        model,
         to,
         task=run.task,
         labels=run.labels,

@@ -13,7 +13,7 @@ from typing import Any
 
 from cvserve.artifact import PreprocSpec
 from cvserve.extras import require
-from cvserve.preproc.geometry import _MOST_OVERHANG as MOST_OVERHANG
+from cvserve.preproc.geometry import MOST_OVERHANG as MOST_OVERHANG
 
 _SCAN_BYTES = 1 << 17
 """How far into a JPEG the orientation is looked for: its segment (64 KiB at most) is one of the first."""

@@ -17,6 +17,7 @@ from cvserve.errors import ExportError
 from cvserve.export.inlining import inline_calls
 from cvserve.export.network import INPUT, Network
 from cvserve.extras import require
+from cvserve.runtimes.quiet import without_chatter
 
 OPSET = 17
 """tf2onnx 1.17 writes up to 18; 17 is read by onnxruntime 1.13 and later."""
@@ -72,7 +73,7 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), without_chatter():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -13,7 +13,7 @@ from cvserve.artifact import PreprocSpec
 _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
 # How many times longer than the crop an enlarged picture may be before its ends are cut off first: a strip of
 # 1 x 5000 pixels would otherwise grow to 224 x 1,120,000 to have its middle cut out.
-_MOST_OVERHANG = 4
+MOST_OVERHANG = 4
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def plan(width: int, height: int, spec: PreprocSpec) -> Plan:
     short_side = spec.short_side or 0
     scale = max(short_side / min(width, height), spec.width / width, spec.height / height)
     if scale > 1:
-        left = _cut_off(width, spec.width * _MOST_OVERHANG / scale)
-        top = _cut_off(height, spec.height * _MOST_OVERHANG / scale)
+        left = _cut_off(width, spec.width * MOST_OVERHANG / scale)
+        top = _cut_off(height, spec.height * MOST_OVERHANG / scale)
         keep = (left, top, width - left, height - top)
     new_width = max(spec.width, round((keep[2] - keep[0]) * scale))
     new_height = max(spec.height, round((keep[3] - keep[1]) * scale))

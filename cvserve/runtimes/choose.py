@@ -34,6 +34,7 @@ BUDGET_SECONDS = 1.0
 """Of timed calls, for each graph and batch size; the first calls (tracing, packing) are not timed."""
 
 _CALLS_A_TURN = 3
+_MOST_TURNS = 17
 _MOST_CALLS = 50
 
 _PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-edge-litert"}
@@ -95,13 +96,14 @@ def race(runtimes: Mapping[str, Runtime], manifest: Manifest) -> dict[str, dict[
         feeds = {name: _feed(runtime, batch, manifest) for name, runtime in runtimes.items()}
         for name, runtime in runtimes.items():
             runtime.run(feeds[name])
-        end = time.perf_counter() + BUDGET_SECONDS * len(runtimes)
-        for turn in range(_MOST_CALLS // _CALLS_A_TURN):
-            if turn and time.perf_counter() > end:
-                break
-            for name, runtime in runtimes.items():
-                times = [_time(runtime, feeds[name]) for _ in range(_CALLS_A_TURN)]
+        left = dict.fromkeys(runtimes, BUDGET_SECONDS * 1000)
+        while left:
+            for name in list(left):
+                times = [_time(runtimes[name], feeds[name]) for _ in range(_CALLS_A_TURN if batch in best[name] else 1)]
                 best[name][batch] = min([*times, best[name].get(batch, times[0])])
+                left[name] -= max(sum(times), BUDGET_SECONDS * 1000 / _MOST_TURNS)
+                if left[name] <= 0:
+                    del left[name]
     return best
 
 
@@ -116,10 +118,8 @@ def measure(
     for batch in batches:
         feed = _feed(runtime, batch, manifest)
         runtime.run(feed)
-        runtime.run(feed)
-        times: list[float] = []
-        end = time.perf_counter() + budget_seconds
-        while len(times) < 3 or (len(times) < _MOST_CALLS and time.perf_counter() < end):
+        times = [_time(runtime, feed)]
+        while sum(times) < budget_seconds * 1000 and len(times) < _MOST_CALLS:
             times.append(_time(runtime, feed))
         measured[batch] = statistics.median(times)
     return measured

@@ -20,8 +20,13 @@ from cvserve.runtimes.device import check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
 from cvserve.runtimes.quiet import without_chatter
 
-_INTERPRETERS = 4
-"""Interpreters kept, one an input shape: each holds its own packed weights and activations."""
+_MOST_INTERPRETERS = 4
+_KEPT_BYTES = 256 << 20
+"""Interpreters are kept, one an input shape, as long as their files' sizes add up to no more than this.
+
+Each holds its own packed weights (twice the file's size, for ResNet-18), but giving one another shape costs as much as
+several calls: 50 ms for ResNet-18.
+"""
 
 
 class LiteRtRuntime:
@@ -66,6 +71,7 @@ class LiteRtRuntime:
         self._callers: OrderedDict[tuple[tuple[int, ...], ...], _Caller] = OrderedDict()
         if not path.is_file():
             raise ArtifactError(f"{path} is no file")
+        self._kept = max(1, min(_MOST_INTERPRETERS, _KEPT_BYTES // max(1, path.stat().st_size)))
         interpreter = self._open()
         keys = sorted(interpreter.get_signature_list())
         if keys and signature not in keys:
@@ -116,7 +122,7 @@ class LiteRtRuntime:
         except (ValueError, RuntimeError) as error:
             raise InvalidInput(f"LiteRT cannot run the model on this input: {_sentence(error)}") from error
         self._callers[shapes] = caller
-        if len(self._callers) > _INTERPRETERS:
+        if len(self._callers) > self._kept:
             self._callers.popitem(last=False)
         return answers
 

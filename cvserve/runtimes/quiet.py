@@ -18,7 +18,7 @@ _CHATTER = re.compile(
     rb"|WARNING: All log messages before absl::InitializeLog"
     rb"|I\d{4} \d\d:\d\d:\d\d\.\d+ .*\.cc:\d+\]"
     rb"|I0000 00:00:[\d.]+ .*\.cc:\d+\]"
-    rb"|E0000 00:00:[\d.]+ .*cuInit"
+    rb"|E0000 00:00:[\d.]+ .*(cuInit|oneDNN supports DT_UINT8 only)"
 )
 _STDERR = 2
 _lock = threading.RLock()

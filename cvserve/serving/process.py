@@ -33,6 +33,8 @@ def serve(
         CvserveError: not one model could be loaded.
         MissingExtra: the serving libraries are not installed.
     """
+    if os.environ.get("X_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if os.environ.get("X_UV"):
         sys.path.insert(0, "/tmp/uv")
         import uvloop

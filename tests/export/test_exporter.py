@@ -86,6 +86,7 @@ def test_a_failed_version_leaves_the_older_one(tmp_path: Path, monkeypatch: pyte
     assert _export(make_model(), tmp_path / "shapes").version == 2
 
 
+@pytest.mark.slow
 def test_one_format_alone(tmp_path: Path) -> None:
     """TFLite is made from a SavedModel, which does not stay behind."""
     published = _export(make_model(), tmp_path / "shapes", ("tflite",))

@@ -21,7 +21,6 @@ class Application:
 
 
 # The range is what keras.applications.<family>.preprocess_input does; "raw" where the network scales inside.
-# The ConvNeXt family is listed although tf2onnx cannot convert its grouped convolutions: the export says so.
 APPLICATIONS: dict[str, Application] = {
     "convnext_tiny": Application("ConvNeXtTiny", "raw"),
     "convnext_small": Application("ConvNeXtSmall", "raw"),
