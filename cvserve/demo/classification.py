@@ -14,7 +14,7 @@ import numpy as np
 
 from cvserve import console
 from cvserve.artifact import Artifact, read
-from cvserve.batch import Sources, open_sink, predict
+from cvserve.batch import Sources, open_instances, open_sink, predict
 from cvserve.data import Scenes, write_image_folder
 from cvserve.demo.overview import draw_overview
 from cvserve.demo.server import running_server
@@ -97,7 +97,7 @@ def run_demo(out: str | Path, *, seed: int = 1) -> dict[str, Any]:
         lambda table: f"largest difference {max(row['max_abs_difference'] for row in table):.1e}",
     )
     annotated = sorted((out / "annotated").rglob("*.jpg"))
-    draw_overview(annotated[:: len(annotated) // 24][:24], out / "overview.png")
+    draw_overview(annotated[:: max(len(annotated) // 24, 1)][:24], out / "overview.png")
     summary = {
         "seconds": round(sum(seconds for _, seconds, _ in log.rows), 1),
         "steps": [{"step": name, "seconds": round(seconds, 1), "outcome": text} for name, seconds, text in log.rows],
@@ -151,8 +151,8 @@ def _by_index(classes: Any) -> np.ndarray:
 
 def _predict_folder(out: Path, artifact: Artifact, folder: Path) -> list[dict[str, Any]]:
     labels = artifact.manifest.labels
-    with Pipeline.load(artifact.directory) as pipeline, open_sink(out / "results.jsonl") as sink:
-        predict(pipeline, Sources([folder]), sink, annotate=out / "annotated", top_k=len(labels))
+    with open_instances(artifact.directory) as pipelines, open_sink(out / "results.jsonl") as sink:
+        predict(pipelines, Sources([folder]), sink, annotate=out / "annotated", top_k=len(labels))
     return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

@@ -17,13 +17,17 @@ from cvserve.runs import is_run, load_run
 
 @dataclass(frozen=True)
 class Scorer:
-    """predict: uint8 RGB [B, height, width, 3], as `preproc` makes them, to probabilities float32 [B, C]."""
+    """predict: uint8 RGB [B, height, width, 3], as `preproc` makes them, to probabilities float32 [B, C].
+
+    close: gives the graph's memory back.
+    """
 
     description: str
     labels: tuple[str, ...]
     preproc: PreprocSpec
     data: str | None
     predict: Callable[[np.ndarray], np.ndarray]
+    close: Callable[[], None] = lambda: None
 
 
 def open_scorer(
@@ -64,4 +68,4 @@ def _of_artifact(pipeline: Pipeline) -> Scorer:
         return class_scores(pipeline.runtime.run(pipeline.encode(pixels)), manifest)
 
     name = f"{manifest.name} version {manifest.version} ({pipeline.runtime.name})"
-    return Scorer(name, manifest.labels, manifest.preproc, None, predict)
+    return Scorer(name, manifest.labels, manifest.preproc, None, predict, pipeline.close)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cvserve.console import Progress
-from cvserve.data import open_dataset
+from cvserve.data import Dataset, open_dataset
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.evaluation.classification import ClassificationReport, classification_report
 from cvserve.evaluation.plots import draw_confusion
-from cvserve.evaluation.scorers import open_scorer
+from cvserve.evaluation.scorers import Scorer, open_scorer
 from cvserve.parallel import ordered_map
 from cvserve.preproc import preprocess
 from cvserve.runs import write_json
@@ -73,11 +75,18 @@ def evaluate(
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra
     """
-    scorer = open_scorer(target, runtime=runtime, threads=threads, precision=precision)
-    data = data or scorer.data
-    if data is None:
-        raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
-    dataset = open_dataset(data, split, classes=scorer.labels)
+    with closing(open_scorer(target, runtime=runtime, threads=threads, precision=precision)) as scorer:
+        data = data or scorer.data
+        if data is None:
+            raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
+        dataset = open_dataset(data, split, classes=scorer.labels)
+        result = _score(scorer, dataset, data, split, batch_size, workers)
+    if out is not None:
+        result.write(out)
+    return result
+
+
+def _score(scorer: Scorer, dataset: Dataset, data: str, split: str, batch_size: int, workers: int) -> Evaluation:
     failed: list[tuple[str, str]] = []
     labels: list[int] = []
     answers: list[np.ndarray] = []
@@ -103,18 +112,9 @@ def evaluate(
     if not answers:
         raise InvalidInput(f"no picture of {data} ({split}) could be read: {'; '.join(map(': '.join, failed[:3]))}")
     report = classification_report(np.concatenate(answers), np.array(labels), scorer.labels)
-    result = Evaluation(scorer.description, data, split, report, failed)
-    if out is not None:
-        result.write(out)
-    return result
+    return Evaluation(scorer.description, data, split, report, failed)
 
 
 def _batches(items: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[list[tuple[int, np.ndarray]]]:
-    batch: list[tuple[int, np.ndarray]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    while batch := list(islice(items, size)):
         yield batch

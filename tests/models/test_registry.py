@@ -34,6 +34,11 @@ def test_unknown_option_is_named() -> None:
         create_model("classification", "mobilenet_v2", num_classes=2, image_size=32, depth=3)
 
 
+def test_an_option_of_unknown_value_is_named() -> None:
+    with pytest.raises(InvalidInput, match="resnet18 has no stem 'conv3'; known: conv7, deep, cifar"):
+        create_model("classification", "resnet18", num_classes=2, stem="conv3")
+
+
 def test_resnets_have_no_imagenet_weights_and_say_so() -> None:
     with pytest.raises(InvalidInput, match="resnet50"):
         create_model("classification", "resnet18", num_classes=2, weights="imagenet")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import get_args
+
 import keras
 
 from cvserve.errors import InvalidInput
@@ -12,76 +15,32 @@ from cvserve.models.layers import pixel_range
 from cvserve.models.registry import ModelEntry, register
 
 
-def _build(
+def build(
     name: str,
+    blocks: tuple[int, ...],
     *,
     num_classes: int,
     image_size: tuple[int, int],
-    weights: str | None,
-    blocks: tuple[int, ...],
-    width: int,
-    stem: Stem,
-    shortcut: Shortcut,
-    dropout: float,
+    weights: str | None = None,
+    width: int = 64,
+    stem: Stem = "conv7",
+    shortcut: Shortcut = "projection",
+    dropout: float = 0.0,
 ) -> keras.Model:
+    """A residual classifier. width, stem, shortcut: see `resnet_features`."""
     if weights == "imagenet":
         raise InvalidInput(f"{name} has no imagenet weights to download; give a weights file, or use resnet50")
     if width < 2:
         raise InvalidInput(f"{name} needs a width of at least 2 channels, not {width}")
+    for option, value, known in (("stem", stem, get_args(Stem)), ("shortcut", shortcut, get_args(Shortcut))):
+        if value not in known:
+            raise InvalidInput(f"{name} has no {option} {value!r}; known: {', '.join(known)}")
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     stages = resnet_features(pixel_range(images, "symmetric"), blocks=blocks, width=width, stem=stem, shortcut=shortcut)
     model = classifier(images, stages[max(stages)], num_classes=num_classes, dropout=dropout, name=name)
     if weights is not None:
         load_backbone_weights(model, weights)
     return model
-
-
-def resnet18(
-    *,
-    num_classes: int,
-    image_size: tuple[int, int],
-    weights: str | None = None,
-    width: int = 64,
-    stem: Stem = "conv7",
-    shortcut: Shortcut = "projection",
-    dropout: float = 0.0,
-) -> keras.Model:
-    """ResNet-18. width, stem, shortcut: see `resnet_features`."""
-    return _build(
-        "resnet18",
-        num_classes=num_classes,
-        image_size=image_size,
-        weights=weights,
-        blocks=(2, 2, 2, 2),
-        width=width,
-        stem=stem,
-        shortcut=shortcut,
-        dropout=dropout,
-    )
-
-
-def resnet34(
-    *,
-    num_classes: int,
-    image_size: tuple[int, int],
-    weights: str | None = None,
-    width: int = 64,
-    stem: Stem = "conv7",
-    shortcut: Shortcut = "projection",
-    dropout: float = 0.0,
-) -> keras.Model:
-    """ResNet-34. width, stem, shortcut: see `resnet_features`."""
-    return _build(
-        "resnet34",
-        num_classes=num_classes,
-        image_size=image_size,
-        weights=weights,
-        blocks=(3, 4, 6, 3),
-        width=width,
-        stem=stem,
-        shortcut=shortcut,
-        dropout=dropout,
-    )
 
 
 def resnet20(
@@ -93,12 +52,12 @@ def resnet20(
     dropout: float = 0.0,
 ) -> keras.Model:
     """The CIFAR ResNet-20 of the paper's section 4.2: three stages of three blocks, shortcuts without parameters."""
-    return _build(
+    return build(
         "resnet20",
+        (3, 3, 3),
         num_classes=num_classes,
         image_size=image_size,
         weights=weights,
-        blocks=(3, 3, 3),
         width=width,
         stem="cifar",
         shortcut="padded",
@@ -106,6 +65,9 @@ def resnet20(
     )
 
 
-register(ModelEntry("classification", "resnet18", resnet18, 224, "ResNet-18, 11.2 M parameters"))
-register(ModelEntry("classification", "resnet34", resnet34, 224, "ResNet-34, 21.3 M parameters"))
+for _name, _blocks, _summary in (
+    ("resnet18", (2, 2, 2, 2), "ResNet-18, 11.2 M parameters"),
+    ("resnet34", (3, 4, 6, 3), "ResNet-34, 21.3 M parameters"),
+):
+    register(ModelEntry("classification", _name, partial(build, _name, _blocks), 224, _summary))
 register(ModelEntry("classification", "resnet20", resnet20, 32, "CIFAR ResNet-20, 0.27 M parameters"))
