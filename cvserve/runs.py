@@ -17,8 +17,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import ValidationError
+from zipfile import BadZipFile
 
 from cvserve.artifact import PreprocSpec, Task
 from cvserve.artifact.specs import Spec
@@ -84,14 +83,18 @@ class Run:
         """The kept network, float32, not compiled.
 
         Raises:
-            NotFound: no epoch has been finished yet.
+            NotFound: no epoch has been finished yet. ArtifactError: Keras cannot load the file.
         """
         path = self.directory / MODEL_FILE
         if not path.is_file():
             raise NotFound(f"{self.directory} holds no {MODEL_FILE} yet: its training has not finished an epoch")
         import keras
 
-        return keras.models.load_model(path, compile=False)
+        try:
+            return keras.models.load_model(path, compile=False)
+        except (ValueError, TypeError, OSError, KeyError, BadZipFile) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ArtifactError(f"{path} is damaged, Keras cannot load it: {reason}") from error
 
 
 def is_run(path: str | Path) -> bool:
@@ -114,8 +117,10 @@ def load_run(path: str | Path) -> Run:
         description = RunDescription.model_validate_json((directory / RUN_FILE).read_bytes())
         metrics_file = directory / METRICS_FILE
         metrics = json.loads(metrics_file.read_text(encoding="utf-8")) if metrics_file.is_file() else {}
-    except (ValidationError, json.JSONDecodeError) as error:
+    except ValueError as error:  # of pydantic, of JSON, or of UTF-8
         raise ArtifactError(f"{directory} is damaged: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(metrics, dict):
+        raise ArtifactError(f"{directory} is damaged: {METRICS_FILE} holds no scores by name")
     numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
     return Run(directory, description, numbers)
 

@@ -36,21 +36,25 @@ def write_onnx(
     size: int | str = 8,
     layout: str = "NCHW",
     logits: bool = True,
+    sigmoid: bool = False,
+    half: bool = False,
     extra_output: bool = False,
     external: bool = False,
     broken: bool = False,
 ) -> Path:
     """`data` float32 to `scores` [batch, 4] (and `means` [batch, 3])."""
     onnx = pytest.importorskip("onnx")
-    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    helper = onnx.helper
+    real = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
     shape = [batch, 3, size, size] if layout == "NCHW" else [batch, size, size, 3]
-    weights = WEIGHTS * np.float32(np.nan if broken else 1)
+    weights = (WEIGHTS * np.float32(np.nan if broken else 1)).astype(np.float16 if half else np.float32)
     nodes = [
         helper.make_node("ReduceMean", ["data"], ["means"], axes=[2, 3] if layout == "NCHW" else [1, 2], keepdims=0),
         helper.make_node("MatMul", ["means", "weights"], ["scores" if logits else "raw"]),
     ]
     if not logits:
-        nodes.append(helper.make_node("Softmax", ["raw"], ["scores"], axis=1))
+        last = {} if sigmoid else {"axis": 1}
+        nodes.append(helper.make_node("Sigmoid" if sigmoid else "Softmax", ["raw"], ["scores"], **last))
     outputs = [helper.make_tensor_value_info("scores", real, [batch, 4])]
     if extra_output:
         outputs.append(helper.make_tensor_value_info("means", real, [batch, 3]))

@@ -129,10 +129,8 @@ class Manifest(Spec):
         if self.task == "classification":
             if not self.labels:
                 raise ValueError("a classification model needs labels")
-            for output in self.outputs:
-                if output.role in ("probabilities", "logits"):
-                    break
-            else:
+            output = self.output("probabilities") or self.output("logits")  # in the order of postproc.class_scores
+            if output is None:
                 raise ValueError("a classification model needs an output of role probabilities or logits")
             if output.role == "logits" and self.postproc.activation == "none":
                 raise ValueError(f"output {output.name!r} holds logits: postproc.activation must be softmax or sigmoid")

@@ -10,7 +10,9 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from cvserve.artifact.manifest import FILE_NAME, FileEntry, Manifest
 from cvserve.errors import ArtifactError, InvalidInput, NotFound
 
 _CHUNK = 1 << 20
+_STAGING = ".building-"
+_STALE_SECONDS = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def read(path: str | Path, version: int | None = None, *, verify: bool = True) -
 
     Raises:
         NotFound: nothing there.
-        ArtifactError: the manifest or a file of it is missing, damaged or of an unknown schema.
+        ArtifactError: the manifest or a file of it is missing, damaged or of an unknown schema, or the
+            directory is called by another version number than the manifest's.
     """
     directory = resolve(path, version)
     file = directory / FILE_NAME
@@ -98,6 +103,12 @@ def read(path: str | Path, version: int | None = None, *, verify: bool = True) -
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
         raise ArtifactError(f"{file} cannot be used: {where}: {first['msg']}") from error
+    number = Path(os.path.abspath(directory)).name
+    if number.isascii() and number.isdigit() and int(number) != manifest.version:
+        raise ArtifactError(
+            f"{directory} holds version {manifest.version}, as its {FILE_NAME} says; call the directory "
+            f"{manifest.version}, or publish the model anew to have another version"
+        )
     if verify:
         _verify(directory, manifest)
     return Artifact(directory, manifest)
@@ -120,7 +131,7 @@ def publish(model_directory: str | Path, build: Callable[[Path, int], Manifest])
     Args:
         model_directory: `<repository>/<model name>`, made if missing.
         build: called with an empty directory and the version number; writes the model's files there and returns the
-            manifest. Whatever it raises leaves nothing behind.
+            manifest. Whatever it raises leaves nothing behind; what a killed process left is removed after a day.
 
     Returns:
         The published artifact.
@@ -128,8 +139,10 @@ def publish(model_directory: str | Path, build: Callable[[Path, int], Manifest])
     model_directory = Path(model_directory)
     if model_directory.exists() and not model_directory.is_dir():
         raise InvalidInput(f"{model_directory} is a file; give the directory of a model")
+    is_new = not model_directory.exists()
     model_directory.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".building-", dir=model_directory))
+    _sweep(model_directory)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=model_directory))
     try:
         staging.chmod(0o755)
         version = max(versions(model_directory), default=0) + 1
@@ -149,7 +162,18 @@ def publish(model_directory: str | Path, build: Callable[[Path, int], Manifest])
                 version = max(versions(model_directory), default=version) + 1
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # not empty: somebody else has published there meanwhile
+                model_directory.rmdir()
         raise
+
+
+def _sweep(model_directory: Path) -> None:
+    """Removes what killed builds left; a build takes minutes, so one a day old is no longer under way."""
+    for path in model_directory.glob(f"{_STAGING}*"):
+        with suppress(OSError):  # another publisher has removed it, or published it
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -179,4 +179,9 @@ def _role(said: str | None, info: TensorInfo, real: Any) -> str:
             f"output.role says logits, but the numbers of {info.name!r} lie between 0 and 1 and sum to 1; "
             "write probabilities"
         )
+    if said is None and within and not sums_to_one:
+        raise InvalidInput(
+            f"the numbers of {info.name!r} lie between 0 and 1 but do not sum to 1, which tells neither probabilities "
+            "nor logits; write output.role: probabilities (of a sigmoid, say), or logits with output.activation"
+        )
     return said or ("probabilities" if sums_to_one else "logits")

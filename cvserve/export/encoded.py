@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from cvserve.artifact import EncodedInput, Manifest, Parity
+from cvserve.artifact import EncodedInput, Manifest, Parity, PreprocSpec
 from cvserve.errors import CvserveError, ExportError, ImageError
 from cvserve.export.graph_preproc import load_pixels
 from cvserve.export.network import Network
@@ -19,7 +21,7 @@ from cvserve.runtimes.quiet import without_chatter
 from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-"""What the signature decodes; `cvserve.preproc` also takes TIFF, and the EXIF orientation of PNG and WebP."""
+"""What the signature decodes; see `is_comparable` for what it decodes otherwise than `cvserve.preproc`."""
 
 LIMIT = 0.05
 """Of a probability. The pixels differ by a rounding at most, which a network hardly amplifies; 0.05 means a fault."""
@@ -33,15 +35,49 @@ def as_png(images: np.ndarray) -> list[bytes]:
     return [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in images]
 
 
+def is_comparable(data: bytes) -> bool:
+    """Whether the signature is meant to see the same picture as `cvserve.preproc`.
+
+    It does not know TIFF, the EXIF orientation of anything but JPEG, or a BMP's palette (of which it takes the indices
+    for gray); those pictures are documented differences, not faults of the export.
+
+    Raises:
+        ImageError: no picture, or one whose header is damaged.
+    """
+    header = read_header(data)
+    if header.format == "BMP" and not _is_true_colour(data):
+        return False
+    return header.format in FORMATS and (header.format == "JPEG" or header.orientation == 1)
+
+
+def _is_true_colour(bmp: bytes) -> bool:
+    """BITMAPINFOHEADER or later (40 bytes and more) with 24 or 32 bits a pixel; the header has been read before."""
+    if len(bmp) < 30:
+        return False
+    (size,), (bits,) = struct.unpack_from("<I", bmp, 14), struct.unpack_from("<H", bmp, 28)
+    return size >= 40 and bits in (24, 32)
+
+
 @without_chatter()
 def check_encoded(
-    runtime: TensorFlowRuntime, network: Network, pictures: Sequence[bytes], manifest: Manifest
-) -> EncodedInput:
+    runtime: TensorFlowRuntime,
+    network: Network,
+    pictures: Sequence[bytes],
+    manifest: Manifest,
+    *,
+    images: np.ndarray,
+    say: Callable[[str], None],
+) -> tuple[EncodedInput, list[bytes]]:
     """Asks the written signature for every picture and compares it with the network behind `cvserve.preproc`.
 
     Args:
         runtime: the written SavedModel.
-        pictures: encoded; those that either side cannot decode are left out.
+        pictures: encoded; those that either side cannot decode, or that are not `is_comparable`, are left out.
+        images: uint8 RGB [N, H, W, 3], compared as PNG if none of the pictures is left.
+        say: told how many were left out.
+
+    Returns:
+        The figures, and the pictures that were compared.
 
     Raises:
         ExportError: a picture differs by more than the limits, or none can be compared.
@@ -49,27 +85,17 @@ def check_encoded(
     tf = import_tensorflow()
     spec = network.preproc
     load = tf.function(lambda data: load_pixels(data, spec), [tf.TensorSpec((), tf.string)], autograph=False)
-    taken, pixels, largest, means = [], [], 0.0, []
-    for number, data in enumerate(pictures):
-        try:
-            if read_header(data).format not in FORMATS:
-                continue
-            opencv, _ = preprocess(data, spec)
-            in_graph = load(tf.constant(data)).numpy()
-        except (ImageError, tf.errors.InvalidArgumentError):
-            continue
-        difference = np.abs(opencv.astype(np.int16) - in_graph)
-        largest = max(largest, float(difference.max()))
-        means.append(float(difference.mean()))
-        if means[-1] > PIXEL_LIMIT:
-            raise ExportError(
-                f"the signature {BYTES_SIGNATURE!r} decodes or resizes encoded picture {number} differently: its "
-                f"pixels differ by {means[-1]:.2f} on average, limit {PIXEL_LIMIT:g}"
-            )
-        taken.append(data)
-        pixels.append(opencv)
+    taken, pixels, differences = _compare(tf, load, pictures, spec)
+    if len(taken) < len(pictures):
+        say(
+            f"{len(pictures) - len(taken)} of {len(pictures)} encoded pictures left out of the comparison: "
+            f"the signature {BYTES_SIGNATURE!r} does not take them as cvserve does"
+        )
     if not taken:
-        raise ExportError(f"none of the {len(pictures)} encoded pictures is a {', '.join(FORMATS)} that can be decoded")
+        say("comparing the pictures as PNG instead")
+        taken, pixels, differences = _compare(tf, load, as_png(images), spec)
+    if not taken:
+        raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded picture nor a plain PNG")
     signature = runtime.with_signature(BYTES_SIGNATURE)
     try:
         parts = [
@@ -91,10 +117,36 @@ def check_encoded(
             f"the signature {BYTES_SIGNATURE!r} answers differently from the OpenCV path: a probability is "
             f"{parity.max_abs_difference:.3g} away, limit {LIMIT:g}"
         )
-    return EncodedInput(
+    figures = EncodedInput(
         signature=BYTES_SIGNATURE,
         input=BYTES_INPUT,
         parity=parity,
-        pixels_max_difference=largest,
-        pixels_mean_difference=float(np.mean(means)),
+        pixels_max_difference=float(max(difference.max() for difference in differences)),
+        pixels_mean_difference=float(np.mean([difference.mean() for difference in differences])),
     )
+    return figures, taken
+
+
+def _compare(
+    tf: Any, load: Callable[[Any], Any], pictures: Sequence[bytes], spec: PreprocSpec
+) -> tuple[list[bytes], list[np.ndarray], list[np.ndarray]]:
+    """The pictures that both sides decode, their pixels by OpenCV, and how far each one's pixels are apart."""
+    taken, pixels, differences = [], [], []
+    for number, data in enumerate(pictures):
+        try:
+            if not is_comparable(data):
+                continue
+            opencv, _ = preprocess(data, spec)
+            in_graph = load(tf.constant(data)).numpy()
+        except (ImageError, tf.errors.InvalidArgumentError):
+            continue
+        difference = np.abs(opencv.astype(np.int16) - in_graph)
+        if difference.mean() > PIXEL_LIMIT:
+            raise ExportError(
+                f"the signature {BYTES_SIGNATURE!r} decodes or resizes encoded picture {number} differently: its "
+                f"pixels differ by {difference.mean():.2f} on average, limit {PIXEL_LIMIT:g}"
+            )
+        taken.append(data)
+        pixels.append(opencv)
+        differences.append(difference)
+    return taken, pixels, differences

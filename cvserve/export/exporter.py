@@ -134,15 +134,15 @@ def export_model(
                     runtime, parity_images, names, expected, manifest, what=graph_format, limit=LIMITS["float32"]
                 )
                 latency = measure(runtime, manifest, budget_seconds=_LATENCY_SECONDS)
-                compared = None
+                compared, taken = None, encoded
                 if isinstance(runtime, TensorFlowRuntime):
                     say("comparing the signature for encoded pictures with OpenCV")
-                    compared = check_encoded(runtime, network, encoded, manifest)
+                    compared, taken = check_encoded(runtime, network, encoded, manifest, images=parity_images, say=say)
             finally:
                 runtime.close()
             if graph_format == "saved_model":
                 if can_write_warmup():
-                    extra.append(file_entry(directory, write_warmup(directory, name, parity_images, encoded)))
+                    extra.append(file_entry(directory, write_warmup(directory, name, parity_images, taken)))
                 else:
                     say("no warm-up requests for TensorFlow Serving: they need pip install 'cvserve[serve]'")
             values = {

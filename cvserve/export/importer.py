@@ -11,7 +11,7 @@ import numpy as np
 
 import cvserve
 from cvserve import artifact as artifacts
-from cvserve.artifact import Artifact, Graph, Manifest, PostprocSpec, PreprocSpec, Provenance, file_entry
+from cvserve.artifact import Artifact, Graph, InputSpec, Manifest, PostprocSpec, PreprocSpec, Provenance, file_entry
 from cvserve.errors import CvserveError, InvalidInput, NotFound
 from cvserve.export.contract import input_contract, output_contract
 from cvserve.export.exporter import FILES, Progress, model_name, now
@@ -88,7 +88,7 @@ def import_model(
         graph = Graph.model_validate(
             {
                 "format": graph_format,
-                "precision": "int8" if contract.dtype == "int8" or contract.quantization else "float32",
+                "precision": _precision(contract),
                 "files": tuple(file_entry(directory, file) for file in files),
                 "batch": batch,
                 "signature": said.signature or "serving_default",
@@ -149,7 +149,14 @@ def _open(path: Path, graph_format: str, spec: ImportSpec) -> Runtime:
         raise InvalidInput(f"{error}; write signature in the spec") from error
 
 
-def _proof(runtime: Runtime, contract: Any, preproc: PreprocSpec) -> dict[str, np.ndarray]:
+def _precision(contract: InputSpec) -> str:
+    """What the graph computes in, as far as its input tells."""
+    if contract.dtype == "int8" or contract.quantization:
+        return "int8"
+    return "float16" if contract.dtype == "float16" else "float32"
+
+
+def _proof(runtime: Runtime, contract: InputSpec, preproc: PreprocSpec) -> dict[str, np.ndarray]:
     """What the graph gives for two random pictures, together and one alone."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (_PROOF_BATCH, preproc.height, preproc.width, 3), dtype=np.uint8)

@@ -110,10 +110,16 @@ def create_model(
         raise InvalidInput(f"a {task} model needs at least one class, not {num_classes}")
     try:
         return entry.builder(num_classes=num_classes, image_size=_size(entry, image_size), weights=weights, **options)
-    except TypeError as error:
-        if options and "unexpected keyword" in str(error):
-            raise InvalidInput(f"{name} takes no such option: {str(error).rpartition('argument ')[2]}") from error
+    except InvalidInput:
         raise
+    except (TypeError, ValueError) as error:
+        if not options:
+            raise
+        reason = " ".join(str(error).split())
+        if "unexpected keyword" in reason or "multiple values" in reason:
+            raise InvalidInput(f"{name} takes no such option: {reason.rpartition('argument ')[2]}") from error
+        given = ", ".join(f"{option}: {value!r}" for option, value in options.items())
+        raise InvalidInput(f"{name} cannot be built with {given}: {reason[:300]}") from error
 
 
 def _size(entry: ModelEntry, image_size: int | tuple[int, int] | None) -> tuple[int, int]:

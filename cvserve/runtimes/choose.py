@@ -43,7 +43,8 @@ _PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-e
 def choose(artifact: Artifact, candidates: Sequence[Graph], *, threads: int | None, device: str) -> Runtime:
     """The fastest of the candidates, opened.
 
-    A candidate that cannot be opened or run is passed over with a line in the log, as long as another one can.
+    A candidate that cannot be opened or run (with one picture or with eight; the remembered one, with one) is passed
+    over with a line in the log, as long as another one can.
 
     Raises:
         CvserveError: what the last candidate failed with, if none can be run.
@@ -52,7 +53,10 @@ def choose(artifact: Artifact, candidates: Sequence[Graph], *, threads: int | No
     remembered = recall(key)
     for graph in candidates:
         if graph.path == remembered:
-            return open_candidate(artifact, graph, threads=threads, device=device)
+            try:
+                return _open_proven(artifact, graph, BATCHES[:1], threads=threads, device=device)
+            except CvserveError as error:
+                _LOG.info("auto measures anew, since %s, the fastest so far, cannot be used: %s", graph.path, error)
     return _measure_all(artifact, candidates, key, threads=threads, device=device)
 
 
@@ -63,9 +67,7 @@ def _measure_all(
     failure: CvserveError | None = None
     for graph in candidates:
         try:
-            runtime = open_candidate(artifact, graph, threads=threads, device=device)
-            runtime.run(_feed(runtime, 1, artifact.manifest))
-            running[graph.path] = runtime
+            running[graph.path] = _open_proven(artifact, graph, BATCHES, threads=threads, device=device)
         except CvserveError as error:
             _LOG.warning("auto passes over %s: %s", graph.path, error)
             failure = error
@@ -83,6 +85,20 @@ def _measure_all(
         remember(key, best, rounded)
     _LOG.info("auto chose %s for %s: %s", best, artifact.directory, rounded)
     return running[best]
+
+
+def _open_proven(
+    artifact: Artifact, graph: Graph, batches: Sequence[int], *, threads: int | None, device: str
+) -> Runtime:
+    """Opens a graph and runs it once with each of the batch sizes."""
+    runtime = open_candidate(artifact, graph, threads=threads, device=device)
+    try:
+        for batch in batches:
+            runtime.run(_feed(runtime, batch, artifact.manifest))
+    except CvserveError:
+        runtime.close()
+        raise
+    return runtime
 
 
 def race(runtimes: Mapping[str, Runtime], manifest: Manifest) -> dict[str, dict[int, float]]:

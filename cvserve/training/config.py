@@ -79,6 +79,14 @@ class TrainConfig(Spec):
     def _path_to_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
+    @field_validator("model_options")
+    @classmethod
+    def _not_the_trainings_own(cls, options: dict[str, Any]) -> dict[str, Any]:
+        decided = sorted({"task", "name", "num_classes", "image_size", "weights"} & options.keys())
+        if decided:
+            raise ValueError(f"{decided[0]} is no option of the model: the data or a setting of its own decides it")
+        return options
+
     @classmethod
     def load(cls, path: str | Path | None, overrides: dict[str, Any] | list[str] | None = None) -> TrainConfig:
         """Reads a YAML file (none: only defaults) and applies overrides.

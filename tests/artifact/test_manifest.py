@@ -69,6 +69,13 @@ def test_a_file_may_lie_anywhere_inside(path: str) -> None:
     assert FileEntry(path=path, bytes=1, sha256=HASH).path == path
 
 
+def test_logits_beside_probabilities_need_no_activation() -> None:
+    both = tuple(OutputSpec(name=role, role=role, shape=(2,)) for role in ("logits", "probabilities"))
+    assert manifest(outputs=both).postproc.activation == "none"
+    with pytest.raises(ValidationError, match=r"holds logits: postproc\.activation must be"):
+        manifest(outputs=both[:1])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

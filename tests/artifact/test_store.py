@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +52,34 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="no"):
         publish(tmp_path / "colour", build)
-    assert os.listdir(tmp_path / "colour") == []
+    assert not (tmp_path / "colour").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RuntimeError, match="no"):
+        publish(tmp_path / "empty", build)
+    assert os.listdir(tmp_path / "empty") == [], "a directory that was there stays"
+
+
+def test_what_a_killed_build_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    for name, hours in (("old", 25), ("young", 23)):
+        staging = tmp_path / "colour" / f".building-{name}"
+        staging.mkdir(parents=True)
+        (staging / "model.onnx").write_bytes(b"half")
+        then = time.time() - hours * 3600
+        os.utime(staging, (then, then))
+    publish_tiny(tmp_path / "colour")
+    assert sorted(os.listdir(tmp_path / "colour")) == [".building-young", "1"]
+
+
+def test_a_version_copied_to_another_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = publish_tiny(tmp_path / "colour").directory
+    shutil.copytree(directory, tmp_path / "colour" / "5")
+    with pytest.raises(ArtifactError, match=r"colour/5 holds version 1, as its manifest\.json says"):
+        read(tmp_path / "colour")
+    monkeypatch.chdir(tmp_path / "colour" / "5")
+    with pytest.raises(ArtifactError, match="holds version 1"):
+        read(".")
+    shutil.copytree(directory, tmp_path / "latest")
+    assert read(tmp_path / "latest").version == 1
 
 
 def test_nobody_sees_a_version_before_it_is_whole(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_wrong_graph_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     names = [f"daisy/{number}.jpg" for number in range(4)]
     with pytest.raises(ExportError, match=rf"exported {broken} graph .* daisy/\d\.jpg is 0\.\d+ away .*limit 0.0001"):
         _export(make_model(), tmp_path / "shapes", (broken,), parity_names=names)
-    assert list((tmp_path / "shapes").iterdir()) == []
+    assert not (tmp_path / "shapes").exists()
 
 
 def test_a_failed_version_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +115,9 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
     model = keras.Model(plain.input, {"logits": plain.get_layer("logits").output})
     published = _export(model, tmp_path / "shapes")
     assert published.manifest.postproc.activation == "softmax"
+    both = {"logits": plain.get_layer("logits").output, "probabilities": plain.output["probabilities"]}
+    manifest = _export(keras.Model(plain.input, both), tmp_path / "both").manifest
+    assert (len(manifest.outputs), manifest.postproc.activation) == (2, "none")
     image = make_pictures(1)
     with cvserve.load(published.directory, runtime="onnx") as pipeline:
         (result,) = pipeline.finish(pipeline.runtime.run({"images": image}), [pipeline.prepare(image[0]).geometry])

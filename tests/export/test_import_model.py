@@ -67,6 +67,19 @@ def test_probabilities_and_a_fixed_batch_are_found_out(tmp_path: Path) -> None:
     _check_answers(artifact)
 
 
+def test_sigmoids_are_not_taken_for_logits(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "m.onnx", logits=False, sigmoid=True)
+    with pytest.raises(InvalidInput, match=r"between 0 and 1 but do not sum to 1, .* write output\.role"):
+        import_model(path, _spec(), tmp_path / "colours")
+    manifest = import_model(path, _spec(output={"role": "probabilities"}), tmp_path / "colours").manifest
+    assert (manifest.outputs[0].role, manifest.postproc.activation) == ("probabilities", "none")
+
+
+def test_a_float16_graph_is_labelled_so(tmp_path: Path) -> None:
+    manifest = import_model(write_onnx(tmp_path / "m.onnx", half=True), _spec(), tmp_path / "colours").manifest
+    assert (manifest.input.dtype, manifest.graphs[0].precision) == ("float16", "float16")
+
+
 def test_sizes_that_the_file_leaves_open_come_from_the_spec(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "m.onnx", size="S", extra_output=True)
     spec = _spec(preproc={"height": 12, "width": 10, "resize": "letterbox"}, output={"name": "scores"})

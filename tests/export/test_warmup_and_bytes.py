@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +72,46 @@ def test_a_signature_that_decodes_otherwise_fails(tmp_path: Path, monkeypatch: p
             parity_images=make_pictures(2),
             formats=("saved_model",),
         )
-    assert list((tmp_path / "shapes").iterdir()) == []
+    assert not (tmp_path / "shapes").exists()
+
+
+def _pillow(picture: np.ndarray, kind: str, mode: str = "RGB", orientation: int = 1) -> bytes:
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    image.fromarray(picture).convert(mode).save(stream, kind, **({"exif": exif} if orientation > 1 else {}))
+    return stream.getvalue()
+
+
+def test_pictures_that_the_signature_takes_otherwise_are_left_out(tmp_path: Path) -> None:
+    picture = make_pictures(1, 60, 80)[0]
+    others = [
+        _pillow(picture, "TIFF"),
+        _pillow(picture, "BMP", "1"),
+        _pillow(picture, "BMP", "P"),
+        _pillow(picture, "PNG", orientation=6),
+        _pillow(picture, "WebP", orientation=3),
+    ]
+    for data in others:
+        preprocess(data, PREPROC)
+    for files, left_out, compared in ((others, 5, 2), ([*others, _pillow(picture, "BMP"), encode(picture)], 5, 2)):
+        steps: list[str] = []
+        published = export_model(
+            make_model(),
+            tmp_path / "shapes",
+            task="classification",
+            labels=LABELS,
+            preproc=PREPROC,
+            parity_images=make_pictures(2),
+            encoded_images=files,
+            formats=("saved_model",),
+            on_step=steps.append,
+        )
+        figures = published.manifest.graphs[0].encoded
+        assert figures is not None
+        assert figures.parity.images == compared
+        assert any(step.startswith(f"{left_out} of {len(files)} encoded pictures left out") for step in steps)
+        assert ("comparing the pictures as PNG instead" in steps) == (len(files) == left_out)
+        warmup = published.directory / FILE
+        assert not warmup.exists() or others[0] not in warmup.read_bytes()

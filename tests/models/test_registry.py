@@ -39,6 +39,22 @@ def test_an_option_of_unknown_value_is_named() -> None:
         create_model("classification", "resnet18", num_classes=2, stem="conv3")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet18", {"width": "wide"}, "width of at least 2 channels, a whole number, not 'wide'"),
+        ("resnet20", {"width": 2.5}, "a whole number, not 2.5"),
+        ("resnet20", {"dropout": 2}, "dropout must be a number from 0 to below 1, not 2"),
+        ("resnet18", {"blocks": [1]}, "resnet18 takes no such option: 'blocks'"),
+        ("mobilenet_v2", {"alpha": "thin"}, "mobilenet_v2 cannot be built with alpha: 'thin': "),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_told(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        create_model("classification", name, num_classes=2, image_size=32, **options)
+    assert "\n" not in str(caught.value)
+
+
 def test_resnets_have_no_imagenet_weights_and_say_so() -> None:
     with pytest.raises(InvalidInput, match="resnet50"):
         create_model("classification", "resnet18", num_classes=2, weights="imagenet")

@@ -11,8 +11,9 @@ import pytest
 from toy_graph import expected, pictures
 
 from cvserve.artifact import Artifact, Graph, Parity
-from cvserve.errors import FailedPrecondition, InvalidInput, NotFound
+from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
 from cvserve.runtimes import choose, open_runtime, opening, usable_runtimes
+from cvserve.runtimes.litert import LiteRtRuntime
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +100,29 @@ def test_a_graph_that_cannot_be_run_is_passed_over(
     assert open_runtime(artifact).name == "onnx"
     assert "passes over model.tflite" in caplog.text
     assert not list(cache.rglob("*.json")), "next time it may be whole again"
+
+
+def test_a_remembered_graph_that_is_damaged_is_passed_over(artifact: Artifact, cache: Path) -> None:
+    open_runtime(artifact)
+    (memory,) = cache.rglob("*.json")
+    memory.write_text(json.dumps({"graph": "model.tflite"}))
+    (artifact.directory / "model.tflite").write_bytes(b"damaged")
+    assert open_runtime(artifact).name == "onnx"
+
+
+def test_a_graph_that_fails_with_eight_pictures_is_passed_over(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = LiteRtRuntime.run
+
+    def run(self, feed, *arguments, **options):
+        if len(feed["images"]) > 1:
+            raise ArtifactError("too many pictures")
+        return real(self, feed, *arguments, **options)
+
+    monkeypatch.setattr(LiteRtRuntime, "run", run)
+    assert open_runtime(artifact).name == "onnx"
+    assert "passes over model.tflite: too many pictures" in caplog.text
 
 
 def test_a_graph_whose_parity_does_not_hold_is_not_chosen(artifact: Artifact, measured: list[str]) -> None:

@@ -34,6 +34,7 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("data: a\noptimizer: {learningrate: 1}", "did you mean 'learning_rate'"),
         ("data: a\nepochs: 0", "epochs = 0"),
         ("data: a\noptimizer: {name: adam}", "optimizer.name = 'adam'"),
+        ("data: a\nmodel_options: {num_classes: 3}", "num_classes is no option of the model"),
         ("- 1", "must be a mapping"),
         ("a: [", "not valid YAML"),
     ],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from cvserve.errors import InvalidInput
+
 
 def classifier(
     images: keras.KerasTensor, features: keras.KerasTensor, *, num_classes: int, dropout: float, name: str
@@ -19,7 +21,12 @@ def classifier(
     Returns:
         A model with the output dict {"probabilities": float32 [B, num_classes]}; its layer `logits` holds the
         values before the softmax, which training uses.
+
+    Raises:
+        InvalidInput: a dropout that is no share.
     """
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InvalidInput(f"dropout must be a number from 0 to below 1, not {dropout!r}")
     pooled = layers.GlobalAveragePooling2D(name="pool")(features)
     if dropout:
         pooled = layers.Dropout(dropout, name="dropout")(pooled)

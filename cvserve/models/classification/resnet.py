@@ -30,8 +30,8 @@ def build(
     """A residual classifier. width, stem, shortcut: see `resnet_features`."""
     if weights == "imagenet":
         raise InvalidInput(f"{name} has no imagenet weights to download; give a weights file, or use resnet50")
-    if width < 2:
-        raise InvalidInput(f"{name} needs a width of at least 2 channels, not {width}")
+    if not isinstance(width, int) or width < 2:
+        raise InvalidInput(f"{name} needs a width of at least 2 channels, a whole number, not {width!r}")
     for option, value, known in (("stem", stem, get_args(Stem)), ("shortcut", shortcut, get_args(Shortcut))):
         if value not in known:
             raise InvalidInput(f"{name} has no {option} {value!r}; known: {', '.join(known)}")
