@@ -18,7 +18,7 @@ venv: $(STAMP) ## Make .venv and install cvserve with everything into it
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 		{ echo "cvserve needs Python 3.10 to 3.13; $(PYTHON) is `$(PYTHON) --version 2>&1`. Try: PYTHON=python3.12 make" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing cvserve and its dependencies into $(VENV): a few minutes, the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test,dev]'
 	@touch $@
@@ -43,7 +43,7 @@ format: $(STAMP) ## Format the code
 # Generated code needs the grpcio and protobuf that made it or later ones, so it is made by the oldest that setup.cfg allows.
 PROTOS_PYTHON := build/protos/bin/python
 protos: ## Generate cvserve/protos/*_pb2* again after a change of the .proto
-	@test -x $(PROTOS_PYTHON) || $(PYTHON) -m venv build/protos
+	@$(PROTOS_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear build/protos
 	@$(PROTOS_PYTHON) -m pip install --quiet --disable-pip-version-check grpcio-tools==1.80.0
 	@$(PROTOS_PYTHON) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. cvserve/protos/*.proto
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
+from cvserve.errors import InvalidInput
 from cvserve.postproc import Result, decode_outputs
 from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
 from cvserve.runtimes import Runtime, open_runtime
@@ -113,7 +114,10 @@ class Pipeline:
 
         Raises:
             ImageError: the first picture that cannot be used, by its name.
+            InvalidInput: a batch size under 1.
         """
+        if batch_size < 1:
+            raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
         if isinstance(sources, str | bytes | Path | np.ndarray):
             sources = [sources]
         results: list[Result] = []

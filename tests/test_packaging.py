@@ -38,6 +38,7 @@ def test_make_alone_lists_every_target() -> None:
         ("test-fast", '-m "not slow"'),
         ("check", ".venv/bin/ruff format --check"),
         ("check", ".venv/bin/mypy"),
+        ("venv", "-m venv --clear .venv"),
         ("venv", "--editable '.[all,test,dev]'"),
         ("protos", "grpcio-tools==1.80.0"),
     ],

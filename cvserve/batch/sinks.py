@@ -7,18 +7,31 @@ earlier one lives until the new one is, and what a killed run has done is there 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TextIO
+from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
 
 from cvserve.batch.nameset import NameSet
 from cvserve.errors import InvalidInput
 
 Row = dict[str, Any]
+
+
+class _Known(NamedTuple):
+    """A row of a continued file.
+
+    end: the offset behind it. name: the picture, None of a header. made_by: model and version, None of an error.
+    """
+
+    end: int
+    name: str | None
+    failed: bool
+    made_by: tuple[str, str] | None
 
 
 class Sink(Protocol):
@@ -43,7 +56,13 @@ class Sink(Protocol):
 
 
 def open_sink(
-    out: str | Path, *, format: str | None = None, resume: bool = False, overwrite: bool = False, top_k: int = 5
+    out: str | Path,
+    *,
+    format: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    top_k: int = 5,
+    made_by: tuple[str, int] | None = None,
 ) -> Sink:
     """The sink for `out`.
 
@@ -54,10 +73,11 @@ def open_sink(
             has are skipped.
         overwrite: replace an unfinished file.
         top_k: how many classes a row of CSV has room for.
+        made_by: model and version of the rows to come, which those of a continued file must share; None: any.
 
     Raises:
         InvalidInput: an unknown format; an unfinished file and neither resume nor overwrite; a file that is not of
-            this format; resume with stdout.
+            this format, or has rows of another model or version (both when the sink is entered); resume with stdout.
     """
     if format is None:
         format = "csv" if str(out).lower().endswith(".csv") else "jsonl"
@@ -66,7 +86,7 @@ def open_sink(
     if resume and overwrite:
         raise InvalidInput("resume and overwrite contradict each other; give one of them")
     target = _Target(out, resume=resume, overwrite=overwrite)
-    return CsvSink(target, top_k) if format == "csv" else JsonLinesSink(target)
+    return CsvSink(target, top_k, made_by) if format == "csv" else JsonLinesSink(target, made_by)
 
 
 class _Target:
@@ -75,6 +95,8 @@ class _Target:
     def __init__(self, out: str | Path, *, resume: bool, overwrite: bool) -> None:
         self.resume = resume
         self.stdout = str(out) == "-"
+        self._stdout_before: tuple[str, str | None] | None = None
+        self._copied = False
         self.final = Path(out)
         # A pipe or a device such as /dev/null can be neither renamed nor continued.
         self.direct = self.stdout or (self.final.exists() and not self.final.is_file())
@@ -92,6 +114,9 @@ class _Target:
 
     def open(self, *, errors: str, newline: str | None) -> TextIO:
         if self.stdout:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # it is the same format there as in a file
+                self._stdout_before = sys.stdout.encoding, sys.stdout.errors
+                sys.stdout.reconfigure(encoding="utf-8", errors=errors)
             return sys.stdout
         if self.direct:
             return self.final.open("w", encoding="utf-8", errors=errors, newline=newline)
@@ -106,11 +131,20 @@ class _Target:
             if not self.final.exists():
                 return None
             shutil.copyfile(self.final, self.part)
+            self._copied = True
         return self.part.open("r+b")
+
+    def refuse(self) -> None:
+        """The file cannot be continued: a finished one is left as if nobody had tried."""
+        if self._copied:
+            self.part.unlink()
 
     def close(self, stream: TextIO, *, complete: bool) -> None:
         stream.flush()
         if self.stdout:
+            if self._stdout_before is not None and isinstance(stream, io.TextIOWrapper):
+                encoding, errors = self._stdout_before
+                stream.reconfigure(encoding=encoding, errors=errors)
             return
         if complete and not self.direct:
             os.fsync(stream.fileno())
@@ -125,25 +159,22 @@ class _FileSink:
     _errors: str
     _newline: str | None = None
 
-    def __init__(self, target: _Target) -> None:
+    def __init__(self, target: _Target, made_by: tuple[str, int] | None = None) -> None:
         self.done_before = 0
         self.failed_before = 0
         self._target = target
+        self._made_by = None if made_by is None else (made_by[0], str(made_by[1]))
         self._known = NameSet()
         self._stream: TextIO | None = None
 
     def __enter__(self) -> Any:
         if (file := self._target.continued()) is not None:
             with file:
-                end = 0
-                for offset, name, failed in self._rows(file):
-                    end = offset
-                    if name is not None:
-                        self._known.add(name)
-                        self.done_before += not failed
-                        self.failed_before += failed
-                file.truncate(end)
-            self._known.freeze()
+                try:
+                    self._continue(file)
+                except InvalidInput:
+                    self._target.refuse()
+                    raise
         self._stream = self._target.open(errors=self._errors, newline=self._newline)
         return self
 
@@ -151,6 +182,29 @@ class _FileSink:
         if self._stream is not None:
             stream, self._stream = self._stream, None
             self._target.close(stream, complete=kind is None)
+
+    def _continue(self, file: BinaryIO) -> None:
+        """Takes in the rows that are there, and cuts off what is behind the last whole one."""
+        end = 0
+        for row in self._rows(file):
+            end = row.end
+            if row.name is None:
+                continue
+            if row.made_by is not None and self._made_by not in (None, row.made_by):
+                raise self._other_model(row.made_by)
+            self._known.add(row.name)
+            self.done_before += not row.failed
+            self.failed_before += row.failed
+        file.truncate(end)
+        self._known.freeze()
+
+    def _other_model(self, found: tuple[str, str]) -> InvalidInput:
+        assert self._made_by is not None
+        (name, version), (before, version_before) = self._made_by, found
+        return InvalidInput(
+            f"{self._target.final} has rows of {before} version {version_before}, which {name} version {version} "
+            "cannot continue: name the same model (and --version), or another --out"
+        )
 
     def holds(self, name: str) -> bool:
         return name in self._known
@@ -164,8 +218,8 @@ class _FileSink:
             raise ValueError("the sink is not open: use it in a with statement")
         return self._stream
 
-    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, str | None, bool]]:
-        """Where each whole row of the continued file ends, its picture (None: a header), and whether it failed."""
+    def _rows(self, file: BinaryIO) -> Iterator[_Known]:
+        """The whole rows of the continued file."""
         raise NotImplementedError
 
 
@@ -178,20 +232,20 @@ class JsonLinesSink(_FileSink):
     def write(self, row: Row) -> None:
         self._open.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, str | None, bool]]:
-        offset, broken = 0, 0
+    def _rows(self, file: BinaryIO) -> Iterator[_Known]:
+        offset = 0
         for number, line in enumerate(file, 1):
-            if broken:
-                raise InvalidInput(f"{self._target.part}: line {broken} is no row of cvserve predict")
+            if not line.endswith(b"\n"):
+                return  # half-written, so the last
             offset += len(line)
             try:
                 row = json.loads(line)
-                name = row["image"]
-            except (ValueError, TypeError, KeyError):
-                broken = number
-                continue
-            if line.endswith(b"\n"):
-                yield offset, name, "error" in row
+            except ValueError:
+                row = None
+            if not isinstance(row, dict) or not isinstance(row.get("image"), str):
+                raise InvalidInput(f"{self._target.final}: line {number} is no row of cvserve predict")
+            made_by = (str(row["model"]), str(row.get("version"))) if "model" in row else None
+            yield _Known(offset, row["image"], "error" in row, made_by)
 
 
 class CsvSink(_FileSink):
@@ -200,8 +254,8 @@ class CsvSink(_FileSink):
     _errors = "surrogateescape"
     _newline = ""
 
-    def __init__(self, target: _Target, top_k: int) -> None:
-        super().__init__(target)
+    def __init__(self, target: _Target, top_k: int, made_by: tuple[str, int] | None = None) -> None:
+        super().__init__(target, made_by)
         self._top_k = top_k
         self._header = ["image", "task", "model", "version", "error"]
         for rank in range(1, top_k + 1):
@@ -223,7 +277,7 @@ class CsvSink(_FileSink):
             cells += [item["label"], item["index"], item["score"]]
         self._writer.writerow(cells + [""] * (len(self._header) - len(cells)))
 
-    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, str | None, bool]]:
+    def _rows(self, file: BinaryIO) -> Iterator[_Known]:
         offset, whole = 0, True
 
         def lines() -> Iterator[str]:
@@ -233,8 +287,12 @@ class CsvSink(_FileSink):
                 whole = line.endswith(b"\n")
                 yield line.decode("utf-8", "surrogateescape")
 
-        for number, cells in enumerate(csv.reader(lines()), 1):
-            if number == 1 and whole and cells != self._header:
-                raise InvalidInput(f"{self._target.part} has other columns than {','.join(self._header)}")
-            if whole and len(cells) == len(self._header):
-                yield offset, None if number == 1 else cells[0], bool(cells[4])
+        try:
+            for number, cells in enumerate(csv.reader(lines()), 1):
+                if number == 1 and whole and cells != self._header:
+                    raise InvalidInput(f"{self._target.final} has other columns than {','.join(self._header)}")
+                if whole and len(cells) == len(self._header):
+                    made_by = (cells[2], cells[3]) if cells[2] else None  # an error has none
+                    yield _Known(offset, None if number == 1 else cells[0], bool(cells[4]), made_by)
+        except csv.Error as error:
+            raise InvalidInput(f"{self._target.final} is no CSV file of cvserve predict: {error}") from error

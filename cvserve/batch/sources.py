@@ -40,13 +40,20 @@ class Sources:
 
     Memory grows with the largest single folder's names, not with their sum.
 
+    Args:
+        leave_out: a folder that folders and globs pass over: the one that annotated copies are being written to.
+
     Raises:
-        InvalidInput: no word. NotFound: a folder-like word, a list or a glob that means nothing.
+        InvalidInput: no word, or a folder or glob that lies in `leave_out`.
+        NotFound: a folder-like word, a list or a glob that means nothing.
     """
 
-    def __init__(self, words: Sequence[str | Path], *, stdin: BinaryIO | None = None) -> None:
+    def __init__(
+        self, words: Sequence[str | Path], *, stdin: BinaryIO | None = None, leave_out: str | Path | None = None
+    ) -> None:
         self._words = [str(word) for word in words]
         self._stdin = stdin
+        self._leave_out = None if leave_out is None else os.path.realpath(leave_out)
         if not self._words:
             raise InvalidInput("no pictures were named; give a folder, files, a glob or @list.txt")
         for word in self._words:
@@ -56,6 +63,10 @@ class Sources:
                 raise NotFound(f"there is no folder at {word}")
             if glob.has_magic(word) and not os.path.lexists(word) and next(_glob(word), None) is None:
                 raise NotFound(f"no file matches {word}")
+            if self._leave_out is not None and (root := _root(word)) and _lies_in(root, self._leave_out):
+                raise InvalidInput(
+                    f"{word}: these pictures lie in {leave_out}, where the annotated copies go; give another folder"
+                )
 
     def __iter__(self) -> Iterator[Source]:
         for word in self._words:
@@ -71,7 +82,7 @@ class Sources:
                 yield from _listed(line)
         elif os.path.isdir(word):
             prefix = "" if len(self._words) == 1 else word
-            for path in walk(word):
+            for path in walk(word, self._leave_out):
                 yield Source(os.path.join(prefix, os.path.relpath(path, word)), Path(path))
         elif os.path.lexists(word):
             yield Source(word, Path(word))
@@ -80,16 +91,17 @@ class Sources:
                 for line in lines:
                     yield from _listed(line)
         elif glob.has_magic(word):
-            for path in _glob(word):
+            for path in _glob(word, self._leave_out):
                 yield Source(path, Path(path))
         else:
             yield Source(word, Path(word))
 
 
-def walk(folder: str) -> Iterator[str]:
+def walk(folder: str, leave_out: str | None = None) -> Iterator[str]:
     """The paths of the pictures under `folder`, sorted by name within each folder, sub-folders in their place.
 
-    A folder that cannot be listed stands for itself, so that its error is reported and the others are done.
+    The folder `leave_out` (a real path) is passed over. A folder that cannot be listed stands for itself, so that its
+    error is reported and the others are done.
     """
     try:
         names = sorted(os.listdir(folder))
@@ -101,19 +113,25 @@ def walk(folder: str) -> Iterator[str]:
             continue
         path = os.path.join(folder, name)
         if os.path.isdir(path):
-            if not os.path.islink(path):  # a link may lead back up
-                yield from walk(path)
+            # A link may lead back up.
+            if not os.path.islink(path) and (leave_out is None or os.path.realpath(path) != leave_out):
+                yield from walk(path, leave_out)
         elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
             yield path
 
 
-def _glob(pattern: str) -> Iterator[str]:
-    """As glob.iglob(recursive=True), but files only and sorted, holding one folder's names and the folders'."""
+def _glob(pattern: str, leave_out: str | None = None) -> Iterator[str]:
+    """As glob.iglob(recursive=True), but files only and sorted, holding one folder's names and the folders'.
+
+    Nothing in the folder `leave_out` (a real path) is found.
+    """
     parent, last = os.path.split(pattern)
     folders = sorted(glob.iglob(parent, recursive=True)) if glob.has_magic(parent) else [parent]
     for folder in folders:
+        if leave_out is not None and _lies_in(folder or ".", leave_out):
+            continue
         if last == "**":
-            yield from walk(folder or ".")
+            yield from walk(folder or ".", leave_out)
             continue
         if not os.path.isdir(folder or "."):
             continue
@@ -121,6 +139,22 @@ def _glob(pattern: str) -> Iterator[str]:
             path = os.path.join(folder, name)
             if not os.path.isdir(path) and (last.startswith(".") or not name.startswith(".")):
                 yield path
+
+
+def _root(word: str) -> str | None:
+    """The folder that a word searches: itself, or the part of a glob before its first wildcard; None for others."""
+    if os.path.isdir(word):
+        return word
+    if os.path.lexists(word) or not glob.has_magic(word):
+        return None
+    while glob.has_magic(word):
+        word = os.path.dirname(word)
+    return word or "."
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether `path` is the folder (a real path) or below it."""
+    return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def _listed(line: bytes) -> Iterator[Source]:

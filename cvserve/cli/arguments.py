@@ -46,16 +46,16 @@ def example(parser: argparse.ArgumentParser, *lines: str) -> None:
     parser.epilog = "\n".join(["examples:" if len(lines) > 1 else "example:", *(f"  {line}" for line in lines)])
 
 
-def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """--runtime, --precision and --threads."""
+def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -> None:
+    """--runtime, --precision and --threads; a command that also reads a settings file takes None as the default."""
     from cvserve.runtimes import RUNTIMES
 
     group = parser.add_argument_group("how the graph runs")
     group.add_argument(
         "--runtime",
         choices=("auto", *RUNTIMES),
-        default="auto",
-        help="auto (default) takes the fastest graph on this machine whose parity holds",
+        default=default,
+        help="auto (the default) takes the fastest graph on this machine whose parity holds",
     )
     group.add_argument("--precision", choices=("float32", "float16", "int8"), help="only graphs of this precision")
     group.add_argument(

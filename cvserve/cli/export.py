@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 
 from cvserve import console
-from cvserve.cli.arguments import example, positive
+from cvserve.cli.arguments import example, names, positive
 from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from cvserve.runtimes import FORMAT_OF
+
+    formats = tuple(FORMAT_OF.values())
     parser.add_argument("run_directory", metavar="RUN", help="what cvserve train made")
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
     )
     parser.add_argument(
-        "--formats", metavar="A,B", help="some of saved_model,onnx,tflite; default: all", type=_comma_separated
+        "--formats", metavar="A,B", help=f"some of {','.join(formats)}; default: all", type=names(formats)
     )
     parser.add_argument("--data", metavar="DIR", help="the pictures to compare on; default: those of the training")
     parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="which of them; default: val")
@@ -54,7 +57,3 @@ def run(arguments: argparse.Namespace) -> int:
     console.say(report_table(artifact.manifest))
     console.say(f"published {artifact.directory}")
     return 0
-
-
-def _comma_separated(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())

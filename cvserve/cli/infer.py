@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvserve import console
 from cvserve.cli.arguments import example, positive
 from cvserve.cli.failures import list_failures
-from cvserve.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
+from cvserve.errors import DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from cvserve.client import Client
@@ -68,10 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(client: Client, arguments: argparse.Namespace, name: str, version: int) -> dict[str, Any]:
     """The result's part of a row, or {"error"} where the fault is this picture's and the next may do better."""
+    from cvserve.preproc.source import read_file
+
     try:
-        content = Path(name).read_bytes()
-    except OSError as error:
-        return {"error": f"cannot be read ({error.strerror})"}
+        content = read_file(name, name)
+    except ImageError as error:
+        return {"error": error.reason}
     try:
         result = client.classify(arguments.model, content, top_k=arguments.top_k, version=version)
     except (InvalidInput, Overloaded, DeadlineExceeded) as error:

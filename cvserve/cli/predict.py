@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.batch import Sources, open_instances, open_sink, predict
 
-    sources = Sources(arguments.pictures)
+    sources = Sources(arguments.pictures, leave_out=arguments.annotate)
     total = sources.count()
     if total == 0:
         raise InvalidInput(f"there are no pictures in {', '.join(arguments.pictures)}")
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             overwrite=arguments.overwrite,
             top_k=min(top_k, len(manifest.labels) or top_k),
+            made_by=(manifest.name, manifest.version),
         )
         try:
             with sink:

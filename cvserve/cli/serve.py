@@ -8,6 +8,7 @@ stand in the file under `models: NAME:`.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from cvserve.cli.arguments import add_runtime, example, positive
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=int, metavar="N", help="gRPC port; default: 8500; 0 takes a free one")
     group.add_argument("--decode-workers", type=positive, metavar="N", help="threads that decode; default: one a core")
     group.add_argument("--grace-seconds", type=float, metavar="X", help="for open requests at the end; default: 30")
-    add_runtime(parser)
+    add_runtime(parser, default=None)  # as all the flags here: what is not given must not beat the file
     group = parser.add_argument_group("batching, of every model")
     group.add_argument("--instances", type=positive, metavar="N", help="batches that run at the same time")
     group.add_argument("--max-batch-size", type=positive, metavar="N", help="default: measured while loading")
@@ -37,20 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.serving import serve
 
-    serve(
-        arguments.models,
-        arguments.config,
-        host=arguments.host,
-        port=arguments.port,
-        decode_workers=arguments.decode_workers,
-        grace_seconds=arguments.grace_seconds,
-        runtime=arguments.runtime,
-        precision=arguments.precision,
-        threads=arguments.threads,
-        instances=arguments.instances,
-        max_batch_size=arguments.max_batch_size,
-        batch_delay_ms=arguments.batch_delay_ms,
-        batching=False if arguments.no_batching else None,
-        max_queue_requests=arguments.max_queue_requests,
-    )
+    serve(arguments.models, arguments.config, **_settings(arguments))
     return 0
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The flags as settings of the server; None where a flag was not given."""
+    return {
+        "host": arguments.host,
+        "port": arguments.port,
+        "decode_workers": arguments.decode_workers,
+        "grace_seconds": arguments.grace_seconds,
+        "runtime": arguments.runtime,
+        "precision": arguments.precision,
+        "threads": arguments.threads,
+        "instances": arguments.instances,
+        "max_batch_size": arguments.max_batch_size,
+        "batch_delay_ms": arguments.batch_delay_ms,
+        "batching": False if arguments.no_batching else None,
+        "max_queue_requests": arguments.max_queue_requests,
+    }

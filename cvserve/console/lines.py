@@ -36,6 +36,19 @@ def error(text: str) -> None:
 
 
 def _print(text: str, stream: TextIO | None) -> None:
-    if stream is None or (is_terminal(stream) and BARS.print_above(text)):
+    if stream is None:
+        return
+    text = _printable(text, stream)
+    if is_terminal(stream) and BARS.print_above(text):
         return
     print(text, file=stream, flush=True)
+
+
+def _printable(text: str, stream: TextIO) -> str:
+    """The text with escapes for what the stream cannot take, such as the name of a file that is no UTF-8."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding, getattr(stream, "errors", None) or "strict")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text

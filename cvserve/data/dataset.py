@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -72,9 +73,20 @@ def open_dataset(
         train = open_dataset("photos/", "train")
         print(train.describe(), train.classes[train.label(0)])
     """
-    if isinstance(data, str) and (data == SCENES or data.startswith((f"{SCENES}:", f"{SCENES}?"))):
+    if isinstance(data, str) and _is_scenes(data):
         return _open_scenes(data, split, task, classes)
     return ImageFolder(data, shares=shares, classes=classes).split(split)
+
+
+def same_data(one: str, other: str) -> bool:
+    """Whether two values of `open_dataset`'s data mean the same: "photos", "photos/" and "./photos" do."""
+    if _is_scenes(one) or _is_scenes(other):
+        return one == other
+    return os.path.abspath(one) == os.path.abspath(other)
+
+
+def _is_scenes(data: str) -> bool:
+    return data == SCENES or data.startswith((f"{SCENES}:", f"{SCENES}?"))
 
 
 def _open_scenes(data: str, split: str, task: Task, classes: Sequence[str] | None) -> Scenes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,8 @@ from cvserve.data.problems import BadPicture, verify
 from cvserve.data.scan import find_pictures, loose_pictures, subfolders
 from cvserve.data.splitting import SPLITS, Shares, content_position
 from cvserve.errors import InvalidInput, NotFound
+
+_log = logging.getLogger(__name__)
 
 ALL = "all"
 
@@ -81,7 +84,8 @@ class ImageFolder:
     With split folders, DIR/train/<class>/, DIR/val/<class>/ (also "valid" or "validation") and DIR/test/<class>/; or
     without, DIR/<class>/, and then the pictures are divided by `cvserve.data.splitting`. Classes are the names of
     the folders, sorted; below a class folder any depth is fine. Hidden files and files without a picture's suffix are
-    ignored, and counted.
+    ignored, and counted. Other folders beside train, val and test are not read; a warning (log "cvserve.data.folder")
+    names them.
 
     Args:
         root: the folder.
@@ -91,7 +95,7 @@ class ImageFolder:
 
     Raises:
         NotFound: there is no such folder.
-        InvalidInput: no classes, only one, or a mixture of class folders and split folders.
+        InvalidInput: no classes, only one, or other folders beside val or test where there is no train.
     """
 
     def __init__(self, root: str | Path, *, shares: Shares | None = None, classes: Sequence[str] | None = None) -> None:
@@ -165,6 +169,9 @@ class ImageFolder:
                 f"{self.root}: there is a {split} folder beside other folders ({_few(others)}) but no train folder; "
                 f"put the class folders into train, or rename {split} if it is a class"
             )
+        if found and others:
+            read = ", ".join(folder.name for folder in found.values())
+            _log.warning("%s: only %s are read, not the folders beside them: %s", self.root, read, _few(others))
         return found
 
     def _folder_of(self, split: str) -> Path:

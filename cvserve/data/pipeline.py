@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ class ImagePipeline:
     Example:
         pipeline = ImagePipeline(open_dataset("photos"), spec, batch_size=32, shuffle=True)
         for epoch in range(40):
-            for images, labels in pipeline.epoch(epoch):
+            for images, labels in pipeline.batches(epoch):
                 ...
     """
 
@@ -89,6 +90,7 @@ class ImagePipeline:
         self._cache = PictureCache(source, preproc, self.augmentation, cache_bytes)
         self._reported: set[int] = set()
         self._lock = threading.Lock()
+        self._failure: ImageError | None = None
         self.bad = self._cache.fill(self.workers)
         self._usable = np.setdiff1d(np.arange(len(source)), [item.index for item in self.bad]).astype(np.int64)
         self._labels = np.array([source.label(index) for index in range(len(source))], np.int32)
@@ -147,7 +149,11 @@ class ImagePipeline:
 
         def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             start = int(step) * self.batch_size
-            return self.batch(epoch, order[start : start + self.batch_size])
+            try:
+                return self.batch(epoch, order[start : start + self.batch_size])
+            except ImageError as error:
+                self._failure = error  # TensorFlow hands on its text alone
+                raise
 
         def shaped(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             images, labels = tensorflow.numpy_function(
@@ -164,6 +170,20 @@ class ImagePipeline:
         options.threading.private_threadpool_size = self.workers
         options.autotune.enabled = False
         return dataset.with_options(options)
+
+    def batches(self, epoch: int = 0) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Iterates over `epoch(epoch)`.
+
+        Raises:
+            ImageError: not one picture of a batch can be read. (The dataset itself would raise an error of TensorFlow.)
+        """
+        self._failure = None
+        try:
+            yield from self.epoch(epoch)
+        except require("tensorflow").errors.OpError:
+            if self._failure is None:
+                raise
+            raise self._failure from None
 
     def _picture(self, epoch: int, index: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, epoch, index, _PICTURE))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from cvserve.errors import ImageError
 from cvserve.parallel import ordered_map
 from cvserve.preproc import MAX_PIXELS, ImageSource, read_header
+from cvserve.preproc.source import read_file
 
 if TYPE_CHECKING:
     from cvserve.data.dataset import Dataset
@@ -56,10 +56,7 @@ def check_header(source: ImageSource, name: str, max_pixels: int = MAX_PIXELS) -
     """Raises ImageError for a file or bytes whose header shows that `preproc.decode` would refuse it."""
     if isinstance(source, np.ndarray):
         return
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise ImageError(name, f"cannot be read ({error.strerror})") from None
+    data = source if isinstance(source, bytes) else read_file(source, name)
     header = read_header(data, name=name)
     if header.width * header.height > max_pixels:
         raise ImageError(name, f"has {header.width} x {header.height} pixels, more than the {max_pixels:,} allowed")

@@ -9,12 +9,16 @@ and the shares are met on average, not exactly.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cvserve.preproc.source import open_without_waiting
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -56,10 +60,13 @@ def content_position(path: Path) -> float:
     fast; should two different pictures agree in size and in all three, they merely share a side.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is no regular file (a named pipe).
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with open(path, "rb", opener=open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        size = status.st_size
         digest = hashlib.blake2b(size.to_bytes(8, "big"), digest_size=8)
         for start in _block_starts(size):
             digest.update(_read_at(file, start))

@@ -25,7 +25,7 @@ def read_file(path: str | Path, name: str) -> bytes:
             it is larger than MAX_FILE_BYTES.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=open_without_waiting) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(name, "is not a regular file")
@@ -47,8 +47,8 @@ def read_file(path: str | Path, name: str) -> bytes:
         raise ImageError(name, f"cannot be read ({error})") from None
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Opening a named pipe that nobody writes to would wait for ever.
+def open_without_waiting(path: str, flags: int) -> int:
+    """An opener for `open`: opening a named pipe that nobody writes to would wait for ever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -72,7 +72,7 @@ class ClassificationTask:
     def scores(self, predict: tf.types.experimental.PolymorphicFunction) -> dict[str, float]:
         """Scores on the validation split. predict: images to the network's output dict."""
         probabilities, labels = [], []
-        for images, targets in self.validation.epoch(0):
+        for images, targets in self.validation.batches(0):
             probabilities.append(predict(images)["probabilities"].numpy())
             labels.append(targets.numpy())
         report = classification_report(np.concatenate(probabilities), np.concatenate(labels), self.labels)

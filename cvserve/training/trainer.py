@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from cvserve import __version__
 from cvserve.console import Progress, say
+from cvserve.data import same_data
 from cvserve.errors import CvserveError, InvalidInput
 from cvserve.runs import (
     CONFIG_FILE,
@@ -32,6 +33,8 @@ from cvserve.training.schedule import learning_rate
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
 _TASKS = {"classification": ClassificationTask}
+# Settings that change how fast a training is, not what comes out.
+_NO_INFLUENCE = ("workers", "cache_gib")
 _POLICY = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -118,7 +121,7 @@ class Trainer:
         with Progress(
             len(self.task.training), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
         ) as progress:
-            for index, (images, targets) in enumerate(self.task.training.epoch(epoch)):
+            for index, (images, targets) in enumerate(self.task.training.batches(epoch)):
                 rate = learning_rate(
                     config.schedule,
                     config.optimizer.learning_rate,
@@ -186,6 +189,10 @@ def _check_directory(config: TrainConfig, out: Path, resume: bool) -> None:
         raise InvalidInput(f"{out} already holds a run; add --resume to go on with it, or give another --out")
     before = TrainConfig.load(stored).model_dump(mode="json")
     now = config.model_dump(mode="json")
+    for key in _NO_INFLUENCE:
+        del before[key], now[key]
+    if same_data(before["data"], now["data"]):
+        before["data"] = now["data"]
     for key, value in now.items():
         if before[key] != value:
             raise InvalidInput(

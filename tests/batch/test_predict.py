@@ -74,6 +74,12 @@ def test_a_row_a_picture_in_order_whatever_is_broken(pipeline: Pipeline, photos:
         assert row["classes"][0]["label"] == LABELS[row["classes"][0]["index"]]
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_under_one_is_refused(pipeline: Pipeline, photos: Path, batch_size: int) -> None:
+    with pytest.raises(InvalidInput, match=f"batch size must be at least 1, not {batch_size}"):
+        pipeline([photos / "0" / "00.png"], batch_size=batch_size)
+
+
 @pytest.mark.parametrize(("instances", "batch_size", "workers"), [(1, 1, 1), (3, 3, 4), (2, 64, 2)])
 def test_batches_threads_and_instances_change_nothing(
     pipeline: Pipeline, photos: Path, tmp_path: Path, instances: int, batch_size: int, workers: int

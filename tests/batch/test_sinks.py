@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,50 @@ def test_resume_refuses_files_that_are_not_of_this_kind(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="other columns than"), open_sink(table, resume=True, top_k=3):
         pass
     assert table.exists()
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+def test_resume_refuses_rows_of_another_model_or_version(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    with open_sink(out, top_k=2, made_by=("colour", 3)) as sink:
+        sink.write(bad("b.jpg"))
+        sink.write(row("a.jpg"))
+    for other in (("colour", 4), ("shape", 3)):
+        sentence = rf"has rows of colour version 3, which {other[0]} version {other[1]} cannot continue"
+        with pytest.raises(InvalidInput, match=sentence), open_sink(out, resume=True, top_k=2, made_by=other):
+            pass
+        assert os.listdir(tmp_path) == [name]  # nothing is left that the next run would call unfinished
+    with open_sink(out, resume=True, top_k=2, made_by=("colour", 3)) as sink:
+        assert sink.holds("a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("r.jsonl", '{"image": 3}\n', "line 1 is no row of cvserve predict"),
+        ("r.jsonl", "[1]\n", "line 1 is no row of cvserve predict"),
+        ("r.csv", f"image,{'x' * 200_000}\n", "is no CSV file of cvserve predict: field larger than"),
+    ],
+)
+def test_resume_refuses_odd_content_with_a_sentence(tmp_path: Path, name: str, content: str, sentence: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InvalidInput, match=sentence), open_sink(tmp_path / name, resume=True):
+        pass
+    assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_stdout_takes_any_name(monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+    raw = io.BytesIO()
+    stdout = io.TextIOWrapper(raw, encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with open_sink("-", format=format, top_k=2) as sink:
+        sink.write(bad(ODD_NAME))
+    assert (stdout.encoding, stdout.errors) == ("ascii", "strict")  # as it was
+    if format == "jsonl":
+        assert json.loads(raw.getvalue()) == bad(ODD_NAME)
+    else:
+        assert os.fsencode(ODD_NAME) in raw.getvalue()
 
 
 def test_resume_makes_no_sense_for_a_stream(tmp_path: Path) -> None:

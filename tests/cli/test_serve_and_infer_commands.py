@@ -71,7 +71,10 @@ def test_bad_pictures_are_listed_and_the_others_answered(cvserve, server: str, p
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [set(row) == {"image", "error"} for row in rows] == [True, False, True]
     assert "2 of 3 inputs failed:" in done.stderr
-    assert "missing.jpg: cannot be read (No such file or directory)" in done.stderr
+    assert "missing.jpg: no such file" in done.stderr
+    os.mkfifo(tmp_path / "pipe.jpg")
+    done = cvserve("infer", server, "colour", "pipe.jpg")
+    assert (done.returncode, "pipe.jpg: is not a regular file" in done.stderr) == (2, True)
 
 
 def test_health(cvserve, server: str) -> None:

@@ -183,6 +183,13 @@ def test_only_the_result_reaches_stdout_whatever_becomes_of_stderr(redirection: 
     assert (done.returncode, done.stdout) == (0, "a result\n")
 
 
+def test_a_file_name_that_is_no_utf8_is_printed_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8", errors="strict"))
+    console.say(os.fsdecode(b"caf\xe9 \xc3\xa9.jpg"))
+    assert raw.getvalue().decode() == "caf\\udce9 é.jpg\n"
+
+
 def test_a_pipe_gets_the_results_alone_while_a_terminal_shows_the_bar() -> None:
     controller, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}

@@ -171,6 +171,13 @@ class TestRefusals:
         with pytest.raises(InvalidInput, match="val and valid are both val"):
             ImageFolder(tmp_path)
 
+    def test_folders_beside_train_are_named_in_a_warning(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        make(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg", "cat/4.jpg", "dog/5.jpg")
+        assert ImageFolder(tmp_path).classes == ("a", "b")
+        assert caplog.messages == [f"{tmp_path}: only train, val are read, not the folders beside them: cat, dog"]
+
     def test_classes_beside_a_split_folder(self, tmp_path: Path) -> None:
         make(tmp_path, "cat/1.jpg", "dog/2.jpg", "val/cat/3.jpg")
         with pytest.raises(InvalidInput, match=r"a val folder beside other folders \(cat, dog\) but no train folder"):

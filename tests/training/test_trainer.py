@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cvserve.errors import CvserveError, InvalidInput
+from cvserve.errors import CvserveError, ImageError, InvalidInput
 from cvserve.runs import load_run
 from cvserve.training import TrainConfig
 
@@ -76,6 +77,26 @@ def test_an_existing_run_is_not_overwritten(folder: Path, tmp_path: Path) -> Non
         train(config(folder), tmp_path)
     with pytest.raises(InvalidInput, match="trained with epochs = 3, not 5"):
         train(config(folder, epochs=5), tmp_path, resume=True)
+
+
+def test_settings_without_influence_may_change_when_resuming(folder: Path, tmp_path: Path) -> None:
+    from cvserve.training.trainer import _check_directory
+
+    (tmp_path / "config.yaml").write_text(config(folder).dump())
+    for changes in ({"workers": 5}, {"cache_gib": 0.5}, {"data": f"{folder}/"}, {"data": os.path.relpath(folder)}):
+        _check_directory(config(folder, **changes), tmp_path, resume=True)
+    with pytest.raises(InvalidInput, match="trained with data ="):
+        _check_directory(config(folder / "train"), tmp_path, resume=True)
+
+
+def test_pictures_that_go_away_while_training_are_named(folder: Path, tmp_path: Path) -> None:
+    from cvserve.training.trainer import Trainer
+
+    shutil.copytree(folder, tmp_path / "data")
+    trainer = Trainer(config(tmp_path / "data", cache_gib=0.0), tmp_path / "run")
+    shutil.rmtree(tmp_path / "data" / "train")
+    with pytest.raises(ImageError, match=r"train/\w+/\d+\.png: no such file"):
+        trainer.run()
 
 
 def test_stops_early(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""A settings file and flags together: a flag beats the file, and a flag that is not given does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cvserve.cli import export, serve
+from cvserve.cli.arguments import Parser
+
+pytest.importorskip("tensorflow_serving", reason="the server needs cvserve[serve]")
+
+
+def settings(file: Path, *flags: str):
+    from cvserve.serving.core.config import load_settings
+
+    parser = Parser()
+    serve.add_arguments(parser)
+    arguments = parser.parse_args(["models", "--config", str(file), *flags])
+    return load_settings(arguments.config, **serve._settings(arguments))
+
+
+def test_flags_that_are_not_given_leave_the_file_as_it_is(tmp_path: Path) -> None:
+    values = {
+        "host": "127.0.0.1",
+        "port": 1234,
+        "decode_workers": 3,
+        "grace_seconds": 5.5,
+        "runtime": "onnx",
+        "precision": "float16",
+        "threads": 2,
+        "instances": 3,
+        "max_batch_size": 7,
+        "batch_delay_ms": 1.5,
+        "batching": False,
+        "max_queue_requests": 9,
+    }
+    file = tmp_path / "server.yaml"
+    file.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+    read = settings(file)
+    assert {key: getattr(read, key) for key in values} == values
+    parser = Parser()
+    serve.add_arguments(parser)
+    assert set(serve._settings(parser.parse_args(["models"]))) == set(values), "this test lacks a flag"
+
+
+def test_a_flag_beats_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("runtime: onnx\n")
+    assert settings(file, "--runtime", "auto").runtime == "auto"
+
+
+def test_a_wrong_format_is_told_while_the_words_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser()
+    export.add_arguments(parser)
+    assert parser.parse_args(["run", "--to", "m", "--formats", "onnx, tflite"]).formats == ("onnx", "tflite")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["run", "--to", "m", "--formats", "onx"])
+    assert "'onx' is not one of saved_model, onnx, tflite" in capsys.readouterr().err
