@@ -276,6 +276,9 @@ def _tiff(data: bytes) -> ImageHeader:
             if number * width > (8 if big else 4):
                 (value_at,) = struct.unpack_from(order + ("Q" if big else "I"), data, value_at)
             if tag in (256, 257, 258, 274, 339):
+                if tag in tags:
+                    # Readers differ in which of them counts, and a small one could hide a huge picture.
+                    raise _Damaged(f"it has tag {tag} twice")
                 tags[tag] = struct.unpack_from(order + code, data, value_at)[0]
         position += 20 if big else 12
     if 256 not in tags or 257 not in tags:

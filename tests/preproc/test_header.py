@@ -161,6 +161,14 @@ def test_a_png_chunk_that_claims_gigabytes_is_refused() -> None:
         read_header(png[:at] + b"\x7f\0\0\0" + png[at + 4 :])
 
 
+def test_a_tiff_that_tells_its_size_twice_is_refused() -> None:
+    # libtiff takes the first, other readers the last: a small second one would hide a huge picture.
+    entry = struct.pack("<HHII", 256, 4, 1, 11000) + struct.pack("<HHII", 257, 4, 1, 10000)
+    small = struct.pack("<HHII", 256, 4, 1, 1) + struct.pack("<HHII", 257, 4, 1, 1)
+    with pytest.raises(ImageError, match="tag 256 twice"):
+        read_header(b"II*\0\x08\0\0\0" + struct.pack("<H", 4) + entry + small + b"\0\0\0\0")
+
+
 def test_thousands_of_scans_are_refused_and_a_film_behind_the_picture_is_not() -> None:
     progressive = encoded("JPEG", progressive=True)
     last = progressive.rindex(b"\xff\xda")
