@@ -189,7 +189,7 @@ class Helper:
             if line.startswith("{"):
                 found: dict[str, Any] = json.loads(line)
                 return found
-        raise SystemExit(f"{self.process.args} ended with {self.process.wait()}")
+        raise SystemExit(f"{self.process.args!r} ended with {self.process.wait()}")
 
     def close(self) -> None:
         assert self.process.stdin is not None

@@ -60,29 +60,21 @@ class PuppetSlots:
     """Slots of a batcher whose batches end when the test says so."""
 
     def __init__(self, slots: int = 1, graph: Callable[..., dict[str, np.ndarray]] | None = None) -> None:
-        self.free = slots
         self.graph = graph or (lambda inputs, outputs: {"y": inputs["x"] * 2})
-        self.running: list[tuple[Callable[..., Any], Callable[..., None]]] = []
+        self.running: list[tuple[PuppetSlot, Callable[..., Any]]] = []
         self.batches: list[list[float]] = []
         """The values of x in each call of the graph, also of calls that then failed."""
-
-    def submit(self, job: Callable[..., Any], done: Callable[..., None]) -> None:
-        assert self.free > 0
-        self.free -= 1
-        self.running.append((job, done))
+        self.slots = [PuppetSlot(self) for _ in range(slots)]
 
     def finish(self, index: int = 0) -> None:
-        """Ends a running batch, as its worker would."""
-        job, done = self.running.pop(index)
-        self.free += 1
-        try:
-            result = job(self._run)
-        except Exception as error:  # noqa: BLE001 - handed on, as a worker does
-            done(None, error)
-        else:
-            done(result, None)
+        """Ends a running batch, and begins the next one if the batcher names one, as a worker would."""
+        slot, job = self.running.pop(index)
+        following = job(self._run)
+        if following is not None:
+            slot.begin(following)
 
     async def finish_all(self) -> None:
+        """Ends one batch after the other until none runs."""
         await turns()
         while self.running:
             self.finish()
@@ -91,6 +83,17 @@ class PuppetSlots:
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         self.batches.append(inputs["x"].reshape(-1).tolist())
         return self.graph(inputs, outputs)
+
+
+class PuppetSlot:
+    """One of them."""
+
+    def __init__(self, owner: PuppetSlots) -> None:
+        self.owner = owner
+
+    def begin(self, job: Callable[..., Any]) -> None:
+        assert all(slot is not self for slot, _ in self.owner.running), "one batch at a time"
+        self.owner.running.append((self, job))
 
 
 class PuppetRuntime:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
-from cvserve.errors import DeadlineExceeded, FailedPrecondition, Overloaded, Unavailable
+from cvserve.errors import DeadlineExceeded, FailedPrecondition, ImageError, Overloaded, Unavailable
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher, QueueBounds
+from cvserve.serving.core.mailbox import Mailbox
 
 
 def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.ndarray]:
@@ -26,7 +27,15 @@ def ask(batcher: Batcher, *values: float, **options: Any) -> asyncio.Task[Any]:
 
 
 def batcher_of(slots: PuppetSlots, limits: BatchLimits | None = None, bounds: QueueBounds | None = None) -> Batcher:
-    return Batcher(slots, limits or BatchLimits(4), bounds or QueueBounds(), name="model 'm'")
+    loop = asyncio.get_running_loop()
+    return Batcher(
+        slots.slots,
+        limits or BatchLimits(4),
+        bounds or QueueBounds(),
+        Mailbox(loop),
+        name="model 'm'",
+        clock=loop.time,
+    )
 
 
 def values(answer: dict[str, np.ndarray]) -> list[float]:
@@ -297,6 +306,99 @@ def test_the_queue_is_bounded_in_bytes_but_one_request_always_fits() -> None:
     on_jumping_clock(main())
 
 
+class Making:
+    """Tensors that are made when the test says so."""
+
+    def __init__(self) -> None:
+        self.given_up = 0
+
+    def __call__(self, give: Any, fail: Any) -> Any:
+        self.give, self.fail = give, fail
+
+        def give_up() -> None:
+            self.given_up += 1
+
+        return give_up
+
+
+def later(batcher: Batcher, making: Making, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(batcher.run_when_made(making, **options))
+
+
+def test_tensors_that_are_still_being_made_hold_their_place_and_join_a_batch() -> None:
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, bounds=QueueBounds(requests=2))
+        first, second = Making(), Making()
+        tasks = [later(batcher, first), later(batcher, second)]
+        await turns()
+        assert batcher.waiting == 2
+        with pytest.raises(Overloaded):
+            await batcher.run(x(1))
+        # It needs no turn of the loop: the pixels go from the decoding thread into a batch.
+        first.give(x(1))
+        assert len(slots.running) == 1
+        second.give(x(2))
+        assert batcher.waiting == 1
+        await slots.finish_all()
+        assert slots.batches == [[1], [2]]
+        assert [values(await task) for task in tasks] == [[2], [4]]
+        assert batcher.waiting == 0
+
+    on_jumping_clock(main())
+
+
+def test_a_failure_while_making_is_the_answer() -> None:
+    async def main() -> None:
+        batcher = batcher_of(PuppetSlots())
+        making = Making()
+        task = later(batcher, making)
+        await turns()
+        making.fail(ImageError("image", "it is broken"))
+        with pytest.raises(ImageError, match="it is broken"):
+            await task
+        assert batcher.waiting == 0
+
+    on_jumping_clock(main())
+
+
+def test_what_is_given_up_while_it_is_made_never_runs() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        slots = PuppetSlots()
+        batcher = batcher_of(slots)
+        cancelled, late = Making(), Making()
+        first, second = later(batcher, cancelled), later(batcher, late, deadline=0.3)
+        await turns()
+        first.cancel()
+        with pytest.raises(DeadlineExceeded):
+            await second
+        assert loop.time() == pytest.approx(0.3)
+        assert (cancelled.given_up, late.given_up) == (1, 1)
+        assert batcher.waiting == 0
+        # A thread that was at it all the same hands its result over too late.
+        cancelled.give(x(1))
+        late.give(x(2))
+        await turns()
+        assert not slots.running
+        assert batcher.waiting == 0
+
+    on_jumping_clock(main())
+
+
+def test_a_making_that_cannot_begin_leaves_no_trace() -> None:
+    def full(give: Any, fail: Any) -> Any:
+        raise Overloaded("too many pictures wait to be decoded")
+
+    async def main() -> None:
+        batcher = batcher_of(PuppetSlots())
+        with pytest.raises(Overloaded, match="too many pictures"):
+            await batcher.run_when_made(full, deadline=100.0)
+        assert batcher.waiting == 0
+
+    on_jumping_clock(main())
+
+
 def test_when_a_batch_fails_its_members_run_once_more_each_alone() -> None:
     def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         if (inputs["x"] == 2).any():
@@ -365,13 +467,20 @@ def test_finish_runs_with_the_batch_and_its_failure_is_only_its_own() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         batcher = batcher_of(slots)
-        good = ask(batcher, 1, finish=lambda answer: float(answer["y"][0, 0]) + 0.5)
-        bad = ask(batcher, 2, finish=broken)
+        blocker = ask(batcher, 0)
+        await turns()
+        first, second = Making(), Making()
+        good = later(batcher, first, finish=lambda answer: float(answer["y"][0, 0]) + 0.5)
+        bad = later(batcher, second, finish=broken)
+        await turns()
+        first.give(x(1))
+        second.give(x(2))
         await slots.finish_all()
         assert await good == 2.5
         with pytest.raises(ValueError, match="cannot finish"):
             await bad
-        assert slots.batches == [[1, 2]]
+        assert slots.batches == [[0], [1, 2]]
+        await blocker
 
     on_jumping_clock(main())
 
@@ -382,10 +491,12 @@ def test_closing_answers_those_that_wait_and_refuses_the_next() -> None:
         batcher = batcher_of(slots)
         running = ask(batcher, 1)
         await turns()
-        waiting = ask(batcher, 2)
+        making = Making()
+        waiting, coming = ask(batcher, 2), later(batcher, making)
         await turns()
         batcher.close()
-        for refused in (waiting, ask(batcher, 3)):
+        making.give(x(4))
+        for refused in (waiting, coming, ask(batcher, 3)):
             with pytest.raises(Unavailable):
                 await refused
         await slots.finish_all()

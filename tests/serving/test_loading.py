@@ -40,7 +40,9 @@ def test_the_largest_batch_is_measured_when_nobody_says_it() -> None:
     # 20 ms of fixed cost a call: batches pay until the cap.
     assert loading.warm([Timed(20, 0.2).run], make, ModelSettings()) == loading.MOST_ROWS
     # Each row costs the same: a larger batch only waits.
-    assert loading.warm([Timed(0, 10).run], make, ModelSettings()) == 1
+    graph = Timed(0, 10)
+    assert loading.warm([graph.run], make, ModelSettings()) == 1
+    assert max(graph.sizes) <= 4
 
 
 def test_every_size_is_run_on_every_worker_before_the_model_is_available() -> None:

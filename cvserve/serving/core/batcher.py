@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from cvserve.serving.core.batch_policy import BatchLimits, decide
-from cvserve.serving.core.execution import RunGraph, Tensors, joined, run_batch, split
+from cvserve.serving.core.execution import RunGraph, Tensors, common_rows, joined, run_batch, split
+from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.requests import Entry, Finish, answer_with, finished, group_of
 
-Finish = Callable[[Tensors], Any]
+Job = Callable[[RunGraph], Any]
+Give = Callable[[Tensors], None]
+Fail = Callable[[BaseException], None]
+GiveUp = Callable[[], None]
 
 
-class Slots(Protocol):
-    """Where batches run: `Workers`, or a puppet in tests."""
+class Slot(Protocol):
+    """Where a batch runs: a `Worker`, or a puppet in tests."""
 
-    @property
-    def free(self) -> int: ...
-
-    def submit(self, job: Callable[[RunGraph], Any], done: Callable[[Any, BaseException | None], None]) -> None: ...
+    def begin(self, job: Job) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,6 @@ class QueueBounds:
 
     requests: int = 256
     bytes: int = 512 << 20
-
-
-@dataclass(eq=False)
-class _Entry:
-    """One request, or one piece of a large one, in the queue or running."""
-
-    inputs: Tensors
-    rows: int
-    group: Hashable
-    outputs: tuple[str, ...] | None
-    finish: Finish | None
-    enqueued: float
-    deadline: float
-    answer: asyncio.Future[Any]
-    bytes: int
-    timer: asyncio.TimerHandle | None = None
-    retried: bool = False
 
 
 @dataclass
@@ -65,43 +52,57 @@ class BatcherCounts:
 
 
 class Batcher:
-    """Runs requests in batches. Used from the loop's thread only.
+    """Runs requests in batches. Its public methods are called on the loop's thread.
 
-    A deadline or a cancellation acts from the moment of enqueueing, by a timer of its own, so it is on time while a
+    A deadline or a cancellation acts from the moment of the call, by a timer of its own, so it is on time while a
     long batch runs, whether the request waits or is part of that batch. A request that is given up before its batch
     starts never runs. When a batch fails, its members run once more, each alone, so that one bad row fails only its
     own request.
+
+    The queue is behind a lock: a worker that has ended a batch forms the next one itself, and a decoding thread puts
+    its picture into the queue itself, so that neither waits for the event loop, which only sees requests come and
+    answers go.
     """
 
-    def __init__(self, slots: Slots, limits: BatchLimits, bounds: QueueBounds, *, name: str = "the model") -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        limits: BatchLimits,
+        bounds: QueueBounds,
+        mailbox: Mailbox,
+        *,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         Args:
+            slots: one for each batch that may run at the same time.
+            mailbox: the way back to the loop.
             name: what errors call the model.
+            clock: the loop's time, readable on any thread (that of uvloop itself stands still while the loop sleeps).
         """
         self._loop = asyncio.get_running_loop()
-        self._slots = slots
+        self._clock = clock
+        self._mailbox = mailbox
         self._limits = limits
         self._bounds = bounds
         self._name = name
-        self._queue: OrderedDict[_Entry, None] = OrderedDict()
+        self._lock = threading.Lock()
+        # Behind the lock:
+        self._idle = list(slots)
+        self._queue: OrderedDict[Entry, None] = OrderedDict()
         self._queued_bytes = 0
-        self._wake: asyncio.TimerHandle | None = None
-        self._pump_planned = False
+        self._coming = 0
         self._closed = False
         self.counts = BatcherCounts()
-
-    @property
-    def limits(self) -> BatchLimits:
-        return self._limits
-
-    def could_start(self) -> bool:
-        """Whether a slot is free. May be asked from any thread; when it turns True, that happens in a delivery."""
-        return self._slots.free > 0
+        # The loop's own:
+        self._wake: asyncio.TimerHandle | None = None
+        self._pump_planned = False
 
     @property
     def waiting(self) -> int:
-        """Requests (or pieces of large ones) that wait for a slot."""
-        return len(self._queue)
+        """Requests (or pieces of large ones) that wait for a slot, those still being decoded included."""
+        return len(self._queue) + self._coming
 
     def check_room(self, size: int = 0) -> None:
         """Refuses before anything has been spent on a request of `size` bytes.
@@ -112,14 +113,13 @@ class Batcher:
         """
         if self._closed:
             raise Unavailable(f"{self._name} is being unloaded; try again")
+        waiting = self.waiting
         # One request is let into an empty queue whatever its size: the limits on messages have already passed it.
-        if self._queue and (
-            len(self._queue) >= self._bounds.requests or self._queued_bytes + size > self._bounds.bytes
-        ):
+        if waiting and (waiting >= self._bounds.requests or self._queued_bytes + size > self._bounds.bytes):
             self.counts.rejected += 1
             raise Overloaded(
-                f"the queue of {self._name} is full: {len(self._queue)} requests of {self._queued_bytes >> 20} MiB "
-                "wait; try again later"
+                f"the queue of {self._name} is full: {waiting} requests of {self._queued_bytes >> 20} MiB wait; "
+                "try again later"
             )
 
     async def run(
@@ -129,8 +129,7 @@ class Batcher:
         signature: str = "serving_default",
         outputs: Sequence[str] | None = None,
         deadline: float = math.inf,
-        finish: Finish | None = None,
-    ) -> Any:
+    ) -> Tensors:
         """Queues a request and waits for its answer.
 
         Args:
@@ -139,178 +138,232 @@ class Batcher:
             signature: keeps requests of different signatures apart.
             outputs: which outputs are wanted; None: all.
             deadline: in the loop's time.
-            finish: called with the answer on the worker's thread (work that must not hold up the loop); what it
-                returns is the answer then.
 
         Returns:
-            The outputs by name, or what `finish` made of them.
+            The outputs by name.
 
         Raises:
             Overloaded, Unavailable, DeadlineExceeded; whatever the graph raises.
         """
-        rows = _common_rows(inputs)
-        size = sum(array.nbytes for array in inputs.values())
-        self.check_room(size)
+        self.check_room(sum(array.nbytes for array in inputs.values()))
         self.counts.requests += 1
+        rows = common_rows(inputs)
         wanted = None if outputs is None else tuple(outputs)
-        group: Hashable
-        if rows is None:
-            # It stands for a whole batch, so that nothing is padded or split.
-            group, rows = object(), self._limits.max_rows
-        else:
-            group = (signature, wanted, *((name, array.dtype.str, array.shape[1:]) for name, array in inputs.items()))
-        if rows <= self._limits.max_rows:
-            return await self._run_piece(inputs, rows, group, wanted, deadline, finish)
+        if rows is None or rows <= self._limits.max_rows:
+            answer: Tensors = await self._run_one(inputs, signature, wanted, deadline)
+            return answer
         pieces = split(inputs, rows, self._limits.max_rows)
-        counts = [len(next(iter(piece.values()))) for piece in pieces]
-        answers = [
-            asyncio.ensure_future(self._run_piece(piece, count, group, wanted, deadline, None))
-            for piece, count in zip(pieces, counts, strict=True)
-        ]
+        tasks = [asyncio.ensure_future(self._run_one(piece, signature, wanted, deadline)) for piece in pieces]
         try:
-            answer = joined(await asyncio.gather(*answers), counts)
+            answers = await asyncio.gather(*tasks)
         finally:
             # One piece's failure, or the caller's going, ends the others.
-            for other in answers:
-                other.cancel()
-        return answer if finish is None else finish(answer)
+            for task in tasks:
+                task.cancel()
+        return joined(answers, [len(next(iter(piece.values()))) for piece in pieces])
+
+    async def run_when_made(
+        self,
+        make: Callable[[Give, Fail], GiveUp],
+        *,
+        signature: str = "serving_default",
+        outputs: tuple[str, ...] | None = None,
+        deadline: float = math.inf,
+        finish: Finish | None = None,
+    ) -> Any:
+        """Queues a request whose tensors, of one row, are still to be made elsewhere, and waits for its answer.
+
+        Args:
+            make: begins the making; it is to call the first argument with the tensors or the second with an error,
+                on any thread, and returns how to give the making up.
+            finish: called with the outputs on the worker's thread (work that must not hold up the loop); what it
+                returns is the answer.
+
+        Returns:
+            What `finish` made of the outputs, or the outputs.
+
+        Raises:
+            As `run`; whatever `make` raises or hands over.
+        """
+        self.check_room()
+        self.counts.requests += 1
+        entry = self._new_entry(signature, outputs, deadline, finish)
+        with self._lock:
+            self._coming += 1
+        entry.coming = True
+
+        def give(inputs: Tensors) -> None:
+            with self._lock:
+                if not entry.coming:
+                    return
+                entry.coming = False
+                self._coming -= 1
+                self._enqueue(entry, inputs)
+                self._pump()
+
+        def fail(error: BaseException) -> None:
+            self._mailbox.post(answer_with, entry, error)
+
+        give_up: GiveUp | None = None
+        try:
+            give_up = make(give, fail)
+            return await self._answer(entry)
+        finally:
+            self._leave(entry)
+            if give_up is not None:
+                give_up()
 
     def close(self) -> None:
         """Refuses new requests and answers those that still wait with Unavailable. Running batches are left alone."""
-        self._closed = True
-        for entry in list(self._queue):
-            self._leave_queue(entry)
-            if not entry.answer.done():
-                entry.answer.set_exception(Unavailable(f"{self._name} is being unloaded; try again"))
+        with self._lock:
+            self._closed = True
+            waiting = list(self._queue)
+        for entry in waiting:
+            self._leave(entry)
+            answer_with(entry, Unavailable(f"{self._name} is being unloaded; try again"))
 
-    async def _run_piece(
-        self,
-        inputs: Tensors,
-        rows: int,
-        group: Hashable,
-        outputs: tuple[str, ...] | None,
-        deadline: float,
-        finish: Finish | None,
-    ) -> Any:
-        now = self._loop.time()
+    async def _run_one(self, inputs: Tensors, signature: str, outputs: tuple[str, ...] | None, deadline: float) -> Any:
+        entry = self._new_entry(signature, outputs, deadline, None)
+        with self._lock:
+            self._enqueue(entry, inputs)
+        # Not at once: requests that arrive in the same turn of the loop share a batch.
+        if not self._pump_planned:
+            self._pump_planned = True
+            self._loop.call_soon(self._planned_pump)
+        try:
+            return await self._answer(entry)
+        finally:
+            self._leave(entry)
+
+    def _new_entry(
+        self, signature: str, outputs: tuple[str, ...] | None, deadline: float, finish: Finish | None
+    ) -> Entry:
+        now = self._clock()
         if deadline <= now:
             self.counts.expired += 1
             raise DeadlineExceeded(f"the deadline had passed before the request reached the queue of {self._name}")
-        size = sum(array.nbytes for array in inputs.values())
-        answer = self._loop.create_future()
-        entry = _Entry(inputs, rows, group, outputs, finish, now, deadline, answer, size)
+        entry = Entry(signature, outputs, finish, now, deadline, self._loop.create_future())
         if deadline != math.inf:
             entry.timer = self._loop.call_at(deadline, self._expire, entry)
-        self._queue[entry] = None
-        self._queued_bytes += size
-        self._plan_pump()
+        return entry
+
+    async def _answer(self, entry: Entry) -> Any:
         try:
-            return await answer
+            return await entry.answer
         except asyncio.CancelledError:
             self.counts.cancelled += 1
             raise
         finally:
-            self._leave_queue(entry)
             if entry.timer is not None:
                 entry.timer.cancel()
 
-    def _leave_queue(self, entry: _Entry) -> None:
-        if entry in self._queue:
-            del self._queue[entry]
-            self._queued_bytes -= entry.bytes
-
-    def _expire(self, entry: _Entry) -> None:
-        self._leave_queue(entry)
+    def _expire(self, entry: Entry) -> None:
+        self._leave(entry)
         if not entry.answer.done():
             self.counts.expired += 1
             entry.answer.set_exception(DeadlineExceeded(f"the deadline passed while {self._name} was busy"))
 
-    def _plan_pump(self) -> None:
-        # Not at once: requests that arrive, or are decoded, in the same turn of the loop share a batch.
-        if not self._pump_planned and self._slots.free:
-            self._pump_planned = True
-            self._loop.call_soon(self._pump)
+    def _leave(self, entry: Entry) -> None:
+        """Takes an entry out, whether it is still coming or waits."""
+        with self._lock:
+            entry.gone = True
+            if entry.coming:
+                entry.coming = False
+                self._coming -= 1
+            self._dequeue(entry)
+
+    def _planned_pump(self) -> None:
+        self._pump_planned = False
+        with self._lock:
+            self._pump()
+
+    # With the lock held, on any thread:
+
+    def _enqueue(self, entry: Entry, inputs: Tensors) -> None:
+        rows = common_rows(inputs)
+        entry.inputs = inputs
+        entry.bytes = sum(array.nbytes for array in inputs.values())
+        # Without common rows it stands for a whole batch, so that nothing is padded or joined.
+        entry.rows = self._limits.max_rows if rows is None else rows
+        entry.group = object() if rows is None else group_of(entry.signature, entry.outputs, inputs)
+        if self._closed:
+            self._mailbox.post(answer_with, entry, Unavailable(f"{self._name} is being unloaded; try again"))
+            return
+        self._queue[entry] = None
+        self._queued_bytes += entry.bytes
+
+    def _dequeue(self, entry: Entry) -> None:
+        if entry in self._queue:
+            del self._queue[entry]
+            self._queued_bytes -= entry.bytes
 
     def _pump(self) -> None:
-        self._pump_planned = False
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
-        while self._queue and self._slots.free:
-            decision = decide(self._queue, self._loop.time(), self._slots.free, self._limits)
-            for entry in decision.expired:
-                self._expire(entry)
-            if not decision.run:
-                if decision.wake_at != math.inf:
-                    self._wake = self._loop.call_at(decision.wake_at, self._pump)
+        while self._idle and self._queue:
+            job = self._next_job(self._idle[0])
+            if job is None:
                 return
-            self._start(decision.run)
+            self._idle.pop(0).begin(job)
 
-    def _start(self, batch: tuple[_Entry, ...]) -> None:
-        for entry in batch:
-            self._leave_queue(entry)
+    def _next_job(self, slot: Slot) -> Job | None:
+        if not self._queue:
+            return None
+        decision = decide(self._queue, self._clock(), 1, self._limits)
+        # Those that expired are left to their timers, which belong to the loop and are due.
+        if not decision.run:
+            if decision.wake_at != math.inf:
+                self._mailbox.post(self._wake_at, decision.wake_at)
+            return None
+        for entry in decision.run:
+            self._dequeue(entry)
+        return self._job(slot, decision.run)
+
+    def _job(self, slot: Slot, batch: tuple[Entry, ...]) -> Job:
         rows = [entry.rows for entry in batch]
         size = self._limits.padded(sum(rows))
         self.counts.batches += 1
         self.counts.rows += sum(rows)
         self.counts.padded_rows += size - sum(rows)
-        outputs = batch[0].outputs
 
-        def job(run: RunGraph) -> list[Any]:
-            answers = run_batch(run, [entry.inputs for entry in batch], rows, size, outputs)
-            return [_finished(entry, answer) for entry, answer in zip(batch, answers, strict=True)]
-
-        def done(results: list[Any] | None, error: BaseException | None) -> None:
-            if error is not None and len(batch) > 1:
-                self._retry_singly(batch)
+        def job(run: RunGraph) -> Job | None:
+            try:
+                answers = run_batch(run, [entry.inputs for entry in batch], rows, size, batch[0].outputs)
+                results = [finished(entry, answer) for entry, answer in zip(batch, answers, strict=True)]
+            except BaseException as error:  # noqa: BLE001 - handed to the callers, which wait on the loop
+                failure: BaseException | None = error
             else:
-                for index, entry in enumerate(batch):
-                    _answer(entry, error if results is None else results[index])
-            self._plan_pump()
+                failure = None
+            with self._lock:
+                if failure is not None and len(batch) > 1:
+                    self._retry_singly(batch)
+                following = self._next_job(slot)
+                if following is None:
+                    self._idle.append(slot)
+            if failure is None:
+                self._mailbox.post(_answer_all, batch, results)
+            elif len(batch) == 1:
+                self._mailbox.post(answer_with, batch[0], failure)
+            return following
 
-        self._slots.submit(job, done)
+        return job
 
-    def _retry_singly(self, batch: tuple[_Entry, ...]) -> None:
-        """Puts the members at the head of the queue again, each in a group of its own, in their order."""
+    def _retry_singly(self, batch: tuple[Entry, ...]) -> None:
+        """Puts the members at the head of the queue again, in their order, each in a group of its own."""
         for entry in reversed(batch):
-            if not entry.answer.done():
+            if not entry.gone:
                 self.counts.retried += 1
-                entry.retried = True
                 entry.group = object()
                 self._queue[entry] = None
                 self._queue.move_to_end(entry, last=False)
                 self._queued_bytes += entry.bytes
 
+    # On the loop:
 
-class _Failure:
-    """The error of one member's `finish`, which is no error of the batch."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-
-def _finished(entry: _Entry, answer: Tensors) -> Any:
-    if entry.finish is None:
-        return answer
-    try:
-        return entry.finish(answer)
-    except Exception as error:  # noqa: BLE001 - handed to the caller, which waits on the loop
-        return _Failure(error)
+    def _wake_at(self, when: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._loop.call_at(when, self._planned_pump)
 
 
-def _answer(entry: _Entry, result: Any) -> None:
-    if entry.answer.done():
-        return
-    if isinstance(result, _Failure):
-        entry.answer.set_exception(result.error)
-    elif isinstance(result, BaseException):
-        entry.answer.set_exception(result)
-    else:
-        entry.answer.set_result(result)
-
-
-def _common_rows(inputs: Tensors) -> int | None:
-    """The first dimension that all inputs share, or None."""
-    counts = {array.shape[0] if array.ndim else None for array in inputs.values()}
-    count = counts.pop() if len(counts) == 1 else None
-    return count or None
+def _answer_all(batch: tuple[Entry, ...], results: list[Any]) -> None:
+    for entry, result in zip(batch, results, strict=True):
+        answer_with(entry, result)

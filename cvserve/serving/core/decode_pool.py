@@ -19,7 +19,7 @@ class DecodePool:
     """Threads that take jobs in the order they came; OpenCV releases the interpreter's lock, so they use all cores.
 
     A job that is given up (its deadline has passed, its client has gone) before a thread took it never runs, and
-    its picture is let go at once. Used from the loop's thread only.
+    its picture is let go at once. `start`, `run` and `close` are called on the loop's thread.
     """
 
     def __init__(self, workers: int, max_waiting: int, max_bytes: int, mailbox: Mailbox) -> None:
@@ -34,10 +34,11 @@ class DecodePool:
         self.workers = workers
         self._limit = workers + max_waiting
         self._max_bytes = max_bytes
+        self._lock = threading.Lock()
         self._pending = 0
         self._pending_bytes = 0
         self._closed = False
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"decode-{index}", daemon=True) for index in range(workers)
         ]
@@ -49,57 +50,68 @@ class DecodePool:
         """Jobs that wait or run."""
         return self._pending
 
-    def check_room(self, size: int = 0) -> None:
-        """Refuses at once when too much waits already.
-
-        Raises:
-            Overloaded
-        """
-        # One picture is let into an empty pool whatever its size: the limit on messages has already passed it.
-        if self._pending >= self._limit:
-            # Some of them may be done, and their answers in the box.
-            self._mailbox.deliver()
-        if self._pending and (self._pending >= self._limit or self._pending_bytes + size > self._max_bytes):
-            raise Overloaded(
-                f"{self._pending} pictures of {self._pending_bytes >> 20} MiB wait to be decoded; try again later"
-            )
-
-    async def run(
+    def start(
         self,
         function: Callable[[], T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None],
         *,
         size: int = 0,
-        deadline: float = math.inf,
-        needed: Callable[[], bool] = lambda: True,
-    ) -> T:
-        """Runs `function()` on a thread of the pool.
+    ) -> Job:
+        """Has a thread run `function()`, and then there `done(result)`, or `failed(error)` if it raised.
+
+        Args:
+            size: bytes of the encoded picture.
+
+        Returns:
+            The job, which can be given up.
+
+        Raises:
+            Overloaded: too much waits already. Unavailable: the pool is closed.
+        """
+        if self._closed:
+            raise Unavailable("the server is shutting down")
+        with self._lock:
+            # One picture is let into an empty pool whatever its size: the limit on messages has already passed it.
+            if self._pending and (self._pending >= self._limit or self._pending_bytes + size > self._max_bytes):
+                raise Overloaded(
+                    f"{self._pending} pictures of {self._pending_bytes >> 20} MiB wait to be decoded; try again later"
+                )
+            self._pending += 1
+            self._pending_bytes += size
+        job = Job(self, function, done, failed, size)
+        self._jobs.put(job)
+        return job
+
+    async def run(self, function: Callable[[], T], *, size: int = 0, deadline: float = math.inf) -> T:
+        """Runs `function()` on a thread of the pool and waits for its result.
 
         Args:
             size: bytes of the encoded picture.
             deadline: in the loop's time.
-            needed: whether the answer is wanted as soon as it is there, or may wait for the next event; asked on the
-                pool's thread (see `Mailbox.post`).
 
         Raises:
-            Overloaded: too many jobs wait. DeadlineExceeded: the deadline passed. Whatever `function` raises.
+            Overloaded: too much waits. DeadlineExceeded: the deadline passed. Whatever `function` raises.
         """
-        if self._closed:
-            raise Unavailable("the server is shutting down")
-        self.check_room(size)
         if deadline <= self._loop.time():
             raise DeadlineExceeded("the deadline had passed before the picture could be decoded")
-        job = _Job(function, size, needed, self._loop.create_future())
-        timer = None if deadline == math.inf else self._loop.call_at(deadline, _expire, job)
-        self._pending += 1
-        self._pending_bytes += size
-        self._jobs.put(job)
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        def done(result: T) -> None:
+            self._mailbox.post(_set_result, answer, result)
+
+        def failed(error: BaseException) -> None:
+            self._mailbox.post(_set_exception, answer, error)
+
+        job = self.start(function, done, failed, size=size)
+        late = DeadlineExceeded("the deadline passed while the picture waited to be decoded")
+        timer = None if deadline == math.inf else self._loop.call_at(deadline, _set_exception, answer, late)
         try:
-            return await job.answer
+            return await answer
         finally:
             if timer is not None:
                 timer.cancel()
-            if job.claim() is not None:
-                self._leave(job)
+            job.give_up()
 
     def close(self, timeout: float | None = None) -> None:
         """Ends the threads after the jobs that wait."""
@@ -109,53 +121,69 @@ class DecodePool:
         for thread in self._threads:
             thread.join(timeout)
 
+    def leave(self, job: Job) -> None:
+        """Takes a job out of the count. For `Job`."""
+        with self._lock:
+            self._pending -= 1
+            self._pending_bytes -= job.size
+
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            function = job.claim()
-            if function is None:
-                continue
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, which waits on the loop
-                self._mailbox.post(self._done, job, None, error)
-            else:
-                self._mailbox.post(self._done, job, result, None, needed=job.needed)
+            job.work()
             # The picture is not kept until the next one comes.
-            job = function = result = None  # type: ignore[assignment]
-
-    def _done(self, job: _Job, result: Any, error: BaseException | None) -> None:
-        self._leave(job)
-        if job.answer.done():
-            return
-        if error is None:
-            job.answer.set_result(result)
-        else:
-            job.answer.set_exception(error)
-
-    def _leave(self, job: _Job) -> None:
-        self._pending -= 1
-        self._pending_bytes -= job.size
+            job = None  # type: ignore[assignment]
 
 
-class _Job:
-    __slots__ = ("_function", "answer", "needed", "size")
+class Job:
+    """One picture's way through the pool. Thread-safe."""
+
+    __slots__ = ("_pool", "_steps", "size")
 
     def __init__(
-        self, function: Callable[[], Any], size: int, needed: Callable[[], bool], answer: asyncio.Future[Any]
+        self,
+        pool: DecodePool,
+        function: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+        size: int,
     ) -> None:
-        self._function = [function]
+        self._pool = pool
+        # Whoever pops it owns it: a thread that will run it, or the loop that has given it up.
+        self._steps = [(function, done, failed)]
         self.size = size
-        self.needed = needed
-        self.answer = answer
 
-    def claim(self) -> Callable[[], Any] | None:
-        """The function, to the first who asks: a thread that will run it, or the loop that has given it up."""
+    def give_up(self) -> None:
+        """Keeps the job from running if no thread has taken it yet, and lets its picture go."""
+        if self._claim() is not None:
+            self._pool.leave(self)
+
+    def work(self) -> None:
+        """Runs the job unless it was given up."""
+        steps = self._claim()
+        if steps is None:
+            return
+        function, done, failed = steps
         try:
-            return self._function.pop()
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, which waits on the loop
+            self._pool.leave(self)
+            failed(error)
+        else:
+            self._pool.leave(self)
+            done(result)
+
+    def _claim(self) -> tuple[Callable[[], Any], Callable[[Any], None], Callable[[BaseException], None]] | None:
+        try:
+            return self._steps.pop()
         except IndexError:
             return None
 
 
-def _expire(job: _Job) -> None:
-    if not job.answer.done():
-        job.answer.set_exception(DeadlineExceeded("the deadline passed while the picture waited to be decoded"))
+def _set_result(answer: asyncio.Future[Any], result: Any) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _set_exception(answer: asyncio.Future[Any], error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)

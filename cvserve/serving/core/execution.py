@@ -74,3 +74,10 @@ def joined(pieces: Sequence[Tensors], rows: Sequence[int]) -> Tensors:
                     "maximum batch cannot be split for this model"
                 )
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def common_rows(inputs: Mapping[str, np.ndarray]) -> int | None:
+    """The first dimension that all inputs share, or None."""
+    counts = {array.shape[0] if array.ndim else None for array in inputs.values()}
+    count = counts.pop() if len(counts) == 1 else None
+    return count or None

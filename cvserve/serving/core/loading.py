@@ -28,6 +28,12 @@ MOST_ROWS = 32
 WORTHWHILE = 0.04
 """A larger batch must be this much faster a picture: what it costs is the wait of its first picture."""
 
+HAND_OVER_SECONDS = 0.0003
+"""What a batch costs beside its run: joining, waking a worker and the loop (measured under load, on 2 cores)."""
+
+TIMED_RUNS = 4
+"""Of each batch size; the fastest counts, since whatever else the machine does only makes a run slower."""
+
 LONGEST_BATCH_SECONDS = 2.0
 """Larger batches are not tried once a batch takes this long."""
 
@@ -84,16 +90,18 @@ def warm(graphs: Sequence[RunGraph], make: Callable[[int], Tensors], settings: M
     with ThreadPoolExecutor(len(graphs)) as pool:
         for size in sizes:
             inputs = make(size)
-            seconds = [_run_all(pool, graphs, inputs) for _ in range(3 if largest is None else 1)]
-            # The first run traces, packs and allocates; the fastest of the others tells the rate.
-            duration = min(seconds[1:] or seconds)
-            rate = size * len(graphs) / duration
+            # The first run traces, packs and allocates; what it took tells nothing of the next ones.
+            _run_all(pool, graphs, inputs)
+            if largest is not None:
+                continue
+            duration = min(_run_all(pool, graphs, inputs) for _ in range(TIMED_RUNS))
+            rate = size * len(graphs) / (duration + HAND_OVER_SECONDS)
             _LOG.debug("batch of %d: %.1f rows/s with %d workers", size, rate, len(graphs))
             if rate > best_rate * (1 + WORTHWHILE):
                 best, best_rate = size, rate
-            elif largest is None and size >= 4 * best:
+            elif size >= 4 * best:
                 break
-            if largest is None and duration > LONGEST_BATCH_SECONDS:
+            if duration > LONGEST_BATCH_SECONDS:
                 break
     return best if largest is None else largest
 

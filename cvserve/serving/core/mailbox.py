@@ -12,8 +12,7 @@ class Mailbox:
     """Calls handed over by threads, run on the loop in order. Thread-safe.
 
     `loop.call_soon_threadsafe` writes a byte to a pipe each time, and every wake-up of the loop takes the
-    interpreter's lock from the threads that work. Here only the first message of a burst wakes it, and a message that
-    nobody can act on yet wakes it not at all: it is delivered with the next one that does.
+    interpreter's lock from the threads that work; here only the first message of a burst does.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -21,28 +20,20 @@ class Mailbox:
         self._messages: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._awake = False
 
-    def post(self, callback: Callable[..., None], *arguments: Any, needed: Callable[[], bool] = lambda: True) -> None:
-        """Has `callback(*arguments)` run on the loop. After the loop's end, messages are dropped.
-
-        Args:
-            needed: asked after the message is in the box; False leaves the loop asleep. Whoever answers False must be
-                sure of a later message that wakes it. What makes the answer True must happen on the loop, in a
-                delivery: what is posted until the end of that delivery belongs to it, and whoever posts later sees
-                the True.
-        """
+    def post(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Has `callback(*arguments)` run on the loop soon. After the loop's end, messages are dropped."""
         self._messages.append((callback, arguments))
         # Two threads may both wake the loop, which costs a wake-up; none can be lost, since the flag falls before
         # the messages are read.
-        if not self._awake and needed():
+        if not self._awake:
             self._awake = True
             try:
-                self._loop.call_soon_threadsafe(self.deliver)
+                self._loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:
                 if not self._loop.is_closed():
                     raise
 
-    def deliver(self) -> None:
-        """Runs what is in the box. On the loop's thread only."""
+    def _deliver(self) -> None:
         self._awake = False
         try:
             # Only as many as are there now: a flood must not keep the loop from its sockets.
@@ -52,4 +43,4 @@ class Mailbox:
         finally:
             if self._messages and not self._awake:
                 self._awake = True
-                self._loop.call_soon(self.deliver)
+                self._loop.call_soon(self._deliver)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,12 @@ from cvserve.pipeline import Pipeline
 from cvserve.postproc.results import ClassificationResult
 from cvserve.preproc.geometry import Geometry
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.batcher import Batcher, QueueBounds
+from cvserve.serving.core.batcher import Batcher, Fail, Give, GiveUp, QueueBounds
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.signatures import BYTES, DEFAULT, IMAGE_BYTES, Signature, signatures_of
-from cvserve.serving.core.workers import Workers
+from cvserve.serving.core.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Servable:
         self.manifest = model.manifest
         self._pipeline = model.pipelines[0]
         self._decode = decode
-        self._workers: Workers[RunGraph] = Workers(model.graphs, mailbox, f"{name}-{version}")
-        self.batcher = Batcher(self._workers, model.limits, model.bounds, name=f"model {name!r}")
+        self._workers = [Worker(graph, f"{name}-{version}-{index}") for index, graph in enumerate(model.graphs)]
+        self.batcher = Batcher(self._workers, model.limits, model.bounds, mailbox, name=f"model {name!r}")
         self.signatures = signatures_of(self._pipeline.runtime, self.manifest)
         # What postprocessing reads; None where it is all there is, so that these requests share batches with Predict.
         names = tuple(output.name for output in self.manifest.outputs)
@@ -137,34 +137,37 @@ class Servable:
             raise FailedPrecondition(f"model {self.name!r} does {self.manifest.task}, not classification")
         if top_k is not None and top_k < 1:
             raise InvalidInput(f"top_k must be at least 1, not {top_k}")
-        self.batcher.check_room()
-        # While every instance is busy, nothing can be done with the pixels: the next batch's end collects them.
-        inputs, geometry = await self._decode_one(image, "image", deadline, needed=self.batcher.could_start)
-        finish = functools.partial(self._finish, geometry=geometry, top_k=top_k)
-        result: ClassificationResult = await self.batcher.run(
-            inputs, outputs=self._result_outputs, deadline=deadline, finish=finish
+        if not image:
+            raise ImageError("image", "it is empty")
+        geometries: list[Geometry] = []
+
+        def make(give: Give, fail: Fail) -> GiveUp:
+            def done(prepared: tuple[Tensors, Geometry]) -> None:
+                geometries.append(prepared[1])
+                give(prepared[0])
+
+            work = functools.partial(self._prepare, image, "image")
+            return self._decode.start(work, done, fail, size=len(image)).give_up
+
+        def finish(outputs: Tensors) -> object:
+            return self._pipeline.finish(outputs, geometries, top_k=top_k)[0]
+
+        result: ClassificationResult = await self.batcher.run_when_made(
+            make, signature=DEFAULT, outputs=self._result_outputs, deadline=deadline, finish=finish
         )
         return result
 
     def close(self) -> None:
         """Ends the threads and gives the memory back; waits for what runs. Not to be called on the loop's thread."""
-        self._workers.close()
+        for worker in self._workers:
+            worker.end()
+        for worker in self._workers:
+            worker.join()
         self.model.close()
-
-    def _finish(self, outputs: Tensors, *, geometry: Geometry, top_k: int | None) -> object:
-        return self._pipeline.finish(outputs, [geometry], top_k=top_k)[0]
 
     def _prepare(self, image: bytes, name: str) -> tuple[Tensors, Geometry]:
         prepared = self._pipeline.prepare(image, name)
         return self._pipeline.encode(prepared.pixels[np.newaxis]), prepared.geometry
-
-    async def _decode_one(
-        self, image: bytes, name: str, deadline: float, needed: Callable[[], bool] = lambda: True
-    ) -> tuple[Tensors, Geometry]:
-        if not image:
-            raise ImageError(name, "it is empty")
-        work = functools.partial(self._prepare, image, name)
-        return await self._decode.run(work, size=len(image), deadline=deadline, needed=needed)
 
     async def _decode_all(self, images: np.ndarray, deadline: float) -> Tensors:
         """Encoded pictures [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one
@@ -178,7 +181,11 @@ class Servable:
 
         async def decode_some() -> None:
             for index, image in remaining:
-                rows[index], _ = await self._decode_one(bytes(image), f"image {index}", deadline)
+                name = f"image {index}"
+                if not image:
+                    raise ImageError(name, "it is empty")
+                work = functools.partial(self._prepare, bytes(image), name)
+                rows[index], _ = await self._decode.run(work, size=len(image), deadline=deadline)
 
         tasks = [asyncio.ensure_future(decode_some()) for _ in range(min(len(images), self._decode.workers))]
         try:

@@ -4,42 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from typing import Any
 
 from cvserve.serving.core.mailbox import Mailbox
-from cvserve.serving.core.workers import Workers
+from cvserve.serving.core.worker import Worker
 
 
-async def test_each_worker_has_its_own_resource_and_they_take_turns() -> None:
+async def test_a_worker_goes_from_job_to_job_on_its_own_resource() -> None:
     loop = asyncio.get_running_loop()
-    workers = Workers(["a", "b"], Mailbox(loop), "test")
-    used: list[str] = []
-    for _ in range(4):
-        answer: asyncio.Future[str] = loop.create_future()
-        workers.submit(lambda resource: resource, lambda result, error, answer=answer: answer.set_result(result))
-        used.append(await answer)
-    assert used == ["a", "b", "a", "b"]
-    workers.close(5)
+    done: asyncio.Future[list[Any]] = loop.create_future()
+    seen: list[Any] = []
+
+    def second(resource: str) -> None:
+        seen.append((resource, threading.current_thread().name))
+        loop.call_soon_threadsafe(done.set_result, seen)
+
+    def first(resource: str) -> Any:
+        seen.append((resource, threading.current_thread().name))
+        return second
+
+    worker = Worker("graph", "m-1-0")
+    worker.begin(first)
+    assert await asyncio.wait_for(done, 5) == [("graph", "m-1-0")] * 2
+    # Without a successor it waits for the next one to be handed over.
+    again: asyncio.Future[str] = loop.create_future()
+    worker.begin(lambda resource: loop.call_soon_threadsafe(again.set_result, resource) and None)
+    assert await asyncio.wait_for(again, 5) == "graph"
+    worker.end()
+    worker.join(5)
+    assert not worker.is_alive()
 
 
-async def test_free_counts_what_is_idle_and_errors_are_handed_over() -> None:
-    loop = asyncio.get_running_loop()
-    workers = Workers([0], Mailbox(loop), "test")
-    gate = threading.Event()
-    found: asyncio.Future[Any] = loop.create_future()
+async def test_a_worker_lets_go_of_a_batch_when_the_next_begins() -> None:
+    class Batch:
+        pass
 
-    def job(resource: int) -> float:
-        gate.wait(5)
-        return 1 / resource
+    worker: Worker[None] = Worker(None, "test")
+    freed = threading.Event()
+    ready = threading.Event()
 
-    workers.submit(job, lambda result, error: found.set_result((result, error, workers.free)))
-    assert workers.free == 0
-    gate.set()
-    result, error, free = await found
-    assert result is None
-    assert isinstance(error, ZeroDivisionError)
-    assert free == 1
-    workers.close(5)
+    def make() -> Any:
+        batch = Batch()
+        weakref.finalize(batch, freed.set)
+
+        def job(_: None) -> None:
+            assert batch is not None
+
+        return job
+
+    worker.begin(make())
+    worker.begin(lambda _: ready.set())
+    assert await asyncio.to_thread(ready.wait, 5)
+    assert await asyncio.to_thread(freed.wait, 5)
+    worker.end()
 
 
 async def test_messages_of_many_threads_arrive_each_once_and_in_their_threads_order() -> None:
