@@ -39,18 +39,19 @@ PICTURES = 32
 
 
 def pictures(count: int = PICTURES) -> list[bytes]:
-    """JPEGs of 500 x 375 that compress like photographs (about 50 kB each)."""
+    """JPEGs of 500 x 375 that cost as much as photographs: 116 kB, 1.3 ms to decode, as the ImageNet photos that lie
+    beside some checkouts (116 kB, 1.5 ms)."""
     import cv2
 
     random = np.random.default_rng(0)
     made = []
     for _ in range(count):
-        picture = np.zeros((375, 500, 3), np.float32)
-        for octave in (6, 24, 96, 300):
+        picture = random.normal(128, 12, (375, 500, 1)).astype(np.float32).repeat(3, axis=2)
+        for octave in (6, 24, 96):
             noise = random.normal(0, 400 / octave**0.8, (octave * 3 // 4, octave, 3)).astype(np.float32)
             picture += cv2.resize(noise, (500, 375), interpolation=cv2.INTER_CUBIC)
-        pixels = np.clip(picture + 128, 0, 255).astype(np.uint8)
-        made.append(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+        pixels = np.clip(picture, 0, 255).astype(np.uint8)
+        made.append(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
     return made
 
 

@@ -13,6 +13,8 @@ from cvserve.errors import InvalidInput
 tf = pytest.importorskip("tensorflow")
 convert = pytest.importorskip("cvserve.serving.grpc.convert")
 
+TensorProto = type(tf.make_tensor_proto(0))
+
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 FLOATS = ["float16", "float32", "float64", "bfloat16", "complex64", "complex128"]
 
@@ -120,7 +122,7 @@ def test_one_value_stands_for_all_and_the_last_one_fills_up() -> None:
         (lambda: proto("float32", [1], float_val=[1, 2]), "2 values do not fit into shape"),
         (lambda: proto("float32", [-1], float_val=[1]), r"\[-1\] is no shape of a tensor"),
         (lambda: proto("float32", [1 << 40], float_val=[1]), "needs more than the 64 MiB allowed"),
-        (lambda: proto("float32", [1 << 62, 1 << 62], float_val=[1]), "needs more than the 64 MiB allowed"),
+        (lambda: proto("float32", [1 << 62, 1 << 62], float_val=[1]), "is no shape of a tensor"),
         (lambda: proto("float32", [1] * 40, float_val=[1]), "is no shape of a tensor"),
         (lambda: proto("uint8", [1], int_val=[300]), "a value is outside the range of uint8"),
         (lambda: proto("complex64", [1], scomplex_val=[1.0]), "complex numbers need pairs"),
@@ -145,3 +147,22 @@ def test_an_unknown_rank_is_no_shape() -> None:
 def test_a_dtype_that_cannot_be_sent() -> None:
     with pytest.raises(InvalidInput, match="tensors of datetime64"):
         convert.write_tensor(np.zeros(1, "datetime64[s]"), tf.make_tensor_proto(0).__class__())
+
+
+def test_the_limit_holds_for_all_tensors_of_a_request() -> None:
+    def repeated(count: int) -> object:
+        tensor = TensorProto(dtype=tf.uint8.as_datatype_enum, int_val=[1])
+        tensor.tensor_shape.dim.add(size=count)
+        return tensor
+
+    assert len(convert.to_arrays({"a": repeated(600), "b": repeated(400)}, 1000)) == 2
+    with pytest.raises(InvalidInput, match="b: shape"):
+        convert.to_arrays({"a": repeated(600), "b": repeated(401)}, 1000)
+
+
+def test_dimensions_that_overflow_beside_a_zero_are_refused() -> None:
+    tensor = TensorProto(dtype=tf.uint8.as_datatype_enum)
+    for size in (0, 2**62, 4):
+        tensor.tensor_shape.dim.add(size=size)
+    with pytest.raises(InvalidInput, match="no shape of a tensor"):
+        convert.to_arrays({"a": tensor}, 1000)

@@ -175,7 +175,9 @@ class Servable:
         if images.ndim != 1 or not len(images):
             raise InvalidInput(f"input {IMAGE_BYTES!r} must be a vector of pictures, not of shape {list(images.shape)}")
         self._check_rows(len(images))
-        self.batcher.check_room()
+        spec = self.manifest.preproc
+        # As large as the pixels; floats are four times that, which the batcher counts when they are there.
+        self.batcher.check_room(len(images) * spec.height * spec.width * 3)
         rows: list[Tensors | None] = [None] * len(images)
         remaining = iter(enumerate(images))
 

@@ -164,7 +164,8 @@ def _shape(tensor: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     if tensor.tensor_shape.unknown_rank:
         raise InvalidInput(f"tensor parsing error: {name}: its shape is unknown")
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    if any(size < 0 for size in shape) or len(shape) > 32:
+    # numpy multiplies the dimensions even where one of them is 0.
+    if any(size < 0 for size in shape) or len(shape) > 32 or math.prod(size for size in shape if size) >= 2**62:
         raise InvalidInput(f"tensor parsing error: {name}: {list(shape)} is no shape of a tensor")
     return shape
 
@@ -224,8 +225,15 @@ def _varint(number: int) -> bytes:
 
 
 def to_arrays(tensors: Mapping[str, tensor_pb2.TensorProto], max_bytes: int) -> dict[str, np.ndarray]:
-    """A request's tensors by name. See `to_array`."""
-    return {name: to_array(tensor, name, max_bytes) for name, tensor in tensors.items()}
+    """A request's tensors by name. See `to_array`; max_bytes holds for all of them together.
+
+    A few bytes may stand for a large tensor of one repeated value, and a request may hold many of those.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        arrays[name] = to_array(tensor, name, max_bytes)
+        max_bytes -= arrays[name].nbytes
+    return arrays
 
 
 def _type_name(number: int) -> str:

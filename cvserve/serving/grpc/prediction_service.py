@@ -34,7 +34,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     def __init__(self, engine: Engine, max_tensor_bytes: int) -> None:
         """
         Args:
-            max_tensor_bytes: the largest array that one input may stand for.
+            max_tensor_bytes: of all arrays that the inputs of one request stand for.
         """
         self._engine = engine
         self._max_tensor_bytes = max_tensor_bytes
@@ -42,9 +42,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     @answering
     async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """Tensors in, tensors out; the answer names the effective signature and version."""
+        model = model_ref(request.model_spec)
+        self._engine.model_info(model)  # a model that is not there costs no conversion
         answer = await self._engine.predict(
             PredictRequest(
-                model=model_ref(request.model_spec),
+                model=model,
                 signature=request.model_spec.signature_name,
                 inputs=to_arrays(request.inputs, self._max_tensor_bytes),
                 output_filter=request.output_filter,

@@ -54,11 +54,18 @@ class Server:
         self._ready = False
         self._refreshes: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.cut_off = 0
+        """How many accepted requests the last drain left unanswered."""
 
     @property
     def address(self) -> str:
         """Where it listens, as a client would write it."""
         return f"{self.settings.host}:{self.port}"
+
+    @property
+    def in_flight(self) -> int:
+        """Accepted requests that are not answered yet."""
+        return self.engine.in_flight if hasattr(self, "engine") else 0
 
     async def start(self) -> None:
         """Listens, loads the models and warms them; returns when all have been tried.
@@ -114,16 +121,21 @@ class Server:
             Whether all of them were answered in that time.
         """
         grace = self.settings.grace_seconds if grace is None else grace
+        ends_at = asyncio.get_running_loop().time() + grace
         self._ready = False
         await self.health.draining()
         try:
             await asyncio.wait_for(self.engine.drain(), grace)
         except asyncio.TimeoutError:
+            self.cut_off = self.engine.in_flight
             await self._server.stop(0)
             return False
         await self._server.stop(FLUSH_SECONDS)
-        await self.engine.close()
-        return True
+        # Every request is answered, but a graph may still be at work on one whose deadline has passed.
+        closing = asyncio.ensure_future(self.engine.close())
+        left = max(ends_at - asyncio.get_running_loop().time(), FLUSH_SECONDS)
+        await asyncio.wait([closing], timeout=left)
+        return closing.done()
 
     async def __aenter__(self) -> Server:
         await self.start()
