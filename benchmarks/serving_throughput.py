@@ -131,34 +131,34 @@ async def load(order: dict[str, Any], requests: list[bytes]) -> dict[str, float]
         grpc.aio.insecure_channel(order["target"], options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(4)
     ]
     methods = [channel.unary_unary("/cvserve.v1.VisionService/Classify") for channel in channels]
-    latencies: list[float] = []
+    answered: list[float] = []
     warm_until = time.perf_counter() + 1.0
     end = warm_until + order["seconds"]
-    cpu_at_start: list[float] = []
 
     async def client(index: int) -> None:
         call, source = methods[index % len(methods)], itertools.cycle(requests[index % len(requests) :] + requests)
         while (start := time.perf_counter()) < end:
             await call(next(source), timeout=60)
-            now = time.perf_counter()
-            if start >= warm_until and now <= end:
-                if not cpu_at_start:
-                    cpu_at_start.append(time.process_time())
-                latencies.append(now - start)
+            if warm_until <= (now := time.perf_counter()) <= end:
+                answered.append(now - start)
 
-    await asyncio.gather(*(client(index) for index in range(order["clients"])))
-    cpu = time.process_time() - cpu_at_start[0]
+    tasks = [asyncio.ensure_future(client(index)) for index in range(order["clients"])]
+    await asyncio.sleep(warm_until - time.perf_counter())
+    cpu = time.process_time()
+    await asyncio.sleep(end - time.perf_counter())
+    cpu = time.process_time() - cpu
+    await asyncio.gather(*tasks)
     for channel in channels:
         await channel.close()
-    p50, p95, p99 = np.percentile(latencies, (50, 95, 99)) * 1000
-    # A call that began in the warm-up or ended after the end is not in `latencies`: half of each end is missing.
-    answered = len(latencies) + order["clients"]
+    if not answered:
+        raise SystemExit(f"nothing was answered in {order['seconds']} s")
+    p50, p95, p99 = np.percentile(answered, (50, 95, 99)) * 1000
     return {
-        "rate": answered / order["seconds"],
+        "rate": len(answered) / order["seconds"],
         "p50": float(p50),
         "p95": float(p95),
         "p99": float(p99),
-        "cpu_ms": cpu * 1000 / answered,
+        "cpu_ms": cpu * 1000 / len(answered),
     }
 
 
