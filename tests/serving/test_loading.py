@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,17 +17,35 @@ from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.repository import find
 
 
-class Timed:
-    """A graph that takes `fixed` + `per_row` milliseconds a call."""
+class Clock:
+    """Stands in for `time`: only a Timed graph moves it, so a busy machine changes nothing."""
 
-    def __init__(self, fixed: float, per_row: float) -> None:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(loading, "time", clock)
+    return clock
+
+
+class Timed:
+    """A graph that takes `fixed` + `per_row` milliseconds a call, of `clock`."""
+
+    def __init__(self, fixed: float, per_row: float, clock: Clock | None = None) -> None:
         self.fixed, self.per_row = fixed, per_row
         self.sizes: list[int] = []
+        self._clock = clock or Clock()
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         rows = len(inputs["x"])
         self.sizes.append(rows)
-        time.sleep((self.fixed + self.per_row * rows) / 1000)
+        self._clock.now += (self.fixed + self.per_row * rows) / 1000
         return {}
 
 
@@ -36,11 +53,11 @@ def make(rows: int) -> dict[str, np.ndarray]:
     return {"x": np.zeros((rows, 1))}
 
 
-def test_the_largest_batch_is_measured_when_nobody_says_it() -> None:
+def test_the_largest_batch_is_measured_when_nobody_says_it(clock: Clock) -> None:
     # 20 ms of fixed cost a call: batches pay until the cap.
-    assert loading.warm([Timed(20, 0.2).run], make, ModelSettings()) == loading.MOST_ROWS
+    assert loading.warm([Timed(20, 0.2, clock).run], make, ModelSettings()) == loading.MOST_ROWS
     # Each row costs the same: a larger batch only waits.
-    graph = Timed(0, 10)
+    graph = Timed(0, 10, clock)
     assert loading.warm([graph.run], make, ModelSettings()) == 1
     assert max(graph.sizes) <= 4
 
