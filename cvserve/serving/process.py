@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -44,8 +45,8 @@ async def _serve(server: Server) -> None:
         if stop.is_set():
             _say(f"{name} again: ending at once")
             _exit(1)
-        _say(f"{name}: draining")
         stop.set()
+        _say(f"{name}: draining")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked, signal.Signals(number).name)
@@ -76,11 +77,14 @@ def _cut_off(server: Server) -> NoReturn:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    # Whoever read the lines may have gone, and a disk may be full: neither is a reason to stop serving or draining.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _exit(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     # Not sys.exit: it would wait for threads that are inside a graph.
     os._exit(code)

@@ -86,7 +86,7 @@ def processes() -> Iterator[list[Process]]:
     yield made
     for process in made:
         process.process.kill()
-        process.process.communicate()
+        process.process.wait()
 
 
 def ask_and_be_cut_off(client: Client) -> None:
@@ -143,6 +143,18 @@ def test_the_grace_time_ends_what_does_not_end(root: Path, processes: list[Proce
         assert server.end(5) == 1
         asking.join()
     assert server.lines[-1] == "1 requests were cut off after 0.5 s"
+
+
+@pytest.mark.slow
+def test_a_server_whose_reader_has_gone_still_drains(root: Path, processes: list[Process]) -> None:
+    server = Process(SLOW, str(root), "0", "5")
+    processes.append(server)
+    assert server.process.stdout is not None
+    server.process.stdout.close()
+    with Client(server.address) as client:
+        assert client.classify("colours", jpeg()).best.label == "red"
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(10) == 0
 
 
 @pytest.mark.slow
