@@ -14,6 +14,10 @@ from cvserve import __version__
 from cvserve.serving.core.config import ServerSettings, load_settings
 from cvserve.serving.grpc.server import Server
 
+SWITCH_SECONDS = 0.0001
+"""How long a thread may keep the interpreter when another one wants it. With Python's 5 ms, a worker that has ended a
+batch waits, and its core with it, until the loop has gone through all the messages that came."""
+
 
 def serve(
     repository: str | Path,
@@ -34,6 +38,7 @@ def serve(
         CvserveError: not one model could be loaded.
         MissingExtra: the serving libraries are not installed.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.run(_serve(Server(repository, load_settings(settings, **overrides), report=_say)))
 
 

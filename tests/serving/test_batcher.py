@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
-from cvserve.errors import DeadlineExceeded, FailedPrecondition, ImageError, Overloaded, Unavailable
+from cvserve.errors import DeadlineExceeded, FailedPrecondition, ImageError, InvalidInput, Overloaded, Unavailable
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher, QueueBounds
 from cvserve.serving.core.mailbox import Mailbox
@@ -138,6 +138,102 @@ def test_a_request_larger_than_the_maximum_is_split_over_the_slots() -> None:
     on_jumping_clock(main())
 
 
+def test_a_large_request_lets_others_have_their_turn() -> None:
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, bounds=QueueBounds(requests=3))
+        large = ask(batcher, *range(20))
+        await turns()
+        assert batcher.waiting == 1
+        small = [ask(batcher, value, 90) for value in (50, 60)]
+        await slots.finish_all()
+        assert slots.batches[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [50, 90, 60, 90]]
+        assert values(await large) == [2.0 * value for value in range(20)]
+        await asyncio.gather(*small)
+        # What the rest of the large one held is given back: bytes that are still counted would fill the queue.
+        assert batcher._queued_bytes == 0
+
+    on_jumping_clock(main())
+
+
+def test_the_rest_of_a_large_request_counts_in_the_bytes_that_wait() -> None:
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, bounds=QueueBounds(bytes=70))
+        large = ask(batcher, *range(20))
+        await turns()
+        with pytest.raises(Overloaded):
+            await ask(batcher, *range(4))
+        large.cancel()
+        await turns()
+        later = ask(batcher, 5)
+        await slots.finish_all()
+        assert values(await later) == [10]
+
+    on_jumping_clock(main())
+
+
+def made_by_worker(batcher: Batcher, value: float, made: list[float], **options: Any) -> asyncio.Task[Any]:
+    """A request whose tensors are made on the worker; `made` tells of which that happened. -1 cannot be made."""
+
+    def make() -> dict[str, np.ndarray]:
+        made.append(value)
+        if value == -1:
+            raise InvalidInput("not a picture")
+        return x(value)
+
+    return asyncio.ensure_future(batcher.run_made_by_worker(make, x(), size=100, **options))
+
+
+def test_what_workers_make_shares_batches_and_fails_alone() -> None:
+    async def main() -> None:
+        slots, made = PuppetSlots(), []
+        batcher = batcher_of(slots)
+        tasks = [made_by_worker(batcher, 1, made), made_by_worker(batcher, -1, made), ask(batcher, 3)]
+        await slots.finish_all()
+        assert slots.batches == [[1, 3]]
+        assert values(await tasks[0]) == [2]
+        assert values(await tasks[2]) == [6]
+        with pytest.raises(InvalidInput, match="not a picture"):
+            await tasks[1]
+        assert batcher.counts.retried == 0
+
+    on_jumping_clock(main())
+
+
+def test_what_nobody_waits_for_is_never_made() -> None:
+    async def main() -> None:
+        slots, made = PuppetSlots(), []
+        batcher = batcher_of(slots, BatchLimits(1))
+        tasks = [made_by_worker(batcher, value, made) for value in (1, 2, 3)]
+        await turns()
+        tasks[1].cancel()
+        await slots.finish_all()
+        assert made == [1, 3]
+        assert values(await tasks[2]) == [6]
+
+    on_jumping_clock(main())
+
+
+def test_a_batch_that_fails_is_retried_with_what_was_made() -> None:
+    def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        if (inputs["x"] == 2).any():
+            raise RuntimeError("bad row")
+        return {"y": inputs["x"]}
+
+    async def main() -> None:
+        slots, made = PuppetSlots(graph=graph), []
+        batcher = batcher_of(slots)
+        tasks = [made_by_worker(batcher, value, made) for value in (1, 2)]
+        await slots.finish_all()
+        assert made == [1, 2]
+        assert values(await tasks[0]) == [1]
+        with pytest.raises(RuntimeError, match="bad row"):
+            await tasks[1]
+
+    on_jumping_clock(main())
+
+
 def test_a_failed_piece_fails_the_whole_request_and_ends_its_other_pieces() -> None:
     def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         if (inputs["x"] == 1).any():
@@ -151,8 +247,8 @@ def test_a_failed_piece_fails_the_whole_request_and_ends_its_other_pieces() -> N
         await slots.finish_all()
         with pytest.raises(RuntimeError, match="bad row"):
             await task
-        # The second piece took the slot in the very moment; the third never runs.
-        assert slots.batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        # The second piece took the slot in that very moment, but had not begun.
+        assert slots.batches == [[0, 1, 2, 3]]
         assert batcher.waiting == 0
 
     on_jumping_clock(main())
@@ -436,7 +532,8 @@ def test_a_member_that_was_given_up_is_not_retried() -> None:
         await turns()
         tasks[1].cancel()
         await slots.finish_all()
-        assert slots.batches == [[1, 2, 3], [1], [3]]
+        # Nor does it run at all, since it was given up before its batch did.
+        assert slots.batches == [[1, 3], [1], [3]]
         assert [values(await tasks[index]) for index in (0, 2)] == [[1], [3]]
 
     on_jumping_clock(main())

@@ -53,13 +53,21 @@ def make(rows: int) -> dict[str, np.ndarray]:
     return {"x": np.zeros((rows, 1))}
 
 
-def test_the_largest_batch_is_measured_when_nobody_says_it(clock: Clock) -> None:
-    # 20 ms of fixed cost a call: batches pay until the cap.
-    assert loading.warm([Timed(20, 0.2, clock).run], make, ModelSettings()) == loading.MOST_ROWS
-    # Each row costs the same: a larger batch only waits.
-    graph = Timed(0, 10, clock)
-    assert loading.warm([graph.run], make, ModelSettings()) == 1
-    assert max(graph.sizes) <= 4
+@pytest.mark.parametrize(
+    ("fixed", "per_row", "expected"),
+    [
+        # 40 ms of fixed cost a call: batches pay until the cap.
+        (40, 0.5, loading.MOST_ROWS),
+        # Nearly each row for itself: what the hand-over saves is worth a few, not many.
+        (0, 10, 2),
+        # Rows that cost far more than the hand-over: a larger batch only waits.
+        (0, 60, 1),
+    ],
+)
+def test_the_largest_batch_is_measured_when_nobody_says_it(
+    clock: Clock, fixed: float, per_row: float, expected: int
+) -> None:
+    assert loading.warm([Timed(fixed, per_row, clock).run], make, ModelSettings()) == expected
 
 
 def test_every_size_is_run_on_every_worker_before_the_model_is_available() -> None:
@@ -89,6 +97,28 @@ def test_a_runtime_that_serialises_its_calls_is_opened_once_a_worker(tmp_path: P
     assert [runtime.batch_sizes for runtime in opened] == [[1, 2, 4]] * 3
     model.close()
     assert all(runtime.closed for runtime in opened)
+
+
+def test_litert_keeps_to_few_batch_sizes(tmp_path: Path) -> None:
+    assert [loading._few(largest) for largest in (1, 2, 3, 4, 8, 12, 32)] == [
+        (1,),
+        (1, 2),
+        (1, 2, 3),
+        (1, 2, 4),
+        (1, 2, 4, 8),
+        (1, 4, 8, 12),
+        (1, 8, 16, 32),
+    ]
+
+
+def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) -> None:
+    directory = publish_tiny(tmp_path / "m").directory
+    model = loading.load(directory, ModelSettings(batching=False, instances=1, max_request_rows=77))
+    assert model.limits.max_rows == 77
+    assert model.describe() == "onnx, 1 instance x 2 threads, no batching, delay 0 ms".replace(
+        "2 threads", f"{model.threads} thread" + "s" * (model.threads > 1)
+    )
+    model.close()
 
 
 def test_onnx_is_opened_once_and_shared(tmp_path: Path) -> None:

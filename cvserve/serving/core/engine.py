@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.mailbox import Mailbox
-from cvserve.serving.core.manager import Manager, VersionStatus
+from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.repository import ModelVersion
 from cvserve.serving.core.servable import LoadedModel, Servable
 from cvserve.serving.core.signatures import Signature
@@ -72,6 +71,19 @@ class ModelInfo:
     versions: tuple[int, ...]
 
 
+class _Accepted:
+    """Counts a request while it is in the engine."""
+
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._enter, self._leave = enter, leave
+
+    def __enter__(self) -> None:
+        self._enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+
 class Engine:
     """The models and the pool that decodes for them. Used from the loop's thread only."""
 
@@ -101,6 +113,7 @@ class Engine:
         self._draining = False
         self._in_flight = 0
         self._idle = asyncio.Event()
+        self._accept = _Accepted(self._enter, self._leave)
 
     @property
     def in_flight(self) -> int:
@@ -152,22 +165,23 @@ class Engine:
                 await self.manager.unload(status.name, status.version)
         await self._loop.run_in_executor(None, self._decode.close)
 
-    def _acquire(self, model: ModelRef) -> AbstractContextManager[Servable]:
+    def _acquire(self, model: ModelRef) -> Handle:
         if not model.name:
             raise InvalidInput("ModelSpec has no name specified.")
         return self.manager.acquire(model.name, model.version)
 
-    @contextmanager
-    def _accepted(self) -> Iterator[None]:
+    def _accepted(self) -> _Accepted:
         if self._draining:
             raise Unavailable("the server is shutting down")
+        return self._accept
+
+    def _enter(self) -> None:
         self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
 
     async def _load(self, source: ModelVersion) -> Servable:
         settings = self._settings.of_model(source.name)

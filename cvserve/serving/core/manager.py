@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -50,6 +49,26 @@ class _Version:
     @property
     def status(self) -> VersionStatus:
         return VersionStatus(self.source.name, self.source.version, self.state, self.error)
+
+
+class Handle:
+    """A version in use: `with handle as servable`. Not a generator, since every request takes one."""
+
+    __slots__ = ("_version",)
+
+    def __init__(self, version: _Version) -> None:
+        self._version = version
+
+    def __enter__(self) -> Servable:
+        version = self._version
+        assert version.servable is not None, "an available version has its servable"
+        version.users += 1
+        return version.servable
+
+    def __exit__(self, *_: object) -> None:
+        self._version.users -= 1
+        if not self._version.users:
+            self._version.unused.set()
 
 
 class Manager:
@@ -115,23 +134,14 @@ class Manager:
         self._move(version, State.END)
         return version.status
 
-    @contextmanager
-    def acquire(self, name: str, number: int | None = None) -> Iterator[Servable]:
+    def acquire(self, name: str, number: int | None = None) -> Handle:
         """A version to work with: the one asked for, or the newest that is available.
 
         Raises:
             NotFound: unknown, unloaded or broken, in TensorFlow Serving's words, which clients look for.
             Unavailable: it is still loading.
         """
-        version = self._pick(name, number)
-        assert version.servable is not None, "an available version has its servable"
-        version.users += 1
-        try:
-            yield version.servable
-        finally:
-            version.users -= 1
-            if not version.users:
-                version.unused.set()
+        return Handle(self._pick(name, number))
 
     def status(self, name: str, number: int | None = None) -> list[VersionStatus]:
         """The versions of a model, ascending, or just one.
@@ -159,6 +169,10 @@ class Manager:
 
     def _pick(self, name: str, number: int | None) -> _Version:
         versions = self._models.get(name, {})
+        newest = max(versions, default=None) if number is None else number
+        found = versions.get(newest) if newest is not None else None
+        if found is not None and found.state is State.AVAILABLE:
+            return found
         wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
         candidates = versions.values() if number is None else filter(None, [versions.get(number)])
         ordered = sorted(candidates, key=lambda version: version.source.version, reverse=True)

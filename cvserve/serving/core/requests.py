@@ -10,13 +10,15 @@ from typing import Any
 from cvserve.serving.core.execution import Tensors
 
 Finish = Callable[[Tensors], Any]
+Make = Callable[[], Tensors]
 
 
 @dataclass(eq=False)
 class Entry:
     """One request, or one piece of a large one: coming, waiting or running.
 
-    Its tensors, rows, group and bytes are known when it enters the queue. gone: it was answered or given up.
+    Its rows, group and bytes are known when it enters the queue; its tensors too, unless `make` is to make them on
+    the worker that runs it. gone: it was answered or given up.
     """
 
     signature: str
@@ -32,6 +34,7 @@ class Entry:
     rows: int = 0
     group: Hashable = None
     bytes: int = 0
+    make: Make | None = None
 
 
 def group_of(signature: str, outputs: tuple[str, ...] | None, inputs: Tensors) -> Hashable:
@@ -40,10 +43,27 @@ def group_of(signature: str, outputs: tuple[str, ...] | None, inputs: Tensors) -
 
 
 class _Failure:
-    """The error of one member's `finish`, which is no error of its batch."""
+    """The error of one member's `make` or `finish`, which is no error of its batch."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def made(entry: Entry) -> Any:
+    """Makes the entry's tensors where they are still to be made, on the worker's thread.
+
+    Returns:
+        None when they are there; otherwise what `answer_with` answers.
+    """
+    if entry.make is None:
+        return None
+    try:
+        entry.inputs = entry.make()
+    except Exception as error:  # noqa: BLE001 - handed to the caller, which waits on the loop
+        return _Failure(error)
+    # The encoded picture is not kept while the graph runs.
+    entry.make = None
+    return None
 
 
 def finished(entry: Entry, answer: Tensors) -> Any:

@@ -23,13 +23,17 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.signatures import BYTES, DEFAULT, IMAGE_BYTES, Signature, signatures_of
 from cvserve.serving.core.worker import Worker
 
+DECODED_BY_WORKER_BYTES = 1 << 20
+"""Larger pictures go through the pool all the same, since the others of their batch would wait for them."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A model whose graphs are open and warm; nothing of it is tied to the event loop yet.
 
     pipelines: one for each loaded copy of the graph. workers: batches that run at the same time; where copies are
-    fewer, they are shared (runtimes whose calls may run at the same time need only one).
+    fewer, they are shared (runtimes whose calls may run at the same time need only one). decodes_in_worker: pictures
+    are decoded by the worker that runs them rather than by the pool; right where every core has a worker.
     """
 
     pipelines: tuple[Pipeline, ...]
@@ -38,6 +42,7 @@ class LoadedModel:
     limits: BatchLimits
     bounds: QueueBounds
     max_request_rows: int
+    decodes_in_worker: bool = False
 
     @property
     def manifest(self) -> Manifest:
@@ -77,6 +82,8 @@ class Servable:
         self.signatures = signatures_of(self._pipeline.runtime, self.manifest)
         # What postprocessing reads; None where it is all there is, so that these requests share batches with Predict.
         names = tuple(output.name for output in self.manifest.outputs)
+        spec = self.manifest.preproc
+        self._empty = self._pipeline.encode(np.empty((0, spec.height, spec.width, 3), np.uint8))
         self._result_outputs = None if set(names) == set(self._pipeline.runtime.outputs) else names
 
     @property
@@ -141,6 +148,27 @@ class Servable:
             raise ImageError("image", "it is empty")
         geometries: list[Geometry] = []
 
+        def finish(outputs: Tensors) -> object:
+            return self._pipeline.finish(outputs, geometries, top_k=top_k)[0]
+
+        if self.model.decodes_in_worker and len(image) <= DECODED_BY_WORKER_BYTES:
+
+            def make_here() -> Tensors:
+                tensors, geometry = self._prepare(image, "image")
+                geometries.append(geometry)
+                return tensors
+
+            made: ClassificationResult = await self.batcher.run_made_by_worker(
+                make_here,
+                self._empty,
+                size=len(image),
+                signature=DEFAULT,
+                outputs=self._result_outputs,
+                deadline=deadline,
+                finish=finish,
+            )
+            return made
+
         def make(give: Give, fail: Fail) -> GiveUp:
             def done(prepared: tuple[Tensors, Geometry]) -> None:
                 geometries.append(prepared[1])
@@ -148,9 +176,6 @@ class Servable:
 
             work = functools.partial(self._prepare, image, "image")
             return self._decode.start(work, done, fail, size=len(image)).give_up
-
-        def finish(outputs: Tensors) -> object:
-            return self._pipeline.finish(outputs, geometries, top_k=top_k)[0]
 
         result: ClassificationResult = await self.batcher.run_when_made(
             make, signature=DEFAULT, outputs=self._result_outputs, deadline=deadline, finish=finish

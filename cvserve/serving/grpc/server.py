@@ -170,6 +170,12 @@ class Server:
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
+                # A picture is a hundred kilobytes: one frame and few reads of it rather than a dozen of each.
+                ("grpc.http2.max_frame_size", 4 << 20),
+                ("grpc.http2.lookahead_bytes", 4 << 20),
+                ("grpc.experimental.tcp_min_read_chunk_size", 128 << 10),
+                ("grpc.experimental.tcp_read_chunk_size", 256 << 10),
+                ("grpc.experimental.tcp_max_read_chunk_size", 4 << 20),
             ]
         )
         target = f"{settings.host}:{settings.port}"
