@@ -13,6 +13,7 @@ from tiny_artifact import publish_tiny
 from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError, NotFound
 from cvserve.serving.core import loading
+from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.repository import find
 
@@ -67,19 +68,19 @@ def make(rows: int) -> dict[str, np.ndarray]:
 def test_the_largest_batch_is_measured_when_nobody_says_it(
     clock: Clock, fixed: float, per_row: float, expected: int
 ) -> None:
-    assert loading.warm([Timed(fixed, per_row, clock).run], make, ModelSettings()) == expected
+    assert loading.measured([Timed(fixed, per_row, clock).run], make) == expected
 
 
 def test_every_size_is_run_on_every_worker_before_the_model_is_available() -> None:
     graphs = [Timed(0, 0), Timed(0, 0)]
     runs = [graph.run for graph in graphs]
-    assert loading.warm(runs, make, ModelSettings(max_batch_size=6)) == 6
+    loading.warm(runs, make, BatchLimits(6))
     assert [graph.sizes for graph in graphs] == [[1, 2, 4, 6]] * 2
     graphs[0].sizes.clear()
-    assert loading.warm(runs[:1], make, ModelSettings(allowed_batch_sizes=(2, 8))) == 8
+    loading.warm(runs[:1], make, BatchLimits(8, allowed_rows=(2, 8)))
     assert graphs[0].sizes == [2, 8]
     graphs[0].sizes.clear()
-    assert loading.warm(runs[:1], make, ModelSettings(max_batch_size=8, batching=False)) == 8
+    loading.warm(runs[:1], make, BatchLimits(8, batching=False))
     assert graphs[0].sizes == [1]
 
 
@@ -118,6 +119,20 @@ def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) 
     assert model.describe() == "onnx, 1 instance x 2 threads, no batching, delay 0 ms".replace(
         "2 threads", f"{model.threads} thread" + "s" * (model.threads > 1)
     )
+    model.close()
+
+
+def test_what_was_opened_to_measure_is_closed_again(tmp_path: Path) -> None:
+    directory = publish_tiny(tmp_path / "m").directory
+    opened: list[PuppetRuntime] = []
+
+    def open_one(artifact: Artifact, settings: ModelSettings, threads: int) -> PuppetRuntime:
+        opened.append(PuppetRuntime())
+        return opened[-1]
+
+    model = loading.load(directory, ModelSettings(instances=1), open_one)
+    assert [runtime.closed for runtime in opened] == [True, False]
+    assert max(opened[1].batch_sizes) == model.limits.max_rows
     model.close()
 
 

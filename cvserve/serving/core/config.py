@@ -66,6 +66,11 @@ class ModelSettings(BaseModel):
         return BatchLimits(max_rows, self.batch_delay_ms / 1000, self.allowed_batch_sizes, self.batching)
 
     @property
+    def largest_batch(self) -> int | None:
+        """The largest batch, where the settings say it."""
+        return self.max_batch_size or (self.allowed_batch_sizes or (None,))[-1]
+
+    @property
     def bounds(self) -> QueueBounds:
         return QueueBounds(self.max_queue_requests, self.max_queue_bytes)
 

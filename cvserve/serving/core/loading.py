@@ -68,26 +68,47 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
     """
     artifact = artifacts.read(directory)
     workers, threads = layout(settings.instances, settings.threads, usable_cores())
-    pipelines = [Pipeline(artifact, open_one(artifact, settings, threads))]
-    try:
+
+    def opened() -> list[Pipeline]:
+        pipelines = [Pipeline(artifact, open_one(artifact, settings, threads))]
         if pipelines[0].runtime.name not in CONCURRENT:
             pipelines += [Pipeline(artifact, open_one(artifact, settings, threads)) for _ in range(workers - 1)]
-        graphs = [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
-        max_rows = warm(graphs, _pixels(pipelines[0]), settings)
+        return pipelines
+
+    pipelines: list[Pipeline] = []
+    try:
+        if settings.batching and settings.largest_batch is None:
+            pipelines = opened()
+            max_rows = measured(_graphs(pipelines, workers), _pixels(pipelines[0]))
+            # Runtimes keep the memory of the largest batch they ever ran.
+            _close(pipelines)
+        else:
+            max_rows = settings.largest_batch or 1
+        pipelines = opened()
+        limits = _limits(settings, max_rows, pipelines[0].runtime.name)
+        warm(_graphs(pipelines, workers), _pixels(pipelines[0]), limits)
     except BaseException:
-        for pipeline in pipelines:
-            pipeline.close()
+        _close(pipelines)
         raise
     return LoadedModel(
         tuple(pipelines),
         workers,
         threads,
-        _limits(settings, max_rows, pipelines[0].runtime.name),
+        limits,
         settings.bounds,
         settings.max_request_rows,
         # A pool beside workers on every core would only take turns with them.
         decodes_in_worker=settings.device == "cpu" and workers >= usable_cores(),
     )
+
+
+def _graphs(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
+    return [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
+
+
+def _close(pipelines: Sequence[Pipeline]) -> None:
+    for pipeline in pipelines:
+        pipeline.close()
 
 
 def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits:
@@ -106,36 +127,26 @@ def _few(largest: int) -> tuple[int, ...]:
     return (*sizes[:-1][-3:], largest) if len(sizes) <= 4 else (1, *sizes[:-1][-2:], largest)
 
 
-def warm(graphs: Sequence[RunGraph], make: Callable[[int], Tensors], settings: ModelSettings) -> int:
-    """Runs every batch size that will be used once on every worker, and decides the largest.
+def warm(graphs: Sequence[RunGraph], make: Callable[[int], Tensors], limits: BatchLimits) -> None:
+    """Runs every batch size that will be used, or each power of two up to the largest, once on every worker."""
+    sizes = limits.allowed_rows or (_sizes(limits.max_rows) if limits.batching else (1,))
+    with ThreadPoolExecutor(len(graphs)) as pool:
+        for size in sizes:
+            _run_all(pool, graphs, make(size))
+
+
+def measured(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
+    """The smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
 
     Args:
         graphs: what each worker runs.
         make: inputs of that many rows.
-
-    Returns:
-        The largest batch: what the settings say, or else the smallest that is nearly as fast a row as the best, with
-        all workers running at the same time.
     """
-    largest = settings.max_batch_size or (settings.allowed_batch_sizes or (None,))[-1]
     with ThreadPoolExecutor(len(graphs)) as pool:
-        if largest is None:
-            return _measured(pool, graphs, make) if settings.batching else _warm_all(pool, graphs, make, (1,))
-        sizes = settings.allowed_batch_sizes or (_sizes(largest) if settings.batching else (1,))
-        _warm_all(pool, graphs, make, sizes)
-        return largest
-
-
-def _warm_all(
-    pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors], sizes: Sequence[int]
-) -> int:
-    for size in sizes:
-        _run_all(pool, graphs, make(size))
-    return sizes[-1]
+        return _measured(pool, graphs, make)
 
 
 def _measured(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
-    """The smallest batch that answers nearly as many rows a second as the best one."""
     fastest: dict[int, float] = {}
 
     def rate(size: int) -> float:
