@@ -16,7 +16,7 @@ from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotF
 from cvserve.extras import require
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
-from cvserve.runtimes.device import check_threads, parse_device
+from cvserve.runtimes.device import check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
 from cvserve.runtimes.quiet import without_chatter
 
@@ -137,7 +137,8 @@ def set_threads(threads: int | None) -> None:
         return
     try:
         threading.set_intra_op_parallelism_threads(threads)
-        threading.set_inter_op_parallelism_threads(threads)
+        # One thread here would make concurrent calls, each of one thread, take turns.
+        threading.set_inter_op_parallelism_threads(max(threads, usable_cores()))
     except RuntimeError:
         _LOG.warning(
             "TensorFlow is already running in this process with its own number of threads: threads=%d is ignored. "
