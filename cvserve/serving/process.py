@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from cvserve import __version__
 from cvserve.serving.core.config import ServerSettings, load_settings
+from cvserve.serving.core.scheduling import stand_back
 from cvserve.serving.grpc.server import Server
 
 SWITCH_SECONDS = 0.0001
@@ -38,19 +39,9 @@ def serve(
         CvserveError: not one model could be loaded.
         MissingExtra: the serving libraries are not installed.
     """
-    _keep_cores_at_work()
-    asyncio.run(_serve(Server(repository, load_settings(settings, **overrides), report=_say)))
-
-
-def _keep_cores_at_work() -> None:
-    """Lets what runs a graph run on: both settings are inherited by every thread that starts after this."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    if sys.platform == "linux":
-        # As an ordinary process, every message that comes takes a core from a graph at once, and with it what the
-        # graph has in the cache: on 2 cores that cost 6 % of all answers. In a batch process the loop waits for the
-        # end of the slice, of a few milliseconds, unless a core is idle.
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    stand_back()
+    asyncio.run(_serve(Server(repository, load_settings(settings, **overrides), report=_say)))
 
 
 async def _serve(server: Server) -> None:

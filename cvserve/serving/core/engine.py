@@ -19,6 +19,7 @@ from cvserve.serving.core.loading import load
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.repository import ModelVersion
+from cvserve.serving.core.scheduling import step_forward
 from cvserve.serving.core.servable import LoadedModel, Servable
 from cvserve.serving.core.signatures import Signature
 
@@ -183,7 +184,12 @@ class Engine:
         if not self._in_flight:
             self._idle.set()
 
+    def _load_in_thread(self, directory: Path, settings: ModelSettings) -> LoadedModel:
+        # What a runtime starts here are the threads of its graphs.
+        step_forward()
+        return self._load_model(directory, settings)
+
     async def _load(self, source: ModelVersion) -> Servable:
         settings = self._settings.of_model(source.name)
-        model = await self._loop.run_in_executor(None, self._load_model, source.directory, settings)
+        model = await self._loop.run_in_executor(None, self._load_in_thread, source.directory, settings)
         return Servable(source.name, source.version, model, self._decode, self._mailbox)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from cvserve.serving.core.scheduling import step_forward
+
 Resource = TypeVar("Resource")
 
 Job = Callable[[Resource], Any]
@@ -33,6 +35,7 @@ class Worker(threading.Thread, Generic[Resource]):
         self._jobs.put(None)
 
     def run(self) -> None:
+        step_forward()
         while (job := self._jobs.get()) is not None:
             while job is not None:
                 # Rebinding lets the finished batch, its pictures and answers go.
