@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cvserve.errors import InvalidInput, NotFound
+from cvserve.preproc.header import IMAGE_SUFFIXES
 
-DECODED_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
-)
 # Pictures that preproc does not decode: a folder's reader must hear about them, not miss them.
-PICTURE_SUFFIXES = DECODED_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
+PICTURE_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvserve.errors import InvalidInput, NotFound
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
+from cvserve.preproc.header import IMAGE_SUFFIXES
 
 # Folders that unpacking and network drives leave behind, which nobody means as a class.
 _LITTER = frozenset({"__MACOSX", "@eaDir"})

@@ -17,6 +17,9 @@ from cvserve.preproc.exif import orientation_of_exif, orientation_of_raw_profile
 from cvserve.preproc.foreign import describe
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
+"""Of file names in these formats, in lower case."""
+
 _TAKEN = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
 
 SampleFormat = Literal["unsigned", "signed", "float", "complex"]
@@ -25,8 +28,10 @@ _SAMPLE_FORMATS: dict[int, SampleFormat] = {2: "signed", 3: "float", 5: "complex
 # An encoder makes some ten scans of a progressive JPEG; each costs a pass over the whole picture, so that a file of
 # a few megabytes with nothing but empty scans would keep a decoder busy for hours.
 _MOST_SCANS = 100
-# Bounds for lying counts and for files of nothing but empty chunks: far above any encoder's.
-_MOST_CHUNKS = 1_000_000
+# Bounds for lying counts and for files of nothing but empty chunks, which cost the interpreter a second: far above any
+# encoder's.
+_MOST_SEGMENTS = 10_000
+_MOST_CHUNKS = 100_000
 _MOST_TIFF_TAGS = 4096
 
 # A marker among entropy-coded data: not a stuffed zero, a restart (D0 to D7) or a fill byte (FF).
@@ -107,7 +112,7 @@ def _jpeg(data: bytes) -> ImageHeader:
     orientation = 0
     progressive = False
     position = 2
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MOST_SEGMENTS):
         # As libjpeg does, bytes between segments are passed over.
         position = data.find(b"\xff", position)
         if position < 0:
@@ -131,6 +136,8 @@ def _jpeg(data: bytes) -> ImageHeader:
         elif marker == 0xE1 and not orientation and data[position + 2 : position + 8] == b"Exif\0\0":
             orientation = orientation_of_exif(data[position + 8 : position + length])
         position += length
+    else:
+        raise _Damaged(f"it has more than {_MOST_SEGMENTS} segments")
     if frame is None:
         raise _Damaged("its pixels begin before its size is told")
     bits, height, width, components = frame
@@ -146,7 +153,10 @@ def _jpeg(data: bytes) -> ImageHeader:
 def _check_scans(data: bytes, position: int) -> None:
     """position: after the first scan's marker."""
     scans = 1
-    while found := _MARKER.search(data, position):
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            return
         marker = found[1][0]
         position = found.end()
         if marker == 0xD9:
@@ -157,6 +167,7 @@ def _check_scans(data: bytes, position: int) -> None:
                 raise _Damaged(f"it has more than {_MOST_SCANS} scans")
         if marker != 0x01 and marker != 0xD8:
             position += int.from_bytes(data[position : position + 2], "big")
+    raise _Damaged(f"it has more than {_MOST_SEGMENTS} segments")
 
 
 def _png(data: bytes) -> ImageHeader:

@@ -181,6 +181,17 @@ def test_thousands_of_scans_are_refused_and_a_film_behind_the_picture_is_not() -
         assert np.array_equal(decode(picture + film), decode(picture))
 
 
+def test_megabytes_of_empty_segments_are_refused_soon() -> None:
+    jpeg = encoded("JPEG")
+    progressive = encoded("JPEG", progressive=True)
+    empty = b"\xff\xfe\x00\x02"
+    with pytest.raises(ImageError, match="more than 10000 segments"):
+        read_header(jpeg[:2] + empty * 20_000 + jpeg[2:])
+    with pytest.raises(ImageError, match="more than 10000 segments"):
+        read_header(progressive[:-2] + empty * 20_000 + b"\xff\xd9")
+    assert read_header(jpeg[:2] + empty * 5_000 + jpeg[2:]).size == (37, 23)
+
+
 @given(st.binary(max_size=200), st.sampled_from(range(8)))
 def test_any_bytes_give_a_header_or_an_image_error(data: bytes, start: int) -> None:
     starts = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8", b"GIF89a", b"II*\0", b"MM\0+", b"BM", b""]
