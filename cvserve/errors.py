@@ -11,6 +11,9 @@ from __future__ import annotations
 class CvserveError(Exception):
     """Anything a user, a file or a client can cause. `str(error)` is one clear sentence."""
 
+    request_id: str | None = None
+    """The name of the request in the server's log, where a server refused it."""
+
 
 class InvalidInput(CvserveError, ValueError):
     """A value that cannot be used: an argument, an option, a tensor, a configuration."""
@@ -28,6 +31,10 @@ class ImageError(InvalidInput):
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
+
+
+class TooLarge(InvalidInput):
+    """A message beyond what the server takes."""
 
 
 class NotFound(CvserveError, LookupError):
@@ -50,6 +57,14 @@ class FailedPrecondition(CvserveError):
     """The request is well formed, but this model or server cannot do that."""
 
 
+class Unauthenticated(CvserveError):
+    """The request brings no token, or one that the server does not know."""
+
+
+class PermissionDenied(CvserveError):
+    """The caller is known, but may not do that."""
+
+
 class Unimplemented(CvserveError):
     """A method or a task that this version does not have."""
 
@@ -68,6 +83,10 @@ class Overloaded(CvserveError):
 
 class DeadlineExceeded(CvserveError, TimeoutError):
     """The deadline passed before the answer was there."""
+
+
+class TooSlow(DeadlineExceeded):
+    """The sender took too long over its message."""
 
 
 class Cancelled(CvserveError):

@@ -18,6 +18,8 @@ _EXTRA_OF = {
     "tensorflow_serving": "serve",
     "grpc_health": "serve",
     "grpc_reflection": "serve",
+    "aiohttp": "serve",
+    "opentelemetry": "telemetry",
 }
 
 

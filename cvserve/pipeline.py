@@ -13,6 +13,7 @@ from cvserve.artifact import Artifact
 from cvserve.errors import InvalidInput
 from cvserve.postproc import Result, decode_outputs
 from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
+from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes import Runtime, open_runtime
 
 
@@ -64,17 +65,18 @@ class Pipeline:
         artifact = artifacts.read(path, version)
         return cls(artifact, open_runtime(artifact, runtime=runtime, threads=threads, precision=precision))
 
-    def prepare(self, source: ImageSource, name: str | None = None) -> Prepared:
+    def prepare(self, source: ImageSource, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Prepared:
         """Decodes and resizes one picture.
 
         Args:
             source: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4].
             name: what errors call it; by default the path, or "image".
+            max_pixels: encoded pictures with more are refused before they are decoded.
 
         Raises:
             ImageError: the picture cannot be used.
         """
-        pixels, geometry = preprocess(source, self.manifest.preproc, name=name)
+        pixels, geometry = preprocess(source, self.manifest.preproc, name=name, max_pixels=max_pixels)
         return Prepared(pixels, geometry)
 
     def encode(self, pixels: np.ndarray) -> dict[str, np.ndarray]:

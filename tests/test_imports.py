@@ -26,7 +26,7 @@ FLOORS = (
     {"postproc", "runtimes"},
     {"pipeline", "models", "data", "client"},
     {"serving", "batch", "evaluation"},
-    {"training"},
+    {"training", "bench"},
     {"export"},
     {"demo"},
     {"cli"},
@@ -45,6 +45,7 @@ USERS = (
     "serving",
     "batch",
     "client",
+    "bench",
 )
 MAKERS = {"models", "data", "training", "export", "evaluation"}
 

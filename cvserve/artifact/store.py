@@ -121,7 +121,8 @@ def _verify(directory: Path, manifest: Manifest) -> None:
             raise ArtifactError(f"{directory} is incomplete: {entry.path} is missing")
         if not path.resolve().is_relative_to(directory.resolve()):
             raise ArtifactError(f"{directory} is unsafe: {entry.path} leads out of it")
-        if file_entry(directory, path) != entry:
+        # The size first: a file that is still being copied is looked at every second, and may be large.
+        if path.stat().st_size != entry.bytes or file_entry(directory, path) != entry:
             raise ArtifactError(f"{path} does not match its hash in {FILE_NAME}: the file was changed or damaged")
 
 

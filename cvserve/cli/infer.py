@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from cvserve import console
 from cvserve.cli.arguments import example, positive
+from cvserve.cli.connection import add_connection, connection
 from cvserve.cli.failures import list_failures
-from cvserve.errors import DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
+from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from cvserve.client import Client
@@ -24,10 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="picture files")
     parser.add_argument("--top-k", type=positive, metavar="K", help="classes a picture; default: the model's")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
+    parser.add_argument("--label", metavar="LABEL", help="the label of a version, instead of its number")
+    parser.add_argument(
+        "--score-threshold", type=_share, metavar="X", help="only classes with at least this score, 0 to 1"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
     parser.add_argument("--timeout", type=float, default=30.0, metavar="X", help="seconds a picture; default: 30")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures under way; default: 8")
     parser.add_argument("--health", action="store_true", help="only ask whether the server is ready")
+    add_connection(parser)
     example(
         parser,
         "cvserve infer localhost:8500 flowers photo.jpg",
@@ -37,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.health:
-        return _health(arguments.server, arguments.model or "", arguments.timeout)
+        return _health(arguments)
     if not arguments.model or not arguments.pictures:
         missing = "a picture" if arguments.model else "the model's name and a picture"
         raise InvalidInput(f"say {missing} too: cvserve infer {arguments.server} flowers photo.jpg")
@@ -45,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cvserve.parallel import ordered_map
 
     failed: list[tuple[str, str]] = []
-    with Client(arguments.server, timeout=arguments.timeout) as client:
-        info = client.model_info(arguments.model, arguments.version)
+    with Client(arguments.server, timeout=arguments.timeout, **connection(arguments)) as client:
+        info = client.model_info(arguments.model, arguments.version, label=arguments.label)
         if info.task != "classification":
             raise InvalidInput(f"{info.name} is a model for {info.task}, which this command cannot show yet")
 
@@ -74,7 +80,13 @@ def _ask(client: Client, arguments: argparse.Namespace, name: str, version: int)
     except ImageError as error:
         return {"error": error.reason}
     try:
-        result = client.classify(arguments.model, content, top_k=arguments.top_k, version=version)
+        result = client.classify(
+            arguments.model,
+            content,
+            top_k=arguments.top_k,
+            version=version,
+            score_threshold=arguments.score_threshold,
+        )
     except (InvalidInput, Overloaded, DeadlineExceeded) as error:
         return {"error": str(error)}
     return result.to_dict()
@@ -89,22 +101,29 @@ def _print(row: dict[str, Any], *, as_json: bool) -> None:
             console.say(f"  {item['score']:7.2%}  {item['label']}")
 
 
-def _health(server: str, model: str, timeout: float) -> int:
-    """Asks grpc.health.v1.Health/Check, whose two messages are written out here, so that it needs no generated code."""
-    import grpc
+def _health(arguments: argparse.Namespace) -> int:
+    from cvserve.client import Client, Health
 
-    name = model.encode()
-    if len(name) > 127:  # the length below is one byte
-        raise InvalidInput(f"{model!r} is no model's name: it is too long")
-    request = b"\x0a" + len(name).to_bytes(1, "big") + name if name else b""  # HealthCheckRequest {service = 1}
-    with grpc.insecure_channel(server) as channel:
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    server, model = arguments.server, arguments.model or ""
+    service = model if arguments.version is None else f"{model}/{arguments.version}"
+    what = f"{service} on {server}" if service else server
+    # A probe does not wait for a server that is not there.
+    with Client(server, timeout=arguments.timeout, connect_timeout=1.0, **connection(arguments)) as client:
         try:
-            response = check(request, timeout=timeout)
-        except grpc.RpcError as error:
-            what = f"{model} on {server}" if model else server
-            raise Unavailable(f"{what} is not ready: {error.details() or error.code().name}") from error
-    if response != b"\x08\x01":  # HealthCheckResponse {status = 1}, SERVING being 1
-        raise Unavailable(f"{model or 'the server'} at {server} is not ready: it is not serving")
+            health = client.health(service)
+        except CvserveError as error:
+            raise Unavailable(f"{what} is not ready: {error}") from error
+    if health is not Health.SERVING:
+        raise Unavailable(f"{what} is not ready: its health is {health.name}")
     console.say("ready")
     return 0
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value

@@ -27,8 +27,11 @@ COMMANDS = {
     "import": ("import_model", "pack somebody else's model"),
     "inspect": ("inspect", "show what a model, a version or a repository holds"),
     "serve": ("serve", "serve a repository of models over gRPC"),
+    "model-server": ("model_server", "serve with the flags and files of tensorflow_model_server"),
     "infer": ("infer", "ask a server about pictures"),
     "predict": ("predict", "run a model on folders of pictures"),
+    "bench": ("bench", "measure a model in process and served, on this machine"),
+    "tune": ("tune", "search the settings that serve most within a latency limit"),
     "demo": ("demo", "train, export, serve and ask on generated pictures"),
 }
 """Command to its module in cvserve.cli and its line of help. A module has `add_arguments(parser)` and `run(args)`."""

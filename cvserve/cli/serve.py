@@ -1,13 +1,14 @@
-"""Serves a repository of models over gRPC, until SIGTERM or Ctrl-C; then accepted requests are still answered.
+"""Serves a repository of models over gRPC and HTTP, until SIGTERM or Ctrl-C; then accepted requests are still answered.
 
 On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (pictures in, typed
-results out), health and reflection. Settings come from --config (YAML), then the flags; settings of single models
-stand in the file under `models: NAME:`.
+results out), health and reflection. On the other: TensorFlow Serving's REST API, Prometheus, /healthz and /readyz.
+Settings come from --config (YAML), then the flags; settings of single models stand in the file under `models: NAME:`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from cvserve.cli.arguments import add_runtime, example, positive
@@ -16,14 +17,17 @@ from cvserve.cli.arguments import add_runtime, example, positive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", metavar="MODELS", help="a repository, a model's directory or a version's")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings of the server and of single models")
+    parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON schema of the settings and exit")
     group = parser.add_argument_group("server")
     group.add_argument("--host", metavar="ADDRESS", help="address to listen on; default: 0.0.0.0, every one")
     group.add_argument("--port", type=int, metavar="N", help="gRPC port; default: 8500; 0 takes a free one")
+    group.add_argument("--http-port", type=int, metavar="N", help="default: 8501; 0 takes a free one; -1: no HTTP")
     group.add_argument("--decode-workers", type=positive, metavar="N", help="threads that decode; default: one a core")
     group.add_argument("--grace-seconds", type=float, metavar="X", help="for open requests at the end; default: 30")
     add_runtime(parser, default=None)  # as all the flags here: what is not given must not beat the file
     group = parser.add_argument_group("batching, of every model")
-    group.add_argument("--instances", type=positive, metavar="N", help="batches that run at the same time")
+    group.add_argument("--devices", type=_devices, metavar="D,D", help="cpu, gpu:0, ...; default: cpu")
+    group.add_argument("--instances", type=positive, metavar="N", help="batches at the same time on each device")
     group.add_argument("--max-batch-size", type=positive, metavar="N", help="default: measured while loading")
     group.add_argument("--batch-delay-ms", type=float, metavar="X", help="a batch may wait for company; default: 0")
     group.add_argument("--no-batching", action="store_true", help="run every request alone")
@@ -33,6 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cvserve serve models/",
         "cvserve serve models/flowers --host 127.0.0.1 --port 0 --runtime onnx",
     )
+
+
+class _PrintSchema(argparse.Action):
+    """Ends the command, so that MODELS is not asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from cvserve.serving import ServerSettings
+
+        print(json.dumps(ServerSettings.model_json_schema(), indent=2))
+        parser.exit()
+
+
+def _devices(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,11 +65,13 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "host": arguments.host,
         "port": arguments.port,
+        "http_port": arguments.http_port,
         "decode_workers": arguments.decode_workers,
         "grace_seconds": arguments.grace_seconds,
         "runtime": arguments.runtime,
         "precision": arguments.precision,
         "threads": arguments.threads,
+        "devices": arguments.devices,
         "instances": arguments.instances,
         "max_batch_size": arguments.max_batch_size,
         "batch_delay_ms": arguments.batch_delay_ms,

@@ -4,7 +4,9 @@ Needs grpcio, protobuf and numpy; never TensorFlow. OpenCV is imported when a pi
 """
 
 from cvserve.client.asynchronous import AsyncClient
+from cvserve.client.channel import Tls
 from cvserve.client.client import Client
-from cvserve.client.messages import Image, ModelInfo
+from cvserve.client.health import Health
+from cvserve.client.messages import FrameAnswer, Image, ModelInfo
 
-__all__ = ["AsyncClient", "Client", "Image", "ModelInfo"]
+__all__ = ["AsyncClient", "Client", "FrameAnswer", "Health", "Image", "ModelInfo", "Tls"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any
 
 import grpc
 
-from cvserve.client import messages
-from cvserve.client.messages import Image, ModelInfo
-from cvserve.errors import InvalidInput
+from cvserve.client import failures, health, messages
+from cvserve.client.channel import MAX_MESSAGE_BYTES, Tls, Token, as_tls, headers, open_channel
+from cvserve.client.health import Health
+from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
+from cvserve.client.streaming import AsyncSending
+from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
 from cvserve.postproc.results import ClassificationResult
 from cvserve.protos import vision_pb2_grpc
 
@@ -24,12 +27,24 @@ class AsyncClient:
             result = await client.classify("flowers", "photo.jpg")
     """
 
-    def __init__(self, target: str, *, timeout: float | None = 30.0, connect_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float | None = 30.0,
+        connect_timeout: float = 5.0,
+        token: Token | None = None,
+        tls: Tls | bool | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         """See `Client`. To be made where an event loop runs."""
         self.target = target
         self._timeout = timeout
         self._connect_timeout = connect_timeout
-        self._channel = grpc.aio.insecure_channel(target, options=messages.CHANNEL_OPTIONS)
+        self._token = token
+        tls = as_tls(tls)
+        self._secure = tls is not None
+        self._channel = open_channel(grpc.aio, target, tls, max_message_bytes)
         self._stub = vision_pb2_grpc.VisionServiceStub(self._channel)
 
     async def classify(
@@ -39,11 +54,17 @@ class AsyncClient:
         top_k: int | None = 5,
         version: int | None = None,
         timeout: float | None = None,
+        *,
+        label: str | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+        request_id: str | None = None,
     ) -> ClassificationResult:
         """The best classes of one picture. See `Client.classify`."""
+        ask = Ask(model, version, label, top_k, score_threshold, max_results)
         # Reading a file, and PNG for an array, would hold up the loop.
-        request = await asyncio.to_thread(messages.classify_request, model, image, top_k, version)
-        return messages.classification(await self._call(self._stub.Classify, request, timeout))
+        request = await asyncio.to_thread(ask.picture, image)
+        return messages.classification(await self._call(self._stub.Classify, request, timeout, request_id))
 
     async def classify_many(
         self,
@@ -53,6 +74,7 @@ class AsyncClient:
         version: int | None = None,
         timeout: float | None = None,
         concurrency: int = 16,
+        **options: Any,
     ) -> AsyncIterator[ClassificationResult]:
         """The classes of many pictures, in order. See `Client.classify_many`."""
         if concurrency < 1:
@@ -60,7 +82,8 @@ class AsyncClient:
         waiting: list[asyncio.Task[ClassificationResult]] = []
         try:
             for image in images:
-                waiting.append(asyncio.ensure_future(self.classify(model, image, top_k, version, timeout)))
+                asking = self.classify(model, image, top_k, version, timeout, **options)
+                waiting.append(asyncio.ensure_future(asking))
                 if len(waiting) >= concurrency:
                     yield await waiting.pop(0)
             while waiting:
@@ -70,10 +93,67 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def model_info(self, model: str, version: int | None = None, timeout: float | None = None) -> ModelInfo:
+    async def stream(
+        self,
+        model: str,
+        images: Iterable[Image] | AsyncIterable[Image],
+        top_k: int | None = 5,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+        frame_timeout: float | None = None,
+        ahead: int = 8,
+        request_id: str | None = None,
+    ) -> AsyncIterator[FrameAnswer]:
+        """Pictures one after the other over one call; their answers, in order. See `Client.stream`.
+
+        Args:
+            images: also an asynchronous iterable.
+        """
+        if ahead < 1:
+            raise InvalidInput(f"ahead must be at least 1, not {ahead}")
+        ask = Ask(model, version, label, top_k, score_threshold, max_results)
+        sending = AsyncSending(images, lambda number, image: ask.frame(number, image, frame_timeout), ahead)
+        started = time.monotonic()
+        await self._reach(timeout)
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+        call = self._stub.Stream(aiter(sending), timeout=left, metadata=headers(self._token, request_id))
+        try:
+            async for response in call:
+                sending.answered()
+                yield messages.frame_answer(response, self.target)
+        except grpc.aio.AioRpcError as error:
+            failures.raise_for(error, self.target, timeout, self._secure)
+        finally:
+            call.cancel()
+        if sending.failure is not None:
+            raise sending.failure
+
+    async def model_info(
+        self, model: str, version: int | None = None, timeout: float | None = None, *, label: str | None = None
+    ) -> ModelInfo:
         """What the server says of a model. See `Client.classify` for the errors."""
-        request = messages.info_request(model, version)
+        request = messages.info_request(model, version, label)
         return messages.model_info(await self._call(self._stub.GetModelInfo, request, timeout))
+
+    async def health(self, service: str = "", timeout: float | None = None) -> Health:
+        """Whether the server, a service or a model is ready. See `Client.health`."""
+        found: Health = await self._call(health.check(self._channel), service, timeout)
+        return found
+
+    async def watch_health(self, service: str = "", timeout: float | None = None) -> AsyncIterator[Health]:
+        """The health now and after every change. See `Client.watch_health`."""
+        call = health.watch(self._channel)(service, timeout=timeout, metadata=headers(self._token, None))
+        try:
+            async for state in call:
+                yield state
+        except grpc.aio.AioRpcError as error:
+            failures.raise_for(error, self.target, timeout, self._secure)
+        finally:
+            call.cancel()
 
     async def close(self) -> None:
         """Ends the connection; calls under way are cancelled."""
@@ -85,25 +165,39 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _call(self, method: Any, request: Any, timeout: float | None) -> Any:
+    async def _call(self, method: Any, request: Any, timeout: float | None, request_id: str | None = None) -> Any:
         timeout = self._timeout if timeout is None else timeout
+        metadata = headers(self._token, request_id)
         started = time.monotonic()
         try:
             try:
-                return await method(request, timeout=timeout)
+                return await method(request, timeout=timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                if not messages.never_arrived(error):
+                if not failures.never_arrived(error):
                     raise
+                why = error.details() or ""
             # Nothing was answered, and asking again changes nothing on the server: wait for it, and try once more.
             left = None if timeout is None else timeout - (time.monotonic() - started)
-            await self._wait_for_server(self._connect_timeout if left is None else min(left, self._connect_timeout))
+            seconds = self._connect_timeout if left is None else min(left, self._connect_timeout)
+            await self._wait_for_server(seconds, why)
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-            return await method(request, timeout=left)
+            return await method(request, timeout=left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            messages.raise_for(error, self.target, timeout)
+            failures.raise_for(error, self.target, timeout, self._secure)
 
-    async def _wait_for_server(self, seconds: float) -> None:
+    async def _reach(self, timeout: float | None) -> None:
+        seconds = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
+        try:
+            await self.health(timeout=seconds)
+        except Unavailable:
+            raise
+        except DeadlineExceeded as error:
+            raise failures.no_server(self.target, self._secure) from error
+        except CvserveError:
+            pass  # it answers, and has no health to tell of
+
+    async def _wait_for_server(self, seconds: float, why: str = "") -> None:
         try:
             await asyncio.wait_for(self._channel.channel_ready(), max(0.0, seconds))
         except asyncio.TimeoutError as error:
-            raise messages.no_server(self.target) from error
+            raise failures.no_server(self.target, self._secure, why) from error

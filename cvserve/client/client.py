@@ -9,9 +9,12 @@ from typing import Any
 
 import grpc
 
-from cvserve.client import messages
-from cvserve.client.messages import Image, ModelInfo
-from cvserve.errors import InvalidInput
+from cvserve.client import failures, health, messages
+from cvserve.client.channel import MAX_MESSAGE_BYTES, Tls, Token, as_tls, headers, open_channel
+from cvserve.client.health import Health
+from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
+from cvserve.client.streaming import Sending
+from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
 from cvserve.postproc.results import ClassificationResult
 from cvserve.protos import vision_pb2_grpc
 
@@ -24,17 +27,36 @@ class Client:
             print(client.classify("flowers", "photo.jpg").best.label)
     """
 
-    def __init__(self, target: str, *, timeout: float | None = 30.0, connect_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float | None = 30.0,
+        connect_timeout: float = 5.0,
+        token: Token | None = None,
+        tls: Tls | bool | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         """
         Args:
-            target: `host:port`.
+            target: `host:port`, or `unix:PATH`.
             timeout: seconds for one call, unless the call says otherwise; None waits for ever.
             connect_timeout: seconds of these to wait for a server that is not there yet, or not any more.
+            token: the bearer token, or a function that is asked for it at each call. Without TLS it can be read by
+                whoever carries the bytes.
+            tls: whom to trust, and who this is; True trusts the usual authorities.
+            max_message_bytes: the largest message taken or sent.
+
+        Raises:
+            NotFound, InvalidInput: a certificate that is not there or cannot be used.
         """
         self.target = target
         self._timeout = timeout
         self._connect_timeout = connect_timeout
-        self._channel = grpc.insecure_channel(target, options=messages.CHANNEL_OPTIONS)
+        self._token = token
+        tls = as_tls(tls)
+        self._secure = tls is not None
+        self._channel = open_channel(grpc, target, tls, max_message_bytes)
         self._stub = vision_pb2_grpc.VisionServiceStub(self._channel)
 
     def classify(
@@ -44,6 +66,11 @@ class Client:
         top_k: int | None = 5,
         version: int | None = None,
         timeout: float | None = None,
+        *,
+        label: str | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+        request_id: str | None = None,
     ) -> ClassificationResult:
         """The best classes of one picture.
 
@@ -53,15 +80,20 @@ class Client:
             top_k: how many classes; None takes the model's default.
             version: None takes the newest.
             timeout: seconds; None takes the client's.
+            label: the label of a version, instead of its number.
+            score_threshold: only classes with at least this score, 0 to 1; there may be none.
+            max_results: at most so many classes.
+            request_id: what the server's log calls the request; by default the server makes one.
 
         Raises:
             ImageError, InvalidInput: the picture or a value cannot be used.
             NotFound: no such model, version or file.
             Unavailable: no server answers, or it is starting or stopping.
+            Unauthenticated, PermissionDenied: the server wants a token, or another one.
             Overloaded, DeadlineExceeded, FailedPrecondition
         """
-        request = messages.classify_request(model, image, top_k, version)
-        return messages.classification(self._call(self._stub.Classify, request, timeout))
+        ask = Ask(model, version, label, top_k, score_threshold, max_results)
+        return messages.classification(self._call(self._stub.Classify, ask.picture(image), timeout, request_id))
 
     def classify_many(
         self,
@@ -71,6 +103,7 @@ class Client:
         version: int | None = None,
         timeout: float | None = None,
         concurrency: int = 16,
+        **options: Any,
     ) -> Iterator[ClassificationResult]:
         """The classes of many pictures, in order, with `concurrency` of them under way at a time.
 
@@ -79,22 +112,16 @@ class Client:
         """
         if concurrency < 1:
             raise InvalidInput(f"concurrency must be at least 1, not {concurrency}")
-        return self._classify_many(model, images, top_k, version, timeout, concurrency)
+        return self._classify_many(model, images, (top_k, version, timeout), concurrency, options)
 
     def _classify_many(
-        self,
-        model: str,
-        images: Iterable[Image],
-        top_k: int | None,
-        version: int | None,
-        timeout: float | None,
-        concurrency: int,
+        self, model: str, images: Iterable[Image], values: tuple[Any, ...], concurrency: int, options: dict[str, Any]
     ) -> Iterator[ClassificationResult]:
         waiting: list[Future[ClassificationResult]] = []
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="cvserve-client")
         try:
             for image in images:
-                waiting.append(pool.submit(self.classify, model, image, top_k, version, timeout))
+                waiting.append(pool.submit(self.classify, model, image, *values, **options))
                 if len(waiting) >= concurrency:
                     yield waiting.pop(0).result()
             for future in waiting:
@@ -102,10 +129,93 @@ class Client:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def model_info(self, model: str, version: int | None = None, timeout: float | None = None) -> ModelInfo:
+    def stream(
+        self,
+        model: str,
+        images: Iterable[Image],
+        top_k: int | None = 5,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+        frame_timeout: float | None = None,
+        ahead: int = 8,
+        request_id: str | None = None,
+    ) -> Iterator[FrameAnswer]:
+        """Pictures one after the other over one call, such as the frames of a video; their answers, in order.
+
+        A frame that fails has its error in its answer, and the stream goes on. See `classify` for the rest.
+
+        Args:
+            images: may be endless; a picture is taken from it when there is room for it, on another thread. What it
+                raises is raised here after the answers to the frames before it.
+            timeout: seconds for the whole stream; None: no limit.
+            frame_timeout: seconds after which the answer to a frame is of no more use.
+            ahead: frames that may be sent and not answered: more keeps the server busier, fewer is more up to date.
+
+        Raises:
+            Unavailable: no server answers, or it is shutting down: then the frames that it had read are answered.
+            InvalidInput, Unauthenticated, DeadlineExceeded
+        """
+        if ahead < 1:
+            raise InvalidInput(f"ahead must be at least 1, not {ahead}")
+        ask = Ask(model, version, label, top_k, score_threshold, max_results)
+        sending = Sending(images, lambda number, image: ask.frame(number, image, frame_timeout), ahead)
+        return self._stream(sending, timeout, request_id)
+
+    def _stream(self, sending: Sending, timeout: float | None, request_id: str | None) -> Iterator[FrameAnswer]:
+        started = time.monotonic()
+        self._reach(timeout)
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+        call = self._stub.Stream(iter(sending), timeout=left, metadata=headers(self._token, request_id))
+        try:
+            for response in call:
+                sending.answered()
+                yield messages.frame_answer(response, self.target)
+        except grpc.RpcError as error:
+            failures.raise_for(error, self.target, timeout, self._secure)
+        finally:
+            sending.end()
+            call.cancel()
+        if sending.failure is not None:
+            raise sending.failure
+
+    def model_info(
+        self, model: str, version: int | None = None, timeout: float | None = None, *, label: str | None = None
+    ) -> ModelInfo:
         """What the server says of a model. See `classify` for the errors."""
-        request = messages.info_request(model, version)
+        request = messages.info_request(model, version, label)
         return messages.model_info(self._call(self._stub.GetModelInfo, request, timeout))
+
+    def health(self, service: str = "", timeout: float | None = None) -> Health:
+        """Whether the server is ready, or one of its services ("cvserve.v1.VisionService"), a model ("flowers") or a
+        version of it ("flowers/3").
+
+        Raises:
+            NotFound: there is no such service or model. Unavailable: no server answers.
+        """
+        found: Health = self._call(health.check(self._channel), service, timeout)
+        return found
+
+    def watch_health(self, service: str = "", timeout: float | None = None) -> Iterator[Health]:
+        """The health now and after every change, until the server ends; see `health`. A name that is not there is
+        SERVICE_UNKNOWN until it is.
+
+        Args:
+            timeout: seconds for all of it; None: no limit.
+
+        Raises:
+            Unavailable: the server has ended, or there is none. DeadlineExceeded
+        """
+        call = health.watch(self._channel)(service, timeout=timeout, metadata=headers(self._token, None))
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            failures.raise_for(error, self.target, timeout, self._secure)
+        finally:
+            call.cancel()
 
     def close(self) -> None:
         """Ends the connection; calls under way are cancelled."""
@@ -117,27 +227,42 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, method: Any, request: Any, timeout: float | None) -> Any:
+    def _call(self, method: Any, request: Any, timeout: float | None, request_id: str | None = None) -> Any:
         timeout = self._timeout if timeout is None else timeout
+        metadata = headers(self._token, request_id)
         started = time.monotonic()
         try:
             try:
-                return method(request, timeout=timeout)
+                return method(request, timeout=timeout, metadata=metadata)
             except grpc.RpcError as error:
-                if not messages.never_arrived(error):
+                if not failures.never_arrived(error):
                     raise
+                why = error.details() or ""
             # Nothing was answered, and asking again changes nothing on the server: wait for it, and try once more.
             left = None if timeout is None else timeout - (time.monotonic() - started)
-            self._wait_for_server(self._connect_timeout if left is None else min(left, self._connect_timeout))
+            self._wait_for_server(self._connect_timeout if left is None else min(left, self._connect_timeout), why)
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-            return method(request, timeout=left)
+            return method(request, timeout=left, metadata=metadata)
         except grpc.RpcError as error:
-            messages.raise_for(error, self.target, timeout)
+            failures.raise_for(error, self.target, timeout, self._secure)
 
-    def _wait_for_server(self, seconds: float) -> None:
+    def _reach(self, timeout: float | None) -> None:
+        """Returns when the server answers, before the first frame is taken: a stream cannot be begun twice."""
+        seconds = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
+        try:
+            self.health(timeout=seconds)
+        except Unavailable:
+            raise
+        except DeadlineExceeded as error:
+            raise failures.no_server(self.target, self._secure) from error
+        except CvserveError:
+            pass  # it answers, and has no health to tell of
+
+    def _wait_for_server(self, seconds: float, why: str = "") -> None:
         ready = grpc.channel_ready_future(self._channel)
         try:
             ready.result(timeout=max(0.0, seconds))
         except grpc.FutureTimeoutError as error:
+            raise failures.no_server(self.target, self._secure, why) from error
+        finally:
             ready.cancel()
-            raise messages.no_server(self.target) from error

@@ -1,32 +1,21 @@
-"""What both clients share: requests, answers, and errors as exceptions of cvserve.errors."""
+"""What both clients share: requests from values, and values from answers."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import grpc
 import numpy as np
 
 from cvserve import errors
+from cvserve.client.failures import STATUS_OF_NUMBER, fault
 from cvserve.postproc.results import ClassificationResult, ClassScore
 from cvserve.protos import vision_pb2
 
 Image = str | Path | bytes | np.ndarray
 """A picture: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA)."""
-
-MAX_MESSAGE_BYTES = 64 << 20
-"""The server's own default."""
-
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A server that is back is found again within two seconds, not after gRPC's up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-)
 
 
 @dataclass(frozen=True)
@@ -34,7 +23,8 @@ class ModelInfo:
     """What a server says of a model.
 
     version: the one that answered. versions: all that are available. labels: in index order. input_height,
-    input_width: pixels that the network sees. runtime: "tensorflow", "onnx" or "litert".
+    input_width: pixels that the network sees. runtime: "tensorflow", "onnx" or "litert". version_labels: names that may
+    stand for versions. task "", no labels and no size: a model that was not made by cvserve.
     """
 
     name: str
@@ -45,6 +35,32 @@ class ModelInfo:
     input_height: int
     input_width: int
     runtime: str
+    version_labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FrameAnswer:
+    """The answer to one frame of a stream: a result, or the error that this frame met.
+
+    frame: its place in the stream, from 0. version: of the model that answered.
+    """
+
+    frame: int
+    version: int | None = None
+    result: ClassificationResult | None = None
+    error: errors.CvserveError | None = None
+
+    @property
+    def value(self) -> ClassificationResult:
+        """The result.
+
+        Raises:
+            CvserveError: the frame's error.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None, "one of the two"
+        return self.result
 
 
 def encoded(image: Image) -> bytes:
@@ -85,20 +101,91 @@ def _png(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def classify_request(model: str, image: Image, top_k: int | None, version: int | None) -> Any:
-    """A cvserve.v1.ClassifyRequest."""
-    if top_k is not None and top_k < 1:
-        raise errors.InvalidInput(f"top_k must be at least 1, not {top_k}")
-    return vision_pb2.ClassifyRequest(model=_spec(model, version), image=encoded(image), top_k=top_k or 0)
+@dataclass(frozen=True)
+class Ask:
+    """Which model is asked, and how its answer is to look.
+
+    version, label: None for both is the newest. top_k: None is the model's own default. score_threshold: only classes
+    with at least this score, 0 to 1. max_results: at most so many.
+    """
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+    top_k: int | None = None
+    score_threshold: float | None = None
+    max_results: int | None = None
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            InvalidInput: a value that no server takes.
+        """
+        for name, number in (("top_k", self.top_k), ("max_results", self.max_results)):
+            if number is not None and number < 1:
+                raise errors.InvalidInput(f"{name} must be at least 1, not {number}")
+        if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
+            raise errors.InvalidInput(f"score_threshold must be between 0 and 1, not {self.score_threshold:g}")
+        if self.version is not None and self.label is not None:
+            raise errors.InvalidInput(f"ask for version {self.version} or for label {self.label!r}, not for both")
+
+    @property
+    def spec(self) -> Any:
+        """A cvserve.v1.ModelSpec."""
+        return vision_pb2.ModelSpec(name=self.model, version=self.version, label=self.label)
+
+    @property
+    def options(self) -> Any:
+        """A cvserve.v1.Options; None where there is nothing to say but top_k, which has a field of its own."""
+        if self.score_threshold is None and self.max_results is None:
+            return None
+        return vision_pb2.Options(score_threshold=self.score_threshold, max_results=self.max_results)
+
+    def picture(self, image: Image) -> Any:
+        """A cvserve.v1.ClassifyRequest."""
+        return vision_pb2.ClassifyRequest(
+            model=self.spec, image=encoded(image), top_k=self.top_k or 0, options=self.options
+        )
+
+    def frame(self, number: int, image: Image, timeout: float | None) -> Any:
+        """A cvserve.v1.StreamRequest; the first one names the model for all.
+
+        Args:
+            timeout: seconds after which the answer is of no more use.
+        """
+        options = vision_pb2.Options(
+            top_k=self.top_k, score_threshold=self.score_threshold, max_results=self.max_results
+        )
+        milliseconds = 0 if timeout is None else max(1, round(timeout * 1000))
+        return vision_pb2.StreamRequest(
+            model=None if number else self.spec,
+            frame_id=number,
+            image=encoded(image),
+            timeout_ms=milliseconds,
+            options=options,
+        )
 
 
-def info_request(model: str, version: int | None) -> Any:
+def info_request(model: str, version: int | None, label: str | None) -> Any:
     """A cvserve.v1.GetModelInfoRequest."""
-    return vision_pb2.GetModelInfoRequest(model=_spec(model, version))
+    return vision_pb2.GetModelInfoRequest(model=Ask(model, version, label).spec)
 
 
-def _spec(model: str, version: int | None) -> Any:
-    return vision_pb2.ModelSpec(name=model, version=version)
+def frame_answer(response: Any, target: str) -> FrameAnswer:
+    """The typed value in a cvserve.v1.StreamResponse."""
+    kind = response.WhichOneof("answer")
+    if kind == "classification":
+        found = response.classification
+        return FrameAnswer(response.frame_id, found.model.version, classification(found))
+    if kind != "error":
+        what = "nothing" if kind is None else f"a {kind}"
+        return FrameAnswer(
+            response.frame_id, error=errors.Unimplemented(f"{target} answered {what}, which this client cannot read")
+        )
+    error = response.error
+    retry_after = error.retry_after_ms / 1000 or None
+    meant = fault(STATUS_OF_NUMBER.get(error.code), f"{target}: {error.message}", retry_after)
+    return FrameAnswer(response.frame_id, error=meant)
 
 
 def classification(response: Any) -> ClassificationResult:
@@ -117,59 +204,5 @@ def model_info(response: Any) -> ModelInfo:
         input_height=response.input_height,
         input_width=response.input_width,
         runtime=response.runtime,
+        version_labels=dict(response.version_labels),
     )
-
-
-_KIND_OF: dict[grpc.StatusCode, type[errors.CvserveError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
-    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidInput,
-    grpc.StatusCode.NOT_FOUND: errors.NotFound,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
-    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
-    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
-    grpc.StatusCode.CANCELLED: errors.Cancelled,
-}
-
-_NO_SERVER = re.compile(
-    r"failed to connect|connection refused|(dns|name) resolution|socket closed|connection reset|broken pipe|goaway"
-    r"|no connection established|connection attempt timed out",
-    re.IGNORECASE,
-)
-
-
-def never_arrived(error: grpc.RpcError) -> bool:
-    """Whether the call ended for want of a connection, and not by a server's word."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and bool(_NO_SERVER.search(error.details() or ""))
-
-
-def no_server(target: str) -> errors.Unavailable:
-    """The error for a target that nobody listens at."""
-    return errors.Unavailable(f"no server answers at {target}")
-
-
-def raise_for(error: grpc.RpcError, target: str, timeout: float | None) -> NoReturn:
-    """Raises the exception of cvserve.errors that a failed call means.
-
-    Args:
-        timeout: seconds that the call was given.
-    """
-    code, details = error.code(), error.details() or ""
-    if never_arrived(error):
-        raise no_server(target) from error
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        raise errors.DeadlineExceeded(f"{target} did not answer within {timeout:g} s") from error
-    text = f"{target}: {details or code.name}"
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        # gRPC's own answer to a message over the limit, which no second try would change.
-        raise errors.InvalidInput(f"{text}: the picture is too large for one message") from error
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        raise errors.Overloaded(text, _retry_after(error)) from error
-    raise _KIND_OF.get(code, errors.CvserveError)(text) from error
-
-
-def _retry_after(error: grpc.RpcError) -> float:
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-retry-pushback-ms":
-            return int(value) / 1000
-    return 0.1

@@ -1,5 +1,7 @@
 """The messages of cvserve.v1, shared by the client and the server.
 
+`model_server.proto` beside them is for `cvserve model-server` alone: text files of tensorflow_model_server.
+
 `vision_pb2.py`, `vision_pb2.pyi` and `vision_pb2_grpc.py` are generated from `vision.proto`, and committed. After a
 change of the .proto, from the root of the repository (this is `make protos`):
 

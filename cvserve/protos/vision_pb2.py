@@ -24,25 +24,67 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63vserve/protos/vision.proto\x12\ncvserve.v1\";\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"U\n\x0f\x43lassifyRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05top_k\x18\x03 \x01(\x05\"a\n\x10\x43lassifyResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\'\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x16.cvserve.v1.ClassScore\"9\n\nClassScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\";\n\x13GetModelInfoRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\"\xa8\x01\n\x14GetModelInfoResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x14\n\x0cinput_height\x18\x04 \x01(\x05\x12\x13\n\x0binput_width\x18\x05 \x01(\x05\x12\x10\n\x08versions\x18\x06 \x03(\x03\x12\x0f\n\x07runtime\x18\x07 \x01(\t2\xa9\x01\n\rVisionService\x12\x45\n\x08\x43lassify\x12\x1b.cvserve.v1.ClassifyRequest\x1a\x1c.cvserve.v1.ClassifyResponse\x12Q\n\x0cGetModelInfo\x12\x1f.cvserve.v1.GetModelInfoRequest\x1a .cvserve.v1.GetModelInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63vserve/protos/vision.proto\x12\ncvserve.v1\"J\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05label\x18\x03 \x01(\tB\n\n\x08_version\"\xb0\x01\n\x07Options\x12\x12\n\x05top_k\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x18\n\x0bmax_results\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12+\n\x0bmask_format\x18\x04 \x01(\x0e\x32\x16.cvserve.v1.MaskFormatB\x08\n\x06_top_kB\x12\n\x10_score_thresholdB\x0e\n\x0c_max_results\"{\n\x0f\x43lassifyRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12$\n\x07options\x18\n \x01(\x0b\x32\x13.cvserve.v1.Options\"a\n\x10\x43lassifyResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\'\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x16.cvserve.v1.ClassScore\"9\n\nClassScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"j\n\rDetectRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\r\n\x05image\x18\x02 \x01(\x0c\x12$\n\x07options\x18\n \x01(\x0b\x32\x13.cvserve.v1.Options\"\x8e\x01\n\x0e\x44\x65tectResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12+\n\x07objects\x18\x02 \x03(\x0b\x32\x1a.cvserve.v1.DetectedObject\x12\x13\n\x0bimage_width\x18\x03 \x01(\x05\x12\x14\n\x0cimage_height\x18\x04 \x01(\x05\"{\n\x0e\x44\x65tectedObject\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x1c\n\x03\x62ox\x18\x04 \x01(\x0b\x32\x0f.cvserve.v1.Box\x12\x1e\n\x04mask\x18\x05 \x01(\x0b\x32\x10.cvserve.v1.Mask\"A\n\x03\x42ox\x12\r\n\x05x_min\x18\x01 \x01(\x02\x12\r\n\x05y_min\x18\x02 \x01(\x02\x12\r\n\x05x_max\x18\x03 \x01(\x02\x12\r\n\x05y_max\x18\x04 \x01(\x02\"\x97\x01\n\x04Mask\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x03png\x18\x03 \x01(\x0cH\x00\x12-\n\x0brun_lengths\x18\x04 \x01(\x0b\x32\x16.cvserve.v1.RunLengthsH\x00\x12(\n\x08polygons\x18\x05 \x01(\x0b\x32\x14.cvserve.v1.PolygonsH\x00\x42\x08\n\x06\x66ormat\"\x1c\n\nRunLengths\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\r\"1\n\x08Polygons\x12%\n\x08polygons\x18\x01 \x03(\x0b\x32\x13.cvserve.v1.Polygon\"\x19\n\x07Polygon\x12\x0e\n\x06points\x18\x01 \x03(\x02\"k\n\x0eSegmentRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\r\n\x05image\x18\x02 \x01(\x0c\x12$\n\x07options\x18\n \x01(\x0b\x32\x13.cvserve.v1.Options\"\x82\x01\n\x0fSegmentResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12#\n\tclass_map\x18\x02 \x01(\x0b\x32\x10.cvserve.v1.Mask\x12$\n\x05masks\x18\x03 \x03(\x0b\x32\x15.cvserve.v1.ClassMask\"f\n\tClassMask\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0c\n\x04\x61rea\x18\x04 \x01(\x02\x12\x1e\n\x04mask\x18\x05 \x01(\x0b\x32\x10.cvserve.v1.Mask\"k\n\x0e\x43\x61ptionRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\r\n\x05image\x18\x02 \x01(\x0c\x12$\n\x07options\x18\n \x01(\x0b\x32\x13.cvserve.v1.Options\"d\n\x0f\x43\x61ptionResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12+\n\x08\x63\x61ptions\x18\x02 \x03(\x0b\x32\x19.cvserve.v1.ScoredCaption\"6\n\rScoredCaption\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x17\n\x0flog_probability\x18\x02 \x01(\x02\"\x90\x01\n\rStreamRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\x03\x12\r\n\x05image\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x05\x12$\n\x07options\x18\n \x01(\x0b\x32\x13.cvserve.v1.Options\"\xa3\x02\n\x0eStreamResponse\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x03\x12\x36\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x1c.cvserve.v1.ClassifyResponseH\x00\x12/\n\tdetection\x18\x03 \x01(\x0b\x32\x1a.cvserve.v1.DetectResponseH\x00\x12\x33\n\x0csegmentation\x18\x04 \x01(\x0b\x32\x1b.cvserve.v1.SegmentResponseH\x00\x12.\n\x07\x63\x61ption\x18\x05 \x01(\x0b\x32\x1b.cvserve.v1.CaptionResponseH\x00\x12\'\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x16.cvserve.v1.FrameErrorH\x00\x42\x08\n\x06\x61nswer\"S\n\nFrameError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x05\";\n\x13GetModelInfoRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\"\xab\x02\n\x14GetModelInfoResponse\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.cvserve.v1.ModelSpec\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x14\n\x0cinput_height\x18\x04 \x01(\x05\x12\x13\n\x0binput_width\x18\x05 \x01(\x05\x12\x10\n\x08versions\x18\x06 \x03(\x03\x12\x0f\n\x07runtime\x18\x07 \x01(\t\x12K\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x33.cvserve.v1.GetModelInfoResponse.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\x8b\x01\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x1b\n\x17MASK_FORMAT_RUN_LENGTHS\x10\x02\x12\x18\n\x14MASK_FORMAT_POLYGONS\x10\x03\x12\x14\n\x10MASK_FORMAT_NONE\x10\x04\x32\xb7\x03\n\rVisionService\x12\x45\n\x08\x43lassify\x12\x1b.cvserve.v1.ClassifyRequest\x1a\x1c.cvserve.v1.ClassifyResponse\x12?\n\x06\x44\x65tect\x12\x19.cvserve.v1.DetectRequest\x1a\x1a.cvserve.v1.DetectResponse\x12\x42\n\x07Segment\x12\x1a.cvserve.v1.SegmentRequest\x1a\x1b.cvserve.v1.SegmentResponse\x12\x42\n\x07\x43\x61ption\x12\x1a.cvserve.v1.CaptionRequest\x1a\x1b.cvserve.v1.CaptionResponse\x12\x43\n\x06Stream\x12\x19.cvserve.v1.StreamRequest\x1a\x1a.cvserve.v1.StreamResponse(\x01\x30\x01\x12Q\n\x0cGetModelInfo\x12\x1f.cvserve.v1.GetModelInfoRequest\x1a .cvserve.v1.GetModelInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cvserve.protos.vision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETMODELINFORESPONSE_VERSIONLABELSENTRY']._loaded_options = None
+  _globals['_GETMODELINFORESPONSE_VERSIONLABELSENTRY']._serialized_options = b'8\001'
+  _globals['_MASKFORMAT']._serialized_start=2791
+  _globals['_MASKFORMAT']._serialized_end=2930
   _globals['_MODELSPEC']._serialized_start=43
-  _globals['_MODELSPEC']._serialized_end=102
-  _globals['_CLASSIFYREQUEST']._serialized_start=104
-  _globals['_CLASSIFYREQUEST']._serialized_end=189
-  _globals['_CLASSIFYRESPONSE']._serialized_start=191
-  _globals['_CLASSIFYRESPONSE']._serialized_end=288
-  _globals['_CLASSSCORE']._serialized_start=290
-  _globals['_CLASSSCORE']._serialized_end=347
-  _globals['_GETMODELINFOREQUEST']._serialized_start=349
-  _globals['_GETMODELINFOREQUEST']._serialized_end=408
-  _globals['_GETMODELINFORESPONSE']._serialized_start=411
-  _globals['_GETMODELINFORESPONSE']._serialized_end=579
-  _globals['_VISIONSERVICE']._serialized_start=582
-  _globals['_VISIONSERVICE']._serialized_end=751
+  _globals['_MODELSPEC']._serialized_end=117
+  _globals['_OPTIONS']._serialized_start=120
+  _globals['_OPTIONS']._serialized_end=296
+  _globals['_CLASSIFYREQUEST']._serialized_start=298
+  _globals['_CLASSIFYREQUEST']._serialized_end=421
+  _globals['_CLASSIFYRESPONSE']._serialized_start=423
+  _globals['_CLASSIFYRESPONSE']._serialized_end=520
+  _globals['_CLASSSCORE']._serialized_start=522
+  _globals['_CLASSSCORE']._serialized_end=579
+  _globals['_DETECTREQUEST']._serialized_start=581
+  _globals['_DETECTREQUEST']._serialized_end=687
+  _globals['_DETECTRESPONSE']._serialized_start=690
+  _globals['_DETECTRESPONSE']._serialized_end=832
+  _globals['_DETECTEDOBJECT']._serialized_start=834
+  _globals['_DETECTEDOBJECT']._serialized_end=957
+  _globals['_BOX']._serialized_start=959
+  _globals['_BOX']._serialized_end=1024
+  _globals['_MASK']._serialized_start=1027
+  _globals['_MASK']._serialized_end=1178
+  _globals['_RUNLENGTHS']._serialized_start=1180
+  _globals['_RUNLENGTHS']._serialized_end=1208
+  _globals['_POLYGONS']._serialized_start=1210
+  _globals['_POLYGONS']._serialized_end=1259
+  _globals['_POLYGON']._serialized_start=1261
+  _globals['_POLYGON']._serialized_end=1286
+  _globals['_SEGMENTREQUEST']._serialized_start=1288
+  _globals['_SEGMENTREQUEST']._serialized_end=1395
+  _globals['_SEGMENTRESPONSE']._serialized_start=1398
+  _globals['_SEGMENTRESPONSE']._serialized_end=1528
+  _globals['_CLASSMASK']._serialized_start=1530
+  _globals['_CLASSMASK']._serialized_end=1632
+  _globals['_CAPTIONREQUEST']._serialized_start=1634
+  _globals['_CAPTIONREQUEST']._serialized_end=1741
+  _globals['_CAPTIONRESPONSE']._serialized_start=1743
+  _globals['_CAPTIONRESPONSE']._serialized_end=1843
+  _globals['_SCOREDCAPTION']._serialized_start=1845
+  _globals['_SCOREDCAPTION']._serialized_end=1899
+  _globals['_STREAMREQUEST']._serialized_start=1902
+  _globals['_STREAMREQUEST']._serialized_end=2046
+  _globals['_STREAMRESPONSE']._serialized_start=2049
+  _globals['_STREAMRESPONSE']._serialized_end=2340
+  _globals['_FRAMEERROR']._serialized_start=2342
+  _globals['_FRAMEERROR']._serialized_end=2425
+  _globals['_GETMODELINFOREQUEST']._serialized_start=2427
+  _globals['_GETMODELINFOREQUEST']._serialized_end=2486
+  _globals['_GETMODELINFORESPONSE']._serialized_start=2489
+  _globals['_GETMODELINFORESPONSE']._serialized_end=2788
+  _globals['_GETMODELINFORESPONSE_VERSIONLABELSENTRY']._serialized_start=2736
+  _globals['_GETMODELINFORESPONSE_VERSIONLABELSENTRY']._serialized_end=2788
+  _globals['_VISIONSERVICE']._serialized_start=2933
+  _globals['_VISIONSERVICE']._serialized_end=3372
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,26 @@ class VisionServiceStub(object):
                 request_serializer=cvserve_dot_protos_dot_vision__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=cvserve_dot_protos_dot_vision__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.Detect = channel.unary_unary(
+                '/cvserve.v1.VisionService/Detect',
+                request_serializer=cvserve_dot_protos_dot_vision__pb2.DetectRequest.SerializeToString,
+                response_deserializer=cvserve_dot_protos_dot_vision__pb2.DetectResponse.FromString,
+                _registered_method=True)
+        self.Segment = channel.unary_unary(
+                '/cvserve.v1.VisionService/Segment',
+                request_serializer=cvserve_dot_protos_dot_vision__pb2.SegmentRequest.SerializeToString,
+                response_deserializer=cvserve_dot_protos_dot_vision__pb2.SegmentResponse.FromString,
+                _registered_method=True)
+        self.Caption = channel.unary_unary(
+                '/cvserve.v1.VisionService/Caption',
+                request_serializer=cvserve_dot_protos_dot_vision__pb2.CaptionRequest.SerializeToString,
+                response_deserializer=cvserve_dot_protos_dot_vision__pb2.CaptionResponse.FromString,
+                _registered_method=True)
+        self.Stream = channel.stream_stream(
+                '/cvserve.v1.VisionService/Stream',
+                request_serializer=cvserve_dot_protos_dot_vision__pb2.StreamRequest.SerializeToString,
+                response_deserializer=cvserve_dot_protos_dot_vision__pb2.StreamResponse.FromString,
+                _registered_method=True)
         self.GetModelInfo = channel.unary_unary(
                 '/cvserve.v1.VisionService/GetModelInfo',
                 request_serializer=cvserve_dot_protos_dot_vision__pb2.GetModelInfoRequest.SerializeToString,
@@ -51,6 +71,36 @@ class VisionServiceServicer(object):
 
     def Classify(self, request, context):
         """The best classes of one picture. The model's task must be classification.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detect(self, request, context):
+        """The objects in one picture, with their boxes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Segment(self, request, context):
+        """The class of every pixel of one picture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Caption(self, request, context):
+        """A sentence about one picture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stream(self, request_iterator, context):
+        """Pictures one after the other, such as the frames of a video, answered in the order in which they were sent. A frame
+        that fails is answered with its error, and the stream goes on. The server reads only a few frames ahead of its
+        answers; then the client's sending waits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +120,26 @@ def add_VisionServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=cvserve_dot_protos_dot_vision__pb2.ClassifyRequest.FromString,
                     response_serializer=cvserve_dot_protos_dot_vision__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'Detect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detect,
+                    request_deserializer=cvserve_dot_protos_dot_vision__pb2.DetectRequest.FromString,
+                    response_serializer=cvserve_dot_protos_dot_vision__pb2.DetectResponse.SerializeToString,
+            ),
+            'Segment': grpc.unary_unary_rpc_method_handler(
+                    servicer.Segment,
+                    request_deserializer=cvserve_dot_protos_dot_vision__pb2.SegmentRequest.FromString,
+                    response_serializer=cvserve_dot_protos_dot_vision__pb2.SegmentResponse.SerializeToString,
+            ),
+            'Caption': grpc.unary_unary_rpc_method_handler(
+                    servicer.Caption,
+                    request_deserializer=cvserve_dot_protos_dot_vision__pb2.CaptionRequest.FromString,
+                    response_serializer=cvserve_dot_protos_dot_vision__pb2.CaptionResponse.SerializeToString,
+            ),
+            'Stream': grpc.stream_stream_rpc_method_handler(
+                    servicer.Stream,
+                    request_deserializer=cvserve_dot_protos_dot_vision__pb2.StreamRequest.FromString,
+                    response_serializer=cvserve_dot_protos_dot_vision__pb2.StreamResponse.SerializeToString,
             ),
             'GetModelInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelInfo,
@@ -104,6 +174,114 @@ class VisionService(object):
             '/cvserve.v1.VisionService/Classify',
             cvserve_dot_protos_dot_vision__pb2.ClassifyRequest.SerializeToString,
             cvserve_dot_protos_dot_vision__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cvserve.v1.VisionService/Detect',
+            cvserve_dot_protos_dot_vision__pb2.DetectRequest.SerializeToString,
+            cvserve_dot_protos_dot_vision__pb2.DetectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Segment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cvserve.v1.VisionService/Segment',
+            cvserve_dot_protos_dot_vision__pb2.SegmentRequest.SerializeToString,
+            cvserve_dot_protos_dot_vision__pb2.SegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Caption(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cvserve.v1.VisionService/Caption',
+            cvserve_dot_protos_dot_vision__pb2.CaptionRequest.SerializeToString,
+            cvserve_dot_protos_dot_vision__pb2.CaptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/cvserve.v1.VisionService/Stream',
+            cvserve_dot_protos_dot_vision__pb2.StreamRequest.SerializeToString,
+            cvserve_dot_protos_dot_vision__pb2.StreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,11 +18,13 @@ FORMAT_OF = {"tensorflow": "saved_model", "onnx": "onnx", "litert": "tflite"}
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor of a graph. shape: with the batch dimension first, None where it varies."""
+    """A tensor of a graph. shape: with the batch dimension first, None where it varies. ranked: False where the graph
+    leaves the number of dimensions open, with () as the shape."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    ranked: bool = True
 
 
 class Runtime(Protocol):

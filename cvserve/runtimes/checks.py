@@ -25,6 +25,17 @@ def _dtype_name(array: np.ndarray) -> str:
     return BYTES if array.dtype.kind in "OS" else array.dtype.name
 
 
+def _fits(array: np.ndarray, info: TensorInfo) -> bool:
+    return len(array.shape) == len(info.shape) and all(
+        wanted is None or size == wanted for size, wanted in zip(array.shape, info.shape, strict=True)
+    )
+
+
+def fits(inputs: Mapping[str, np.ndarray], infos: Mapping[str, TensorInfo]) -> bool:
+    """Whether the inputs have the shapes that the graph declares."""
+    return all(_fits(np.asarray(inputs[name]), info) for name, info in infos.items() if name in inputs)
+
+
 def check_inputs(
     inputs: Mapping[str, np.ndarray],
     infos: Mapping[str, TensorInfo],
@@ -54,10 +65,7 @@ def check_inputs(
         array = np.asarray(inputs[name])
         if _dtype_name(array) != info.dtype:
             raise InvalidInput(f"input {name!r} is {_dtype_name(array)}, but the model takes {describe(info)}")
-        fits = len(array.shape) == len(info.shape) and all(
-            wanted is None or size == wanted for size, wanted in zip(array.shape, info.shape, strict=True)
-        )
-        if name not in unranked and not fits:
+        if name not in unranked and not _fits(array, info):
             raise InvalidInput(f"input {name!r} has shape {list(array.shape)}, but the model takes {describe(info)}")
         if 0 in array.shape:
             raise InvalidInput(f"input {name!r} has shape {list(array.shape)}: an empty batch has no answer")

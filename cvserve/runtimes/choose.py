@@ -7,25 +7,19 @@ the graphs' hashes, the processor, the threads, the device and the versions of t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 
 from cvserve.artifact import Artifact, Graph, Manifest
 from cvserve.errors import CvserveError
 from cvserve.runtimes.base import Runtime, TensorInfo
-from cvserve.runtimes.device import usable_cores
+from cvserve.runtimes.device import Resources, usable_cores
 from cvserve.runtimes.opening import open_candidate
+from cvserve.runtimes.remembering import key_of, package_version, processor, recall, remember
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +27,7 @@ BATCHES = (1, 8)
 BUDGET_SECONDS = 1.0
 """Of timed calls, for each graph and batch size; the first calls (tracing, packing) are not timed."""
 
+_MEMORY = "fastest"
 _CALLS_A_TURN = 3
 _MOST_TURNS = 17
 _MOST_CALLS = 50
@@ -40,7 +35,14 @@ _MOST_CALLS = 50
 _PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 
 
-def choose(artifact: Artifact, candidates: Sequence[Graph], *, threads: int | None, device: str) -> Runtime:
+def choose(
+    artifact: Artifact,
+    candidates: Sequence[Graph],
+    *,
+    threads: int | None,
+    device: str,
+    resources: Resources | None = None,
+) -> Runtime:
     """The fastest of the candidates, opened.
 
     A candidate that cannot be opened or run (with one picture or with eight; the remembered one, with one) is passed
@@ -50,24 +52,32 @@ def choose(artifact: Artifact, candidates: Sequence[Graph], *, threads: int | No
         CvserveError: what the last candidate failed with, if none can be run.
     """
     key = _key(candidates, threads, device)
-    remembered = recall(key)
+    remembered = recall(_MEMORY, key).get("graph")
     for graph in candidates:
         if graph.path == remembered:
             try:
-                return _open_proven(artifact, graph, BATCHES[:1], threads=threads, device=device)
+                return _open_proven(artifact, graph, BATCHES[:1], threads=threads, device=device, resources=resources)
             except CvserveError as error:
                 _LOG.info("auto measures anew, since %s, the fastest so far, cannot be used: %s", graph.path, error)
-    return _measure_all(artifact, candidates, key, threads=threads, device=device)
+    return _measure_all(artifact, candidates, key, threads=threads, device=device, resources=resources)
 
 
 def _measure_all(
-    artifact: Artifact, candidates: Sequence[Graph], key: str, *, threads: int | None, device: str
+    artifact: Artifact,
+    candidates: Sequence[Graph],
+    key: str,
+    *,
+    threads: int | None,
+    device: str,
+    resources: Resources | None,
 ) -> Runtime:
     running: dict[str, Runtime] = {}
     failure: CvserveError | None = None
     for graph in candidates:
         try:
-            running[graph.path] = _open_proven(artifact, graph, BATCHES, threads=threads, device=device)
+            running[graph.path] = _open_proven(
+                artifact, graph, BATCHES, threads=threads, device=device, resources=resources
+            )
         except CvserveError as error:
             _LOG.warning("auto passes over %s: %s", graph.path, error)
             failure = error
@@ -82,16 +92,22 @@ def _measure_all(
     rounded = {path: {str(batch): round(value, 3) for batch, value in times.items()} for path, times in timings.items()}
     if failure is None:
         # With a failure the answer may be another one next time, so it is not written down.
-        remember(key, best, rounded)
+        remember(_MEMORY, key, {"graph": best, "milliseconds": rounded})
     _LOG.info("auto chose %s for %s: %s", best, artifact.directory, rounded)
     return running[best]
 
 
 def _open_proven(
-    artifact: Artifact, graph: Graph, batches: Sequence[int], *, threads: int | None, device: str
+    artifact: Artifact,
+    graph: Graph,
+    batches: Sequence[int],
+    *,
+    threads: int | None,
+    device: str,
+    resources: Resources | None,
 ) -> Runtime:
     """Opens a graph and runs it once with each of the batch sizes."""
-    runtime = open_candidate(artifact, graph, threads=threads, device=device)
+    runtime = open_candidate(artifact, graph, threads=threads, device=device, resources=resources)
     try:
         for batch in batches:
             runtime.run(_feed(runtime, batch, artifact.manifest))
@@ -173,70 +189,12 @@ def _random(info: TensorInfo, batch: int, manifest: Manifest) -> np.ndarray:
     return random.random(shape).astype(kind)
 
 
-def cache_directory() -> Path:
-    """CVSERVE_CACHE_DIR, or cvserve under the XDG cache directory."""
-    own = os.environ.get("CVSERVE_CACHE_DIR")
-    if own:
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(shared) if shared else Path.home() / ".cache") / "cvserve"
-    except RuntimeError:  # no home directory, as for some service accounts
-        return Path(tempfile.gettempdir()) / "cvserve-cache"
-
-
-def recall(key: str) -> str | None:
-    """The graph's path remembered under `key`, or None; a damaged memory is none."""
-    try:
-        content = json.loads((cache_directory() / "fastest" / f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    path = content.get("graph") if isinstance(content, dict) else None
-    return path if isinstance(path, str) else None
-
-
-def remember(key: str, graph: str, timings: dict[str, dict[str, float]]) -> None:
-    """Writes the choice down, whole or not at all; where nothing can be written it is measured again next time."""
-    directory = cache_directory() / "fastest"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=directory)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump({"graph": graph, "milliseconds": timings}, stream)
-            os.replace(temporary, directory / f"{key}.json")
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        _LOG.info("the choice of the fastest runtime cannot be remembered: %s", error)
-
-
 def _key(candidates: Sequence[Graph], threads: int | None, device: str) -> str:
     facts = {
         "graphs": sorted([graph.path, *(file.sha256 for file in graph.files)] for graph in candidates),
-        "processor": _processor(),
+        "processor": processor(),
         "threads": threads or usable_cores(),
         "device": device,
-        "versions": {graph.format: _version(_PACKAGES[graph.format]) for graph in candidates},
+        "versions": {graph.format: package_version(_PACKAGES[graph.format]) for graph in candidates},
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
-        return "unknown"
-
-
-def _processor() -> str:
-    """The CPU's model name, or what Python knows of it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return f"{platform.machine()} {platform.processor()}"
+    return key_of(facts)

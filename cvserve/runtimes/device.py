@@ -20,6 +20,27 @@ class Device:
         return f"{self.kind}:{self.index}"
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What a graph may take beside the threads of one operation.
+
+    interop_threads: operations of one call that may run at the same time; None leaves it to the runtime, which is one
+    for onnxruntime and as many as cores for TensorFlow. gpu_memory_mib: the most memory taken of each GPU; None: all of
+    it. gpu_memory_growth: GPU memory is taken when it is needed, not all of it at the start. TensorFlow takes all three
+    for the whole process, before its first operation; later wishes are logged and left.
+    """
+
+    interop_threads: int | None = None
+    gpu_memory_mib: int | None = None
+    gpu_memory_growth: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("interop_threads", "gpu_memory_mib"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"{name} must be at least 1, not {value}; leave it out for no limit")
+
+
 def parse_device(text: str) -> Device:
     """ "cpu", "cpu:1", "gpu", "gpu:0" to a Device.
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 CONCURRENT = ("onnx", "tensorflow")
 """Runtimes of which one copy of a model runs several calls at the same time; of the others each call needs its own."""
 
+ONE_NUMBER_OF_THREADS = ("tensorflow",)
+"""Runtimes that take the threads of the first model for the whole process, so that there is nothing to try."""
+
 MOST_INSTANCES = 4
 """By default, since each costs the memory of a batch's activations."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """instances: batches that run at the same time. threads: CPU threads of each."""
+
+    instances: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.instances} x {self.threads}"
 
 
 def layout(instances: int | None, threads: int | None, cores: int) -> tuple[int, int]:
@@ -18,3 +34,24 @@ def layout(instances: int | None, threads: int | None, cores: int) -> tuple[int,
     if instances is None:
         instances = min(MOST_INSTANCES, cores if threads is None else max(1, cores // threads))
     return instances, threads or max(1, cores // instances)
+
+
+def layouts(instances: int | None, threads: int | None, cores: int, runtime: str) -> tuple[Layout, ...]:
+    """What is worth measuring; the first is what is taken without.
+
+    Args:
+        instances, threads: what is given; with either, nothing is left to measure.
+        cores: to be shared out.
+        runtime: its name.
+
+    Returns:
+        The default, all cores in one call, and all cores in each of several calls: these are quickest for a lone
+        picture, and where calls share their threads (onnxruntime) they may lose nothing under load.
+    """
+    first = Layout(*layout(instances, threads, cores))
+    if instances is not None or threads is not None or cores == 1 or runtime in ONE_NUMBER_OF_THREADS:
+        return (first,)
+    found = [first, Layout(1, cores)]
+    if runtime in CONCURRENT:
+        found.append(Layout(first.instances, cores))
+    return tuple(dict.fromkeys(found))

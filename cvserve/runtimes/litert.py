@@ -15,7 +15,7 @@ from cvserve.artifact import Quantization
 from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
 from cvserve.extras import require
 from cvserve.runtimes.base import TensorInfo
-from cvserve.runtimes.checks import check_inputs, check_outputs
+from cvserve.runtimes.checks import check_inputs, check_outputs, fits
 from cvserve.runtimes.device import check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
 from cvserve.runtimes.quiet import without_chatter
@@ -44,6 +44,7 @@ class LiteRtRuntime:
         threads: int | None = None,
         device: str = "cpu",
         signature: str = "serving_default",
+        any_shape: bool = False,
     ) -> None:
         """Opens the graph.
 
@@ -53,6 +54,8 @@ class LiteRtRuntime:
             device: "cpu", the only one that LiteRT has here.
             signature: the signature whose names and tensors are used; a file without signatures is taken as a whole,
                 by the names of its tensors.
+            any_shape: try inputs of other shapes than the file declares too, as TensorFlow Serving does; what the
+                graph makes of them is its own affair.
 
         Raises:
             MissingExtra: ai_edge_litert is not installed.
@@ -68,10 +71,10 @@ class LiteRtRuntime:
         self._threads = check_threads(threads) or usable_cores()
         self._lock = threading.Lock()
         self._closed = False
+        self._any_shape = any_shape
         self._callers: OrderedDict[tuple[tuple[int, ...], ...], _Caller] = OrderedDict()
-        if not path.is_file():
-            raise ArtifactError(f"{path} is no file")
-        self._kept = max(1, min(_MOST_INTERPRETERS, _KEPT_BYTES // max(1, path.stat().st_size)))
+        self._content = _read(path)
+        self._kept = max(1, min(_MOST_INTERPRETERS, _KEPT_BYTES // max(1, len(self._content))))
         interpreter = self._open()
         keys = sorted(interpreter.get_signature_list())
         if keys and signature not in keys:
@@ -92,12 +95,16 @@ class LiteRtRuntime:
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """See `Runtime.run`."""
         names = check_outputs(outputs, self.outputs)
-        arrays = check_inputs(inputs, self.inputs)
+        declared = not self._any_shape or fits(inputs, self.inputs)
+        arrays = check_inputs(inputs, self.inputs, unranked=() if declared else self.inputs)
         with self._lock:
             if self._closed:
                 raise FailedPrecondition("this model was closed; load it again")
-            answers = self._call(arrays) if self.batch is None else run_in_batches(self._call, arrays, self.batch)
-        return {name: answers[name] for name in names}
+            if self.batch is None or not declared:
+                answers = self._call(arrays)
+            else:
+                answers = run_in_batches(self._call, arrays, self.batch)
+        return {name: np.asarray(answers[name]) for name in names}
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -107,7 +114,7 @@ class LiteRtRuntime:
 
     def _open(self) -> Any:
         try:
-            return self._library.Interpreter(model_path=str(self._path), num_threads=self._threads)
+            return self._library.Interpreter(model_content=self._content, num_threads=self._threads)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"LiteRT cannot load {self._path}: {_sentence(error)}") from error
 
@@ -125,6 +132,29 @@ class LiteRtRuntime:
         if len(self._callers) > self._kept:
             self._callers.popitem(last=False)
         return answers
+
+
+def signature_keys(path: Path) -> list[str]:
+    """The names of a file's signatures; older files have none.
+
+    Raises:
+        MissingExtra: ai_edge_litert is not installed. ArtifactError: LiteRT does not take the file.
+    """
+    library = require("ai_edge_litert.interpreter")
+    try:
+        return sorted(library.Interpreter(model_content=_read(path)).get_signature_list())
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactError(f"LiteRT cannot load {path}: {_sentence(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    """The file as it is now: LiteRT would map it, and crash when it is written over while it is in use."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is no file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
 
 _has_run = False

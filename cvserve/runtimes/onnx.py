@@ -14,7 +14,7 @@ from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput
 from cvserve.extras import require
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
-from cvserve.runtimes.device import check_threads, parse_device, usable_cores
+from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
 
 _DTYPES = {
@@ -34,13 +34,21 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        resources: Resources | None = None,
+    ) -> None:
         """Opens the graph.
 
         Args:
             path: the .onnx file; its external data, if any, lies beside it.
             threads: threads of one call; None takes every core.
             device: "cpu" or "gpu:N" (CUDA).
+            resources: with interop_threads over 1, independent operations of a call run at the same time.
 
         Raises:
             MissingExtra: onnxruntime is not installed.
@@ -50,11 +58,14 @@ class OnnxRuntime:
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = check_threads(threads) or usable_cores()
-        options.inter_op_num_threads = 1
+        resources = resources or Resources()
+        options.inter_op_num_threads = resources.interop_threads or 1
+        if options.inter_op_num_threads > 1:
+            options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
         options.log_severity_level = 3  # errors only
         # Spinning threads take the cores from the other sessions, and the decoders, of a server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = _providers(runtime, device)
+        providers = _providers(runtime, device, resources)
         try:
             session = runtime.InferenceSession(str(path), options, providers=providers)
         except _failures(runtime) as error:
@@ -97,13 +108,23 @@ def _failures(runtime: Any) -> tuple[type[Exception], ...]:
     return (*kinds, RuntimeError, ValueError)
 
 
-def _providers(runtime: Any, device: str) -> list[Any]:
+def _providers(runtime: Any, device: str, resources: Resources) -> list[Any]:
     wanted = parse_device(device)
     if wanted.kind == "cpu":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
         raise FailedPrecondition(f"this onnxruntime has no CUDA, so it cannot use {device}; install onnxruntime-gpu")
-    return [("CUDAExecutionProvider", {"device_id": wanted.index}), "CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", _cuda_options(wanted.index, resources)), "CPUExecutionProvider"]
+
+
+def _cuda_options(index: int, resources: Resources) -> dict[str, Any]:
+    options: dict[str, Any] = {"device_id": index}
+    if resources.gpu_memory_mib is not None:
+        options["gpu_mem_limit"] = resources.gpu_memory_mib << 20
+    if resources.gpu_memory_growth:
+        # By what is asked for, rather than by doubling what there is.
+        options["arena_extend_strategy"] = "kSameAsRequested"
+    return options
 
 
 def _info(item: Any) -> TensorInfo:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cvserve.artifact import Artifact, Graph, Manifest
 from cvserve.errors import FailedPrecondition, InvalidInput, NotFound
 from cvserve.runtimes.base import FORMAT_OF, RUNTIMES, Runtime
-from cvserve.runtimes.device import parse_device
+from cvserve.runtimes.device import Resources, parse_device
 
 _MODULE_OF = {"tensorflow": "tensorflow", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
 _RUNTIME_OF = {graph_format: runtime for runtime, graph_format in FORMAT_OF.items()}
@@ -21,6 +21,7 @@ def open_graph(
     threads: int | None = None,
     device: str = "cpu",
     signature: str = "serving_default",
+    resources: Resources | None = None,
 ) -> Runtime:
     """Opens one graph, which needs no manifest.
 
@@ -30,6 +31,7 @@ def open_graph(
         threads: CPU threads of a call; None takes every core.
         device: "cpu" or "gpu:N".
         signature: which signature of a SavedModel or a TFLite file; ONNX has none.
+        resources: further threads and GPU memory; None: the defaults of `Resources`.
 
     Raises:
         InvalidInput: no such format.
@@ -42,7 +44,7 @@ def open_graph(
     if format == "onnx":
         from cvserve.runtimes.onnx import OnnxRuntime
 
-        return OnnxRuntime(path, threads=threads, device=device)
+        return OnnxRuntime(path, threads=threads, device=device, resources=resources)
     if format == "tflite":
         from cvserve.runtimes.litert import LiteRtRuntime
 
@@ -50,7 +52,7 @@ def open_graph(
     if format == "saved_model":
         from cvserve.runtimes.tensorflow import TensorFlowRuntime
 
-        return TensorFlowRuntime(path, threads=threads, device=device, signature=signature)
+        return TensorFlowRuntime(path, threads=threads, device=device, signature=signature, resources=resources)
     raise InvalidInput(f"{format!r} is no graph format; it is one of {', '.join(FORMAT_OF.values())}")
 
 
@@ -71,6 +73,7 @@ def open_runtime(
     threads: int | None = None,
     precision: str | None = None,
     device: str = "cpu",
+    resources: Resources | None = None,
 ) -> Runtime:
     """Opens a graph of an artifact.
 
@@ -81,6 +84,7 @@ def open_runtime(
         threads: CPU threads of a call; None takes every core.
         precision: only graphs of this precision; None takes any.
         device: "cpu" or "gpu:N"; "auto" then leaves LiteRT out.
+        resources: further threads and GPU memory; None: the defaults of `Resources`.
 
     Raises:
         InvalidInput: no such runtime.
@@ -93,14 +97,18 @@ def open_runtime(
     if len(candidates) > 1:
         from cvserve.runtimes.choose import choose
 
-        return choose(artifact, candidates, threads=threads, device=device)
-    return open_candidate(artifact, candidates[0], threads=threads, device=device)
+        return choose(artifact, candidates, threads=threads, device=device, resources=resources)
+    return open_candidate(artifact, candidates[0], threads=threads, device=device, resources=resources)
 
 
-def open_candidate(artifact: Artifact, graph: Graph, *, threads: int | None, device: str) -> Runtime:
+def open_candidate(
+    artifact: Artifact, graph: Graph, *, threads: int | None, device: str, resources: Resources | None = None
+) -> Runtime:
     """Opens one graph of an artifact."""
     path = artifact.directory / graph.path
-    return open_graph(path, graph.format, threads=threads, device=device, signature=graph.signature)
+    return open_graph(
+        path, graph.format, threads=threads, device=device, signature=graph.signature, resources=resources
+    )
 
 
 def _candidates(artifact: Artifact, runtime: str, precision: str | None, device: str) -> list[Graph]:

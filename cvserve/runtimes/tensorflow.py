@@ -16,8 +16,9 @@ from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotF
 from cvserve.extras import require
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
-from cvserve.runtimes.device import check_threads, parse_device, usable_cores
+from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
+from cvserve.runtimes.gpu_memory import set_gpu_memory
 from cvserve.runtimes.quiet import without_chatter
 
 _LOG = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class TensorFlowRuntime:
         threads: int | None = None,
         device: str = "cpu",
         signature: str = "serving_default",
+        resources: Resources | None = None,
     ) -> None:
         """Loads the SavedModel.
 
@@ -44,6 +46,7 @@ class TensorFlowRuntime:
                 before its first operation, and later wishes are logged and left.
             device: "cpu" or "gpu:N".
             signature: which of the model's signatures `run` calls.
+            resources: operations at a time and GPU memory, for the whole process too.
 
         Raises:
             MissingExtra: TensorFlow is not installed.
@@ -52,15 +55,15 @@ class TensorFlowRuntime:
             FailedPrecondition: no such device.
         """
         tensorflow = import_tensorflow()
-        set_threads(check_threads(threads))
+        set_threads(check_threads(threads), resources)
         self._tensorflow = tensorflow
-        self._device = _device_name(tensorflow, device)
+        self._device = device_name(tensorflow, device)
         directory = path.parent if path.name == "saved_model.pb" else path
         try:
             with tensorflow.device(self._device):
                 model = tensorflow.saved_model.load(str(directory))
         except (OSError, ValueError, tensorflow.errors.OpError) as error:
-            raise ArtifactError(f"TensorFlow cannot load {directory}: {_sentence(error)}") from error
+            raise ArtifactError(f"TensorFlow cannot load {directory}: {sentence(error)}") from error
         # The loaded object owns the variables: without it the function would run on freed ones.
         self._model: Any = model
         self._directory = directory
@@ -106,7 +109,7 @@ class TensorFlowRuntime:
                     answers = function(**{name: tensorflow.constant(array) for name, array in feed.items()})
                     return {name: answers[name].numpy() for name in names}
             except (tensorflow.errors.InvalidArgumentError, tensorflow.errors.UnimplementedError) as error:
-                raise InvalidInput(f"TensorFlow cannot run the model on this input: {_sentence(error)}") from error
+                raise InvalidInput(f"TensorFlow cannot run the model on this input: {sentence(error)}") from error
             except UnicodeDecodeError as error:  # an error whose text quotes bytes of a string tensor
                 raise InvalidInput("TensorFlow cannot run the model on this input: its bytes are refused") from error
 
@@ -128,17 +131,27 @@ def import_tensorflow() -> Any:
         return require("tensorflow")
 
 
-def set_threads(threads: int | None) -> None:
-    """Tells TensorFlow the threads of one operation, for the whole process, if it has not begun to work yet."""
-    if threads is None:
+def set_threads(threads: int | None, resources: Resources | None = None) -> None:
+    """Tells TensorFlow the threads of one operation, the operations at a time and what it may take of the GPUs, for the
+    whole process, if it has not begun to work yet."""
+    resources = resources or Resources()
+    tensorflow = require("tensorflow")
+    set_gpu_memory(tensorflow, resources)
+    threading = tensorflow.config.threading
+    operations = resources.interop_threads
+    if threads is None and operations is None:
         return
-    threading = require("tensorflow").config.threading
-    if threading.get_intra_op_parallelism_threads() == threads:
+    threads = threads or threading.get_intra_op_parallelism_threads()
+    operations = operations or max(threads, usable_cores())
+    if (
+        threading.get_intra_op_parallelism_threads() == threads
+        and threading.get_inter_op_parallelism_threads() == operations
+    ):
         return
     try:
         threading.set_intra_op_parallelism_threads(threads)
         # One thread here would make concurrent calls, each of one thread, take turns.
-        threading.set_inter_op_parallelism_threads(max(threads, usable_cores()))
+        threading.set_inter_op_parallelism_threads(operations)
     except RuntimeError:
         _LOG.warning(
             "TensorFlow is already running in this process with its own number of threads: threads=%d is ignored. "
@@ -147,7 +160,12 @@ def set_threads(threads: int | None) -> None:
         )
 
 
-def _device_name(tensorflow: Any, device: str) -> str:
+def device_name(tensorflow: Any, device: str) -> str:
+    """TensorFlow's own name of a device.
+
+    Raises:
+        InvalidInput: no such kind of device. FailedPrecondition: it is not here.
+    """
     wanted = parse_device(device)
     with without_chatter():  # the first such call starts TensorFlow's devices
         found = tensorflow.config.list_logical_devices(wanted.kind.upper())
@@ -161,7 +179,7 @@ def _info(name: str, spec: Any) -> TensorInfo:
     return TensorInfo(name, dtype, () if spec.shape.rank is None else tuple(spec.shape.as_list()))
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """The line of TensorFlow's message that says what is wrong, without its list of nodes."""
     lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("Graph execution error", "Detected at node", "{{"))]

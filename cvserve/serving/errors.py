@@ -21,14 +21,18 @@ INTERNAL = Status("INTERNAL", 500)
 
 STATUS_OF: dict[type[BaseException], Status] = {
     errors.InvalidInput: INVALID_ARGUMENT,
+    errors.TooLarge: Status("RESOURCE_EXHAUSTED", 413),  # the code that gRPC itself gives
     errors.NotFound: Status("NOT_FOUND", 404),
     errors.FailedPrecondition: Status("FAILED_PRECONDITION", 400),
     errors.MissingExtra: Status("FAILED_PRECONDITION", 400),
     errors.Unavailable: Status("UNAVAILABLE", 503),
     errors.Overloaded: Status("RESOURCE_EXHAUSTED", 429),
     errors.DeadlineExceeded: Status("DEADLINE_EXCEEDED", 504),
+    errors.TooSlow: Status("DEADLINE_EXCEEDED", 408),
     errors.Cancelled: Status("CANCELLED", 499),
     asyncio.CancelledError: Status("CANCELLED", 499),
+    errors.Unauthenticated: Status("UNAUTHENTICATED", 401),
+    errors.PermissionDenied: Status("PERMISSION_DENIED", 403),
     errors.Unimplemented: Status("UNIMPLEMENTED", 501),
     errors.ArtifactError: INTERNAL,
     errors.ExportError: INTERNAL,

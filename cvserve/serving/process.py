@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cvserve import __version__
+from cvserve.serving import logs
 from cvserve.serving.core.config import ServerSettings, load_settings
 from cvserve.serving.core.scheduling import stand_back
 from cvserve.serving.grpc.server import Server
+
+_LOG = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0001
 """How long a thread may keep the interpreter when another one wants it. With Python's 5 ms, a worker that has ended a
@@ -39,25 +44,38 @@ def serve(
         CvserveError: not one model could be loaded.
         MissingExtra: the serving libraries are not installed.
     """
+    run(Server(repository, load_settings(settings, **overrides), report=say))
+
+
+def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+    """Starts the server and serves until SIGTERM or SIGINT; see `serve`.
+
+    Args:
+        beside: what else is to be done on the server's loop, from the moment that it is ready until it is told to stop.
+    """
+    logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
     stand_back()
-    asyncio.run(_serve(Server(repository, load_settings(settings, **overrides), report=_say)))
+    try:
+        asyncio.run(_serve(server, beside))
+    finally:
+        logs.flush()
 
 
-async def _serve(server: Server) -> None:
+async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
     def asked(name: str) -> None:
         if stop.is_set():
-            _say(f"{name} again: ending at once")
+            say(f"{name} again: ending at once")
             _exit(1)
         stop.set()
-        _say(f"{name}: draining")
+        say(f"{name}: draining")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked, signal.Signals(number).name)
-    _say(f"cvserve {__version__} is loading")
+    say(f"cvserve {__version__} is loading")
     starting = asyncio.ensure_future(server.start())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -66,30 +84,48 @@ async def _serve(server: Server) -> None:
         # before it may have accepted requests.
         if server.in_flight and not await server.drain():
             _cut_off(server)
-        _say("stopped while loading")
+        say("stopped while loading")
         _exit(0)
     await starting
     for line in server.describe():
-        _say(line)
-    _say(f"ready: gRPC on {server.address}")
+        say(line)
+    if server.http_address is not None:
+        say(f"HTTP on {server.http_address}")
+    say(f"ready: gRPC on {server.address}")
+    doing = asyncio.ensure_future(beside()) if beside is not None else None
+    if doing is not None:
+        doing.add_done_callback(_log_fault)
     await stopping
+    if doing is not None:
+        doing.cancel()
     if not await server.drain():
         _cut_off(server)
-    _say("stopped")
+    say("stopped")
+    if server.engine.lifecycle.loading:
+        # A new version was being loaded, for which nobody waits either.
+        _exit(0)
+
+
+def _log_fault(task: asyncio.Future[None]) -> None:
+    """A fault of ours in what is done beside serving must not go unseen; serving goes on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.error("%r failed beside the server", task, exc_info=error)
 
 
 def _cut_off(server: Server) -> NoReturn:
-    _say(f"{server.cut_off} requests were cut off after {server.settings.grace_seconds:g} s")
+    say(f"{server.cut_off} requests were cut off after {server.settings.grace_seconds:g} s")
     _exit(1)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Prints a line of the server's story to stdout."""
     # Whoever read the lines may have gone, and a disk may be full: neither is a reason to stop serving or draining.
     with contextlib.suppress(OSError):
-        print(line, flush=True)
+        print(logs.spoken(line), flush=True)
 
 
 def _exit(code: int) -> NoReturn:
+    logs.flush()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -13,8 +13,10 @@ from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import DeadlineExceeded, FailedPrecondition, ImageError, InvalidInput, Overloaded, Unavailable
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.batcher import Batcher, QueueBounds
+from cvserve.serving.core.batcher import Batcher
+from cvserve.serving.core.dispatcher import QueueBounds
 from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.requests import PRIORITY
 
 
 def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.ndarray]:
@@ -151,7 +153,7 @@ def test_a_large_request_lets_others_have_their_turn() -> None:
         assert values(await large) == [2.0 * value for value in range(20)]
         await asyncio.gather(*small)
         # What the rest of the large one held is given back: bytes that are still counted would fill the queue.
-        assert batcher._queued_bytes == 0
+        assert batcher.queued_bytes == 0
 
     on_jumping_clock(main())
 
@@ -169,6 +171,47 @@ def test_the_rest_of_a_large_request_counts_in_the_bytes_that_wait() -> None:
         later = ask(batcher, 5)
         await slots.finish_all()
         assert values(await later) == [10]
+
+    on_jumping_clock(main())
+
+
+def test_a_request_waits_no_longer_than_the_queue_allows_and_runs_as_long_as_it_takes() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, BatchLimits(1), QueueBounds(seconds=0.05))
+        running = ask(batcher, 1)
+        await turns()
+        waiting = ask(batcher, 2)
+        with pytest.raises(DeadlineExceeded, match="waited 50 ms for model 'm'"):
+            await waiting
+        assert loop.time() == pytest.approx(0.05)
+        assert not running.done()
+        await slots.finish_all()
+        assert values(await running) == [2]
+        assert slots.batches == [[1]]
+
+    on_jumping_clock(main())
+
+
+def test_requests_of_a_higher_priority_go_first_and_equals_keep_their_order() -> None:
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, BatchLimits(2), QueueBounds(priority_levels=3, default_priority=2))
+
+        def ask_at(priority: str | None, value: float) -> asyncio.Task[Any]:
+            PRIORITY.set(priority)
+            return ask(batcher, value)
+
+        blocker = ask_at(None, 0)
+        await turns()
+        tasks = [ask_at(*pair) for pair in (("3", 1), (None, 2), ("1", 3), ("2", 4), ("1", 5), ("3", 6))]
+        await slots.finish_all()
+        assert slots.batches == [[0], [3, 5], [2, 4], [1, 6]]
+        await asyncio.gather(blocker, *tasks)
+        for wrong in ("0", "4", "first", "-1", "1" * 50):
+            with pytest.raises(InvalidInput, match=r"is no priority; this model has 1 \(first\) to 3"):
+                await ask_at(wrong, 1)
 
     on_jumping_clock(main())
 

@@ -51,6 +51,16 @@ def test_answers_are_typed_fields_that_tensorflow_reads(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, "bool"])
+def test_answers_in_tensor_content_where_they_are_wanted_so(dtype: str) -> None:
+    array = samples(dtype)
+    tensor = tf.make_tensor_proto(0.0).__class__()
+    # A view whose rows do not lie one after the other.
+    convert.write_tensor(array.T, tensor, as_content=True)
+    assert tensor.tensor_content == array.T.tobytes()
+    same(np.asarray(tf.make_ndarray(tensor)), np.ascontiguousarray(array.T))
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, "bool"])
 def test_requests_may_be_in_either_encoding(dtype: str) -> None:
     array = samples(dtype)
     same(convert.to_array(tf.make_tensor_proto(array), "x"), array)

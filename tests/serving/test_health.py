@@ -138,7 +138,14 @@ async def test_reflection_lists_and_describes_the_services(serve: Serve) -> None
             descriptor_pb2.FileDescriptorProto.FromString(data)
             for data in answers[1].file_descriptor_response.file_descriptor_proto
         ]
-        assert [method.name for method in vision.service[0].method] == ["Classify", "GetModelInfo"]
+        assert [method.name for method in vision.service[0].method] == [
+            "Classify",
+            "Detect",
+            "Segment",
+            "Caption",
+            "Stream",
+            "GetModelInfo",
+        ]
         assert answers[2].file_descriptor_response.file_descriptor_proto
         assert answers[3].file_descriptor_response.file_descriptor_proto
 

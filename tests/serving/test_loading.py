@@ -12,9 +12,10 @@ from tiny_artifact import publish_tiny
 
 from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError, NotFound
-from cvserve.serving.core import loading
+from cvserve.serving.core import loading, measuring
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.placement import Place
 from cvserve.serving.core.repository import find
 
 
@@ -28,10 +29,16 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is remembered of what other tests measured."""
+    monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "measured"))
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(loading, "time", clock)
+    monkeypatch.setattr(measuring, "time", clock)
     return clock
 
 
@@ -58,7 +65,7 @@ def make(rows: int) -> dict[str, np.ndarray]:
     ("fixed", "per_row", "expected"),
     [
         # 40 ms of fixed cost a call: batches pay until the cap.
-        (40, 0.5, loading.MOST_ROWS),
+        (40, 0.5, measuring.MOST_ROWS),
         # Nearly each row for itself: what the hand-over saves is worth a few, not many.
         (0, 10, 2),
         # Rows that cost far more than the hand-over: a larger batch only waits.
@@ -68,7 +75,7 @@ def make(rows: int) -> dict[str, np.ndarray]:
 def test_the_largest_batch_is_measured_when_nobody_says_it(
     clock: Clock, fixed: float, per_row: float, expected: int
 ) -> None:
-    assert loading.measured([Timed(fixed, per_row, clock).run], make) == expected
+    assert measuring.best_batch([Timed(fixed, per_row, clock).run], make) == expected
 
 
 def test_every_size_is_run_on_every_worker_before_the_model_is_available() -> None:
@@ -88,7 +95,7 @@ def test_a_runtime_that_serialises_its_calls_is_opened_once_a_worker(tmp_path: P
     directory = publish_tiny(tmp_path / "m").directory
     opened: list[PuppetRuntime] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, threads: int) -> PuppetRuntime:
+    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
         opened.append(PuppetRuntime())
         return opened[-1]
 
@@ -126,7 +133,7 @@ def test_what_was_opened_to_measure_is_closed_again(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     opened: list[PuppetRuntime] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, threads: int) -> PuppetRuntime:
+    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
         opened.append(PuppetRuntime())
         return opened[-1]
 

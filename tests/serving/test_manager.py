@@ -144,6 +144,68 @@ async def test_an_unloaded_version_can_come_back() -> None:
     assert (await manager.load(source("m", 1))).state is State.AVAILABLE
 
 
+async def test_a_version_can_come_back_while_its_last_life_ends() -> None:
+    seen: list[VersionStatus] = []
+    manager = Manager(load, seen.append)
+    await manager.load(source("m", 1))
+    with manager.acquire("m") as old:
+        unloading = asyncio.ensure_future(manager.unload("m", 1))
+        await turns()
+        assert (await manager.load(source("m", 1))).state is State.AVAILABLE
+        with manager.acquire("m") as new:
+            assert new is not old
+        assert not unloading.done()
+    assert (await unloading).state is State.END
+    assert cast(FakeServable, old).closed
+    assert not cast(FakeServable, new).closed
+    # The end of the last life is nobody's news: the version is available.
+    assert seen[-1].state is State.AVAILABLE
+    assert manager.status("m", 1)[0].state is State.AVAILABLE
+
+
+async def test_a_library_that_fails_at_closing_leaves_no_version_half_unloaded() -> None:
+    manager = Manager(load)
+    await manager.load(source("m", 1))
+    with manager.acquire("m") as servable:
+        cast(FakeServable, servable).close = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    assert (await manager.unload("m", 1)).state is State.END
+
+
+async def test_what_is_not_loaded_can_be_forgotten() -> None:
+    manager = Manager(load)
+    await manager.load(source("broken", 1))
+    await manager.load(source("m", 1))
+    manager.forget("broken", 1)
+    manager.forget("m", 1)
+    manager.forget("m", 2)
+    with pytest.raises(NotFound, match="Could not find any versions of model broken"):
+        manager.status("broken")
+    assert manager.available("m") == [1]
+
+
+async def test_the_last_error_stays_until_it_is_loaded() -> None:
+    good = False
+
+    async def sometimes(found: ModelVersion) -> Servable:
+        if not good:
+            raise ArtifactError("half of it is missing")
+        return await load(found)
+
+    seen: list[VersionStatus] = []
+    manager = Manager(sometimes, seen.append)
+    await manager.load(source("m", 1))
+    good = True
+    await manager.load(source("m", 1))
+    assert [(status.state, status.error is None) for status in seen] == [
+        (State.START, True),
+        (State.LOADING, True),
+        (State.END, False),
+        (State.START, False),
+        (State.LOADING, False),
+        (State.AVAILABLE, True),
+    ]
+
+
 async def test_loading_again_what_is_loaded_changes_nothing() -> None:
     manager = Manager(load)
     await manager.load(source("m", 1))

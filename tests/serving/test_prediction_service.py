@@ -250,16 +250,19 @@ async def test_model_status(serve: Serve) -> None:
         )
 
 
-async def test_methods_that_are_not_there_say_so(serve: Serve) -> None:
-    from tensorflow_serving.apis import classification_pb2, model_management_pb2
+async def test_a_model_that_parses_no_examples_says_so(serve: Serve) -> None:
+    from tensorflow_serving.apis import classification_pb2, regression_pb2
 
     async with serve() as server, stubs(server.address) as ask:
-        code, text = await code_and_text(
-            ask.prediction.Classify(classification_pb2.ClassificationRequest(), timeout=10)
-        )
-        assert code is CODES.UNIMPLEMENTED
-        assert "tf.Example" in text
-        code, _ = await code_and_text(
-            ask.model.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=10)
-        )
-        assert code is CODES.UNIMPLEMENTED
+        for call, message, kind in (
+            (ask.prediction.Classify, classification_pb2.ClassificationRequest(), "classification"),
+            (ask.prediction.Regress, regression_pb2.RegressionRequest(), "regression"),
+        ):
+            message.model_spec.name = "colours"
+            message.input.example_list.examples.add().features.feature["images"].int64_list.value.append(1)
+            code, text = await code_and_text(call(message, timeout=10))
+            assert code is CODES.FAILED_PRECONDITION
+            assert text == (
+                f"No {kind} inputs found in SignatureDef: inputs {{images}}, outputs {{probabilities}}, "
+                "method_name 'tensorflow/serving/predict'"
+            )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from serving_kit import jpeg, repository
+from tiny_artifact import publish_tiny
 
 from cvserve.client import Client
 from cvserve.errors import CvserveError, Unavailable
@@ -27,7 +28,7 @@ SLOW = """
 import asyncio, sys, time
 from serving_kit import PuppetRuntime, loader
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.process import _say, _serve
+from cvserve.serving.process import _serve, say
 
 class Slow(PuppetRuntime):
     def run(self, inputs, outputs=None):
@@ -35,7 +36,27 @@ class Slow(PuppetRuntime):
         return super().run(inputs, outputs)
 
 settings = ServerSettings(host="127.0.0.1", port=0, max_batch_size=1, grace_seconds=float(sys.argv[3]))
-asyncio.run(_serve(Server(sys.argv[1], settings, load_model=loader(Slow()), report=_say)))
+asyncio.run(_serve(Server(sys.argv[1], settings, load_model=loader(Slow()), report=say)))
+"""
+
+# A server that never gets done with loading version 2.
+STUCK = """
+import sys, time
+from pathlib import Path
+from serving_kit import PuppetRuntime, loader
+from cvserve.serving import Server, ServerSettings
+from cvserve.serving.process import run, say
+
+plain = loader(PuppetRuntime())
+
+def load(directory, settings):
+    if directory.name == "2":
+        (Path(sys.argv[1]).parent / "begun").touch()
+        time.sleep(60)
+    return plain(directory, settings)
+
+settings = ServerSettings(host="127.0.0.1", port=0, grace_seconds=5, poll_seconds=0.05)
+run(Server(sys.argv[1], settings, load_model=load, report=say))
 """
 
 REAL = """
@@ -143,6 +164,22 @@ def test_the_grace_time_ends_what_does_not_end(root: Path, processes: list[Proce
         assert server.end(5) == 1
         asking.join()
     assert server.lines[-1] == "1 requests were cut off after 0.5 s"
+
+
+@pytest.mark.slow
+def test_sigterm_does_not_wait_for_a_version_that_is_being_loaded(root: Path, processes: list[Process]) -> None:
+    server = Process(STUCK, str(root))
+    processes.append(server)
+    publish_tiny(root / "colours")
+    ends_at = time.monotonic() + 20
+    while not (root.parent / "begun").exists():
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
+    with Client(server.address) as client:
+        assert client.classify("colours", jpeg()).best.label == "red"
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end(10) == 0
+    assert server.lines[-1] == "stopped"
 
 
 @pytest.mark.slow

@@ -173,6 +173,35 @@ async def test_a_failing_graph_is_internal_and_its_neighbours_are_fine(serve: Se
         assert (await client.classify("colours", jpeg("blue"))).best.label == "blue"
 
 
+async def test_priorities_come_in_the_metadata_and_wrong_ones_are_refused(serve: Serve, runtime: PuppetRuntime) -> None:
+    runtime.gate.clear()
+    async with (
+        serve(runtime, max_batch_size=1, priority_levels=2) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        stub = vision_pb2_grpc.VisionServiceStub(channel)
+
+        def ask(colour: str, priority: str | None = None) -> asyncio.Future[Any]:
+            request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name="colours"), image=jpeg(colour))
+            metadata = () if priority is None else (("x-priority", priority),)
+            return asyncio.ensure_future(stub.Classify(request, timeout=10, metadata=metadata))
+
+        running = ask("red")
+        await runtime.wait_for_call()
+        late = ask("green", "2")
+        with server.engine.manager.acquire("colours") as servable:
+            await eventually(lambda: servable.batcher.waiting == 1)
+            first = ask("blue", "1")
+            await eventually(lambda: servable.batcher.waiting == 2)
+        runtime.gate.set()
+        await asyncio.gather(running, late, first)
+        assert [int(call[0, 0, 0].argmax()) for call in runtime.calls] == [0, 2, 1]
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await ask("red", "urgent")
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "'urgent' is no priority" in (error.value.details() or "")
+
+
 async def test_a_foreign_shape_fails_alone(serve: Serve) -> None:
     async with serve(max_batch_size=8) as server:
 
@@ -183,6 +212,7 @@ async def test_a_foreign_shape_fails_alone(serve: Serve) -> None:
         tasks = [ask(1, 16, 16, 3), ask(1, 8, 8, 3), ask(2, 16, 16, 3), ask(1, 16, 16, 1)]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) is InvalidInput for result in results] == [False, True, False, True]
+        assert batcher(server).counts.retried == 0
 
 
 async def test_a_large_request_is_split_and_answered_in_order(serve: Serve, runtime: PuppetRuntime) -> None:

@@ -129,6 +129,7 @@ async def test_values_that_only_a_raw_client_can_send(serve: Serve) -> None:
 async def test_another_task_is_refused_by_name(serve: Serve) -> None:
     async with serve() as server:
         with server.engine.manager.acquire("colours") as servable:
-            servable.manifest = servable.manifest.model_copy(update={"task": "detection"})
+            pipeline = servable.pipeline
+            pipeline.manifest = pipeline.manifest.model_copy(update={"task": "detection"})
         with pytest.raises(FailedPrecondition, match="model 'colours' does detection, not classification"):
             await server.engine.classify(ModelRef("colours"), jpeg())

@@ -6,11 +6,13 @@ import asyncio
 import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.pace import Pace
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class DecodePool:
         self._limit = workers + max_waiting
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
+        self._pace = Pace(workers)
         self._pending = 0
         self._pending_bytes = 0
         self._closed = False
@@ -75,7 +78,8 @@ class DecodePool:
             # One picture is let into an empty pool whatever its size: the limit on messages has already passed it.
             if self._pending and (self._pending >= self._limit or self._pending_bytes + size > self._max_bytes):
                 raise Overloaded(
-                    f"{self._pending} pictures of {self._pending_bytes >> 20} MiB wait to be decoded; try again later"
+                    f"{self._pending} pictures of {self._pending_bytes >> 20} MiB wait to be decoded; try again later",
+                    self._pace.wait(self._pending),
                 )
             self._pending += 1
             self._pending_bytes += size
@@ -121,6 +125,10 @@ class DecodePool:
         for thread in self._threads:
             thread.join(timeout)
 
+    def took(self, seconds: float) -> None:
+        """A thread was busy that long with a picture. For `Job`."""
+        self._pace.took(seconds)
+
     def leave(self, job: Job) -> None:
         """Takes a job out of the count. For `Job`."""
         with self._lock:
@@ -163,12 +171,14 @@ class Job:
         if steps is None:
             return
         function, done, failed = steps
+        began = time.monotonic()
         try:
             result = function()
         except BaseException as error:  # noqa: BLE001 - handed to the caller, which waits on the loop
             self._pool.leave(self)
             failed(error)
         else:
+            self._pool.took(time.monotonic() - began)
             self._pool.leave(self)
             done(result)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from cvserve.errors import InvalidInput, Unavailable
 from cvserve.postproc.results import ClassificationResult
 from cvserve.runtimes.device import usable_cores
+from cvserve.serving.core import examples as tf_examples
 from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.decode_pool import DecodePool
+from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
-from cvserve.serving.core.repository import ModelVersion
+from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.observer import Observer
+from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.scheduling import step_forward
 from cvserve.serving.core.servable import LoadedModel, Servable
 from cvserve.serving.core.signatures import Signature
@@ -28,10 +34,11 @@ LoadModel = Callable[[Path, ModelSettings], LoadedModel]
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model is asked. version: None is the newest available."""
+    """Which model is asked. version: None is the newest available. label: names a version, instead of its number."""
 
     name: str
     version: int | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,24 @@ class ClassifyAnswer:
 
     model: ModelRef
     result: ClassificationResult
+
+
+@dataclass(frozen=True)
+class ExampleClasses:
+    """The label and score of each class of each example, and which model, version and signature gave them."""
+
+    model: ModelRef
+    signature: str
+    classes: list[tf_examples.ClassList]
+
+
+@dataclass(frozen=True)
+class ExampleValues:
+    """A number for each example, and which model, version and signature gave them."""
+
+    model: ModelRef
+    signature: str
+    values: list[float]
 
 
 @dataclass(frozen=True)
@@ -94,15 +119,22 @@ class Engine:
         *,
         load_model: LoadModel = load,
         on_change: Callable[[VersionStatus], None] = lambda status: None,
+        observer: Observer | None = None,
+        repository: Repository | None = None,
+        roots: Sequence[Path] | None = None,
     ) -> None:
         """
         Args:
+            repository, roots: see `Lifecycle`.
             load_model: opens a version directory; replaced in tests.
             on_change: told of every change of a version's state.
+            observer: told of what happens to requests and versions.
         """
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._load_model = load_model
+        self.observer = observer or Observer()
+        self._on_change = on_change
         self._mailbox = Mailbox(self._loop)
         self._decode = DecodePool(
             settings.decode_workers or usable_cores(),
@@ -110,7 +142,8 @@ class Engine:
             settings.max_decode_bytes,
             self._mailbox,
         )
-        self.manager = Manager(self._load, on_change)
+        self.manager = Manager(self._load, self._changed)
+        self.lifecycle = Lifecycle(self.manager, settings, repository=repository, roots=roots)
         self._draining = False
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -138,6 +171,78 @@ class Engine:
             result = await servable.classify(image, top_k, deadline=deadline)
             return ClassifyAnswer(ModelRef(servable.name, servable.version), result)
 
+    async def classify_examples(
+        self,
+        model: ModelRef,
+        signature: str,
+        examples: Sequence[bytes],
+        *,
+        context: bytes | None = None,
+        deadline: float = math.inf,
+    ) -> ExampleClasses:
+        """Serialised tf.Examples to classes. See `Servable.infer_examples` for the errors."""
+        method = tf_examples.CLASSIFY_METHOD
+        answer = await self._infer_one(model, signature, method, examples, context, deadline)
+        assert isinstance(answer, ExampleClasses)
+        return answer
+
+    async def regress_examples(
+        self,
+        model: ModelRef,
+        signature: str,
+        examples: Sequence[bytes],
+        *,
+        context: bytes | None = None,
+        deadline: float = math.inf,
+    ) -> ExampleValues:
+        """Serialised tf.Examples to numbers. See `Servable.infer_examples` for the errors."""
+        method = tf_examples.REGRESS_METHOD
+        answer = await self._infer_one(model, signature, method, examples, context, deadline)
+        assert isinstance(answer, ExampleValues)
+        return answer
+
+    async def multi_inference(
+        self,
+        model: ModelRef,
+        tasks: Sequence[tf_examples.Task],
+        examples: Sequence[bytes],
+        *,
+        context: bytes | None = None,
+        deadline: float = math.inf,
+    ) -> list[ExampleClasses | ExampleValues]:
+        """The same serialised tf.Examples to several signatures of one model, an answer for each task in their order.
+
+        Args:
+            model: of the first task.
+
+        Raises:
+            As `Servable.infer_examples`; InvalidInput: the tasks do not fit together.
+        """
+        with self._accepted(), self._acquire(model) as servable:
+            tf_examples.check_tasks(tasks)
+            wanted = [(servable.task_signature(task.effective_signature), task.method) for task in tasks]
+            self._count_examples(model, examples)
+            answers = await servable.infer_examples(wanted, examples, context=context, deadline=deadline)
+            return [_example_answer(servable, *task, answer) for task, answer in zip(wanted, answers, strict=True)]
+
+    async def _infer_one(
+        self,
+        model: ModelRef,
+        signature: str,
+        method: str,
+        examples: Sequence[bytes],
+        context: bytes | None,
+        deadline: float,
+    ) -> ExampleClasses | ExampleValues:
+        with self._accepted(), self._acquire(model) as servable:
+            found = servable.example_signature(signature)
+            self._count_examples(model, examples)
+            [answer] = await servable.infer_examples([(found, method)], examples, context=context, deadline=deadline)
+            return _example_answer(servable, found, method, answer)
+
+    def _count_examples(self, model: ModelRef, examples: Sequence[bytes]) -> None:
+        self.observer.examples(model.name, len(examples))
+
     def model_info(self, model: ModelRef) -> ModelInfo:
         """What the model is.
 
@@ -152,15 +257,49 @@ class Engine:
                 tuple(self.manager.available(model.name)),
             )
 
+    def version_of(self, model: ModelRef) -> int | None:
+        """The version that is asked for, by number or label; None: the newest available.
+
+        Raises:
+            InvalidInput: an unknown label.
+        """
+        return model.version if model.label is None else self.lifecycle.version_of(model.name, model.label)
+
+    def settings_of(self, name: str) -> ModelSettings:
+        """The server's settings for a model of that name."""
+        return self._settings.of_model(name)
+
+    async def apply(self, configs: Sequence[ModelConfig], *, confined: bool = True) -> None:
+        """Serves these models and no others. See `Lifecycle.apply`."""
+        await self.lifecycle.apply(configs, confined=confined)
+
+    async def load(self, name: str, version: int | None = None) -> None:
+        """Serves a model, or one version of it. See `Lifecycle.load`."""
+        await self.lifecycle.load(name, version)
+
+    async def unload(self, name: str, version: int | None = None) -> None:
+        """Stops serving a model, or one version of it. See `Lifecycle.unload`."""
+        await self.lifecycle.unload(name, version)
+
+    async def reload(self, name: str) -> None:
+        """Loads the versions of a model anew. See `Lifecycle.reload`."""
+        await self.lifecycle.reload(name)
+
+    async def poll(self) -> None:
+        """Looks at the disk once. See `Lifecycle.poll`."""
+        await self.lifecycle.poll()
+
     async def drain(self) -> None:
         """Refuses new requests from now on and returns when the accepted ones are answered."""
         self._draining = True
+        self.lifecycle.refuse()
         while self._in_flight:
             self._idle.clear()
             await self._idle.wait()
 
     async def close(self) -> None:
         """Unloads every model and ends the threads. After `drain`."""
+        await self.lifecycle.close()
         for status in self.manager.all_status():
             if status.version in self.manager.available(status.name):
                 await self.manager.unload(status.name, status.version)
@@ -169,7 +308,7 @@ class Engine:
     def _acquire(self, model: ModelRef) -> Handle:
         if not model.name:
             raise InvalidInput("ModelSpec has no name specified.")
-        return self.manager.acquire(model.name, model.version)
+        return self.manager.acquire(model.name, self.version_of(model))
 
     def _accepted(self) -> _Accepted:
         if self._draining:
@@ -190,6 +329,23 @@ class Engine:
         return self._load_model(directory, settings)
 
     async def _load(self, source: ModelVersion) -> Servable:
-        settings = self._settings.of_model(source.name)
+        settings = source.settings or self._settings.of_model(source.name)
+        began = time.monotonic()
         model = await self._loop.run_in_executor(None, self._load_in_thread, source.directory, settings)
-        return Servable(source.name, source.version, model, self._decode, self._mailbox)
+        self.observer.loaded(source.name, source.version, time.monotonic() - began)
+        return Servable(
+            source.name, source.version, model, self._decode, self._mailbox, self.observer, settings.max_pixels
+        )
+
+    def _changed(self, status: VersionStatus) -> None:
+        self.observer.state(status.name, status.version, status.state.name)
+        self._on_change(status)
+
+
+def _example_answer(
+    servable: Servable, signature: Signature, method: str, answer: list[tf_examples.ClassList] | list[float]
+) -> ExampleClasses | ExampleValues:
+    model = ModelRef(servable.name, servable.version)
+    if method == tf_examples.CLASSIFY_METHOD:
+        return ExampleClasses(model, signature.name, cast("list[tf_examples.ClassList]", answer))
+    return ExampleValues(model, signature.name, cast("list[float]", answer))

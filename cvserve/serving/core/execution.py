@@ -12,6 +12,29 @@ Tensors = dict[str, np.ndarray]
 RunGraph = Callable[[Mapping[str, np.ndarray], Sequence[str] | None], Tensors]
 
 
+class Entries:
+    """The graph of a model with several signatures, as what a worker runs: one way in for each."""
+
+    def __init__(self, runs: Mapping[str, RunGraph], close: Callable[[], None] = lambda: None) -> None:
+        """
+        Args:
+            runs: by the signature's name.
+            close: gives the memory back.
+        """
+        self.runs = runs
+        self.close = close
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> Tensors:
+        """The only one of them."""
+        (run,) = self.runs.values()
+        return run(inputs, outputs)
+
+
+def entry_point(run: RunGraph, signature: str) -> RunGraph:
+    """What runs a signature; graphs that are no Entries have one way in, whatever its name."""
+    return run.runs[signature] if isinstance(run, Entries) else run
+
+
 def run_batch(
     run: RunGraph, parts: Sequence[Tensors], rows: Sequence[int], size: int, outputs: Sequence[str] | None
 ) -> list[Tensors]:
@@ -53,6 +76,21 @@ def _joined(arrays: list[np.ndarray], missing: int) -> np.ndarray:
     if missing > 0:
         arrays = [*arrays, np.repeat(arrays[-1][-1:], missing, axis=0)]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+SAMPLED = 4096
+"""Strings of one tensor that are measured: a few bytes of a message can stand for millions of them."""
+
+
+def size_of(inputs: Mapping[str, np.ndarray]) -> int:
+    """Bytes that tensors hold, about; those of strings included."""
+    return sum(array.nbytes + (_text_size(array) if array.dtype == object else 0) for array in inputs.values())
+
+
+def _text_size(strings: np.ndarray) -> int:
+    flat = strings.reshape(-1)
+    sample = flat[:: -(-flat.size // SAMPLED) or 1].tolist()
+    return sum(map(len, sample)) * flat.size // max(len(sample), 1)
 
 
 def split(inputs: Mapping[str, np.ndarray], rows: int, size: int) -> list[Tensors]:

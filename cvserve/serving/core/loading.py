@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
 from cvserve import artifact as artifacts
@@ -17,46 +17,38 @@ from cvserve.artifact import Artifact
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime, open_runtime
 from cvserve.runtimes.device import usable_cores
-from cvserve.runtimes.instances import CONCURRENT, layout
+from cvserve.runtimes.instances import CONCURRENT, Layout
+from cvserve.runtimes.remembering import key_of, package_version, processor, recall, remember
+from cvserve.serving.core import foreign
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import RunGraph, Tensors
+from cvserve.serving.core.measuring import Trial, best_batch, choose, race, run_all, sizes
+from cvserve.serving.core.placement import Place, candidates, on_cpu, places, worker_count
 from cvserve.serving.core.servable import LoadedModel
-
-_LOG = logging.getLogger(__name__)
-
-MOST_ROWS = 32
-"""The largest batch that is tried when max_batch_size is not given."""
-
-WORTHWHILE = 0.04
-"""How much faster a row must be for each doubling of the batch: what it costs is the wait of the first picture."""
-
-HAND_OVER_SECONDS = 0.00125
-"""What a batch costs beside its run, in the server and in its clients, on whom answers come one by one or together
-(measured with 64 clients on the same 2 cores: 1.36 times the pipeline's own time in batches of 1, 1.23 in 4)."""
-
-TURNS = 3
-"""Timed runs of each batch size after the first look; the fastest counts."""
-
-HOPELESS = 0.8
-"""A batch size this much slower than the best at the first look ends the search."""
-
-LONGEST_BATCH_SECONDS = 1.0
-"""Larger batches are not tried once a batch takes this long."""
 
 FEW_SIZES = ("litert",)
 """Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes."""
 
-OpenRuntime = Callable[[Artifact, ModelSettings, int], Runtime]
+OpenRuntime = Callable[[Artifact, ModelSettings, Place], Runtime]
+
+STEADY = 0.85
+"""Less than this, and what was measured is measured again an hour later: something else had the machine."""
+
+UNSTEADY_SECONDS = 3600.0
+
+_MEMORY = "layouts"
+_LIBRARIES = ("tensorflow", "onnxruntime", "ai-edge-litert")
 
 
-def open_from_artifact(artifact: Artifact, settings: ModelSettings, threads: int) -> Runtime:
+def open_from_artifact(artifact: Artifact, settings: ModelSettings, place: Place) -> Runtime:
     return open_runtime(
         artifact,
         runtime=settings.runtime,
-        threads=threads,
+        threads=place.threads,
         precision=settings.precision,
-        device=settings.device,
+        device=place.device,
+        resources=settings.resources,
     )
 
 
@@ -66,40 +58,156 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
     Raises:
         NotFound, ArtifactError, MissingExtra, FailedPrecondition, InvalidInput
     """
+    if foreign.is_foreign(directory):
+        return foreign.load(directory, settings)
     artifact = artifacts.read(directory)
-    workers, threads = layout(settings.instances, settings.threads, usable_cores())
-
-    def opened() -> list[Pipeline]:
-        pipelines = [Pipeline(artifact, open_one(artifact, settings, threads))]
-        if pipelines[0].runtime.name not in CONCURRENT:
-            pipelines += [Pipeline(artifact, open_one(artifact, settings, threads)) for _ in range(workers - 1)]
-        return pipelines
-
-    pipelines: list[Pipeline] = []
+    chosen = _chosen(artifact, settings, open_one)
+    if settings.runtime == "auto" and chosen.runtime:
+        # The layout was measured with this one.
+        settings = settings.model_copy(update={"runtime": chosen.runtime})
+    pipelines = _open_all(artifact, settings, chosen.layout, open_one)
+    workers = worker_count(settings, chosen.layout)
     try:
-        if settings.batching and settings.largest_batch is None:
-            pipelines = opened()
-            max_rows = measured(_graphs(pipelines, workers), _pixels(pipelines[0]))
-            # Runtimes keep the memory of the largest batch they ever ran.
-            _close(pipelines)
-        else:
-            max_rows = settings.largest_batch or 1
-        pipelines = opened()
-        limits = _limits(settings, max_rows, pipelines[0].runtime.name)
-        warm(_graphs(pipelines, workers), _pixels(pipelines[0]), limits)
+        limits = _limits(settings, chosen.max_rows, pipelines[0].runtime.name)
+        warm(_graphs(pipelines, workers), _noise(pipelines[0]), limits)
     except BaseException:
         _close(pipelines)
         raise
     return LoadedModel(
         tuple(pipelines),
         workers,
-        threads,
+        chosen.layout.threads,
         limits,
         settings.bounds,
         settings.max_request_rows,
-        # A pool beside workers on every core would only take turns with them.
-        decodes_in_worker=settings.device == "cpu" and workers >= usable_cores(),
+        decodes_in_worker=_decodes_in_worker(settings, chosen.layout),
+        devices=settings.devices,
     )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """max_rows: the largest batch. runtime: with which it was measured; empty where nothing was. steady: whether the
+    machine was left alone meanwhile."""
+
+    layout: Layout
+    max_rows: int
+    runtime: str = ""
+    steady: bool = True
+
+
+def _chosen(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime) -> _Chosen:
+    """What the settings say, and otherwise what was measured, now or at an earlier load."""
+    layouts = candidates(settings, settings.runtime)
+    rows_known = settings.largest_batch is not None or not settings.batching
+    if rows_known and len(layouts) == 1:
+        return _Chosen(layouts[0], settings.largest_batch or 1)
+    key = _key(artifact, settings)
+    remembered = _remembered(recall(_MEMORY, key))
+    if remembered is not None:
+        return remembered
+    chosen = _measured(artifact, settings, layouts[0], open_one)
+    content = {
+        "instances": chosen.layout.instances,
+        "threads": chosen.layout.threads,
+        "max_rows": chosen.max_rows,
+        "runtime": chosen.runtime,
+        "steady": chosen.steady,
+        "measured": time.time(),
+    }
+    remember(_MEMORY, key, content)
+    return chosen
+
+
+def _remembered(content: dict[str, Any]) -> _Chosen | None:
+    try:
+        if not content["steady"] and time.time() - float(content["measured"]) > UNSTEADY_SECONDS:
+            return None
+        layout = Layout(int(content["instances"]), int(content["threads"]))
+        return _Chosen(layout, int(content["max_rows"]), str(content["runtime"]))
+    except (KeyError, TypeError, ValueError):
+        return None  # nothing there, or something damaged
+
+
+def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_one: OpenRuntime) -> _Chosen:
+    """Opens every layout that is worth it, finds the best batch of each, and lets them race."""
+    opened = {first: _open_all(artifact, settings, first, open_one)}
+    try:
+        runtime = opened[first][0].runtime.name
+        same = settings.model_copy(update={"runtime": runtime}) if settings.runtime == "auto" else settings
+        layouts = (first, *(other for other in candidates(same, runtime) if other != first))
+        trials: dict[Layout, Trial] = {}
+        for layout in layouts:
+            if layout not in opened:
+                shared = _same_copies(opened, layout, runtime)
+                opened[layout] = shared or _open_all(artifact, same, layout, open_one)
+            pipelines = opened[layout]
+            graphs = _graphs(pipelines, worker_count(settings, layout))
+            rows = settings.largest_batch or (best_batch(graphs, _noise(pipelines[0])) if settings.batching else 1)
+            trials[layout] = Trial(graphs, rows, _decodes_in_worker(settings, layout))
+        chosen, steady = first, True
+        if len(trials) > 1:
+            scores = race(trials, _photograph(opened[first][0]), usable_cores())
+            chosen = choose(scores)
+            steady = all(score.steady >= STEADY for score in scores.values())
+        return _Chosen(chosen, trials[chosen].batch, runtime, steady)
+    finally:
+        # Runtimes keep the memory of the largest batch they ever ran.
+        for pipelines in opened.values():
+            _close(pipelines)
+
+
+def _same_copies(opened: dict[Layout, list[Pipeline]], wanted: Layout, runtime: str) -> list[Pipeline] | None:
+    """The copies of another layout that serve this one too, so that a large model is in memory less often."""
+    if runtime not in CONCURRENT:
+        return None
+    return next((pipelines for layout, pipelines in opened.items() if layout.threads == wanted.threads), None)
+
+
+def _key(artifact: Artifact, settings: ModelSettings) -> str:
+    """By the sizes of the files, not their contents, so that the versions of one network share what was measured."""
+    manifest = artifact.manifest
+    return key_of(
+        {
+            "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
+            "picture": [manifest.preproc.height, manifest.preproc.width],
+            "processor": processor(),
+            "cores": usable_cores(),
+            "settings": settings.model_dump(
+                include={
+                    "runtime",
+                    "precision",
+                    "devices",
+                    "instances",
+                    "threads",
+                    "interop_threads",
+                    "batching",
+                    "max_batch_size",
+                    "allowed_batch_sizes",
+                },
+                mode="json",
+            ),
+            "versions": {name: package_version(name) for name in _LIBRARIES},
+        }
+    )
+
+
+def _open_all(artifact: Artifact, settings: ModelSettings, layout: Layout, open_one: OpenRuntime) -> list[Pipeline]:
+    """Every copy that the layout needs on every device."""
+    pipelines: list[Pipeline] = []
+    try:
+        pipelines.append(Pipeline(artifact, open_one(artifact, settings, Place(settings.devices[0], layout.threads))))
+        for place in places(settings, layout, pipelines[0].runtime.name)[1:]:
+            pipelines.append(Pipeline(artifact, open_one(artifact, settings, place)))
+    except BaseException:
+        _close(pipelines)
+        raise
+    return pipelines
+
+
+def _decodes_in_worker(settings: ModelSettings, layout: Layout) -> bool:
+    # A pool beside workers on every core would only take turns with them.
+    return on_cpu(settings) and worker_count(settings, layout) >= usable_cores()
 
 
 def _graphs(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
@@ -123,68 +231,19 @@ def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits
 
 def _few(largest: int) -> tuple[int, ...]:
     """At most four sizes up to the largest, each at least twice the one before."""
-    sizes = _sizes(largest)
-    return (*sizes[:-1][-3:], largest) if len(sizes) <= 4 else (1, *sizes[:-1][-2:], largest)
+    steps = sizes(largest)
+    return (*steps[:-1][-3:], largest) if len(steps) <= 4 else (1, *steps[:-1][-2:], largest)
 
 
 def warm(graphs: Sequence[RunGraph], make: Callable[[int], Tensors], limits: BatchLimits) -> None:
     """Runs every batch size that will be used, or each power of two up to the largest, once on every worker."""
-    sizes = limits.allowed_rows or (_sizes(limits.max_rows) if limits.batching else (1,))
+    used = limits.allowed_rows or (sizes(limits.max_rows) if limits.batching else (1,))
     with ThreadPoolExecutor(len(graphs)) as pool:
-        for size in sizes:
-            _run_all(pool, graphs, make(size))
+        for size in used:
+            run_all(pool, graphs, make(size))
 
 
-def measured(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
-    """The smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
-
-    Args:
-        graphs: what each worker runs.
-        make: inputs of that many rows.
-    """
-    with ThreadPoolExecutor(len(graphs)) as pool:
-        return _measured(pool, graphs, make)
-
-
-def _measured(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
-    fastest: dict[int, float] = {}
-
-    def rate(size: int) -> float:
-        return size * len(graphs) / (fastest[size] + HAND_OVER_SECONDS)
-
-    for size in _sizes(MOST_ROWS):
-        inputs = make(size)
-        # The first run traces, packs and allocates; what it took tells nothing of the next ones.
-        _run_all(pool, graphs, inputs)
-        fastest[size] = _run_all(pool, graphs, inputs)
-        if fastest[size] > LONGEST_BATCH_SECONDS or rate(size) < HOPELESS * max(map(rate, fastest)):
-            break
-    # In turns, so that whatever else the machine does meets all sizes; it only ever makes a run slower.
-    for _ in range(TURNS):
-        for size in fastest:
-            fastest[size] = min(fastest[size], _run_all(pool, graphs, make(size)))
-    best = 1
-    for size in fastest:
-        if rate(size) > rate(best) * (1 + WORTHWHILE) ** math.log2(size / best):
-            best = size
-    _LOG.info("rows a second by batch size: %s", {size: round(rate(size), 1) for size in fastest})
-    return best
-
-
-def _sizes(largest: int) -> Sequence[int]:
-    """1, 2, 4, ... and the largest."""
-    return (*(1 << power for power in range(largest.bit_length()) if 1 << power < largest), largest)
-
-
-def _run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensors) -> float:
-    """Seconds until every worker has run the batch, all at the same time."""
-    start = time.perf_counter()
-    for future in [pool.submit(graph, inputs, None) for graph in graphs]:
-        future.result()
-    return time.perf_counter() - start
-
-
-def _pixels(pipeline: Pipeline) -> Callable[[int], Tensors]:
+def _noise(pipeline: Pipeline) -> Callable[[int], Tensors]:
     spec = pipeline.manifest.preproc
 
     def make(rows: int) -> Tensors:
@@ -193,3 +252,17 @@ def _pixels(pipeline: Pipeline) -> Callable[[int], Tensors]:
         return pipeline.encode(pixels)
 
     return make
+
+
+def _photograph(pipeline: Pipeline) -> Callable[[], Tensors]:
+    """Decodes a JPEG that costs about what a photograph of 500 x 375 does."""
+    random = np.random.default_rng(0)
+    shapes = cv2.resize(random.integers(0, 256, (12, 16, 3), np.uint8), (500, 375), interpolation=cv2.INTER_CUBIC)
+    grain = random.normal(0, 12, (375, 500, 1)).astype(np.int16)
+    encoded = cv2.imencode(".jpg", np.clip(shapes + grain, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+    photograph: Any = encoded.tobytes()
+
+    def prepare() -> Tensors:
+        return pipeline.encode(pipeline.prepare(photograph).pixels[np.newaxis])
+
+    return prepare

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from cvserve.errors import ArtifactError, CvserveError, NotFound, Unavailable
+from cvserve.serving.core.memory import give_back
 from cvserve.serving.core.repository import ModelVersion
 from cvserve.serving.core.servable import Servable
 
 _LOG = logging.getLogger(__name__)
 
 Loader = Callable[[ModelVersion], Awaitable[Servable]]
+
+REMEMBERED = 8
+"""Versions of a model that ended in order and are still listed in its status: a server lives through thousands."""
 
 
 class State(IntEnum):
@@ -29,7 +33,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """error: why it ended, None if nothing went wrong."""
+    """error: why it could not be loaded when it was last tried, None if nothing went wrong."""
 
     name: str
     version: int
@@ -90,11 +94,12 @@ class Manager:
 
     def announce(self, source: ModelVersion) -> None:
         """Makes a version known before its turn to be loaded comes, so that requests are told to wait."""
-        versions = self._models.setdefault(source.name, {})
-        known = versions.get(source.version)
-        if known is None or known.state is State.END:
-            versions[source.version] = _Version(source)
-            self._on_change(versions[source.version].status)
+        known = self._models.get(source.name, {}).get(source.version)
+        if known is None or known.state in (State.END, State.UNLOADING):
+            # What is left of an earlier life finishes on its own.
+            version = _Version(source, error=known.error if known else None)
+            self._models.setdefault(source.name, {})[source.version] = version
+            self._tell(version)
 
     async def load(self, source: ModelVersion) -> VersionStatus:
         """Loads a version; a failure ends it with its error in the status, and touches no other version."""
@@ -102,18 +107,41 @@ class Manager:
         version = self._models[source.name][source.version]
         if version.state is not State.START:
             return version.status
+        version.source = source
         self._move(version, State.LOADING)
         try:
-            version.servable = await self._loader(source)
+            version.servable = await self._open(source)
         except CvserveError as error:
-            self._fail(version, error)
-        except Exception as error:  # noqa: BLE001 - any library may raise anything over a broken file
-            _LOG.exception("loading model %s version %d failed", source.name, source.version)
-            what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            self._fail(version, ArtifactError(f"{source.directory} cannot be loaded: {what}"))
+            version.error = error
+            self._move(version, State.END)
+        except asyncio.CancelledError:
+            self._move(version, State.END)
+            raise
         else:
+            version.error = None
             self._move(version, State.AVAILABLE)
         return version.status
+
+    async def replace(self, source: ModelVersion) -> asyncio.Future[None]:
+        """Loads an available version anew, from `source`; the old one answers until the new one can.
+
+        Returns:
+            What ends when the requests that have the old one are answered and its memory is given back.
+
+        Raises:
+            CvserveError: it cannot be loaded; the old one stays.
+        """
+        servable = await self._open(source)
+        versions = self._models.setdefault(source.name, {})
+        old = versions.get(source.version)
+        versions[source.version] = new = _Version(source, State.AVAILABLE, servable=servable)
+        self._tell(new)
+        if old is None or old.servable is None:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        old.state = State.UNLOADING
+        return asyncio.ensure_future(self._let_go(old))
 
     async def unload(self, name: str, number: int) -> VersionStatus:
         """Takes a version out of use, waits for the requests that have it, and gives its memory back.
@@ -122,17 +150,30 @@ class Manager:
             NotFound: no such version, or it is not available.
         """
         version = self._models.get(name, {}).get(number)
+        await self.retire(name, number)
+        assert version is not None, "retire has found it"
+        return version.status
+
+    def retire(self, name: str, number: int) -> asyncio.Future[None]:
+        """Takes a version out of use at once: no new request gets it.
+
+        Returns:
+            What ends when the requests that have it are answered and its memory is given back.
+
+        Raises:
+            NotFound: no such version, or it is not available.
+        """
+        version = self._models.get(name, {}).get(number)
         if version is None or version.servable is None or version.state is not State.AVAILABLE:
             raise NotFound(f"model {name!r} has no available version {number} to unload")
         self._move(version, State.UNLOADING)
-        while version.users:
-            version.unused.clear()
-            await version.unused.wait()
-        servable, version.servable = version.servable, None
-        servable.batcher.close()
-        await asyncio.get_running_loop().run_in_executor(None, servable.close)
-        self._move(version, State.END)
-        return version.status
+        return asyncio.ensure_future(self._let_go(version))
+
+    def forget(self, name: str, number: int) -> None:
+        """Leaves out of the status a version that is not loaded, because nobody wants it any more."""
+        version = self._models.get(name, {}).get(number)
+        if version is not None and version.state in (State.START, State.END):
+            self._remove(version)
 
     def acquire(self, name: str, number: int | None = None) -> Handle:
         """A version to work with: the one asked for, or the newest that is available.
@@ -184,10 +225,50 @@ class Manager:
         why = next((f": {version.error}" for version in ordered if version.error is not None), "")
         raise NotFound(f"Servable not found for request: {wanted}{why}")
 
+    async def _open(self, source: ModelVersion) -> Servable:
+        try:
+            return await self._loader(source)
+        except CvserveError:
+            raise
+        except Exception as error:
+            _LOG.exception("loading model %s version %d failed", source.name, source.version)
+            what = (f"{type(error).__name__}: {error}".strip() or "unknown").splitlines()[0]
+            raise ArtifactError(f"{source.directory} cannot be loaded: {what}") from error
+
+    async def _let_go(self, version: _Version) -> None:
+        while version.users:
+            version.unused.clear()
+            await version.unused.wait()
+        servable, version.servable = version.servable, None
+        assert servable is not None, "a version is let go once"
+        servable.batcher.close()
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(None, servable.close)
+        except Exception:  # noqa: BLE001 - any library may raise anything, and nobody asks for this version any more
+            _LOG.exception("model %s version %d could not be closed", version.source.name, version.source.version)
+        del servable
+        await loop.run_in_executor(None, give_back)
+        self._move(version, State.END)
+        self._forget_oldest(version.source.name)
+
+    def _forget_oldest(self, name: str) -> None:
+        versions = self._models.get(name, {})
+        ended = [version for _, version in sorted(versions.items()) if version.state is State.END and not version.error]
+        for version in ended[:-REMEMBERED]:
+            self._remove(version)
+
+    def _remove(self, version: _Version) -> None:
+        versions = self._models[version.source.name]
+        del versions[version.source.version]
+        if not versions:
+            del self._models[version.source.name]
+
     def _move(self, version: _Version, state: State) -> None:
         version.state = state
-        self._on_change(version.status)
+        self._tell(version)
 
-    def _fail(self, version: _Version, error: CvserveError) -> None:
-        version.error = error
-        self._move(version, State.END)
+    def _tell(self, version: _Version) -> None:
+        # Only of the version that is known under its number: one that was replaced ends without a word.
+        if self._models.get(version.source.name, {}).get(version.source.version) is version:
+            self._on_change(version.status)

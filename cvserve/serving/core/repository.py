@@ -1,48 +1,232 @@
-"""What a path on disk holds: a repository of models, one model, or one version of it."""
+"""What is on disk: models, their versions, and whether a version has changed since it was last looked at."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cvserve import artifact as artifacts
 from cvserve.artifact.manifest import FILE_NAME
-from cvserve.errors import NotFound
+from cvserve.errors import ArtifactError, InvalidInput, NotFound
+from cvserve.serving.core.config import ModelSettings, ServerSettings
+from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.version_policy import parse_policy
+
+_LOG = logging.getLogger(__name__)
+
+LARGEST_VERSION = 2**63 - 1
+"""Versions travel as int64."""
+
+SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version on disk, and the name under which it is served."""
+    """One version on disk, the name under which it is served, and how. settings: None takes the server's."""
 
     name: str
     version: int
     directory: Path
+    settings: ModelSettings | None = None
+
+
+class Repository:
+    """What a server was given: a directory of models, one model's directory, or one version's.
+
+    Which of them it is is decided once, so that a model that somebody calls `2` does not turn a repository into a
+    model later.
+    """
+
+    def __init__(self, path: str | Path, settings: ServerSettings) -> None:
+        """
+        Raises:
+            NotFound: nothing there, or no model in it.
+            ArtifactError: a single version whose manifest cannot be read.
+        """
+        self.path = path = Path(os.path.abspath(path))
+        self._settings = settings
+        self._single: str | None = None
+        if not path.is_dir():
+            raise NotFound(f"no model repository at {path}" + (": it is a file" if path.exists() else ""))
+        if is_version(path):
+            self._single = name_of(path)
+        elif versions_in(path):
+            self._single = path.name
+        elif not self.names():
+            raise NotFound(f"{path} holds no model; a repository looks like {path}/<model name>/<version>/{FILE_NAME}")
+
+    def names(self, known: Collection[str] = ()) -> list[str]:
+        """The models that are there now, sorted.
+
+        Args:
+            known: models that stay in the list while their directories cannot be read; others, such as the
+                `lost+found` of a volume, are passed over then.
+
+        Raises:
+            OSError: the repository itself cannot be read.
+        """
+        if self._single is not None:
+            return [self._single]
+        names = []
+        for child in sorted(self.path.iterdir()):
+            if child.name.startswith("."):
+                continue
+            try:
+                there = child.is_dir() and (_has_versions(child) or is_version(child))
+            except (PermissionError, ArtifactError):
+                there = child.name in known
+            if there:
+                names.append(child.name)
+        return names
+
+    def config(self, name: str) -> ModelConfig:
+        """The configuration of a model, which need not have a version yet.
+
+        Raises:
+            InvalidInput: a name that leads out of the repository. NotFound: no such model.
+        """
+        path = self.path
+        if self._single is None:
+            if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
+                raise InvalidInput(f"{name!r} is no name of a model")
+            path = self.path / name
+        if not path.is_dir() or (self._single is not None and name != self._single):
+            raise NotFound(f"the repository has no model {name!r}")
+        settings = self._settings.of_model(name)
+        return ModelConfig(name, path, parse_policy(settings.versions), settings.labels, settings)
+
+    def configs(self, known: Collection[str] = ()) -> list[ModelConfig]:
+        """The configurations of the models that are there now. See `names`."""
+        return [self.config(name) for name in self.names(known)]
+
+
+def is_version(directory: Path) -> bool:
+    """Whether this is a version's directory itself: an artifact, a SavedModel or a TFLite file."""
+    return (directory / FILE_NAME).is_file() or (not _has_versions(directory) and _holds_graph(directory))
+
+
+def _holds_graph(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in SAVED_MODEL_FILES) or any(directory.glob("*.tflite"))
+
+
+def name_of(version_directory: Path) -> str:
+    """The model's name, for a version that is served without its model's directory."""
+    if (version_directory / FILE_NAME).is_file():
+        return artifacts.read(version_directory, verify=False).manifest.name
+    return version_directory.parent.name if _number(version_directory.name) is not None else version_directory.name
+
+
+def versions_in(base_path: Path) -> dict[int, Path]:
+    """Version number to directory, ascending: every directory whose name is a number, as TensorFlow Serving counts
+    ("00000123" is 123), or `base_path` itself where it is a version.
+
+    Raises:
+        OSError: it cannot be read. ArtifactError: it is a version whose manifest cannot be read.
+    """
+    if (base_path / FILE_NAME).is_file():
+        return {artifacts.read(base_path, verify=False).manifest.version: base_path}
+    found: dict[int, Path] = {}
+    for number, name in sorted(_numbered(base_path)):
+        if number in found:
+            _LOG.warning("%s and %s are both version %d; the first one counts", found[number], name, number)
+        else:
+            found[number] = base_path / name
+    if not found and _holds_graph(base_path):
+        return {_number(base_path.name) or 1: base_path}
+    return found
+
+
+def _numbered(base_path: Path) -> Iterator[tuple[int, str]]:
+    # Every second for every model: scandir knows without asking the disk again which children are directories.
+    with os.scandir(base_path) as children:
+        for child in children:
+            number = _number(child.name)
+            if number is not None and child.is_dir():
+                yield number, child.name
+
+
+def _has_versions(base_path: Path) -> bool:
+    return any(True for _ in _numbered(base_path))
+
+
+def _number(name: str) -> int | None:
+    # The length first: Python refuses to read thousands of digits.
+    if not (name.isascii() and name.isdigit() and len(name) < 40) or int(name) > LARGEST_VERSION:
+        return None
+    return int(name)
+
+
+def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
+    """`versions_in` each path, where it can be read."""
+    found = {}
+    for name, path in paths.items():
+        with contextlib.suppress(OSError, ArtifactError):
+            found[name] = versions_in(path)
+    return found
 
 
 def find(path: str | Path) -> list[ModelVersion]:
-    """The newest version of each model at `path`.
-
-    Args:
-        path: a repository `<model>/<version>/`, a model's directory `<version>/`, or a version's, with its manifest.
+    """The newest version of each model at `path`: a repository, a model's directory, or a version's.
 
     Raises:
         NotFound: nothing there, or no model in it.
         ArtifactError: a single version whose manifest cannot be read.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise NotFound(f"no model repository at {path}" + (": it is a file" if path.exists() else ""))
-    if (path / FILE_NAME).is_file():
-        manifest = artifacts.read(path, verify=False).manifest
-        return [ModelVersion(manifest.name, manifest.version, path)]
-    if artifacts.versions(path):
-        return [_newest(path)]
-    found = [_newest(model) for model in artifacts.models(path)]
-    if not found:
-        raise NotFound(f"{path} holds no model; a repository looks like {path}/<model name>/<version>/{FILE_NAME}")
+    found = []
+    for config in Repository(path, ServerSettings()).configs():
+        version, directory = list(versions_in(config.base_path).items())[-1]
+        found.append(ModelVersion(config.name, version, directory))
     return found
 
 
-def _newest(model_directory: Path) -> ModelVersion:
-    version, directory = list(artifacts.versions(model_directory).items())[-1]
-    return ModelVersion(model_directory.resolve().name, version, directory)
+def fingerprint(directory: Path) -> Hashable:
+    """Something that changes when a file below `directory` comes, goes or is written."""
+    found: list[tuple[str, int, int, int]] = []
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            path = os.path.join(folder, name)
+            try:
+                stat = os.stat(path)
+            except OSError:
+                continue  # removed meanwhile, or a link to nothing: not there, for a reader
+            found.append((path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    return tuple(sorted(found))
+
+
+def check_inside(path: Path, roots: Sequence[Path] | None, what: str) -> None:
+    """Refuses a path that a request names and that leads, also through links, out of all `roots`.
+
+    Args:
+        roots: None lets every path pass.
+
+    Raises:
+        InvalidInput
+    """
+    if roots is None:
+        return
+    # resolve() follows links, and does not mind what is not there.
+    resolved = path.resolve()
+    if not any(resolved.is_relative_to(root.resolve()) for root in roots):
+        raise InvalidInput(f"{what}: {path} lies outside the model repository; model_roots in the settings allows more")
+
+
+def readable_versions(config: ModelConfig) -> dict[int, Path]:
+    """`versions_in` the model's directory, for a request that names it.
+
+    Raises:
+        NotFound: no directory, or no version in it, in TensorFlow Serving's words.
+        ArtifactError: it cannot be read.
+    """
+    if not config.base_path.is_dir():
+        raise NotFound(f"Could not find base path {config.base_path} for servable {config.name}")
+    try:
+        found = versions_in(config.base_path)
+    except OSError as error:
+        raise ArtifactError(f"{config.base_path} cannot be read: {error.strerror or error}") from error
+    if not found:
+        raise NotFound(f"No versions of servable {config.name} found under base path {config.base_path}")
+    return found

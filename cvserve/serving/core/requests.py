@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from cvserve.errors import InvalidInput
 from cvserve.serving.core.execution import Tensors
+from cvserve.serving.core.observer import TellStage
 
 Finish = Callable[[Tensors], Any]
 Make = Callable[[], Tensors]
+
+PRIORITY: ContextVar[str | None] = ContextVar("cvserve_priority", default=None)
+"""What the client says of its request's priority, where an edge asks for it."""
+
+PRIORITY_HEADER = "x-priority"
 
 
 @dataclass(eq=False)
@@ -18,7 +26,9 @@ class Entry:
     """One request, or one piece of a large one: coming, waiting or running.
 
     Its rows, group and bytes are known when it enters the queue; its tensors too, unless `make` is to make them on
-    the worker that runs it. gone: it was answered or given up.
+    the worker that runs it. gone: it was answered or given up. admitted: when it entered the queue, which is later than
+    `enqueued` for a picture that was decoded first. traced: is told the stages of this request. alone: it has no rows.
+    priority: smaller numbers go first. patience: ends its waiting, but not its running.
     """
 
     signature: str
@@ -35,6 +45,25 @@ class Entry:
     group: Hashable = None
     bytes: int = 0
     make: Make | None = None
+    admitted: float = 0.0
+    traced: TellStage | None = None
+    alone: bool = False
+    priority: int = 0
+    patience: asyncio.TimerHandle | None = None
+
+
+def priority_of(levels: int, default: int) -> int:
+    """The priority of the request that this task works on.
+
+    Raises:
+        InvalidInput: it is none of the levels.
+    """
+    said = PRIORITY.get()
+    if said is None:
+        return default
+    if said.isdecimal() and len(said) < 4 and 1 <= int(said) <= levels:
+        return int(said)
+    raise InvalidInput(f"{PRIORITY_HEADER}: {said[:20]!r} is no priority; this model has 1 (first) to {levels}")
 
 
 def group_of(signature: str, outputs: tuple[str, ...] | None, inputs: Tensors) -> Hashable:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cvserve.artifact import Manifest
-from cvserve.errors import FailedPrecondition, ImageError, InvalidInput
+from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
 from cvserve.postproc.results import ClassificationResult
+from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.preproc.geometry import Geometry
+from cvserve.serving.core import examples
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.batcher import Batcher, Fail, Give, GiveUp, QueueBounds
+from cvserve.serving.core.batcher import Batcher, Fail, Give, GiveUp
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.execution import RunGraph, Tensors
+from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.execution import Entries, RunGraph, Tensors
 from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.observer import TRACED, Observer, VersionReport
 from cvserve.serving.core.signatures import BYTES, DEFAULT, IMAGE_BYTES, Signature, signatures_of
 from cvserve.serving.core.worker import Worker
 
@@ -31,9 +36,12 @@ DECODED_BY_WORKER_BYTES = 1 << 20
 class LoadedModel:
     """A model whose graphs are open and warm; nothing of it is tied to the event loop yet.
 
+    A model has either pipelines or, where it has no manifest, entries and signatures.
+
     pipelines: one for each loaded copy of the graph. workers: batches that run at the same time; where copies are
     fewer, they are shared (runtimes whose calls may run at the same time need only one). decodes_in_worker: pictures
-    are decoded by the worker that runs them rather than by the pool; right where every core has a worker.
+    are decoded by the worker that runs them rather than by the pool; right where every core has a worker. devices: on
+    which the copies are, in turn.
     """
 
     pipelines: tuple[Pipeline, ...]
@@ -43,21 +51,32 @@ class LoadedModel:
     bounds: QueueBounds
     max_request_rows: int
     decodes_in_worker: bool = False
+    entries: tuple[Entries, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
+    runtime: str = ""
+    devices: tuple[str, ...] = ("cpu",)
 
     @property
-    def manifest(self) -> Manifest:
-        return self.pipelines[0].manifest
+    def manifest(self) -> Manifest | None:
+        """None for a model that cvserve did not make."""
+        return self.pipelines[0].manifest if self.pipelines else None
+
+    @property
+    def runtime_name(self) -> str:
+        return self.pipelines[0].runtime.name if self.pipelines else self.runtime
 
     @property
     def graphs(self) -> list[RunGraph]:
         """What each worker runs."""
-        return [self.pipelines[index % len(self.pipelines)].runtime.run for index in range(self.workers)]
+        copies: Sequence[RunGraph] = self.entries or [pipeline.runtime.run for pipeline in self.pipelines]
+        return [copies[index % len(copies)] for index in range(self.workers)]
 
     def describe(self) -> str:
-        """`onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`"""
+        """`onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`; with the devices unless it is just the cpu."""
+        on = "" if self.devices == ("cpu",) else f" on {', '.join(self.devices)}"
         batches = f"batches up to {self.limits.max_rows}" if self.limits.batching else "no batching"
         return (
-            f"{self.pipelines[0].runtime.name}, {_count(self.workers, 'instance')} x {_count(self.threads, 'thread')}, "
+            f"{self.runtime_name}, {_count(self.workers, 'instance')} x {_count(self.threads, 'thread')}{on}, "
             f"{batches}, delay {self.limits.delay * 1000:g} ms"
         )
 
@@ -65,30 +84,67 @@ class LoadedModel:
         """Gives the memory back."""
         for pipeline in self.pipelines:
             pipeline.close()
+        for entries in self.entries:
+            entries.close()
 
 
 class Servable:
     """Answers requests for one version of a model. Used from the loop's thread only."""
 
-    def __init__(self, name: str, version: int, model: LoadedModel, decode: DecodePool, mailbox: Mailbox) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        model: LoadedModel,
+        decode: DecodePool,
+        mailbox: Mailbox,
+        observer: Observer | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """
+        Args:
+            observer: told of what happens to requests.
+            max_pixels: encoded pictures with more are refused.
+        """
         self.name = name
         self.version = version
         self.model = model
         self.manifest = model.manifest
-        self._pipeline = model.pipelines[0]
+        self._pipeline = model.pipelines[0] if model.pipelines else None
+        self._max_pixels = max_pixels
         self._decode = decode
         self._workers = [Worker(graph, f"{name}-{version}-{index}") for index, graph in enumerate(model.graphs)]
-        self.batcher = Batcher(self._workers, model.limits, model.bounds, mailbox, name=f"model {name!r}")
-        self.signatures = signatures_of(self._pipeline.runtime, self.manifest)
-        # What postprocessing reads; None where it is all there is, so that these requests share batches with Predict.
-        names = tuple(output.name for output in self.manifest.outputs)
-        spec = self.manifest.preproc
-        self._empty = self._pipeline.encode(np.empty((0, spec.height, spec.width, 3), np.uint8))
-        self._result_outputs = None if set(names) == set(self._pipeline.runtime.outputs) else names
+        self._report = VersionReport(observer or Observer(), name, version)
+        self.batcher = Batcher(
+            self._workers, model.limits, model.bounds, mailbox, name=f"model {name!r}", report=self._report
+        )
+        self.signatures: Mapping[str, Signature] = model.signatures
+        if self._pipeline is not None:
+            self.signatures = signatures_of(self._pipeline.runtime, self._pipeline.manifest)
+            # What postprocessing reads; None where it is all there is, so that these requests share batches with
+            # Predict.
+            names = tuple(output.name for output in self._pipeline.manifest.outputs)
+            spec = self._pipeline.manifest.preproc
+            self._empty = self._pipeline.encode(np.empty((0, spec.height, spec.width, 3), np.uint8))
+            self._result_outputs = None if set(names) == set(self._pipeline.runtime.outputs) else names
 
     @property
     def runtime_name(self) -> str:
-        return self._pipeline.runtime.name
+        return self.model.runtime_name
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What makes pictures into results.
+
+        Raises:
+            FailedPrecondition: the model takes tensors only.
+        """
+        if self._pipeline is None:
+            raise FailedPrecondition(
+                f"model {self.name!r} has no cvserve manifest, so it takes tensors (Predict) and no pictures; make it "
+                "an artifact with cvserve import"
+            )
+        return self._pipeline
 
     def signature(self, name: str) -> Signature:
         """The signature called `name`; an empty name is the default one.
@@ -98,7 +154,7 @@ class Servable:
         """
         found = self.signatures.get(name or DEFAULT)
         if found is None:
-            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+            raise FailedPrecondition(f'Serving signature key "{name or DEFAULT}" not found.')
         return found
 
     async def predict(
@@ -118,13 +174,81 @@ class Servable:
             InvalidInput: names, dtypes, shapes or pictures that the model does not take.
             Overloaded, Unavailable, DeadlineExceeded
         """
-        signature.check_inputs(inputs)
+        tensors = signature.complete(inputs)
         outputs = signature.check_outputs(output_filter)
-        if signature.name == BYTES:
-            inputs = await self._decode_all(inputs[IMAGE_BYTES], deadline)
-        self._check_rows(max((len(array) for array in inputs.values() if array.ndim), default=1))
-        answer: Tensors = await self.batcher.run(dict(inputs), signature=DEFAULT, outputs=outputs, deadline=deadline)
+        entry = signature.name
+        if self._pipeline is not None:
+            entry = DEFAULT
+            if signature.name == BYTES:
+                tensors = await self._decode_all(tensors[IMAGE_BYTES], deadline)
+        alone = not signature.has_rows(tensors)
+        if not alone:
+            self._check_rows(max((len(array) for array in tensors.values() if array.ndim), default=1))
+        answer: Tensors = await self.batcher.run(
+            tensors, signature=entry, outputs=outputs, deadline=deadline, alone=alone
+        )
         return answer
+
+    def example_signature(self, name: str) -> Signature:
+        """The signature of a Classify or Regress request; an empty name is the default one.
+
+        Raises:
+            InvalidInput: there is none, in TensorFlow Serving's words.
+        """
+        found = self.signatures.get(name or DEFAULT)
+        if found is None:
+            raise InvalidInput(f"No signature was found with the name: {name or DEFAULT}")
+        return found
+
+    def task_signature(self, name: str) -> Signature:
+        """The signature of a task of MultiInference.
+
+        Raises:
+            InvalidInput: there is none, in TensorFlow Serving's words.
+        """
+        found = self.signatures.get(name)
+        if found is None:
+            raise InvalidInput(f"Requested signature not found in model graph: {name}")
+        return found
+
+    async def infer_examples(
+        self,
+        tasks: Sequence[tuple[Signature, str]],
+        serialised: Sequence[bytes],
+        *,
+        context: bytes | None = None,
+        deadline: float = math.inf,
+    ) -> list[list[examples.ClassList] | list[float]]:
+        """Serialised tf.Examples in; for each task, classes or numbers out.
+
+        Args:
+            tasks: signatures that parse examples, and what is wanted of each: CLASSIFY_METHOD or REGRESS_METHOD.
+            context: a serialised tf.Example whose features every example has too.
+            deadline: in the loop's time.
+
+        Raises:
+            InvalidInput: no examples, or ones that the graph cannot parse; a signature whose outputs are not those of
+                its method.
+            FailedPrecondition: a signature without the method's inputs or outputs.
+            Overloaded, Unavailable, DeadlineExceeded
+        """
+        wanted = [examples.check_task(method, signature) for signature, method in tasks]
+        if len({signature.inputs[examples.INPUTS].name for signature, _ in tasks}) > 1:
+            raise InvalidInput("Input tensor must be the same for all Signatures.")
+        strings = {examples.INPUTS: examples.merged(serialised, context)}
+        answers = await asyncio.gather(
+            *(
+                self.predict(signature, strings, outputs, deadline=deadline)
+                for (signature, _), outputs in zip(tasks, wanted, strict=True)
+            )
+        )
+        count = len(serialised)
+        return [
+            examples.class_lists(answer, count)
+            if method == examples.CLASSIFY_METHOD
+            else examples.values(answer, count)
+            for (_, method), answer in zip(tasks, answers, strict=True)
+        ]
 
     async def classify(
         self, image: bytes, top_k: int | None = None, *, deadline: float = math.inf
@@ -140,8 +264,9 @@ class Servable:
             ImageError: the picture cannot be used.
             Overloaded, Unavailable, DeadlineExceeded
         """
-        if self.manifest.task != "classification":
-            raise FailedPrecondition(f"model {self.name!r} does {self.manifest.task}, not classification")
+        pipeline = self.pipeline
+        if pipeline.manifest.task != "classification":
+            raise FailedPrecondition(f"model {self.name!r} does {pipeline.manifest.task}, not classification")
         if top_k is not None and top_k < 1:
             raise InvalidInput(f"top_k must be at least 1, not {top_k}")
         if not image:
@@ -149,7 +274,7 @@ class Servable:
         geometries: list[Geometry] = []
 
         def finish(outputs: Tensors) -> object:
-            return self._pipeline.finish(outputs, geometries, top_k=top_k)[0]
+            return pipeline.finish(outputs, geometries, top_k=top_k)[0]
 
         if self.model.decodes_in_worker and len(image) <= DECODED_BY_WORKER_BYTES:
 
@@ -191,8 +316,11 @@ class Servable:
         self.model.close()
 
     def _prepare(self, image: bytes, name: str) -> tuple[Tensors, Geometry]:
-        prepared = self._pipeline.prepare(image, name)
-        return self._pipeline.encode(prepared.pixels[np.newaxis]), prepared.geometry
+        began = time.monotonic()
+        prepared = self.pipeline.prepare(image, name, max_pixels=self._max_pixels)
+        tensors = self.pipeline.encode(prepared.pixels[np.newaxis])
+        self._report.stage("decode", time.monotonic() - began)
+        return tensors, prepared.geometry
 
     async def _decode_all(self, images: np.ndarray, deadline: float) -> Tensors:
         """Encoded pictures [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one
@@ -200,9 +328,9 @@ class Servable:
         if images.ndim != 1 or not len(images):
             raise InvalidInput(f"input {IMAGE_BYTES!r} must be a vector of pictures, not of shape {list(images.shape)}")
         self._check_rows(len(images))
-        spec = self.manifest.preproc
+        spec = self.pipeline.manifest.preproc
         # As large as the pixels; floats are four times that, which the batcher counts when they are there.
-        self.batcher.check_room(len(images) * spec.height * spec.width * 3)
+        self.batcher.check_room(len(images) * spec.height * spec.width * 3, deadline)
         rows: list[Tensors | None] = [None] * len(images)
         remaining = iter(enumerate(images))
 
@@ -214,12 +342,18 @@ class Servable:
                 work = functools.partial(self._prepare, bytes(image), name)
                 rows[index], _ = await self._decode.run(work, size=len(image), deadline=deadline)
 
+        traced, began = TRACED.get(), time.monotonic()
         tasks = [asyncio.ensure_future(decode_some()) for _ in range(min(len(images), self._decode.workers))]
         try:
             await asyncio.gather(*tasks)
+        except Overloaded:
+            self._report.rejected("decode full")
+            raise
         finally:
             for task in tasks:
                 task.cancel()
+        if traced is not None:
+            traced("decode", began, time.monotonic())
         done = [row for row in rows if row is not None]
         return {name: np.concatenate([row[name] for row in done]) for name in done[0]}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,28 +16,46 @@ DEFAULT = "serving_default"
 """The signature of a request that names none."""
 
 BYTES = "bytes"
-"""The signature that takes encoded pictures, decoded by the server's own pipeline."""
+"""The signature of a model with a manifest that takes encoded pictures, decoded by the server's own pipeline."""
 
 IMAGE_BYTES = "image_bytes"
 """The one input of BYTES: a vector of encoded pictures."""
 
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+"""What a signature was made for (tensorflow/python/saved_model/signature_constants.py)."""
+
 
 @dataclass(frozen=True)
 class Signature:
-    """An entry point of a model. Names map to tensors, the batch dimension first."""
+    """An entry point of a model. Names map to tensors, the batch dimension first.
+
+    definition: the SignatureDef of a SavedModel as its file has it, None for other graphs. defaults: values of inputs
+    that a request may leave out. batched: the first dimension of every tensor is the batch and is left open, so that
+    rows of several requests can share a run. strict: the graph takes no other ranks than these.
+    """
 
     name: str
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
+    method_name: str = PREDICT_METHOD
+    definition: Any = field(default=None, compare=False)
+    defaults: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    batched: bool = True
+    strict: bool = True
 
-    def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Names and dtypes; shapes are left to the graph, as in TensorFlow Serving, whose texts these are.
+    def complete(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs, with the defaults of those that were left out.
+
+        Names and dtypes are checked; shapes are left to the graph, as in TensorFlow Serving, whose texts these are
+        (predict_util.cc; GetInputValues in tensorflow/cc/saved_model/util.cc).
 
         Raises:
             InvalidInput
         """
         sent, wanted = set(inputs), set(self.inputs)
-        if len(sent) != len(wanted):
+        if len(sent) > len(wanted) or (len(sent) < len(wanted) and not self.defaults):
             raise InvalidInput(
                 f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != "
                 f"len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. Missing but required: {_set(wanted - sent)}."
@@ -45,12 +64,19 @@ class Signature:
             raise InvalidInput(
                 f"input tensor alias not found in signature: {name}. Inputs expected to be in the set {_set(wanted)}."
             )
+        for name in sorted(wanted - sent - set(self.defaults)):
+            raise InvalidInput(
+                f"Signature input alias: {name}(feed name: {self.inputs[name].name}:0) not found in request and no "
+                f"default value provided. Inputs expected to be in the request {_set(sent)}, or default input alias "
+                f"set: {','.join(sorted(self.defaults))}"
+            )
         for name, array in inputs.items():
             dtype = "bytes" if array.dtype.kind in "OS" else array.dtype.name
             if dtype != self.inputs[name].dtype:
                 raise InvalidInput(
                     f"input {name!r} is {dtype}, but signature {self.name!r} takes {self.inputs[name].dtype}"
                 )
+        return {**self.defaults, **inputs} if self.defaults else dict(inputs)
 
     def check_outputs(self, names: Sequence[str]) -> tuple[str, ...] | None:
         """The outputs to compute for an output filter; an empty filter wants all of them, which is None.
@@ -68,6 +94,22 @@ class Signature:
                 raise InvalidInput(f"duplicate output tensor alias: {name}")
         return tuple(names) or None
 
+    def has_rows(self, inputs: Mapping[str, np.ndarray]) -> bool:
+        """Whether the first dimension of these inputs is the batch.
+
+        It is not where the model was not made for batches, and where the tensors have other ranks than the signature
+        says, which graphs may take all the same.
+        """
+        if self.strict:
+            return True
+        return self.batched and all(inputs[name].ndim == len(info.shape) for name, info in self.inputs.items())
+
+    def describe(self) -> str:
+        """What an error shows of it: the text form of its SignatureDef where it has one."""
+        if self.definition is not None:
+            return str(self.definition)
+        return f"inputs {_set(self.inputs)}, outputs {_set(self.outputs)}, method_name {self.method_name!r}"
+
 
 def signatures_of(runtime: Runtime, manifest: Manifest) -> dict[str, Signature]:
     """The graph itself, and the same with encoded pictures in front of it."""
@@ -78,5 +120,10 @@ def signatures_of(runtime: Runtime, manifest: Manifest) -> dict[str, Signature]:
     return signatures
 
 
-def _set(names: Mapping[str, object] | set[str]) -> str:
+def open_batch(infos: Iterable[TensorInfo]) -> bool:
+    """Whether each tensor has a first dimension of open size."""
+    return all(info.ranked and info.shape[:1] == (None,) for info in infos)
+
+
+def _set(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"

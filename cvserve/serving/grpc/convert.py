@@ -1,4 +1,4 @@
-"""TensorFlow's TensorProto and numpy arrays: the one place that knows both.
+"""TensorFlow's TensorProto and numpy arrays, tf.Examples and their results: the one place that knows both sides.
 
 Answers are written in typed fields (`float_val`, ...), since official clients read those, and never in
 `tensor_content`; requests may use either. Floats, booleans and class maps (uint8) are packed with numpy into the
@@ -8,7 +8,7 @@ protobuf wire format and parsed from there, which spares making a Python number 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -170,11 +170,12 @@ def _shape(tensor: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     return shape
 
 
-def write_tensor(array: np.ndarray, tensor: tensor_pb2.TensorProto) -> None:
+def write_tensor(array: np.ndarray, tensor: tensor_pb2.TensorProto, *, as_content: bool = False) -> None:
     """Writes `array` into an empty TensorProto: dtype, shape, and the values in the typed field of the dtype.
 
     Args:
         array: numbers, booleans, or dtype object or S holding bytes (or text, which becomes UTF-8).
+        as_content: numbers go into tensor_content instead.
 
     Raises:
         InvalidInput: a dtype that TensorProto has not.
@@ -189,6 +190,9 @@ def write_tensor(array: np.ndarray, tensor: tensor_pb2.TensorProto) -> None:
         tensor.string_val.extend(strings)
         return
     flat = np.ascontiguousarray(array).ravel()
+    if as_content:
+        tensor.tensor_content = flat.tobytes()
+        return
     payload = _packed(flat, field)
     if payload is None:
         integers = flat.view(np.uint16) if field == "half_val" else flat
@@ -234,6 +238,28 @@ def to_arrays(tensors: Mapping[str, tensor_pb2.TensorProto], max_bytes: int) -> 
         arrays[name] = to_array(tensor, name, max_bytes)
         max_bytes -= arrays[name].nbytes
     return arrays
+
+
+def to_examples(message: Any) -> tuple[list[bytes], bytes | None]:
+    """The serialised tf.Examples of a tensorflow.serving.Input, and the one that holds their context."""
+    if message.WhichOneof("kind") == "example_list_with_context":
+        examples = message.example_list_with_context
+        return [example.SerializeToString() for example in examples.examples], examples.context.SerializeToString()
+    return [example.SerializeToString() for example in message.example_list.examples], None
+
+
+def write_classes(classes: Sequence[Sequence[tuple[str, float]]], result: Any) -> None:
+    """Writes the classes of each example into a tensorflow.serving.ClassificationResult."""
+    for row in classes:
+        added = result.classifications.add().classes
+        for label, score in row:
+            added.add(label=label, score=score)
+
+
+def write_values(values: Sequence[float], result: Any) -> None:
+    """Writes the number of each example into a tensorflow.serving.RegressionResult."""
+    for value in values:
+        result.regressions.add(value=value)
 
 
 def _type_name(number: int) -> str:

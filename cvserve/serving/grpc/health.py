@@ -1,11 +1,19 @@
-"""grpc.health.v1, tied to the state of the models."""
+"""grpc.health.v1, tied to the state of the models.
+
+Our own rather than the package's servicer: that one writes to its watchers under a lock which every change of state
+needs too, so that one watcher that no longer reads stops the server from ever draining.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from typing import Any
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health_pb2
 
+from cvserve.errors import NotFound, Overloaded, Unavailable
 from cvserve.serving.core.manager import State, VersionStatus
 
 SERVICES = (
@@ -18,39 +26,97 @@ SERVICES = (
     "ModelService",
 )
 
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+MOST_LISTED = 100
+"""List answers RESOURCE_EXHAUSTED for more, as health.proto says."""
+
 
 class Health:
-    """What the health service answers: for the whole server under SERVICES, for a model under its name and under
-    `name/version`. Anything else is unknown, which is NOT_FOUND."""
+    """The health service: for the whole server under SERVICES, for a model under its name and under `name/version`.
+
+    Anything else is unknown: NOT_FOUND to Check, SERVICE_UNKNOWN to Watch. Used from the loop's thread only.
+    """
 
     def __init__(self) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self._states: dict[str, Any] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._draining = False
+        self._closed = False
 
-    async def starting(self) -> None:
+    def starting(self) -> None:
         """The server is up and its models are loading."""
-        for service in SERVICES:
-            await self._set(service, False)
+        self._replace(dict.fromkeys(SERVICES, NOT_SERVING))
 
-    async def update(self, versions: Iterable[VersionStatus], ready: bool) -> None:
-        """Publishes the state of every version.
+    def update(self, versions: Iterable[VersionStatus], ready: bool) -> None:
+        """Publishes the state of every version; models that are not among them become unknown.
 
         Args:
             ready: whether the server as a whole takes requests.
         """
-        models: dict[str, bool] = {}
+        states: dict[str, Any] = {}
         for status in versions:
-            available = status.state is State.AVAILABLE
-            models[status.name] = models.get(status.name, False) or available
-            await self._set(f"{status.name}/{status.version}", available)
-        for name, available in models.items():
-            await self._set(name, available)
-        for service in SERVICES:
-            await self._set(service, ready)
+            state = SERVING if status.state is State.AVAILABLE else NOT_SERVING
+            states[f"{status.name}/{status.version}"] = state
+            if states.get(status.name) != SERVING:
+                states[status.name] = state
+        self._replace(states | dict.fromkeys(SERVICES, SERVING if ready else NOT_SERVING))
 
-    async def draining(self) -> None:
+    def draining(self) -> None:
         """Everything turns NOT_SERVING, for good."""
-        await self.servicer.enter_graceful_shutdown()
+        self._draining = True
+        self._replace(self._states)
 
-    async def _set(self, service: str, serving: bool) -> None:
-        states = health_pb2.HealthCheckResponse
-        await self.servicer.set(service, states.SERVING if serving else states.NOT_SERVING)
+    def close(self) -> None:
+        """Ends the watches, at the end of the drain."""
+        self._closed = True
+        self._wake(self._watchers)
+
+    async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The state of a service or model now."""
+        state = self._states.get(request.service)
+        if state is None:
+            raise NotFound(f"no service and no model {request.service!r} here")
+        return health_pb2.HealthCheckResponse(status=state)
+
+    async def List(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The states of all services and models."""
+        if len(self._states) > MOST_LISTED:
+            raise Overloaded(f"{len(self._states)} services and models are more than the {MOST_LISTED} of a list")
+        answers = {name: health_pb2.HealthCheckResponse(status=state) for name, state in self._states.items()}
+        return health_pb2.HealthListResponse(statuses=answers)
+
+    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:
+        """The state of a service or model now and after every change. Of several changes while the client does not
+        read, it gets the last."""
+        changed = asyncio.Event()
+        watchers = self._watchers.setdefault(request.service, set())
+        watchers.add(changed)
+        told = None
+        try:
+            while not self._closed:
+                changed.clear()
+                state = self._states.get(request.service, SERVICE_UNKNOWN)
+                if state != told:
+                    await context.write(health_pb2.HealthCheckResponse(status=state))
+                    told = state
+                else:
+                    await changed.wait()
+        finally:
+            watchers.discard(changed)
+            if not watchers and self._watchers.get(request.service) is watchers:
+                del self._watchers[request.service]
+        raise Unavailable("the server is shutting down")
+
+    def _replace(self, states: dict[str, Any]) -> None:
+        if self._draining:
+            states = dict.fromkeys(states, NOT_SERVING)
+        before, self._states = self._states, states
+        self._wake(name for name in self._watchers if before.get(name) != states.get(name))
+
+    def _wake(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            for changed in self._watchers[name]:
+                changed.set()

@@ -5,37 +5,52 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 
-from cvserve.errors import InvalidInput, Unimplemented
-from cvserve.serving.core.engine import Engine
+from cvserve.errors import InvalidInput
+from cvserve.serving.core.engine import Engine, ModelRef
 from cvserve.serving.errors import status_of, text_of
-from cvserve.serving.grpc.calls import answering
 from cvserve.serving.grpc.prediction_service import model_ref
+from cvserve.serving.tfs.model_configs import model_configs
+
+
+def model_status(engine: Engine, model: ModelRef) -> Any:
+    """A GetModelStatusResponse: of one version, or of every version of a model. REST answers it as JSON.
+
+    Raises:
+        InvalidInput: an unknown label. NotFound: no such model or version.
+    """
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for status in engine.manager.status(model.name, engine.version_of(model)):
+        entry = response.model_version_status.add(version=status.version, state=int(status.state))
+        if status.error is None:
+            entry.status.error_code = 0
+        else:
+            entry.status.error_code = getattr(grpc.StatusCode, status_of(status.error).grpc).value[0]
+            entry.status.error_message = text_of(status.error)
+    return response
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus; models are chosen when the server starts."""
+    """The state of the models, and which of them are served."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    @answering
     async def GetModelStatus(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The state of one version, or of every version of a model, with the error of those that failed."""
         if not request.HasField("model_spec"):
             raise InvalidInput("Missing ModelSpec")
-        model = model_ref(request.model_spec)
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for status in self._engine.manager.status(model.name, model.version):
-            entry = response.model_version_status.add(version=status.version, state=int(status.state))
-            if status.error is None:
-                entry.status.error_code = 0
-            else:
-                entry.status.error_code = getattr(grpc.StatusCode, status_of(status.error).grpc).value[0]
-                entry.status.error_message = text_of(status.error)
-        return response
+        return model_status(self._engine, model_ref(request.model_spec))
 
-    @answering
     async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        raise Unimplemented("this server does not reload its configuration; restart it with the new one")
+        """Serves the models of the list and no others; answers when those that can be loaded are loaded."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise InvalidInput(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        await self._engine.apply(model_configs(request.config, self._engine.settings_of))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = 0
+        return response

@@ -5,41 +5,59 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
-from cvserve.errors import InvalidInput, Unimplemented
-from cvserve.serving.core.engine import Engine, ModelRef, PredictRequest
-from cvserve.serving.grpc.calls import answering, deadline_of
-from cvserve.serving.grpc.convert import to_arrays, write_tensor
+from cvserve.errors import InvalidInput
+from cvserve.serving.core.engine import Engine, ExampleClasses, ExampleValues, ModelRef, PredictRequest
+from cvserve.serving.core.examples import Task
+from cvserve.serving.grpc.calls import deadline_of
+from cvserve.serving.grpc.convert import to_arrays, to_examples, write_classes, write_tensor, write_values
 from cvserve.serving.grpc.signature_defs import signature_def_map
 
 SIGNATURE_DEF = "signature_def"
 
 
 def model_ref(spec: Any) -> ModelRef:
-    """A tensorflow.serving.ModelSpec as a ModelRef.
-
-    Raises:
-        InvalidInput: a version label, which no model here has.
-    """
+    """A tensorflow.serving.ModelSpec as a ModelRef."""
     choice = spec.WhichOneof("version_choice")
     if choice == "version_label":
-        raise InvalidInput(f"Unrecognized servable version label: {spec.version_label}")
+        return ModelRef(spec.name, None, spec.version_label)
     return ModelRef(spec.name, spec.version.value if choice == "version" else None)
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict and GetModelMetadata; the methods that take tf.Example are not there yet."""
+def model_metadata(engine: Engine, model: ModelRef) -> Any:
+    """A GetModelMetadataResponse with the signatures of a model. REST answers it as JSON.
 
-    def __init__(self, engine: Engine, max_tensor_bytes: int) -> None:
+    Raises:
+        InvalidInput: no name. NotFound, Unavailable
+    """
+    info = engine.model_info(model)
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    _name(response.model_spec, info.model)
+    response.metadata[SIGNATURE_DEF].Pack(signature_def_map(info.signatures))
+    return response
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+    """All methods of the service."""
+
+    def __init__(self, engine: Engine, max_tensor_bytes: int, tensor_content: bool = False) -> None:
         """
         Args:
             max_tensor_bytes: of all arrays that the inputs of one request stand for.
+            tensor_content: Predict answers in it rather than in typed fields.
         """
         self._engine = engine
+        self._tensor_content = tensor_content
         self._max_tensor_bytes = max_tensor_bytes
 
-    @answering
     async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """Tensors in, tensors out; the answer names the effective signature and version."""
         model = model_ref(request.model_spec)
@@ -55,12 +73,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         )
         response = predict_pb2.PredictResponse()
         for name, array in answer.outputs.items():
-            write_tensor(array, response.outputs[name])
+            write_tensor(array, response.outputs[name], as_content=self._tensor_content)
         _name(response.model_spec, answer.model)
         response.model_spec.signature_name = answer.signature
         return response
 
-    @answering
     async def GetModelMetadata(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The signatures of a model."""
         if not request.HasField("model_spec"):
@@ -70,26 +87,62 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         for field in request.metadata_field:
             if field != SIGNATURE_DEF:
                 raise InvalidInput(f"Metadata field {field} is not supported")
-        info = self._engine.model_info(model_ref(request.model_spec))
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _name(response.model_spec, info.model)
-        response.metadata[SIGNATURE_DEF].Pack(signature_def_map(info.signatures))
+        return model_metadata(self._engine, model_ref(request.model_spec))
+
+    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """tf.Examples in, classes out."""
+        examples, shared = to_examples(request.input)
+        answer = await self._engine.classify_examples(
+            model_ref(request.model_spec),
+            request.model_spec.signature_name,
+            examples,
+            context=shared,
+            deadline=deadline_of(context),
+        )
+        response = classification_pb2.ClassificationResponse()
+        _write_answer(answer, response.result, response.model_spec)
         return response
 
-    @answering
-    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        raise Unimplemented(_NOT_EXAMPLES)
-
-    @answering
     async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        raise Unimplemented(_NOT_EXAMPLES)
+        """tf.Examples in, numbers out."""
+        examples, shared = to_examples(request.input)
+        answer = await self._engine.regress_examples(
+            model_ref(request.model_spec),
+            request.model_spec.signature_name,
+            examples,
+            context=shared,
+            deadline=deadline_of(context),
+        )
+        response = regression_pb2.RegressionResponse()
+        _write_answer(answer, response.result, response.model_spec)
+        return response
 
-    @answering
     async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        raise Unimplemented(_NOT_EXAMPLES)
+        """tf.Examples in, the classes and numbers of several signatures of one model out."""
+        examples, shared = to_examples(request.input)
+        tasks = [Task(task.model_spec.name, task.model_spec.signature_name, task.method_name) for task in request.tasks]
+        # The first task says which version answers all of them.
+        model = model_ref(request.tasks[0].model_spec) if tasks else ModelRef("")
+        answers = await self._engine.multi_inference(
+            model, tasks, examples, context=shared, deadline=deadline_of(context)
+        )
+        response = inference_pb2.MultiInferenceResponse()
+        for answer in answers:
+            result = response.results.add()
+            is_classes = isinstance(answer, ExampleClasses)
+            target = result.classification_result if is_classes else result.regression_result
+            target.SetInParent()
+            _write_answer(answer, target, result.model_spec)
+        return response
 
 
-_NOT_EXAMPLES = "this server does not take tf.Example; use Predict, or cvserve.v1.VisionService/Classify for pictures"
+def _write_answer(answer: ExampleClasses | ExampleValues, result: Any, spec: Any) -> None:
+    if isinstance(answer, ExampleClasses):
+        write_classes(answer.classes, result)
+    else:
+        write_values(answer.values, result)
+    _name(spec, answer.model)
+    spec.signature_name = answer.signature
 
 
 def _name(spec: Any, model: ModelRef) -> None:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import grpc
-
-from cvserve.errors import CvserveError, InvalidInput, Unavailable
+from cvserve.errors import CvserveError, InvalidInput, NotFound, Unavailable
 from cvserve.extras import require
-from cvserve.serving.core import repository
 from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.engine import Engine, LoadModel
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.manager import State, VersionStatus
+from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.observer import Observer, Observers
+from cvserve.serving.core.repository import Repository
+from cvserve.serving.core.watcher import Watcher
+from cvserve.serving.grpc.listening import listen
+from cvserve.serving.http.listening import bind, http_port
+from cvserve.serving.metrics import Metrics
+from cvserve.serving.operations import open_gate
+
+if TYPE_CHECKING:
+    from cvserve.serving.http.server import HttpServer
 
 FLUSH_SECONDS = 1.0
 """After the last answer: for its bytes to leave, and for watchers of the health service to be cut off."""
@@ -35,32 +42,53 @@ class Server:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | None,
         settings: ServerSettings | None = None,
         *,
+        models: Sequence[ModelConfig] | None = None,
         load_model: LoadModel = load,
         report: Callable[[str], None] = lambda line: None,
+        observer: Observer | None = None,
     ) -> None:
         """
         Args:
-            path: a repository of models, a model's directory, or a version's.
+            path: a repository of models, a model's directory, or a version's; None with `models`.
+            models: these models, wherever they are, instead of those at `path`. Requests that list models anew may
+                name directories beside theirs.
             load_model: opens a version directory; replaced in tests.
             report: given a line for each model that is loaded or broken.
+            observer: told of what happens, beside the server's own `metrics`.
         """
         self.settings = settings or ServerSettings()
-        self._path = Path(path)
+        if path is None and models is None:
+            raise InvalidInput("give a path to serve, or the models")
+        self._path = None if path is None else Path(path)
+        self._models = models
         self._load_model = load_model
         self._report = report
         self._ready = False
-        self._refreshes: set[asyncio.Task[None]] = set()
+        self._broken: dict[tuple[str, int], str] = {}
+        self.metrics = Metrics()
+        self._observer = self.metrics if observer is None else Observers([self.metrics, observer])
         self.port = 0
+        self.http: HttpServer | None = None
         self.cut_off = 0
         """How many accepted requests the last drain left unanswered."""
 
     @property
     def address(self) -> str:
         """Where it listens, as a client would write it."""
+        if self.settings.port < 0:
+            return f"unix:{self.settings.unix_socket}"
         return f"{self.settings.host}:{self.port}"
+
+    @property
+    def http_address(self) -> str | None:
+        """Where it answers HTTP, as a client would write it; None: nowhere."""
+        if self.http is None:
+            return None
+        scheme = "https" if self.settings.tls is not None and self.settings.tls.http else "http"
+        return f"{scheme}://{self.settings.host}:{self.http.port}"
 
     @property
     def in_flight(self) -> int:
@@ -77,16 +105,24 @@ class Server:
             NotFound: no model there. InvalidInput: the port is in use, a setting does not fit.
             CvserveError: not one model could be loaded.
         """
-        sources = repository.find(self._path)
-        _check_names(self.settings, [source.name for source in sources])
-        self._server = self._listen()
+        found = None if self._path is None else Repository(self._path, self.settings)
+        configs = list(self._models or ()) if found is None else found.configs()
+        _check_names(self.settings, [config.name for config in configs])
+        self.gate = open_gate(self.settings, self._observer)
+        self._server, self.port = listen(self.settings)
+        port = http_port(self.settings)
+        self._http_socket = None if port is None else bind(self.settings.host, port)
         try:
-            await self._serve(sources)
+            await self._serve(found, configs)
         except BaseException:
             await self._server.stop(None)
+            if self.http is not None:
+                await self.http.stop()
+            elif self._http_socket is not None:
+                self._http_socket.close()
             raise
 
-    async def _serve(self, sources: list[repository.ModelVersion]) -> None:
+    async def _serve(self, found: Repository | None, configs: list[ModelConfig]) -> None:
         loop = asyncio.get_running_loop()
         # Their messages import TensorFlow, which takes seconds.
         await loop.run_in_executor(None, _import_services)
@@ -97,19 +133,30 @@ class Server:
         from cvserve.serving.grpc.health import Health
 
         self.health = Health()
-        self.engine = Engine(self.settings, load_model=self._load_model, on_change=self._changed)
-        self._register()
-        await self.health.starting()
+        self.engine = Engine(
+            self.settings,
+            load_model=self._load_model,
+            on_change=self._changed,
+            observer=self._observer,
+            repository=found,
+            roots=[found.path] if found else [config.base_path.parent for config in configs],
+        )
+        self.watcher = Watcher(self.engine.lifecycle.begin_poll, self.settings.poll_seconds)
+        from cvserve.serving.grpc.services import add_all
+
+        self.vision = add_all(self._server, self.engine, self.gate, self.health, self.settings)
+        self.health.starting()
         await self._server.start()
-        for source in sources:
-            self.engine.manager.announce(source)
-        statuses = [await self._load(source) for source in sources]
-        errors = [status.error for status in statuses if status.error is not None]
-        if len(errors) == len(statuses):
+        await self._start_http()
+        await self.engine.lifecycle.start(configs)
+        statuses = self.engine.manager.all_status()
+        if configs and not any(status.state is State.AVAILABLE for status in statuses):
             await self.engine.close()
-            raise errors[0]
+            errors = [status.error for status in statuses if status.error is not None]
+            raise errors[0] if errors else NotFound("no model has a version on disk that its policy wants")
+        self.watcher.start()
         self._ready = True
-        await self._refresh()
+        self._refresh()
 
     async def drain(self, grace: float | None = None) -> bool:
         """Health turns NOT_SERVING, new requests get UNAVAILABLE, accepted ones finish; then the port is closed.
@@ -123,16 +170,22 @@ class Server:
         grace = self.settings.grace_seconds if grace is None else grace
         ends_at = asyncio.get_running_loop().time() + grace
         self._ready = False
-        await self.health.draining()
+        await self.watcher.stop()
+        self.health.draining()
+        self.vision.draining()
+        if self.http is not None:
+            self.http.drain()
         try:
             await asyncio.wait_for(self.engine.drain(), grace)
         except asyncio.TimeoutError:
             self.cut_off = self.engine.in_flight
-            await self._server.stop(0)
+            await self._stop_ports(0)
             return False
-        await self._server.stop(FLUSH_SECONDS)
+        self.health.close()
+        await self._stop_ports(FLUSH_SECONDS)
         # Every request is answered, but a graph may still be at work on one whose deadline has passed.
         closing = asyncio.ensure_future(self.engine.close())
+        await asyncio.get_running_loop().run_in_executor(None, self.gate.close)
         left = max(ends_at - asyncio.get_running_loop().time(), FLUSH_SECONDS)
         await asyncio.wait([closing], timeout=left)
         return closing.done()
@@ -156,71 +209,51 @@ class Server:
                     lines.append(f"{status.name} version {status.version}: {servable.model.describe()}")
         return lines
 
-    def _listen(self) -> grpc.aio.Server:
-        settings = self.settings
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                # Otherwise a second server on the same port would silently share it.
-                ("grpc.so_reuseport", 0),
-                # Clients may ping as often as every ten seconds, also between calls, to keep their way open through
-                # routers; the server itself looks after a minute of silence whether the client is still there.
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.keepalive_time_ms", 60_000),
-                ("grpc.keepalive_timeout_ms", 20_000),
-                # A picture is a hundred kilobytes: one frame and few reads of it rather than a dozen of each.
-                ("grpc.http2.max_frame_size", 4 << 20),
-                ("grpc.http2.lookahead_bytes", 4 << 20),
-                ("grpc.experimental.tcp_min_read_chunk_size", 128 << 10),
-                ("grpc.experimental.tcp_read_chunk_size", 256 << 10),
-                ("grpc.experimental.tcp_max_read_chunk_size", 4 << 20),
-            ]
+    async def _start_http(self) -> None:
+        if self._http_socket is None:
+            return
+        from cvserve.serving.http.server import HttpServer
+
+        http = HttpServer(
+            self.engine,
+            self.settings,
+            gate=self.gate,
+            metrics=self.metrics.text,
+            ready=lambda: self._ready,
+            listening=self._http_socket,
         )
-        target = f"{settings.host}:{settings.port}"
-        try:
-            self.port = server.add_insecure_port(target)
-        except RuntimeError as error:
-            raise InvalidInput(f"cannot listen on {target}: {_why(settings.host, settings.port)}") from error
-        return server
+        await http.start()
+        self.http = http
 
-    def _register(self) -> None:
-        from grpc_health.v1 import health_pb2_grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-        from cvserve.protos import vision_pb2_grpc
-        from cvserve.serving.grpc import reflection
-        from cvserve.serving.grpc.model_service import ModelService
-        from cvserve.serving.grpc.prediction_service import PredictionService
-        from cvserve.serving.grpc.vision_service import VisionService
-
-        server, engine = self._server, self.engine
-        prediction = PredictionService(engine, self.settings.max_message_bytes)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine), server)
-        vision_pb2_grpc.add_VisionServiceServicer_to_server(VisionService(engine), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
-        reflection.enable(server)
-
-    async def _load(self, source: repository.ModelVersion) -> VersionStatus:
-        status = await self.engine.manager.load(source)
-        if status.error is not None:
-            self._report(f"{status.name} version {status.version} cannot be served: {status.error}")
-        return status
+    async def _stop_ports(self, seconds: float) -> None:
+        stopping = [self._server.stop(seconds)]
+        if self.http is not None:
+            stopping.append(self.http.stop(seconds))
+        await asyncio.gather(*stopping)
 
     def _changed(self, status: VersionStatus) -> None:
-        task = asyncio.get_running_loop().create_task(self._refresh())
-        # The loop keeps only weak references to tasks.
-        self._refreshes.add(task)
-        task.add_done_callback(self._refreshes.discard)
+        self._tell(status)
+        self._refresh()
 
-    async def _refresh(self) -> None:
-        await self.health.update(self.engine.manager.all_status(), self._ready)
+    def _tell(self, status: VersionStatus) -> None:
+        what, key = f"{status.name} version {status.version}", (status.name, status.version)
+        if status.error is not None:
+            line = f"{what} cannot be served: {status.error}"
+            # Once, however often it is tried again.
+            if status.state is State.END and self._broken.get(key) != line:
+                self._broken[key] = line
+                self._report(line)
+        elif status.state in (State.AVAILABLE, State.END):
+            self._broken.pop(key, None)
+            if self._ready:
+                self._report(f"{what} is " + ("served" if status.state is State.AVAILABLE else "unloaded"))
+
+    def _refresh(self) -> None:
+        self.health.update(self.engine.manager.all_status(), self._ready)
 
 
 def _import_services() -> None:
-    for module in ("grpc_health.v1", "grpc_reflection.v1alpha"):
+    for module in ("grpc_health.v1", "grpc_reflection.v1alpha", "aiohttp"):
         require(module)
     try:
         from cvserve.runtimes.tensorflow import import_tensorflow
@@ -228,6 +261,7 @@ def _import_services() -> None:
         import_tensorflow()
         require("tensorflow_serving.apis")
         import_module("cvserve.serving.grpc.prediction_service")
+        import_module("cvserve.serving.http.server")
     except ModuleNotFoundError as error:
         if isinstance(error, CvserveError):
             raise
@@ -240,16 +274,3 @@ def _check_names(settings: ServerSettings, names: list[str]) -> None:
     for name in settings.models:
         if name not in names:
             raise InvalidInput(f"the settings name a model {name!r} that is not there{nearest(name, names)}")
-
-
-def _why(host: str, port: int) -> str:
-    """What the system says about the address, since gRPC keeps it to itself."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return "the port is in use; choose another one with --port"
-        return error.strerror or str(error)
-    return "the address cannot be used"

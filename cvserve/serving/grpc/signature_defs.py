@@ -12,15 +12,20 @@ from cvserve.runtimes.base import TensorInfo
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.grpc.convert import data_type
 
-PREDICT_METHOD = "tensorflow/serving/predict"
-
 
 def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
-    """A SignatureDefMap of what the server answers, whichever runtime does."""
+    """A SignatureDefMap of what the server answers, whichever runtime does.
+
+    That of a SavedModel is the one in its file, without the values of defaults, as in TensorFlow Serving since 2.20.
+    """
     result = get_model_metadata_pb2.SignatureDefMap()
     for name, signature in signatures.items():
         definition = result.signature_def[name]
-        definition.method_name = PREDICT_METHOD
+        if signature.definition is not None:
+            definition.CopyFrom(signature.definition)
+            definition.ClearField("defaults")
+            continue
+        definition.method_name = signature.method_name
         for infos, target in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
             for alias, info in infos.items():
                 target[alias].CopyFrom(_tensor_info(info))
@@ -28,7 +33,8 @@ def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
 
 
 def _tensor_info(info: TensorInfo) -> Any:
-    tensor = meta_graph_pb2.TensorInfo(name=f"{info.name}:0", dtype=data_type(info.dtype))
+    name = info.name if ":" in info.name else f"{info.name}:0"
+    tensor = meta_graph_pb2.TensorInfo(name=name, dtype=data_type(info.dtype))
     for size in info.shape:
         tensor.tensor_shape.dim.add(size=-1 if size is None else size)
     return tensor

@@ -1,55 +1,154 @@
-"""cvserve.v1.VisionService, and the conversion of its messages."""
+"""cvserve.v1.VisionService."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+import math
+import time
+from typing import Any, NoReturn
 
 import grpc
 
-from cvserve.protos import vision_pb2, vision_pb2_grpc
-from cvserve.serving.core.engine import Engine, ModelRef
-from cvserve.serving.grpc.calls import answering, deadline_of
+from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable, Unimplemented
+from cvserve.protos import vision_pb2
+from cvserve.serving.core.engine import Engine
+from cvserve.serving.errors import status_of
+from cvserve.serving.grpc.calls import Calls, Requests, deadline_of
+from cvserve.serving.grpc.frames import Frames
+from cvserve.serving.grpc.vision_messages import (
+    ResultOptions,
+    classification,
+    frame_error,
+    model_info,
+    model_ref,
+    result_options,
+)
+
+_LOG = logging.getLogger(__name__)
 
 
-class VisionService(vision_pb2_grpc.VisionServiceServicer):
+class VisionService:
     """Encoded pictures in, typed results out."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, calls: Calls, stream_window: int) -> None:
+        """
+        Args:
+            calls: told of each frame of a stream, as it is of other requests.
+            stream_window: frames of one stream that may be under way.
+        """
         self._engine = engine
+        self._calls = calls
+        self._window = stream_window
+        self._streams: set[Frames] = set()
+        self._draining = False
 
-    @answering
+    def draining(self) -> None:
+        """Streams end after the frames that they have read, and no new ones begin."""
+        self._draining = True
+        for frames in self._streams:
+            frames.stop()
+
     async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The best classes of one picture."""
+        options = _options(request, request.top_k)
         answer = await self._engine.classify(
-            _model_ref(request.model), request.image, request.top_k or None, deadline=deadline_of(context)
+            model_ref(request.model), request.image, options.top_k, deadline=deadline_of(context)
         )
-        return vision_pb2.ClassifyResponse(
-            model=_model_spec(answer.model),
-            classes=[
-                vision_pb2.ClassScore(label=item.label, index=item.index, score=item.score)
-                for item in answer.result.classes
-            ],
-        )
+        return classification(answer, options)
 
-    @answering
+    async def Detect(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The objects in one picture."""
+        _not_yet("detection")
+
+    async def Segment(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The class of every pixel."""
+        _not_yet("segmentation")
+
+    async def Caption(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """A sentence about one picture."""
+        _not_yet("captioning")
+
+    async def Stream(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
+        """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
+        if self._draining:
+            raise Unavailable("the server is shutting down")
+        answers = _FrameAnswers(self._engine, self._calls, context)
+        frames = Frames(answers.to, self._window)
+        self._streams.add(frames)
+        try:
+            await frames.run(requests, context)
+        finally:
+            self._streams.discard(frames)
+
     async def GetModelInfo(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """What a model is."""
-        info = self._engine.model_info(_model_ref(request.model))
-        manifest = info.servable.manifest
-        return vision_pb2.GetModelInfoResponse(
-            model=_model_spec(info.model),
-            task=manifest.task,
-            labels=manifest.labels,
-            input_height=manifest.preproc.height,
-            input_width=manifest.preproc.width,
-            versions=info.versions,
-            runtime=info.servable.runtime_name,
+        info = self._engine.model_info(model_ref(request.model))
+        labels_of = self._engine.lifecycle.labels_of
+        return model_info(
+            info, {label: version for version in info.versions for label in labels_of(info.model.name, version)}
         )
 
 
-def _model_ref(spec: Any) -> ModelRef:
-    return ModelRef(spec.name, spec.version if spec.HasField("version") else None)
+class _FrameAnswers:
+    """The answers to the frames of one stream."""
+
+    def __init__(self, engine: Engine, calls: Calls, context: grpc.aio.ServicerContext) -> None:
+        self._engine = engine
+        self._calls = calls
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline_of(context)
+        self._model = vision_pb2.ModelSpec()
+
+    async def to(self, frame: Any) -> Any:
+        """The response to a frame, in which its fault stands too. Called in the order of the frames, and then a task
+        of its own, so that the model of the frame before is known."""
+        started = time.perf_counter()
+        response = vision_pb2.StreamResponse()
+        version, code = None, "OK"
+        try:
+            if isinstance(frame, InvalidInput):
+                raise frame
+            response.frame_id = frame.frame_id
+            if frame.HasField("model"):
+                self._model = frame.model
+            answer = await self._classify(frame, self._model)
+            version = answer.model.version
+            response.classification.CopyFrom(answer)
+        except (asyncio.CancelledError, Unauthenticated) as error:
+            # Without a token that is known there is nothing to go on with: the stream ends.
+            code = status_of(error).grpc
+            raise
+        except Exception as error:  # noqa: BLE001 - the client gets INTERNAL, the log gets the traceback
+            code = status_of(error).grpc
+            if not isinstance(error, CvserveError):
+                _LOG.exception("a frame failed")
+            response.error.CopyFrom(frame_error(error))
+        finally:
+            self._calls.answered("Stream", self._model.name, version, code, time.perf_counter() - started)
+        return response
+
+    async def _classify(self, frame: Any, model: Any) -> Any:
+        self._calls.authorize(self._context, "inference", model.name)
+        if frame.timeout_ms < 0:
+            raise InvalidInput(f"timeout_ms must not be negative, but is {frame.timeout_ms}")
+        own = self._loop.time() + frame.timeout_ms / 1000 if frame.timeout_ms else math.inf
+        options = _options(frame, 0)
+        answer = await self._engine.classify(
+            model_ref(model), frame.image, options.top_k, deadline=min(self._deadline, own)
+        )
+        return classification(answer, options)
 
 
-def _model_spec(model: ModelRef) -> Any:
-    return vision_pb2.ModelSpec(name=model.name, version=model.version)
+_PLAIN = ResultOptions()
+
+
+def _options(request: Any, top_k: int) -> ResultOptions:
+    if request.HasField("options"):
+        return result_options(request.options, top_k)
+    return ResultOptions(top_k) if top_k else _PLAIN
+
+
+def _not_yet(task: str) -> NoReturn:
+    raise Unimplemented(f"this version of cvserve serves no {task} models yet; it classifies (Classify, Stream)")

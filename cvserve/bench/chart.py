@@ -1,0 +1,91 @@
+"""The result as a picture: rates beside the ceiling, latencies, and where the time of a picture goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cvserve.bench.results import BenchResult
+from cvserve.errors import InvalidInput
+from cvserve.extras import require
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_chart_path(path: str | Path) -> None:
+    """
+    Raises:
+        InvalidInput: a suffix that no picture has. NotFound: its folder is not there.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise InvalidInput(f"a chart is written as {', '.join(SUFFIXES)}, not {path}")
+
+
+def draw_result(result: BenchResult, path: str | Path) -> None:
+    """Writes the chart to `path` (.png, .svg or .pdf).
+
+    Raises:
+        MissingExtra: matplotlib is not installed. InvalidInput: another suffix.
+    """
+    check_chart_path(path)
+    require("matplotlib")
+    # Not pyplot, which would look for a window system.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    rates, latencies, times = figure.subplots(1, 3)
+    _rates(rates, result)
+    _latencies(latencies, result)
+    _times(times, result)
+    figure.suptitle(f"{result.model} version {result.version}, {result.runtime}, {result.cores} cores")
+    figure.savefig(path, dpi=120)
+
+
+def _rates(axes: Any, result: BenchResult) -> None:
+    axes.axhline(result.ceiling.rate, color="black", linestyle="--", label=f"in process ({result.ceiling.rate:.0f}/s)")
+    for name, served in result.servers.items():
+        axes.plot([point.clients for point in served.points], [point.rate for point in served.points], "o-", label=name)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("pictures a second")
+    _by_clients(axes, result)
+
+
+def _latencies(axes: Any, result: BenchResult) -> None:
+    for index, (name, served) in enumerate(result.servers.items()):
+        clients = [point.clients for point in served.points]
+        for style, percentile in (("-", "p50"), ("--", "p95"), (":", "p99")):
+            values = [getattr(point, percentile) for point in served.points]
+            axes.plot(clients, values, style, color=f"C{index}", label=f"{name} {percentile}")
+    axes.set_yscale("log")
+    axes.set_ylabel("milliseconds")
+    _by_clients(axes, result)
+
+
+def _by_clients(axes: Any, result: BenchResult) -> None:
+    clients = list(result.plan.concurrency)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(clients, [str(count) for count in clients])
+    axes.set_xlabel("clients")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
+def _times(axes: Any, result: BenchResult) -> None:
+    """Processor time a picture: of the pipeline, and what server and clients add."""
+    bars = [("in process", [("pipeline", result.ceiling.cpu_ms)])]
+    for name, served in result.servers.items():
+        best = served.best
+        own = max(0.0, best.server_cpu_ms - result.ceiling.cpu_ms)
+        bars.append((name, [("pipeline", best.server_cpu_ms - own), ("server", own), ("clients", best.client_cpu_ms)]))
+    colours = {"pipeline": "C0", "server": "C1", "clients": "C2"}
+    named: set[str] = set()
+    for index, (_, parts) in enumerate(bars):
+        bottom = 0.0
+        for part, value in parts:
+            label = None if part in named else part
+            named.add(part)
+            axes.bar(index, value, bottom=bottom, color=colours[part], label=label, width=0.6)
+            bottom += value
+    axes.set_xticks(range(len(bars)), [name for name, _ in bars])
+    axes.set_ylabel("processor milliseconds a picture")
+    axes.legend(fontsize="small")

@@ -1,0 +1,136 @@
+"""The pipeline in a process of its own, called from threads: what the cores can do without a server around it."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.bench.pictures import read_pictures
+from cvserve.bench.processes import Helper, serve_orders
+from cvserve.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class InsideLayout:
+    """callers: threads that call the pipeline. threads: of the graph. batch: pictures a call."""
+
+    callers: int
+    threads: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.callers} callers x {self.threads} threads, batch {self.batch}"
+
+
+class Inside:
+    """The other side of this module: starts the process and asks it."""
+
+    def __init__(self, directory: Path, pictures: Path, runtime: str, precision: str | None, threads: int) -> None:
+        """
+        Args:
+            directory: of the artifact's version.
+            pictures: a folder that `write_pictures` filled.
+        """
+        self._helper = Helper(
+            "cvserve.bench.inside", str(directory), str(pictures), runtime, precision or "", str(threads)
+        )
+        self.runtime: str = self._helper.ready
+        self.threads = threads
+
+    def rate(self, layout: InsideLayout, seconds: float, *, graph_only: bool = False) -> dict[str, float]:
+        """{"rate": pictures a second, "cpu_ms": processor milliseconds a picture}."""
+        assert layout.threads == self.threads, "a process has one number of threads"
+        return self._helper.ask(
+            do="rate", callers=layout.callers, batch=layout.batch, seconds=seconds, graph_only=graph_only
+        )
+
+    def lone(self, seconds: float) -> dict[str, float]:
+        """Milliseconds of one picture at a time: {"p50", "p95", "p99"} in all, and the medians of its stages {"decode",
+        "run", "postprocess"}."""
+        return self._helper.ask(do="lone", seconds=seconds)
+
+    def close(self) -> None:
+        self._helper.close()
+
+
+class _Process:
+    def __init__(self, pipeline: Pipeline, pictures: Sequence[bytes]) -> None:
+        self._pipeline, self._pictures = pipeline, pictures
+
+    def rate(self, *, callers: int, batch: int, seconds: float, graph_only: bool) -> dict[str, float]:
+        spec = self._pipeline.manifest.preproc
+        noise = np.random.default_rng(0).integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
+        feed = self._pipeline.encode(noise)
+        self._pipeline.runtime.run(feed)
+        counts = [0] * callers
+        start, cpu = time.perf_counter(), time.process_time()
+        end = start + seconds
+
+        def call(index: int) -> None:
+            at = index % len(self._pictures)
+            source = itertools.cycle([*self._pictures[at:], *self._pictures[:at]])
+            while time.perf_counter() < end:
+                if graph_only:
+                    self._pipeline.runtime.run(feed)
+                else:
+                    self._pipeline.run([self._pipeline.prepare(next(source)) for _ in range(batch)], top_k=5)
+                counts[index] += batch
+
+        threads = [threading.Thread(target=call, args=(index,)) for index in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        total = sum(counts)
+        return {
+            "rate": total / (time.perf_counter() - start),
+            "cpu_ms": (time.process_time() - cpu) * 1000 / max(1, total),
+        }
+
+    def lone(self, *, seconds: float) -> dict[str, float]:
+        pipeline = self._pipeline
+        steps: dict[str, list[float]] = {"decode": [], "run": [], "postprocess": []}
+        totals = []
+        end = time.perf_counter() + seconds
+        for picture in itertools.cycle(self._pictures):
+            start = time.perf_counter()
+            prepared = pipeline.prepare(picture)
+            decoded = time.perf_counter()
+            outputs = pipeline.runtime.run(pipeline.encode(prepared.pixels[np.newaxis]))
+            ran = time.perf_counter()
+            pipeline.finish(outputs, [prepared.geometry], top_k=5)
+            done = time.perf_counter()
+            for name, taken in zip(steps, (decoded - start, ran - decoded, done - ran), strict=True):
+                steps[name].append(taken * 1000)
+            totals.append((done - start) * 1000)
+            if done >= end:
+                break
+        p50, p95, p99 = np.percentile(totals, (50, 95, 99)).tolist()
+        stages = {name: statistics.median(times) for name, times in steps.items()}
+        return {"p50": p50, "p95": p95, "p99": p99, **stages}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("directory", "pictures", "runtime", "precision"):
+        parser.add_argument(name)
+    parser.add_argument("threads", type=int)
+    words: Any = parser.parse_args()
+    with Pipeline.load(
+        words.directory, runtime=words.runtime, precision=words.precision or None, threads=words.threads
+    ) as pipeline:
+        process = _Process(pipeline, read_pictures(words.pictures))
+        serve_orders({"rate": process.rate, "lone": process.lone}, pipeline.runtime.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The processes that are measured: helpers that are told what to do line by line, and the server itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from cvserve.errors import CvserveError
+
+_SERVE = """
+import json, os, signal, sys, threading
+from cvserve.serving import serve
+
+def end_with_parent():
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+serve(sys.argv[1], json.loads(sys.argv[2]))
+"""
+_STOPS_WITHIN_SECONDS = 60.0
+
+
+class Helper:
+    """`python -m MODULE ...`, which says {"ready": ...} and then answers each line of JSON with one."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        """
+        Raises:
+            CvserveError: it ended instead, with the last line it wrote.
+        """
+        self._process = _start([sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE)
+        self._errors = _Tail(self._process.stderr)
+        self.ready = self._read()["ready"]
+
+    def ask(self, **order: Any) -> dict[str, Any]:
+        """Sends an order and waits for its answer.
+
+        Raises:
+            CvserveError: the helper ended.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._gone() from None
+        return self._read()
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(timeout=_STOPS_WITHIN_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            # Libraries may print lines of their own.
+            if line.startswith("{"):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        raise self._gone()
+
+    def _gone(self) -> CvserveError:
+        code = self._process.wait()
+        return CvserveError(f"a measuring process ended with {code}: {self._errors.last()}")
+
+
+def serve_orders(answers: Mapping[str, Any], ready: Any) -> None:
+    """The helper's side: answers orders on stdin until it ends.
+
+    Args:
+        answers: an order's "do" to a function of the rest.
+        ready: what the other side is told first.
+    """
+    print(json.dumps({"ready": ready}), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        print(json.dumps(answers[order.pop("do")](**order)), flush=True)
+
+
+class ServerProcess:
+    """`serve` in a process of its own, on a free port of this machine only."""
+
+    def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
+        """Returns when it is ready.
+
+        Raises:
+            CvserveError: it did not get ready, with what it said.
+        """
+        values = {**settings, "host": "127.0.0.1", "port": 0}
+        command = [sys.executable, "-c", _SERVE, str(path), json.dumps(values)]
+        self._process = _start(command, stdin=subprocess.PIPE)
+        self._errors = _Tail(self._process.stderr)
+        self.lines: list[str] = []
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.strip())
+            if line.startswith("ready"):
+                break
+        found = re.search(r"gRPC on ([^\s,;]+)", self.lines[-1]) if self.lines else None
+        if found is None:
+            self._process.wait()
+            said = "; ".join(filter(None, [*self.lines, self._errors.last()]))
+            raise CvserveError(f"the server did not get ready: {said}")
+        self.target = found[1]
+        over_http = re.search(r"HTTP on (http\S+)", "\n".join(self.lines))
+        self.http = over_http[1] if over_http else None
+        # Whatever it says later must not fill the pipe and hold it up.
+        self._rest = _Tail(self._process.stdout)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process so far, in ticks of usually 10 ms; 0.0 where there is no /proc."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1]
+        except OSError:
+            return 0.0
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def threads_cpu_seconds(self) -> float:
+        """Processor time of the threads that live, to the nanosecond; 0.0 where there is no /proc."""
+        total = 0
+        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            try:
+                total += int(path.read_text(encoding="ascii").split()[0])
+            except (OSError, IndexError):
+                continue  # the thread has ended meanwhile
+        return total / 1e9
+
+    def memory_mib(self) -> float:
+        """Proportional set size; 0.0 where there is no /proc."""
+        try:
+            for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) / 1024
+        except OSError:
+            return 0.0
+        return 0.0
+
+    def close(self) -> None:
+        """SIGTERM, and the end."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=_STOPS_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _start(command: list[str], stdin: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+
+
+class _Tail:
+    """Reads a pipe to its end, in a thread, and keeps the last lines."""
+
+    def __init__(self, stream: TextIO | Any) -> None:
+        self._lines: deque[str] = deque(maxlen=20)
+        self._thread = threading.Thread(target=self._follow, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def last(self) -> str:
+        """The last line that is not empty, once the writer has gone."""
+        self._thread.join(timeout=5)
+        return next((line for line in reversed(self._lines) if line), "it said nothing")
+
+    def _follow(self, stream: TextIO) -> None:
+        for line in stream:
+            self._lines.append(line.strip())

@@ -1,0 +1,36 @@
+"""How long the stages of a request take in a server, from the metrics that it shows over HTTP."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections import defaultdict
+
+_TIMEOUT_SECONDS = 10.0
+_LINE = re.compile(r'cvserve_stage_seconds_(sum|count)\{[^}]*stage="([a-z]+)"[^}]*\} (\S+)')
+
+
+def read_stages(address: str | None, path: str = "/monitoring/prometheus/metrics") -> dict[str, float]:
+    """Mean milliseconds of each stage since the server started; empty where it does not tell.
+
+    Args:
+        address: "http://host:port", or None for a server without HTTP.
+        path: of the metrics.
+    """
+    if address is None:
+        return {}
+    try:
+        with urllib.request.urlopen(address + path, timeout=_TIMEOUT_SECONDS) as answer:
+            text = answer.read().decode()
+    except (OSError, urllib.error.URLError):
+        return {}
+    return mean_stages(text)
+
+
+def mean_stages(text: str) -> dict[str, float]:
+    """The same from the text of the metrics, all versions together; stages that nothing went through are left out."""
+    totals: dict[str, dict[str, float]] = defaultdict(lambda: {"sum": 0.0, "count": 0.0})
+    for kind, stage, value in _LINE.findall(text):
+        totals[stage][kind] += float(value)
+    return {stage: total["sum"] / total["count"] * 1000 for stage, total in totals.items() if total["count"]}

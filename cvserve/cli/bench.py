@@ -1,0 +1,118 @@
+"""Measures a model on this machine: in process, and served to clients on the same cores.
+
+The in-process ceiling is the pipeline at its best layout; the server is asked by more and more clients, then offered
+three times what it can do, then left alone. Everything takes turns in rounds and medians count. What is printed on
+stdout is the table; how far it is goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cvserve import console
+from cvserve.cli.arguments import add_runtime, example, positive
+from cvserve.errors import InvalidInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
+    parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
+    group = parser.add_argument_group("the server")
+    group.add_argument("--config", metavar="FILE.yaml", help="settings, as cvserve serve takes them")
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting; may be repeated")
+    group.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="measure a second server that has this setting; may be repeated",
+    )
+    add_runtime(parser, default=None)
+    group = parser.add_argument_group("what is measured")
+    group.add_argument("--images", metavar="DIR", help="pictures to send; default: generated JPEGs of 500 x 375")
+    group.add_argument("--concurrency", type=_counts, metavar="N,N", help="numbers of clients; default: 1,2,4,...,64")
+    group.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: 3")
+    group.add_argument("--seconds", type=_seconds, default=3.0, metavar="X", help="of each measurement; default: 3")
+    group.add_argument("--overload-seconds", type=_seconds, default=10.0, metavar="X", help="default: 10; 0: none")
+    group.add_argument("--idle-seconds", type=_seconds, default=5.0, metavar="X", help="default: 5; 0: none")
+    group.add_argument(
+        "--client",
+        choices=("light", "grpc"),
+        default="light",
+        help="light (the default) leaves the cores to the server; grpc: what most clients use, 0.3 ms more a picture",
+    )
+    group = parser.add_argument_group("what is written")
+    group.add_argument("--out", metavar="FILE.json", help="all figures")
+    group.add_argument("--chart", metavar="FILE.png", help="a picture of them (.png, .svg, .pdf)")
+    example(
+        parser,
+        "cvserve bench models/flowers --out bench.json --chart bench.png",
+        "cvserve bench models/flowers --runtime onnx --concurrency 1,8,64 --compare batching=false",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cvserve.bench import BenchPlan, bench, draw_result, format_result
+    from cvserve.bench.chart import check_chart_path
+    from cvserve.bench.results import CONCURRENCY
+    from cvserve.settings import with_overrides
+
+    if arguments.seconds == 0:
+        raise InvalidInput("--seconds must be more than 0")
+    if arguments.chart:
+        check_chart_path(arguments.chart)
+    for path in filter(None, (arguments.out, arguments.chart)):
+        if not Path(path).resolve().parent.is_dir():
+            raise InvalidInput(f"{path} cannot be written: there is no folder {Path(path).resolve().parent}")
+    result = bench(
+        arguments.model,
+        BenchPlan(
+            concurrency=arguments.concurrency or CONCURRENCY,
+            rounds=arguments.rounds,
+            seconds=arguments.seconds,
+            overload_seconds=arguments.overload_seconds,
+            idle_seconds=arguments.idle_seconds,
+            client=arguments.client,
+        ),
+        settings=server_settings(arguments),
+        compare={", ".join(arguments.compare): with_overrides({}, arguments.compare)} if arguments.compare else None,
+        version=arguments.version,
+        pictures=arguments.images,
+        say=console.note,
+    )
+    console.say(format_result(result))
+    if arguments.out:
+        Path(arguments.out).write_text(json.dumps(result.to_json(), indent=2) + "\n", encoding="utf-8")
+    if arguments.chart:
+        draw_result(result, arguments.chart)
+    return 0
+
+
+def server_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """--config, then --set, then the flags of the runtime, checked."""
+    from cvserve.serving import load_settings
+    from cvserve.settings import read_yaml, with_overrides
+
+    values = with_overrides(read_yaml(arguments.config) if arguments.config else {}, arguments.set)
+    for key in ("runtime", "precision", "threads"):
+        if getattr(arguments, key) is not None:
+            values[key] = getattr(arguments, key)
+    load_settings(values)
+    return values
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted({positive(part.strip()) for part in text.split(",") if part.strip()}))
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value

@@ -1,0 +1,95 @@
+"""What a call that failed means: exceptions of cvserve.errors with the server's own sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+import grpc
+
+from cvserve import errors
+
+REQUEST_ID = "x-request-id"
+"""The header that names a request in the server's log, both ways."""
+
+_KIND_OF: dict[grpc.StatusCode, type[errors.CvserveError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
+    grpc.StatusCode.OUT_OF_RANGE: errors.InvalidInput,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: errors.Cancelled,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,
+}
+
+_NO_SERVER = re.compile(
+    r"failed to connect|connection refused|(dns|name) resolution|socket closed|connection reset|broken pipe|goaway"
+    r"|no connection established|connection attempt timed out",
+    re.IGNORECASE,
+)
+_NO_TRUST = re.compile(r"handshake|ssl_error|certificate|verification", re.IGNORECASE)
+
+
+def never_arrived(error: grpc.RpcError) -> bool:
+    """Whether the call ended for want of a connection, and not by a server's word."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and bool(_NO_SERVER.search(error.details() or ""))
+
+
+def no_server(target: str, tls: bool, why: str = "") -> errors.Unavailable:
+    """The error for a target that nobody answers at.
+
+    Args:
+        tls: whether the client speaks it.
+        why: gRPC's own words.
+    """
+    if tls and _NO_TRUST.search(why):
+        return errors.Unavailable(f"{target} and this client do not agree on TLS: {why}")
+    hint = "" if tls else ", or it wants TLS" if "socket closed" in why.lower() else ""
+    return errors.Unavailable(f"no server answers at {target}{hint}")
+
+
+def raise_for(error: grpc.RpcError, target: str, timeout: float | None, tls: bool = False) -> NoReturn:
+    """Raises the exception of cvserve.errors that a failed call means.
+
+    Args:
+        timeout: seconds that the call was given.
+        tls: whether the client speaks it.
+    """
+    raise _meant(error, target, timeout, tls) from error
+
+
+def _meant(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) -> errors.CvserveError:
+    code, details = error.code(), error.details() or ""
+    if never_arrived(error):
+        return no_server(target, tls, details)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
+        return errors.DeadlineExceeded(f"{target} did not answer within {timeout:g} s")
+    text = f"{target}: {details or code.name}"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        # gRPC's own answer to a message over the limit, which no second try would change.
+        return errors.InvalidInput(f"{text}: the picture is too large for one message")
+    trailers = {key: value for key, value in error.trailing_metadata() or ()}
+    pushback = trailers.get("grpc-retry-pushback-ms")
+    found = fault(code, text, None if pushback is None else int(pushback) / 1000)
+    found.request_id = trailers.get(REQUEST_ID)
+    return found
+
+
+def fault(code: Any, text: str, retry_after: float | None = None) -> errors.CvserveError:
+    """The exception that a status means.
+
+    Args:
+        code: a grpc.StatusCode.
+        retry_after: seconds, for Overloaded.
+    """
+    kind = _KIND_OF.get(code, errors.CvserveError)
+    if kind is errors.Overloaded and retry_after is not None:
+        return errors.Overloaded(text, retry_after)
+    return kind(text)
+
+
+STATUS_OF_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

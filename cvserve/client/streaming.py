@@ -1,0 +1,96 @@
+"""The sending side of a stream: frames one after the other, a few ahead of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+from cvserve.client.messages import Image
+
+_END = object()
+
+
+class Sending:
+    """Frames for the blocking client. gRPC iterates over it on a thread of its own.
+
+    A picture is taken from the source only when there is room for it, so that of a camera's pictures the newest is
+    sent. What the source raises ends the sending, and stands in `failure`.
+    """
+
+    def __init__(self, images: Iterable[Image], make: Callable[[int, Image], Any], ahead: int) -> None:
+        """
+        Args:
+            make: a frame's number and picture to its message.
+            ahead: frames that may be sent and not answered.
+        """
+        self._images = iter(images)
+        self._make = make
+        self._room = threading.Semaphore(ahead)
+        self._ended = False
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        number = 0
+        while True:
+            self._room.acquire()
+            if self._ended:
+                return
+            try:
+                image = next(self._images, _END)
+                if image is _END:
+                    return
+                message = self._make(number, image)  # type: ignore[arg-type]
+            except Exception as error:  # noqa: BLE001 - raised where the answers are read
+                self.failure = error
+                return
+            yield message
+            number += 1
+
+    def answered(self) -> None:
+        """One frame has its answer."""
+        self._room.release()
+
+    def end(self) -> None:
+        """Nothing more is to be sent."""
+        self._ended = True
+        self._room.release()
+
+
+class AsyncSending:
+    """The same for asyncio; the source may be asynchronous."""
+
+    def __init__(
+        self, images: Iterable[Image] | AsyncIterable[Image], make: Callable[[int, Image], Any], ahead: int
+    ) -> None:
+        """See `Sending`."""
+        self._images = images
+        self._make = make
+        self._room = asyncio.Semaphore(ahead)
+        self.failure: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        number = 0
+        try:
+            source = aiter(self._images) if isinstance(self._images, AsyncIterable) else _turned(self._images)
+            while True:
+                await self._room.acquire()
+                image = await anext(source, _END)
+                if image is _END:
+                    return
+                # Reading a file, and PNG for an array, would hold up the loop.
+                message = await asyncio.to_thread(self._make, number, image)  # type: ignore[arg-type]
+                yield message
+                number += 1
+        except Exception as error:  # noqa: BLE001 - raised where the answers are read
+            self.failure = error
+
+    def answered(self) -> None:
+        """One frame has its answer."""
+        self._room.release()
+
+
+async def _turned(images: Iterable[Image]) -> AsyncIterator[Image]:
+    for image in images:
+        yield image

@@ -1,0 +1,46 @@
+"""How much memory of the GPUs TensorFlow takes: a decision for the whole process, before its first operation."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cvserve.runtimes.device import Resources
+from cvserve.runtimes.quiet import without_chatter
+
+_LOG = logging.getLogger(__name__)
+
+
+def set_gpu_memory(tensorflow: Any, resources: Resources) -> None:
+    """Limits what TensorFlow takes of every GPU, if it has not begun to work yet; otherwise says that it has.
+
+    By itself TensorFlow takes all the memory of all GPUs at its first operation, also for a model on the CPU, and
+    leaves nothing to onnxruntime in the same process.
+    """
+    config = tensorflow.config
+    with without_chatter():  # the first such call says which drivers it looked for
+        found = config.list_physical_devices("GPU")
+    for gpu in found:
+        try:
+            if resources.gpu_memory_mib is not None:
+                if _limit(config, gpu) == resources.gpu_memory_mib:
+                    continue
+                limited = config.LogicalDeviceConfiguration(memory_limit=resources.gpu_memory_mib)
+                config.set_logical_device_configuration(gpu, [limited])
+            # A limit and growth exclude each other, and a limit that somebody has set stays.
+            elif (
+                _limit(config, gpu) is None
+                and bool(config.experimental.get_memory_growth(gpu)) != resources.gpu_memory_growth
+            ):
+                config.experimental.set_memory_growth(gpu, resources.gpu_memory_growth)
+        except (RuntimeError, ValueError) as error:
+            _LOG.warning(
+                "TensorFlow is already running in this process, so what it takes of %s stays as it is: %s",
+                gpu.name,
+                error,
+            )
+
+
+def _limit(config: Any, gpu: Any) -> float | None:
+    configured = config.get_logical_device_configuration(gpu) or []
+    return next((item.memory_limit for item in configured if item.memory_limit is not None), None)

@@ -1,0 +1,78 @@
+"""What was measured on this machine, in small files, so that only the first load pays for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_LOG = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """CVSERVE_CACHE_DIR, or cvserve under the XDG cache directory."""
+    own = os.environ.get("CVSERVE_CACHE_DIR")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(shared) if shared else Path.home() / ".cache") / "cvserve"
+    except RuntimeError:  # no home directory, as for some service accounts
+        return Path(tempfile.gettempdir()) / "cvserve-cache"
+
+
+def key_of(facts: dict[str, Any]) -> str:
+    """A name for everything that an answer depends on."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def recall(kind: str, key: str) -> dict[str, Any]:
+    """What `remember` wrote; empty where there is nothing, or something damaged."""
+    try:
+        content = json.loads((cache_directory() / kind / f"{key}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def remember(kind: str, key: str, content: dict[str, Any]) -> None:
+    """Writes it down, whole or not at all; where nothing can be written it is measured again next time."""
+    directory = cache_directory() / kind
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=directory)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(content, stream)
+            os.replace(temporary, directory / f"{key}.json")
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        _LOG.info("what was measured (%s) cannot be remembered: %s", kind, error)
+
+
+def package_version(package: str) -> str:
+    """Of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
+        return "unknown"
+
+
+def processor() -> str:
+    """The CPU's model name, or what Python knows of it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return f"{platform.machine()} {platform.processor()}"

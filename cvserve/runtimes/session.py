@@ -1,0 +1,292 @@
+"""Any SavedModel with all its signatures, run as TensorFlow Serving runs it: as a graph in a session.
+
+A session takes what TensorFlow 1 and 2 have written alike: variables, tables and their initialisers, assets, string
+tensors. Eager functions, which `cvserve.runtimes.tensorflow` uses, check shapes and know no method names.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.artifact import Quantization
+from cvserve.errors import (
+    ArtifactError,
+    CvserveError,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    Unimplemented,
+)
+from cvserve.runtimes import unrestored
+from cvserve.runtimes.base import TensorInfo
+from cvserve.runtimes.checks import BYTES
+from cvserve.runtimes.device import Resources, check_threads
+from cvserve.runtimes.tensorflow import device_name, import_tensorflow, sentence, set_threads
+
+SERVE = "serve"
+"""The tag of the graph that is for serving (tensorflow/python/saved_model/tag_constants.py)."""
+
+_MOST_CALLABLES = 64
+"""Choices of outputs, of one signature, for which TensorFlow prunes the graph; others compute all outputs."""
+
+
+class SavedModelSession:
+    """One copy of a SavedModel; concurrent calls of its entries run at the same time.
+
+    definitions: the model's SignatureDefs by their keys. entries: a Runtime for each.
+    """
+
+    name = "tensorflow"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        resources: Resources | None = None,
+        tags: Sequence[str] = (SERVE,),
+    ) -> None:
+        """Loads the graph that has the tags, restores its variables and runs its initialisers.
+
+        Args:
+            path: the directory with saved_model.pb or saved_model.pbtxt.
+            threads: threads of one operation, for the whole process; see `TensorFlowRuntime`.
+            device: "cpu", "gpu:N", ...; operations that cannot run there run on the CPU, and those that say where they
+                run, there.
+            resources: operations at a time and GPU memory, for the whole process too.
+            tags: of the graphs that have all of these the one with the fewest others is taken.
+
+        Raises:
+            MissingExtra: TensorFlow is not installed.
+            ArtifactError: TensorFlow does not take the files, or none of the graphs is for serving.
+            FailedPrecondition: no such device.
+        """
+        self._tensorflow = import_tensorflow()
+        set_threads(check_threads(threads), resources)
+        self._closed = False
+        where = device_name(self._tensorflow, device)
+        graph = self._tensorflow.Graph()
+        self._session = self._tensorflow.compat.v1.Session(graph=graph, config=self._config(device))
+        try:
+            with graph.as_default(), graph.device(where), _without_notices():
+                loaded = self._load(path, tags)
+        except BaseException:
+            self._session.close()
+            raise
+        self.definitions: Mapping[str, Any] = dict(loaded.signature_def)
+        self.entries: Mapping[str, SessionEntry] = {
+            key: SessionEntry(self, definition, self._defaults(definition))
+            for key, definition in self.definitions.items()
+        }
+
+    def close(self) -> None:
+        """Gives the memory back; no entry can be used any more."""
+        self._closed = True
+        for entry in self.entries.values():
+            entry.forget()
+        self._session.close()
+
+    def callable(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """A function of the inputs' arrays, in order, to the outputs' arrays.
+
+        Args:
+            inputs, outputs: names of tensors, such as "x:0".
+        """
+        if self._closed:
+            raise FailedPrecondition("this model was closed; load it again")
+        from tensorflow.core.protobuf import config_pb2
+
+        # Session.run compares shapes with those that were known when the graph was made; this is what it calls.
+        return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=inputs, fetch=outputs))
+
+    def call(self, function: Any, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Calls what `callable` made.
+
+        Raises:
+            InvalidInput, FailedPrecondition, NotFound, Unimplemented, Overloaded: what the graph answered.
+        """
+        try:
+            answers: list[Any] = function(*arrays)
+            return answers
+        except self._tensorflow.errors.OpError as error:
+            fault = self._fault(error)
+            if fault is None:
+                raise
+            raise fault from error
+        except UnicodeDecodeError as error:  # an error whose text quotes bytes of a string tensor
+            raise InvalidInput("TensorFlow cannot run the model on this input: its bytes are refused") from error
+
+    def _defaults(self, definition: Any) -> dict[str, np.ndarray]:
+        return {alias: self._tensorflow.make_ndarray(tensor) for alias, tensor in definition.defaults.items()}
+
+    def _fault(self, error: Any) -> CvserveError | None:
+        """The fault that an error of the graph is; None where it is none of the client's."""
+        errors = self._tensorflow.errors
+        kinds: tuple[tuple[Any, type[CvserveError]], ...] = (
+            ((errors.InvalidArgumentError, errors.OutOfRangeError), InvalidInput),
+            (errors.FailedPreconditionError, FailedPrecondition),
+            (errors.NotFoundError, NotFound),
+            (errors.UnimplementedError, Unimplemented),
+            (errors.ResourceExhaustedError, Overloaded),
+        )
+        for kind, fault in kinds:
+            if isinstance(error, kind):
+                return fault(sentence(error))
+        return None
+
+    def _config(self, device: str) -> Any:
+        logical = self._tensorflow.config.list_logical_devices("CPU")
+        counts = {"CPU": len(logical)} | ({"GPU": 0} if device.startswith("cpu") else {})
+        # A model that names a device which is not here runs all the same, as in TensorFlow Serving.
+        return self._tensorflow.compat.v1.ConfigProto(allow_soft_placement=True, device_count=counts)
+
+    def _load(self, path: Path, tags: Sequence[str]) -> Any:
+        loader = self._tensorflow.compat.v1.saved_model.loader
+        if not loader.maybe_saved_model_directory(str(path)):
+            raise ArtifactError(
+                f"{path} holds no SavedModel: Could not find SavedModel .pb or .pbtxt at supplied export directory path"
+            )
+        errors = (OSError, ValueError, RuntimeError, KeyError, self._tensorflow.errors.OpError)
+        try:
+            loaded = loader.load(self._session, _all_tags(path, tags), str(path))
+            unrestored.restore(self._session, loaded, path)
+            return loaded
+        except errors as error:
+            raise ArtifactError(f"TensorFlow cannot load {path}: {sentence(error)}") from error
+
+
+class SessionEntry:
+    """One signature of a SavedModel as a Runtime. Names are the signature's; shapes are not checked.
+
+    Inputs and outputs that are no plain tensors (sparse, composite, none at all) are left out; asking for such a
+    signature fails when the graph is called.
+    """
+
+    name = SavedModelSession.name
+    batch = None
+
+    def __init__(self, session: SavedModelSession, definition: Any, defaults: Mapping[str, np.ndarray]) -> None:
+        """
+        Args:
+            definition: the SignatureDef.
+            defaults: values of inputs that a caller may leave out.
+        """
+        self._session = session
+        self.defaults = defaults
+        self._input_tensors = {alias: info.name for alias, info in sorted(definition.inputs.items())}
+        self._output_tensors = {alias: info.name for alias, info in sorted(definition.outputs.items())}
+        self.quantization: Mapping[str, Quantization] = {}
+        self.inputs: Mapping[str, TensorInfo] = _infos(definition.inputs)
+        self.outputs: Mapping[str, TensorInfo] = _infos(definition.outputs)
+        self._lock = threading.Lock()
+        self._callables: dict[tuple[str, ...], Any] = {}
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """See `Runtime.run`. String tensors come and go as arrays of dtype object holding bytes.
+
+        Raises:
+            InvalidInput, FailedPrecondition, NotFound, Unimplemented, Overloaded: what the graph answered.
+        """
+        if set(inputs) != set(self._input_tensors):
+            raise InvalidInput(f"the model takes {', '.join(self._input_tensors)}, not {', '.join(sorted(inputs))}")
+        names = list(self._output_tensors) if outputs is None else list(outputs)
+        for name in names:
+            if name not in self._output_tensors:
+                raise InvalidInput(f"the model has no output {name!r}; it gives {', '.join(self._output_tensors)}")
+        computed, function = self._callable(tuple(sorted(names)))
+        arrays = [np.asarray(inputs[name]) for name in self._input_tensors]
+        answers = dict(zip(computed, self._session.call(function, arrays), strict=True))
+        return {name: _array(answers[name]) for name in names}
+
+    def close(self) -> None:
+        """Nothing of its own: the session is closed with all its entries."""
+
+    def forget(self) -> None:
+        """Lets go what belongs to the session."""
+        self._callables.clear()
+
+    def _callable(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+        function = self._callables.get(names)
+        if function is not None:
+            return names, function
+        with self._lock:
+            if len(self._callables) >= _MOST_CALLABLES and names not in self._callables:
+                names = tuple(sorted(self._output_tensors))
+            if names not in self._callables:
+                feed = list(self._input_tensors.values())
+                fetch = [self._output_tensors[name] for name in names]
+                self._callables[names] = self._session.call(lambda: self._session.callable(feed, fetch), ())
+            return names, self._callables[names]
+
+
+def _infos(tensors: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    from tensorflow import dtypes
+
+    infos: dict[str, TensorInfo] = {}
+    for alias, info in sorted(tensors.items()):
+        name = dtypes.as_dtype(info.dtype).base_dtype.name if info.dtype else "no tensor"
+        ranked = not info.tensor_shape.unknown_rank
+        shape = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim) if ranked else ()
+        infos[alias] = TensorInfo(info.name.removesuffix(":0"), BYTES if name == "string" else name, shape, ranked)
+    return infos
+
+
+def _array(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, bytes | str):  # a scalar string
+        scalar = np.empty((), object)
+        scalar[()] = value
+        return scalar
+    return np.asarray(value)
+
+
+def _all_tags(path: Path, wanted: Sequence[str]) -> list[str]:
+    """The tags of the graph to serve: just those wanted if there is one, otherwise the first with the fewest others."""
+    binary, text = path / "saved_model.pb", path / "saved_model.pbtxt"
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        if binary.is_file():
+            saved.ParseFromString(binary.read_bytes())
+        else:
+            text_format.Parse(text.read_bytes(), saved)
+    except (DecodeError, text_format.ParseError) as error:
+        raise ArtifactError(f"TensorFlow cannot load {path}: the SavedModel cannot be parsed") from error
+    found = [list(graph.meta_info_def.tags) for graph in saved.meta_graphs]
+    having = sorted((tags for tags in found if set(wanted) <= set(tags)), key=len)
+    if not having:
+        there = "; ".join("{ " + ", ".join(tags) + " }" for tags in found) or "none"
+        raise ArtifactError(
+            f"Could not find meta graph def matching supplied tags: {{ {' '.join(wanted)} }} in {path}; "
+            f"its tag-sets are {there}"
+        )
+    return having[0]
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keeps this thread's deprecation notices and progress lines out of TensorFlow's log."""
+    here = threading.get_ident()
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return record.thread != here or record.levelno >= logging.ERROR
+
+    log = logging.getLogger("tensorflow")
+    log.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_wanted)

@@ -1,0 +1,201 @@
+"""What the settings leave open, measured on the graphs themselves: how many batches at a time, how large."""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from cvserve.runtimes.instances import Layout
+from cvserve.serving.core.execution import RunGraph, Tensors
+
+_LOG = logging.getLogger(__name__)
+
+MOST_ROWS = 32
+"""The largest batch that is tried when max_batch_size is not given."""
+
+WORTHWHILE = 0.04
+"""How much faster a row must be for each doubling of the batch: what it costs is the wait of the first picture."""
+
+HAND_OVER_SECONDS = 0.00125
+"""What a batch costs beside its run, in the server and in its clients, on whom answers come one by one or together
+(measured with 64 clients on the same 2 cores: 1.36 times the pipeline's own time in batches of 1, 1.23 in 4)."""
+
+TURNS = 3
+"""Timed runs of each batch size after the first look; the fastest counts."""
+
+HOPELESS = 0.8
+"""A batch size this much slower than the best at the first look ends the search."""
+
+LONGEST_BATCH_SECONDS = 1.0
+"""Larger batches are not tried once a batch takes this long."""
+
+AS_GOOD = 0.97
+"""A layout that answers so much of the best one's pictures is as good under load, and the lone picture decides."""
+
+QUICKER = 0.95
+"""A lone picture must be this much quicker for the decision to leave the better rate."""
+
+ROUNDS = 6
+ROUND_SECONDS = 0.2
+"""Of each layout in each round, or as long as two batches take."""
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A layout to measure.
+
+    graphs: what each worker runs. batch: rows of each run. decodes_in_worker: as in `LoadedModel`.
+    """
+
+    graphs: Sequence[RunGraph]
+    batch: int
+    decodes_in_worker: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """rate: rows a second, all workers busy, decoding included; the best round's. lone: seconds of one row alone.
+    steady: the middle round's rate as a part of the best one's; far under 1 where something else had the machine."""
+
+    rate: float
+    lone: float
+    steady: float = 1.0
+
+
+def best_batch(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
+    """The smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
+
+    Args:
+        graphs: what each worker runs.
+        make: inputs of that many rows.
+    """
+    with ThreadPoolExecutor(len(graphs)) as pool:
+        return _best_batch(pool, graphs, make)
+
+
+def _best_batch(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
+    fastest: dict[int, float] = {}
+
+    def rate(size: int) -> float:
+        return size * len(graphs) / (fastest[size] + HAND_OVER_SECONDS)
+
+    for size in sizes(MOST_ROWS):
+        inputs = make(size)
+        # The first run traces, packs and allocates; what it took tells nothing of the next ones.
+        run_all(pool, graphs, inputs)
+        fastest[size] = run_all(pool, graphs, inputs)
+        if fastest[size] > LONGEST_BATCH_SECONDS or rate(size) < HOPELESS * max(map(rate, fastest)):
+            break
+    # In turns, so that whatever else the machine does meets all sizes; it only ever makes a run slower.
+    for _ in range(TURNS):
+        for size in fastest:
+            fastest[size] = min(fastest[size], run_all(pool, graphs, make(size)))
+    best = 1
+    for size in fastest:
+        if rate(size) > rate(best) * (1 + WORTHWHILE) ** math.log2(size / best):
+            best = size
+    _LOG.info("rows a second by batch size: %s", {size: round(rate(size), 1) for size in fastest})
+    return best
+
+
+def sizes(largest: int) -> Sequence[int]:
+    """1, 2, 4, ... and the largest."""
+    return (*(1 << power for power in range(largest.bit_length()) if 1 << power < largest), largest)
+
+
+def run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensors) -> float:
+    """Seconds until every worker has run the batch, all at the same time."""
+    start = time.perf_counter()
+    for future in [pool.submit(graph, inputs, None) for graph in graphs]:
+        future.result()
+    return time.perf_counter() - start
+
+
+def race(trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: int) -> dict[Key, Score]:
+    """Measures the layouts in rounds, so that whatever else the machine does meets all of them.
+
+    Args:
+        prepare: decodes a picture to inputs of one row, as a request would have it.
+        decoders: threads that decode where the workers do not.
+    """
+    row = prepare()
+    for trial in trials.values():
+        with ThreadPoolExecutor(len(trial.graphs)) as pool:
+            run_all(pool, trial.graphs, _joined([row] * trial.batch))
+    rates: dict[Key, list[float]] = {key: [] for key in trials}
+    lone = dict.fromkeys(trials, math.inf)
+    for _ in range(ROUNDS):
+        for key, trial in trials.items():
+            rates[key].append(_rate(trial, prepare, decoders, ROUND_SECONDS))
+            for _ in range(TURNS):
+                start = time.perf_counter()
+                trial.graphs[0](row, None)
+                lone[key] = min(lone[key], time.perf_counter() - start)
+    scores = {key: Score(max(found), lone[key], statistics.median(found) / max(found)) for key, found in rates.items()}
+    _LOG.info(
+        "layouts: %s",
+        {str(key): f"{score.rate:.1f}/s, alone {score.lone * 1000:.1f} ms" for key, score in scores.items()},
+    )
+    return scores
+
+
+def choose(scores: Mapping[Layout, Score]) -> Layout:
+    """Of the layouts that are as good as the best one under load, the one that is quickest with a lone picture."""
+    best = max(scores.values(), key=lambda score: score.rate)
+    good = [key for key, score in scores.items() if score.rate >= AS_GOOD * best.rate]
+    chosen = max(good, key=lambda key: scores[key].rate)
+    for key in good:
+        if scores[key].lone < QUICKER * scores[chosen].lone:
+            chosen = key
+    return chosen
+
+
+def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> float:
+    """Rows a second of all workers, each of which takes a batch, runs it and takes the next."""
+    counts = [0] * len(trial.graphs)
+    failures: list[BaseException] = []
+    with ThreadPoolExecutor(decoders) as pool:
+        start = time.perf_counter()
+
+        def work(index: int) -> None:
+            ahead: deque[Future[Tensors]] = deque()
+            try:
+                while time.perf_counter() - start < seconds or counts[index] < 2 * trial.batch:
+                    if trial.decodes_in_worker:
+                        rows = [prepare() for _ in range(trial.batch)]
+                    else:
+                        while len(ahead) < 2 * trial.batch:
+                            ahead.append(pool.submit(prepare))
+                        rows = [ahead.popleft().result() for _ in range(trial.batch)]
+                    trial.graphs[index](_joined(rows), None)
+                    counts[index] += trial.batch
+            except BaseException as error:  # noqa: BLE001 - raised by the caller, below
+                failures.append(error)
+            for future in ahead:
+                future.cancel()
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(len(trial.graphs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.perf_counter() - start
+    if failures:
+        raise failures[0]
+    return sum(counts) / took
+
+
+def _joined(rows: Sequence[Tensors]) -> Tensors:
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

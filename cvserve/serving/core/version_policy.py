@@ -1,0 +1,123 @@
+"""Which versions of a model should be served, and what to do next about it: pure functions of a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
+
+from cvserve.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The `count` newest versions on disk; 0 means 1, as in TensorFlow Serving."""
+
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class All:
+    """Every version on disk."""
+
+
+@dataclass(frozen=True)
+class Specific:
+    """These versions, as far as they are on disk."""
+
+    versions: tuple[int, ...]
+
+
+VersionPolicy = Latest | All | Specific
+
+
+def aspired(policy: VersionPolicy, on_disk: Collection[int]) -> list[int]:
+    """The versions that the policy wants served, ascending; none that is not on disk."""
+    found = sorted(set(on_disk))
+    if isinstance(policy, Latest):
+        return found[-max(1, policy.count) :]
+    if isinstance(policy, All):
+        return found
+    wanted = set(policy.versions)
+    return [version for version in found if version in wanted]
+
+
+def stand_ins(policy: VersionPolicy, on_disk: Collection[int], wanted: Collection[int]) -> list[int]:
+    """What may be served while none of the wanted versions can be, the best first: after a restart with a broken
+    newest version, the one before answers, as it would have without the restart. (TensorFlow Serving serves nothing.)
+    Only where the policy is to serve what is newest."""
+    if not isinstance(policy, Latest):
+        return []
+    return sorted(set(on_disk) - set(wanted), reverse=True)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a version that has been tried.
+
+    available: it answers requests. may_retry: it is not available, and it is time to try (again).
+    """
+
+    available: bool = False
+    may_retry: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next, in this order; `unload` is right only once `load` has been done and the plan made again."""
+
+    load: tuple[int, ...] = ()
+    unload: tuple[int, ...] = ()
+
+
+def plan(wanted: Collection[int], known: Mapping[int, Known]) -> Step:
+    """The next step of one model towards `wanted`.
+
+    A version that is no longer wanted keeps answering until one that is wanted can answer in its place; where nothing
+    is wanted at all, everything goes. Newer versions are loaded first.
+
+    Args:
+        wanted: see `aspired`.
+        known: every version that is available or has been tried. A wanted version that is not in it is new.
+    """
+    load = [version for version in wanted if version not in known or known[version].may_retry]
+    answers = any(known[version].available for version in wanted if version in known)
+    unload: list[int] = []
+    if not load and (answers or not wanted):
+        unload = [version for version, state in known.items() if state.available and version not in wanted]
+    return Step(tuple(sorted(load, reverse=True)), tuple(sorted(unload)))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The last failure to load a version.
+
+    tries: in a row, on files that did not change. when: seconds on some clock. files: see `repository.fingerprint`.
+    """
+
+    tries: int
+    when: float
+    files: Hashable
+
+
+def may_retry(failure: Failure, files: Hashable, now: float, *, every: float, retries: int) -> bool:
+    """Whether it is time to try again: at once when the files have changed, which is what a version that is being
+    copied looks like; otherwise after `every` seconds, and `retries` times at most."""
+    return files != failure.files or (failure.tries <= retries and now >= failure.when + every)
+
+
+def parse_policy(value: str | Collection[int]) -> VersionPolicy:
+    """The policy that a settings file means: "latest", "latest 3", "all", or a list of versions.
+
+    Raises:
+        InvalidInput
+    """
+    if not isinstance(value, str):
+        if not value or any(version < 0 for version in value):
+            raise InvalidInput(f"versions = {list(value)!r} must list versions to serve, none of them negative")
+        return Specific(tuple(sorted(set(value))))
+    word, _, count = value.strip().partition(" ")
+    if word == "all" and not count:
+        return All()
+    if word == "latest" and (not count or (count.strip().isdecimal() and int(count) > 0)):
+        return Latest(int(count or 1))
+    raise InvalidInput(f"versions = {value!r} is no policy; write latest, latest 3, all, or a list such as [1, 2]")

@@ -1,0 +1,111 @@
+"""The messages of cvserve.v1 and the values of the core: the one place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from cvserve.errors import InvalidInput, Overloaded
+from cvserve.protos import vision_pb2
+from cvserve.serving.core.engine import ClassifyAnswer, ModelInfo, ModelRef
+from cvserve.serving.errors import status_of, text_of
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """What a request says of its answer.
+
+    top_k: None is the model's own. score_threshold: 0 to 1. max_results: None is all.
+    """
+
+    top_k: int | None = None
+    score_threshold: float = 0.0
+    max_results: int | None = None
+
+
+def result_options(options: Any, top_k: int) -> ResultOptions:
+    """A cvserve.v1.Options.
+
+    Args:
+        top_k: what the request says outside of the options, 0 where it does not.
+
+    Raises:
+        InvalidInput: a value out of its range.
+    """
+    wanted = options.top_k if options.HasField("top_k") else (top_k or None)
+    most = options.max_results if options.HasField("max_results") else None
+    for name, number in (("top_k", wanted), ("max_results", most)):
+        if number is not None and number < 1:
+            raise InvalidInput(f"{name} must be at least 1, not {number}")
+    # Not `threshold < 0 or threshold > 1`, which a NaN would pass.
+    if not 0 <= options.score_threshold <= 1:
+        raise InvalidInput(f"score_threshold must be between 0 and 1, not {options.score_threshold:g}")
+    if options.mask_format not in vision_pb2.MaskFormat.values():
+        raise InvalidInput(f"mask_format {options.mask_format} is not known to this version")
+    return ResultOptions(wanted, options.score_threshold, most)
+
+
+def model_ref(spec: Any) -> ModelRef:
+    """The model that a cvserve.v1.ModelSpec names.
+
+    Raises:
+        InvalidInput: both a version and a label.
+    """
+    version = spec.version if spec.HasField("version") else None
+    label = spec.label
+    if not label:
+        return ModelRef(spec.name, version)
+    if version is not None:
+        raise InvalidInput(f"the model is asked for by version ({version}) and by label ({label!r}); say one of them")
+    return ModelRef(spec.name, None, label)
+
+
+def _model_spec(model: ModelRef) -> Any:
+    return vision_pb2.ModelSpec(name=model.name, version=model.version)
+
+
+def classification(answer: ClassifyAnswer, options: ResultOptions) -> Any:
+    """A cvserve.v1.ClassifyResponse."""
+    classes = answer.result.classes
+    if options.score_threshold > 0:
+        classes = tuple(item for item in classes if item.score >= options.score_threshold)
+    if options.max_results is not None:
+        classes = classes[: options.max_results]
+    return vision_pb2.ClassifyResponse(
+        model=_model_spec(answer.model),
+        classes=[vision_pb2.ClassScore(label=item.label, index=item.index, score=item.score) for item in classes],
+    )
+
+
+def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
+    """A cvserve.v1.GetModelInfoResponse.
+
+    Args:
+        labels: of the model's versions.
+    """
+    response = vision_pb2.GetModelInfoResponse(
+        model=_model_spec(info.model),
+        versions=info.versions,
+        runtime=info.servable.runtime_name,
+        version_labels=labels,
+    )
+    manifest = info.servable.manifest
+    if manifest is not None:
+        response.task = manifest.task
+        response.labels.extend(manifest.labels)
+        response.input_height, response.input_width = manifest.preproc.height, manifest.preproc.width
+    return response
+
+
+def frame_error(error: BaseException) -> Any:
+    """The cvserve.v1.FrameError that stands in a stream for the status of a call."""
+    status = status_of(error).grpc
+    return vision_pb2.FrameError(
+        code=getattr(grpc.StatusCode, status).value[0],
+        status=status,
+        message=text_of(error),
+        retry_after_ms=round(error.retry_after * 1000) if isinstance(error, Overloaded) else 0,
+    )

@@ -1,0 +1,73 @@
+"""What the path of a REST request asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast
+from urllib.parse import unquote_to_bytes
+
+from cvserve.errors import InvalidInput
+from cvserve.serving.core.engine import ModelRef
+
+Asked = Literal["predict", "classify", "regress", "status", "metadata"]
+
+# TensorFlow Serving's own (http_rest_api_util.cc).
+_MODEL = r"(?i:/v1/models(?:/([^/:]+))%s(?:(?:/(?i:versions)/([0-9]+))|(?:/(?i:labels)/([^/:]+)))?)"
+_POST = re.compile(_MODEL % "" + r":((?i:classify|regress|predict))", re.ASCII)
+_GET = re.compile(_MODEL % "?" + r"(?i:/(metadata))?", re.ASCII)
+
+_LARGEST_VERSION = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Route:
+    """what: the method that is asked for. model: of which model."""
+
+    what: Asked
+    model: ModelRef
+
+
+def is_rest(path: str) -> bool:
+    """Whether a path belongs to the REST API, where every fault is answered in its way."""
+    return path[:4].lower() == "/v1/"
+
+
+def route(method: str, path: str) -> Route:
+    """What a request to the REST API asks.
+
+    Args:
+        method: of HTTP, in capitals.
+        path: as it was sent, not decoded, without the query.
+
+    Raises:
+        InvalidInput: nothing that the API has, in TensorFlow Serving's words.
+    """
+    if method == "POST" and (found := _POST.fullmatch(path)):
+        name, version, label, what = found.groups()
+        return Route(cast(Asked, what.lower()), _model(name, version, label))
+    if method == "GET" and (found := _GET.fullmatch(path)):
+        name, version, label, metadata = found.groups()
+        if name is None:
+            raise InvalidInput("Missing model name in request.")
+        return Route("metadata" if metadata else "status", _model(name, version, label))
+    raise InvalidInput(f"Malformed request: {method} {path}")
+
+
+def _model(name: str, version: str | None, label: str | None) -> ModelRef:
+    name = _decoded(name, "model name")
+    if label is not None:
+        return ModelRef(name, label=_decoded(label, "model version label"))
+    if version is None:
+        return ModelRef(name)
+    # Compared by its length first: Python refuses to read numbers of thousands of digits.
+    if len(version.lstrip("0")) > 19 or int(version) > _LARGEST_VERSION:
+        raise InvalidInput(f"Failed to convert version: {version} to numeric.")
+    return ModelRef(name, int(version))
+
+
+def _decoded(text: str, what: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"Failed to decode {what}:{text}") from None

@@ -1,0 +1,7 @@
+"""Who may ask: certificates of both sides, bearer tokens with rights. Files are read again when they change."""
+
+from cvserve.serving.security.settings import TlsSettings
+from cvserve.serving.security.tls import grpc_credentials, http_context
+from cvserve.serving.security.tokens import Access, Right
+
+__all__ = ["Access", "Right", "TlsSettings", "grpc_credentials", "http_context"]

@@ -1,0 +1,46 @@
+"""The settings of TLS. Imports nothing of gRPC, since every command reads settings."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from cvserve.errors import InvalidInput
+
+PEM = "-----BEGIN"
+"""A value that begins like this is the text itself rather than the name of its file."""
+
+
+class TlsSettings(BaseModel):
+    """The server's certificate, and that of its clients. Each a PEM file, or the PEM text.
+
+    Files are looked at when a client connects, and read again when they have changed; connections that stand keep
+    what they have.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    certificate: str
+    """The server's certificate, and those of the authorities between it and the root."""
+
+    key: str
+    """Its private key."""
+
+    client_ca: str | None = None
+    """The authorities that sign certificates of clients (mutual TLS)."""
+
+    require_client: bool | None = None
+    """Whether a client must have a certificate; None: it must where client_ca is given."""
+
+    http: bool = True
+    """Whether the HTTP port speaks TLS too."""
+
+    @property
+    def clients_must(self) -> bool:
+        """Whether a client without a certificate is refused."""
+        return self.client_ca is not None if self.require_client is None else self.require_client
+
+    @model_validator(mode="after")
+    def _check(self) -> TlsSettings:
+        if self.require_client and self.client_ca is None:
+            raise InvalidInput("tls.require_client needs tls.client_ca, which signs clients' certificates")
+        return self

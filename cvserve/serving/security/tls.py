@@ -1,0 +1,143 @@
+"""Certificates for the two ports, read again when their files change."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvserve.errors import InvalidInput, NotFound
+from cvserve.serving.security.settings import PEM, TlsSettings
+from cvserve.serving.security.watched import Watched
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """PEM of the server's chain and key, and of the authorities of clients."""
+
+    chain: bytes
+    key: bytes
+    client_ca: bytes | None
+
+    def context(self, require_client: bool) -> ssl.SSLContext:
+        """As Python's own TLS wants them.
+
+        Raises:
+            ValueError (ssl.SSLError): they do not fit together.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        with _as_file(self.key + b"\n" + self.chain) as path:
+            # An empty password keeps it from asking the terminal for that of an encrypted key.
+            context.load_cert_chain(path, password="")
+        if self.client_ca is not None:
+            context.load_verify_locations(cadata=self.client_ca.decode("ascii", "replace"))
+            context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
+        return context
+
+
+def watch(settings: TlsSettings) -> Watched[Certificates]:
+    """The certificates of the settings, as they are now and will be.
+
+    Raises:
+        NotFound: a file is not there. InvalidInput: certificate and key do not fit together, or are none.
+    """
+    values = (settings.certificate, settings.key, settings.client_ca)
+    paths = [Path(value) for value in values if value is not None and not value.startswith(PEM)]
+
+    def make() -> Certificates:
+        certificates = Certificates(
+            _read("certificate", settings.certificate),
+            _read("key", settings.key),
+            None if settings.client_ca is None else _read("client_ca", settings.client_ca),
+        )
+        try:
+            # gRPC only says so when a client connects, and then to nobody.
+            certificates.context(settings.clients_must)
+        except (ssl.SSLError, ValueError) as error:
+            raise InvalidInput(f"tls: the certificate, its key or client_ca cannot be used: {error}") from error
+        return certificates
+
+    return Watched(paths, make)
+
+
+def grpc_credentials(settings: TlsSettings) -> Any:
+    """Credentials for the gRPC port, which look at the files whenever a client connects.
+
+    Raises:
+        NotFound, InvalidInput: see `watch`.
+    """
+    import grpc
+
+    watched = watch(settings)
+
+    def configuration(certificates: Certificates) -> Any:
+        return grpc.ssl_server_certificate_configuration(
+            [(certificates.key, certificates.chain)], certificates.client_ca
+        )
+
+    used = watched.get()
+
+    def fetch() -> Any:
+        nonlocal used
+        now = watched.get()
+        if now is used:
+            return None
+        used = now
+        return configuration(now)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(used), fetch, settings.clients_must)
+
+
+def http_context(settings: TlsSettings) -> ssl.SSLContext:
+    """A context for the HTTP port, which looks at the files whenever a client connects.
+
+    Raises:
+        NotFound, InvalidInput: see `watch`.
+    """
+    watched = watch(settings)
+    used = watched.get()
+    first = current = used.context(settings.clients_must)
+
+    def choose(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        nonlocal used, current
+        now = watched.get()
+        if now is not used:
+            used, current = now, now.context(settings.clients_must)
+        connection.context = current
+
+    first.sni_callback = choose  # type: ignore[assignment]
+    return first
+
+
+@contextmanager
+def _as_file(secret: bytes) -> Iterator[str]:
+    """A file with these contents, since Python's TLS reads a key from nothing else; in memory where that is possible,
+    so that the key is on no disk and a full disk is no hindrance."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("tls"), "wb") as file:
+            file.write(secret)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    # Readable by this user only.
+    with tempfile.NamedTemporaryFile(prefix="cvserve-tls-") as file:
+        file.write(secret)
+        file.flush()
+        yield file.name
+
+
+def _read(what: str, value: str) -> bytes:
+    if value.startswith(PEM):
+        return value.encode()
+    try:
+        return Path(value).read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"tls.{what}: no file {value}") from None
+    except OSError as error:
+        raise InvalidInput(f"tls.{what}: {value} cannot be read: {error.strerror}") from error

@@ -1,0 +1,158 @@
+"""Bearer tokens: who may do what with which model."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cvserve.errors import InvalidInput, PermissionDenied, Unauthenticated
+from cvserve.serving.security.watched import Watched
+from cvserve.settings import parse, read_yaml
+
+Right = Literal["inference", "management"]
+"""inference: ask models and ask about them. management: load, unload, reload."""
+
+
+class TokenEntry(BaseModel):
+    """One token of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    """What the log calls whoever has it."""
+
+    token: str | None = Field(default=None, min_length=8, repr=False)
+    """The token itself; `sha256` keeps it out of the file."""
+
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$", repr=False)
+    """Its SHA-256 in hexadecimal: `printf %s "$TOKEN" | sha256sum`."""
+
+    rights: tuple[Right, ...] = Field(default=("inference",), min_length=1)
+    """What it allows."""
+
+    models: tuple[str, ...] | Literal["all"] = "all"
+    """The models that it holds for."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TokenEntry:
+        if (self.token is None) == (self.sha256 is None):
+            raise InvalidInput("a token needs either token or sha256")
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the token."""
+        if self.sha256 is not None:
+            return bytes.fromhex(self.sha256)
+        assert self.token is not None, "checked"
+        return _digest(self.token)
+
+
+class TokenFile(BaseModel):
+    """The file: `tokens:` and a list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: tuple[TokenEntry, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A token in use. models: None for all."""
+
+    name: str
+    digest: bytes
+    rights: frozenset[Right]
+    models: frozenset[str] | None
+
+
+def read_tokens(path: Path) -> tuple[Known, ...]:
+    """The tokens of a YAML (or JSON) file.
+
+    Raises:
+        NotFound, InvalidInput: without the values, which are secrets.
+    """
+    try:
+        entries = parse(TokenFile, read_yaml(path), str(path)).tokens
+    except InvalidInput as error:
+        # The sentences of settings quote what was wrong, and YAML's the line: here that may be a token.
+        place = str(error).split(" cannot be used")[0].split(" = ")[0].split(" is not valid YAML")[0]
+        raise InvalidInput(f"{place}: no list of tokens with token or sha256, rights and models") from None
+    return tuple(
+        Known(
+            entry.name or f"token {index}",
+            entry.digest,
+            frozenset(entry.rights),
+            None if entry.models == "all" else frozenset(entry.models),
+        )
+        for index, entry in enumerate(entries)
+    )
+
+
+class Access:
+    """Decides who may do what. Without a file of tokens everybody may do everything. Thread-safe."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        """
+        Args:
+            path: the file of tokens, read again when it changes.
+
+        Raises:
+            NotFound, InvalidInput
+        """
+        self._tokens: Callable[[], tuple[Known, ...]] | None = None
+        if path is not None:
+            file = Path(path)
+            self._tokens = Watched([file], lambda: read_tokens(file)).get
+
+    @property
+    def required(self) -> bool:
+        """Whether tokens are asked for at all."""
+        return self._tokens is not None
+
+    def authorize(self, authorization: str | None, right: Right, model: str) -> str:
+        """Checks one request.
+
+        Args:
+            authorization: the header of that name, "Bearer ...".
+            right: what the request needs.
+            model: the model it is about; "" where it is about the server, which needs a token for all models.
+
+        Returns:
+            The name of the token; "" where none are asked for.
+
+        Raises:
+            Unauthenticated: no token, or one that is not known.
+            PermissionDenied: it does not hold for that.
+        """
+        if self._tokens is None:
+            return ""
+        if not authorization:
+            raise Unauthenticated("this server needs a token: send the header 'authorization: Bearer TOKEN'")
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("the authorization header must read 'Bearer TOKEN'")
+        digest = _digest(token.strip())
+        found: Known | None = None
+        # All of them, each in constant time, so that the time tells nothing of which one was nearly right.
+        for known in self._tokens():
+            if hmac.compare_digest(known.digest, digest):
+                found = known
+        if found is None:
+            raise Unauthenticated("the token is not known to this server")
+        if right not in found.rights:
+            raise PermissionDenied(f"{found.name} has no right to {right}")
+        if found.models is not None and model not in found.models:
+            what = f"model {model!r}" if model else "the whole server"
+            raise PermissionDenied(f"{found.name} has no right to {what}")
+        return found.name
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,77 @@
+"""A file that may be replaced while the server runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from cvserve.errors import CvserveError
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the files."""
+
+
+class Watched(Generic[T]):
+    """A value made of files, made anew when one of them has changed. Thread-safe.
+
+    It is looked at only when it is used, so an idle server does nothing. What cannot be read or used is logged, and
+    the last good value stays, so that a half-written file locks nobody out.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], make: Callable[[], T], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Raises:
+            CvserveError, OSError: what `make` raises the first time.
+        """
+        self._paths = tuple(paths)
+        self._make = make
+        self._clock = clock
+        self._lock = threading.Lock()
+        # Before reading, so that a change in between is seen the next time.
+        self._seen = self._state()
+        self._value = make()
+        self._look_at = clock() + LOOK_SECONDS
+
+    def get(self) -> T:
+        """The value; at most a second older than the files."""
+        if self._clock() >= self._look_at:
+            with self._lock:
+                self._look()
+        return self._value
+
+    def _look(self) -> None:
+        self._look_at = self._clock() + LOOK_SECONDS
+        state = self._state()
+        if state == self._seen:
+            return
+        self._seen = state
+        names = ", ".join(str(path) for path in self._paths)
+        try:
+            self._value = self._make()
+        except (CvserveError, OSError, ValueError) as error:
+            _LOG.error("%s changed and cannot be used, what was read before stays: %s", names, error)
+        else:
+            _LOG.info("%s changed and was read again", names)
+
+    def _state(self) -> tuple[object, ...]:
+        """What changes with the contents, also where a link (as Kubernetes mounts secrets) points elsewhere."""
+        states: list[object] = []
+        for path in self._paths:
+            try:
+                found = os.stat(path)
+            except OSError:
+                states.append(None)
+            else:
+                states.append((found.st_ino, found.st_mtime_ns, found.st_size))
+        return tuple(states)

@@ -1,0 +1,46 @@
+"""Before the ports open: tensorflow_model_server waits until there is a version to load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from cvserve.errors import CvserveError
+from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.repository import readable_versions
+from cvserve.serving.core.version_policy import aspired
+
+
+def wait_for_a_version(
+    models: Sequence[ModelConfig],
+    seconds: float,
+    report: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Looks at the disk every so many seconds until one of the models has a version that its policy wants; a volume
+    may be mounted, or a model copied, after the server has started. Says once what is missing.
+
+    Args:
+        seconds: 0 looks once, and leaves the fault to whoever loads.
+    """
+    reported: set[str] = set()
+    while models:
+        reasons = [_missing(model) for model in models]
+        if not seconds or None in reasons:
+            return
+        for reason in reasons:
+            if reason is not None and reason not in reported:
+                report(f"waiting: {reason}")
+                reported.add(reason)
+        sleep(seconds)
+
+
+def _missing(model: ModelConfig) -> str | None:
+    """What keeps the model from being served; None: nothing that can be seen from outside."""
+    try:
+        found = readable_versions(model)
+    except CvserveError as error:
+        return f"{error}. Did you forget to name your leaf directory as a number (eg. '/1/')?"
+    if not aspired(model.policy, found):
+        return f"servable {model.name} has versions {sorted(found)}, but none of those that its policy wants"
+    return None

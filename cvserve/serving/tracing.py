@@ -1,0 +1,146 @@
+"""OpenTelemetry spans of requests and their stages (`pip install 'cvserve[telemetry]'`).
+
+A request's span continues the client's trace (`traceparent`, W3C). Names and attributes follow OpenTelemetry's
+conventions for RPC servers (https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cvserve.extras import require
+from cvserve.serving.core.observer import Stage
+
+CLOSE_SECONDS = 2.0
+"""For the spans that are left when the server ends."""
+
+
+class TelemetrySettings(BaseModel):
+    """Where spans go, and how many."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    endpoint: str = "http://localhost:4317"
+    """The collector's OTLP address over gRPC; https:// for TLS."""
+
+    service_name: str = "cvserve"
+    """What the traces call this server."""
+
+    sample: float = Field(default=1.0, ge=0, le=1)
+    """The share of requests that are traced, where the client has not decided it."""
+
+
+class Span(Protocol):
+    """One request's span."""
+
+    def stage(self, stage: Stage, began: float, ended: float) -> None:
+        """A stage of the request is over; times of time.monotonic(). Thread-safe."""
+
+    def end(self, api: str, model: str, version: int | None, code: str) -> None:
+        """The request is answered. api: as in `Observer.request`. code: the name of the gRPC status."""
+
+
+class Tracing:
+    """Begins spans. on: False spares even asking for the headers."""
+
+    on = False
+
+    def begin(self, api: str, headers: Mapping[str, str]) -> Span | None:
+        """The span of a request; None where it is not traced."""
+        return None
+
+    def close(self) -> None:
+        """Sends what is left, for at most a few seconds."""
+
+
+NO_TRACES = Tracing()
+
+
+class OpenTelemetry(Tracing):
+    """Spans through opentelemetry-sdk, sent in the background; what the collector does not take is dropped."""
+
+    on = True
+
+    def __init__(self, settings: TelemetrySettings, exporter: Any = None) -> None:
+        """
+        Args:
+            exporter: where finished spans go, instead of the endpoint.
+
+        Raises:
+            MissingExtra: cvserve[telemetry] is not installed.
+        """
+        require("opentelemetry.sdk.trace")
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = TracerProvider(
+            resource=Resource.create({"service.name": settings.service_name}),
+            sampler=ParentBasedTraceIdRatio(settings.sample),
+        )
+        if exporter is None:
+            require("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+            self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint)))
+        else:
+            self._provider.add_span_processor(SimpleSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("cvserve")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def begin(self, api: str, headers: Mapping[str, str]) -> Span | None:
+        from opentelemetry.trace import SpanKind
+
+        span = self._tracer.start_span(api, self._propagator.extract(dict(headers)), SpanKind.SERVER)
+        if not span.is_recording():
+            return None
+        return _RequestSpan(self._tracer, span)
+
+    def close(self) -> None:
+        # Against a collector that does not answer it would try for half a minute.
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+
+class _RequestSpan:
+    """A span and, inside it, one for each stage."""
+
+    def __init__(self, tracer: Any, span: Any) -> None:
+        from opentelemetry.trace import set_span_in_context
+
+        self._tracer = tracer
+        self._span = span
+        self._context = set_span_in_context(span)
+        # Spans are told in nanoseconds since 1970.
+        self._epoch = time.time_ns() - time.monotonic_ns()
+
+    def stage(self, stage: Stage, began: float, ended: float) -> None:
+        start, end = (self._epoch + int(seconds * 1e9) for seconds in (began, ended))
+        self._tracer.start_span(stage, self._context, start_time=start).end(end)
+
+    def end(self, api: str, model: str, version: int | None, code: str) -> None:
+        from opentelemetry.trace import StatusCode
+
+        self._span.update_name(api)
+        method = api.removeprefix("REST ")
+        self._span.set_attributes(
+            {
+                "rpc.system": "grpc" if method == api else "http",
+                "rpc.method": method,
+                "cvserve.model": model,
+                "cvserve.code": code,
+            }
+        )
+        if version is not None:
+            self._span.set_attribute("cvserve.version", version)
+        if code != "OK":
+            self._span.set_status(StatusCode.ERROR, code)
+        self._span.end()

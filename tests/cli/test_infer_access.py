@@ -1,0 +1,120 @@
+"""`cvserve infer` with tokens, TLS, labels and thresholds, against a small service of the same protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from certificates import Certificate, make_authority, make_certificate
+
+from cvserve.cli.main import main
+from cvserve.protos import vision_pb2, vision_pb2_grpc
+
+
+class Service(vision_pb2_grpc.VisionServiceServicer):
+    """Wants the token "open", and keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    def GetModelInfo(self, request: Any, context: Any) -> Any:
+        if dict(context.invocation_metadata()).get("authorization") != "Bearer open":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server needs a token")
+        self.requests.append(request)
+        model = vision_pb2.ModelSpec(name=request.model.name, version=3)
+        return vision_pb2.GetModelInfoResponse(model=model, task="classification")
+
+    def Classify(self, request: Any, context: Any) -> Any:
+        self.requests.append(request)
+        return vision_pb2.ClassifyResponse(classes=[vision_pb2.ClassScore(label="rose", index=1, score=0.75)])
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Certificate, Certificate]:
+    authority = make_authority(tmp_path / "tls", "authority")
+    return authority, make_certificate(tmp_path / "tls", "localhost", authority)
+
+
+@pytest.fixture
+def target(service: Service) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    vision_pb2_grpc.add_VisionServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(b"not looked at here")
+    return str(file)
+
+
+def test_a_token_from_a_file_or_the_environment(
+    target: str, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CVSERVE_TOKEN", raising=False)
+    assert main(["infer", target, "flowers", picture]) == 2
+    assert "this server needs a token" in capsys.readouterr().err
+    file = tmp_path / "token"
+    file.write_text("open\n")
+    assert main(["infer", target, "flowers", picture, "--token-file", str(file)]) == 0
+    assert "75.00%  rose" in capsys.readouterr().out
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    assert main(["infer", target, "flowers", picture]) == 0
+
+
+def test_token_files_that_cannot_be(
+    target: str, picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", target, "flowers", picture, "--token-file", str(tmp_path / "nowhere")]) == 2
+    assert "no token file" in capsys.readouterr().err
+    (tmp_path / "empty").write_text("\n")
+    assert main(["infer", target, "flowers", picture, "--token-file", str(tmp_path / "empty")]) == 2
+    assert "is empty" in capsys.readouterr().err
+
+
+def test_a_label_and_a_threshold(
+    target: str, service: Service, picture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    assert main(["infer", target, "flowers", picture, "--label", "stable", "--score-threshold", "0.25"]) == 0
+    info, asked = service.requests
+    assert (info.model.label, asked.model.version, asked.options.score_threshold) == ("stable", 3, 0.25)
+    with pytest.raises(SystemExit):
+        main(["infer", target, "flowers", picture, "--score-threshold", "2"])
+    assert "no number from 0 to 1" in capsys.readouterr().err
+
+
+def test_tls(
+    service: Service,
+    picture: str,
+    certificate: tuple[Certificate, Certificate],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    authority, own = certificate
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    vision_pb2_grpc.add_VisionServiceServicer_to_server(service, server)
+    secured = grpc.ssl_server_credentials([(own.key_pem, own.pem)], authority.pem, require_client_auth=True)
+    target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', secured)}"
+    server.start()
+    try:
+        words = ["infer", target, "flowers", picture, "--ca", str(authority.certificate)]
+        assert main([*words, "--certificate", str(own.certificate), "--key", str(own.key)]) == 0
+        assert main([*words, "--certificate", str(own.certificate)]) == 2
+        assert "go together" in capsys.readouterr().err
+    finally:
+        server.stop(None)

@@ -1,0 +1,167 @@
+"""Instances and threads that nobody gave are measured once, and remembered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving_kit import PuppetRuntime
+from tiny_artifact import publish_tiny
+
+from cvserve.artifact import Artifact
+from cvserve.errors import ArtifactError
+from cvserve.runtimes.instances import Layout
+from cvserve.serving.core import loading, measuring, placement
+from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.measuring import Score, Trial, choose
+from cvserve.serving.core.placement import Place
+
+MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
+    for module in (loading, placement):
+        monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        # The better rate, whatever a lone picture takes.
+        ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, MANY),
+        ({MANY: Score(170, 0.008), WIDE: Score(200, 0.012)}, WIDE),
+        # As good a rate: the quicker lone picture.
+        ({MANY: Score(200, 0.012), WIDE: Score(170, 0.009), BOTH: Score(197, 0.009)}, BOTH),
+        # Nothing in it: the better rate.
+        ({MANY: Score(200, 0.0100), BOTH: Score(199, 0.0098)}, MANY),
+    ],
+)
+def test_rate_first_then_the_lone_picture(scores: dict[Layout, Score], expected: Layout) -> None:
+    assert choose(scores) == expected
+
+
+def test_the_race_tells_quick_from_slow() -> None:
+    """Graphs that sleep: 4 ms and 1 ms a call."""
+
+    def graph(seconds: float):
+        def run(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+            time.sleep(seconds)
+            return {}
+
+        return run
+
+    def prepare() -> dict[str, np.ndarray]:
+        return {"x": np.zeros((1, 1))}
+
+    trials = {
+        "slow": Trial([graph(0.004)], 1, decodes_in_worker=True),
+        "two slow": Trial([graph(0.004)] * 2, 1, decodes_in_worker=True),
+        "quick": Trial([graph(0.001)], 2, decodes_in_worker=False),
+    }
+    scores = measuring.race(trials, prepare, decoders=1)
+    assert scores["slow"].rate < scores["two slow"].rate < scores["quick"].rate
+    assert scores["quick"].lone < 0.004 <= scores["slow"].lone
+
+
+class ManyThreadsPay(PuppetRuntime):
+    """onnxruntime's puppet: calls run at the same time, and one with one thread takes 5 ms."""
+
+    name = "onnx"
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.seconds = 0.005 if threads == 1 else 0.0005
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        time.sleep(self.seconds)
+        return super().run(inputs, outputs)
+
+
+class Opener:
+    """Counts what is opened."""
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[int, PuppetRuntime]] = []
+
+    def __call__(self, artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+        self.opened.append((place.threads, ManyThreadsPay(place.threads)))
+        return self.opened[-1][1]
+
+
+def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> None:
+    opener = Opener()
+    model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(max_batch_size=2), opener)
+    assert (model.workers, model.threads) in ((1, 2), (2, 2)), "two threads are ten times as fast here"
+    assert [threads for threads, _ in opener.opened] == [1, 2, 2], "layouts of as many threads share a copy"
+    assert [runtime.closed for _, runtime in opener.opened] == [True, True, False]
+    model.close()
+
+
+def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache: Path) -> None:
+    first = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), Opener())
+    again = Opener()
+    second = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), again)
+    assert len(again.opened) == 1, "nothing was opened to be measured"
+    assert (second.workers, second.threads, second.limits) == (first.workers, first.threads, first.limits)
+    (memory,) = cache.rglob("*.json")
+    assert json.loads(memory.read_text())["runtime"] == "onnx"
+    memory.write_text('{"instances": "many"}')
+    damaged = Opener()
+    loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), damaged)
+    assert len(damaged.opened) == 3, "a damaged memory is measured anew"
+
+
+def test_what_was_measured_on_a_busy_machine_is_measured_again_later(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "race", lambda trials, *_: {layout: Score(100, 0.01, steady=0.5) for layout in trials})
+    directory = publish_tiny(tmp_path / "m").directory
+    loading.load(directory, ModelSettings(), Opener())
+    soon = Opener()
+    loading.load(directory, ModelSettings(), soon)
+    assert len(soon.opened) == 1
+    monkeypatch.setattr(loading, "UNSTEADY_SECONDS", -1.0)
+    later = Opener()
+    loading.load(directory, ModelSettings(), later)
+    assert len(later.opened) == 3
+
+
+def test_other_settings_are_another_question(tmp_path: Path, cache: Path) -> None:
+    directory = publish_tiny(tmp_path / "m").directory
+    loading.load(directory, ModelSettings(), Opener())
+    loading.load(directory, ModelSettings(max_batch_size=4), Opener())
+    assert len(list(cache.rglob("*.json"))) == 2
+
+
+def test_what_is_given_is_not_measured(tmp_path: Path, cache: Path) -> None:
+    opener = Opener()
+    model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(threads=1, max_batch_size=2), opener)
+    assert (model.workers, model.threads) == (2, 1)
+    assert len(opener.opened) == 1
+    assert not list(cache.rglob("*.json"))
+
+
+def test_a_graph_that_fails_while_it_is_measured_fails_the_load_and_all_is_closed(tmp_path: Path) -> None:
+    opener = Opener()
+
+    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+        runtime = opener(artifact, settings, place)
+        if place.threads == 2:
+
+            def run(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+                raise ArtifactError("the graph is broken")
+
+            runtime.run = run  # type: ignore[method-assign]
+        return runtime
+
+    with pytest.raises(ArtifactError, match="the graph is broken"):
+        loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), open_one)
+    assert all(runtime.closed for _, runtime in opener.opened)

@@ -1,0 +1,97 @@
+"""Unloading gives memory back to the system: what is resident is measured, with models of 64 MiB."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvserve.serving.core.config import ServerSettings
+from cvserve.serving.core.engine import Engine, ModelRef, PredictRequest
+from cvserve.serving.core.repository import Repository
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+WIDTH = 4096
+MIB = WIDTH * WIDTH * 4 / 2**20
+"""Of the weights: 64."""
+
+
+def resident_mib() -> float:
+    fields = Path("/proc/self/status").read_text().split()
+    return int(fields[fields.index("VmRSS:") + 1]) / 1024
+
+
+def tensorflow_model(directory: Path) -> None:
+    """y = x W as a SavedModel that cvserve did not make."""
+    tf = pytest.importorskip("tensorflow")
+
+    class Product(tf.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.weights = tf.Variable(tf.random.stateless_normal((WIDTH, WIDTH), (1, 2)))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, WIDTH), tf.float32, name="x")])
+        def __call__(self, x: object) -> dict[str, object]:
+            return {"y": tf.matmul(x, self.weights)}
+
+    module = Product()
+    tf.saved_model.save(module, str(directory), signatures=module.__call__)
+
+
+def tflite_model(directory: Path) -> None:
+    """The same for the edge."""
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("ai_edge_litert")
+    weights = np.random.default_rng(0).normal(size=(WIDTH, WIDTH)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((1, WIDTH), tf.float32, name="x")])
+    def product(x: object) -> dict[str, object]:
+        return {"y": tf.matmul(x, tf.constant(weights))}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([product.get_concrete_function()])
+    directory.mkdir(parents=True)
+    (directory / "model.tflite").write_bytes(converter.convert())
+
+
+async def ask(engine: Engine) -> None:
+    """A graph that has not run yet has not read all of its file."""
+    await engine.predict(PredictRequest(ModelRef("large"), "", {"x": np.ones((1, WIDTH), np.float32)}))
+
+
+async def in_turns(build: Callable[[Path], None], root: Path, turns: int) -> list[tuple[float, float]]:
+    """MiB resident with the model loaded and after it was unloaded, each turn; the first one brings in libraries."""
+    directory = root / "large" / "1"
+    directory.parent.mkdir(parents=True)
+    build(directory)
+    settings = ServerSettings(max_batch_size=1, instances=1, threads=1)
+    repository = Repository(root, settings)
+    engine = Engine(settings, repository=repository, roots=[root])
+    await engine.lifecycle.start([])
+    seen = []
+    for _ in range(turns):
+        await engine.load("large")
+        await ask(engine)
+        loaded = resident_mib()
+        await engine.unload("large")
+        seen.append((loaded, resident_mib()))
+    await engine.close()
+    return seen
+
+
+@pytest.mark.slow
+async def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
+    (_, before), *others = await in_turns(tflite_model, tmp_path, 3)
+    for loaded, unloaded in others:
+        assert loaded > before + 0.8 * MIB, "it is not as large as the test thinks"
+        assert unloaded < before + 0.25 * MIB
+
+
+@pytest.mark.slow
+async def test_what_tensorflow_keeps_serves_the_next_model(tmp_path: Path) -> None:
+    """TensorFlow's allocator for oneDNN gives nothing back to the system, but takes it again for what comes."""
+    (_, before), *others = await in_turns(tensorflow_model, tmp_path, 4)
+    for _, unloaded in others:
+        assert unloaded < before + 0.25 * MIB

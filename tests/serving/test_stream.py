@@ -1,0 +1,411 @@
+"""VisionService/Stream over real sockets: order, flow control, bad frames, ends of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from serving_kit import PuppetRuntime, Serve, eventually, jpeg, turns
+
+from cvserve.client import AsyncClient
+from cvserve.errors import Overloaded
+from cvserve.postproc.results import ClassificationResult, ClassScore
+from cvserve.protos import vision_pb2, vision_pb2_grpc
+from cvserve.serving import Server
+from cvserve.serving.core.engine import ClassifyAnswer, ModelRef
+
+COLOURS = ("red", "green", "blue")
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def frame(number: int, image: bytes | None = None, model: str | None = "colours", **fields: Any) -> Any:
+    """A frame of the colour that belongs to its number."""
+    spec = None if model is None else vision_pb2.ModelSpec(name=model)
+    image = jpeg(COLOURS[number % 3]) if image is None else image
+    return vision_pb2.StreamRequest(model=spec, frame_id=number, image=image, **fields)
+
+
+@asynccontextmanager
+async def stream(server: Server, **call: Any) -> AsyncIterator[Any]:
+    """A call of Stream, to `write` to and `read` from."""
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        opened = vision_pb2_grpc.VisionServiceStub(channel).Stream(**call)
+        yield opened
+        opened.cancel()
+
+
+def seen(answer: Any) -> tuple[int, str]:
+    """The frame's number, and its best class or the status of its error."""
+    if answer.HasField("error"):
+        return answer.frame_id, answer.error.status
+    return answer.frame_id, answer.classification.classes[0].label
+
+
+def under_way(server: Server) -> int:
+    return server.engine.in_flight
+
+
+async def test_answers_come_in_the_order_of_the_frames(serve: Serve) -> None:
+    async with serve(max_batch_size=4) as server, stream(server) as call:
+
+        async def send() -> None:
+            for number in range(60):
+                await call.write(frame(number))
+            await call.done_writing()
+
+        sending = asyncio.ensure_future(send())
+        answers = [seen(answer) async for answer in call]
+        await sending
+        assert answers == [(number, COLOURS[number % 3]) for number in range(60)]
+        assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_an_early_answer_waits_for_the_frames_before_it(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=1) as server, stream(server) as call:
+        runtime.gate.clear()
+        await call.write(frame(1))
+        await runtime.wait_for_call()
+        # Refused at once, long before the graph has answered the first.
+        await call.write(frame(2, b"no picture"))
+        reading = asyncio.ensure_future(call.read())
+        await eventually(lambda: under_way(server) == 1)
+        assert not reading.done()
+        runtime.gate.set()
+        assert seen(await reading) == (1, "green")
+        assert seen(await call.read()) == (2, "INVALID_ARGUMENT")
+
+
+async def test_frames_share_batches_and_no_more_are_read_than_the_window(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=2, stream_window=5) as server, stream(server) as call:
+        runtime.gate.clear()
+        for number in range(20):
+            await call.write(frame(number))
+        await call.done_writing()
+        await eventually(lambda: under_way(server) == 5)
+        await asyncio.sleep(0.2)
+        assert under_way(server) == 5
+        runtime.gate.set()
+        assert [seen(answer)[0] async for answer in call] == list(range(20))
+        assert max(runtime.batch_sizes) == 2
+
+
+async def test_a_client_that_sends_faster_than_it_is_answered_is_made_to_wait(serve: Serve) -> None:
+    async with serve(stream_window=2) as server, stream(server) as call:
+        picture = jpeg() + b"\0" * (1 << 18)
+        sent = asked = 0
+
+        async def send() -> None:
+            nonlocal sent
+            while True:
+                await call.write(frame(sent, picture))
+                sent += 1
+
+        async def never(*arguments: Any, **options: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            await asyncio.Event().wait()
+
+        server.engine.classify = never  # type: ignore[method-assign]
+        sending = asyncio.ensure_future(send())
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.1)
+        assert asked == 2
+        # What was sent beyond these lies in buffers of the connection, which gRPC bounds.
+        assert sent < 256
+        sending.cancel()
+
+
+async def test_a_client_that_does_not_read_its_answers_is_made_to_wait(serve: Serve) -> None:
+    async with serve(stream_window=2) as server, stream(server) as call:
+        asked = 0
+        long = ClassificationResult((ClassScore("x" * (1 << 20), 0, 1.0),))
+
+        async def at_once(model: ModelRef, *arguments: Any, **options: Any) -> ClassifyAnswer:
+            nonlocal asked
+            asked += 1
+            return ClassifyAnswer(ModelRef(model.name, 1), long)
+
+        async def send() -> None:
+            for number in range(1000):
+                await call.write(frame(number))
+
+        server.engine.classify = at_once  # type: ignore[method-assign]
+        sending = asyncio.ensure_future(send())
+        await eventually(lambda: asked > 2)
+        before = -1
+        while before != asked:
+            before = asked
+            await asyncio.sleep(0.1)
+        # A few answers lie in buffers of the connection.
+        assert asked < 64
+        assert [seen(await call.read())[0] for _ in range(before)] == list(range(before))
+        await eventually(lambda: asked > before, 20)
+        sending.cancel()
+
+
+async def test_bad_frames_are_answered_in_their_place_and_the_stream_goes_on(serve: Serve) -> None:
+    async with serve() as server, stream(server) as call:
+        frames = [
+            (frame(0), (0, "red")),
+            (frame(1, b"no picture"), (1, "INVALID_ARGUMENT")),
+            (frame(2, b""), (2, "INVALID_ARGUMENT")),
+            (frame(3, model="flowers"), (3, "NOT_FOUND")),
+            (frame(4, options=vision_pb2.Options(top_k=0)), (4, "INVALID_ARGUMENT")),
+            (frame(5, options=vision_pb2.Options(score_threshold=float("nan"))), (5, "INVALID_ARGUMENT")),
+            (frame(6, timeout_ms=-1), (6, "INVALID_ARGUMENT")),
+            (frame(-7), (-7, "blue")),
+        ]
+        for sent, expected in frames:
+            await call.write(sent)
+            assert seen(await call.read()) == expected
+        await call.write(frame(8, model="flowers"))
+        error = (await call.read()).error
+        assert (error.code, error.message) == (5, "Servable not found for request: Latest(flowers)")
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_frame_that_is_no_message_is_answered_too(serve: Serve) -> None:
+    async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
+        call = channel.stream_stream(
+            "/cvserve.v1.VisionService/Stream", response_deserializer=vision_pb2.StreamResponse.FromString
+        )()
+        await call.write(frame(1).SerializeToString())
+        await call.write(b"\x0a\xff\xff\xff\xff\x0f")
+        await call.write(frame(2).SerializeToString())
+        await call.done_writing()
+        answers = [answer async for answer in call]
+        assert [seen(answer) for answer in answers] == [(1, "green"), (0, "INVALID_ARGUMENT"), (2, "blue")]
+        assert "cannot be read" in answers[1].error.message
+
+
+async def test_a_model_named_once_holds_for_the_frames_after_it(serve: Serve) -> None:
+    async with serve() as server, stream(server) as call:
+        await call.write(frame(0, model=None))
+        for number, model in ((1, "colours"), (2, None), (3, "flowers"), (4, None), (5, "colours"), (6, None)):
+            await call.write(frame(number, model=model))
+        await call.done_writing()
+        first, *rest = [answer async for answer in call]
+        assert first.error.message == "ModelSpec has no name specified."
+        answers = [(1, "green"), (2, "blue"), (3, "NOT_FOUND"), (4, "NOT_FOUND"), (5, "blue"), (6, "red")]
+        assert [seen(answer) for answer in rest] == answers
+
+
+async def test_a_frame_has_its_own_deadline(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=1) as server, stream(server) as call:
+        runtime.gate.clear()
+        await call.write(frame(0, timeout_ms=100))
+        await runtime.wait_for_call()
+        assert seen(await call.read()) == (0, "DEADLINE_EXCEEDED")
+        runtime.gate.set()
+        await call.write(frame(1, timeout_ms=20_000))
+        assert seen(await call.read()) == (1, "green")
+
+
+async def test_a_graph_that_fails_costs_its_frame_only(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=1) as server, stream(server) as call:
+        runtime.poison = int(decoded_red(jpeg("red")))
+        await call.write(frame(0))
+        answer = await call.read()
+        assert seen(answer) == (0, "INTERNAL")
+        assert "the graph met poison" in answer.error.message
+        await call.write(frame(1))
+        assert seen(await call.read()) == (1, "green")
+
+
+def decoded_red(data: bytes) -> int:
+    from cvserve.artifact import PreprocSpec
+    from cvserve.preproc import preprocess
+
+    return int(preprocess(data, PreprocSpec(height=16, width=16, resize="exact"))[0][0, 0, 0])
+
+
+async def test_a_full_queue_says_when_to_send_the_next_frame(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=1, max_queue_requests=1) as server, stream(server) as call:
+        refused: list[Overloaded] = []
+        classify = server.engine.classify
+
+        async def watched(*arguments: Any, **options: Any) -> Any:
+            try:
+                return await classify(*arguments, **options)
+            except Overloaded as error:
+                refused.append(error)
+                raise
+
+        server.engine.classify = watched  # type: ignore[method-assign]
+        runtime.gate.clear()
+        await call.write(frame(0))
+        await runtime.wait_for_call()
+        for number in (1, 2):
+            await call.write(frame(number))
+        await eventually(lambda: len(refused) == 1)
+        runtime.gate.set()
+        answers = [await call.read() for _ in range(3)]
+        assert [seen(answer) for answer in answers] == [(0, "red"), (1, "green"), (2, "RESOURCE_EXHAUSTED")]
+        assert answers[2].error.retry_after_ms > 0
+
+
+async def test_cancelling_a_stream_takes_its_frames_along(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=1) as server, stream(server) as call, stream(server) as other:
+        runtime.gate.clear()
+        for number in range(5):
+            await call.write(frame(number))
+        await runtime.wait_for_call()
+        await eventually(lambda: under_way(server) == 5)
+        call.cancel()
+        # The one that runs is left to itself.
+        await eventually(lambda: under_way(server) == 0 and len(server.vision._streams) == 1)
+        runtime.gate.set()
+        await other.write(frame(7))
+        assert seen(await other.read()) == (7, "green")
+        assert runtime.batch_sizes == [1, 1]
+
+
+async def test_the_streams_deadline_ends_it(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime) as server, stream(server, timeout=0.4) as call:
+        runtime.gate.clear()
+        await call.write(frame(0))
+        # The frame's own answer may still arrive, or not.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            assert seen(await call.read()) == (0, "DEADLINE_EXCEEDED")
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: under_way(server) == 0 and not server.vision._streams)
+        runtime.gate.set()
+
+
+async def test_a_drain_answers_the_frames_read_and_ends_the_stream(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_batch_size=1) as server, stream(server) as call, stream(server) as idle:
+        await idle.write(frame(0))
+        await idle.read()
+        runtime.gate.clear()
+        for number in range(3):
+            await call.write(frame(number))
+        await eventually(lambda: under_way(server) == 3)
+        draining = asyncio.ensure_future(server.drain())
+        await turns()
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await idle.read()
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        async with stream(server) as late:
+            assert await late.code() is grpc.StatusCode.UNAVAILABLE
+        assert not draining.done()
+        runtime.gate.set()
+        assert [seen(await call.read()) for _ in range(3)] == [(number, COLOURS[number]) for number in range(3)]
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call.read()
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert error.value.details() == "the server is shutting down"
+        assert await draining
+
+
+async def test_a_client_that_reads_no_answers_does_not_delay_a_drain(serve: Serve) -> None:
+    async with serve(stream_window=4) as server, stream(server) as call:
+        for number in range(4):
+            await call.write(frame(number))
+        await eventually(lambda: under_way(server) == 0)
+        started = asyncio.get_running_loop().time()
+        assert await server.drain()
+        assert asyncio.get_running_loop().time() - started < 3
+
+
+async def test_each_frame_needs_the_right_to_its_model(serve: Serve, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text("tokens: [{token: of-colours, models: [colours]}]")
+    async with serve(tokens=str(tokens)) as server:
+        async with stream(server, metadata=(("authorization", "Bearer of-colours"),)) as call:
+            await call.write(frame(1))
+            await call.write(frame(2, model="flowers"))
+            await call.write(frame(2))
+            answers = [seen(await call.read()) for _ in range(3)]
+            assert answers == [(1, "green"), (2, "PERMISSION_DENIED"), (2, "blue")]
+        # Nobody in particular is not even told what is wrong with the next frame.
+        for metadata in ((), (("authorization", "Bearer of-flowers"),)):
+            async with stream(server, metadata=metadata) as call:
+                await call.write(frame(1))
+                with pytest.raises(grpc.aio.AioRpcError) as error:
+                    await call.read()
+                assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_each_frame_is_counted_as_a_request(serve: Serve) -> None:
+    counted: list[tuple[str, str, int | None, str]] = []
+
+    def count(api: str, model: str, version: int | None, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        counted.append((api, model, version, code))
+
+    async with serve() as server, stream(server) as call:
+        server.vision._calls.answered = count
+        for sent in (frame(0), frame(1, b"no picture"), frame(2, model="flowers")):
+            await call.write(sent)
+            await call.read()
+    assert counted == [
+        ("Stream", "colours", 1, "OK"),
+        ("Stream", "colours", None, "INVALID_ARGUMENT"),
+        ("Stream", "flowers", None, "NOT_FOUND"),
+    ]
+
+
+async def test_a_frame_over_the_limit_ends_the_stream_and_no_other(serve: Serve) -> None:
+    async with serve(max_message_bytes=100_000) as server, stream(server) as call, stream(server) as other:
+        await call.write(frame(0, b"x" * 200_000))
+        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await eventually(lambda: len(server.vision._streams) == 1)
+        await other.write(frame(1))
+        assert seen(await other.read()) == (1, "green")
+
+
+KILLED = """
+import sys
+from cvserve.client import Client
+
+def frames():
+    while True:
+        yield open(sys.argv[2], "rb").read()
+
+with Client(sys.argv[1]) as client:
+    for count, answer in enumerate(client.stream("colours", frames())):
+        print(count, flush=True)
+"""
+
+
+async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
+    serve: Serve, runtime: PuppetRuntime, tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(jpeg())
+    async with serve(runtime, max_batch_size=2) as server, stream(server) as other:
+        client = subprocess.Popen(
+            [sys.executable, "-c", KILLED, server.address, str(picture)],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(TESTS)},
+        )
+        try:
+            assert client.stdout is not None
+            assert await asyncio.to_thread(client.stdout.readline) == b"0\n"
+            runtime.gate.clear()
+            await eventually(lambda: under_way(server) == 8, 20)
+            client.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(client.wait)
+            await eventually(lambda: under_way(server) == 0, 20)
+            await eventually(lambda: len(server.vision._streams) == 1, 20)
+        finally:
+            client.kill()
+            runtime.gate.set()
+        await other.write(frame(4))
+        assert seen(await other.read()) == (4, "green")
+        async with AsyncClient(server.address) as client_after:
+            assert (await client_after.classify("colours", jpeg("blue"))).best.label == "blue"
