@@ -319,7 +319,7 @@ class Fuzzer:
         except (OSError, asyncio.TimeoutError) as error:
             self._fault(f"HTTP: {type(error).__name__}", request)
             return
-        status = answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/1.") else "nothing"
+        status = answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/") else "nothing"
         self.answers[f"HTTP {status}"] += 1
         if status in ("nothing", "500"):
             self._fault(f"HTTP: {status}", request)
@@ -383,12 +383,10 @@ class ServerUnderTest:
         self.address, self.http_port = "", None
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            words = line.replace(",", " ").split()
+            if line.startswith("HTTP on"):
+                self.http_port = int(line.split()[-1].rsplit(":", 1)[1])
             if line.startswith("ready"):
-                addresses = [word.removeprefix("http://") for word in words if word.rsplit(":", 1)[-1].isdigit()]
-                self.address = addresses[0]
-                if len(addresses) > 1:
-                    self.http_port = int(addresses[1].rsplit(":", 1)[1])
+                self.address = line.split()[-1]
                 return
         raise SystemExit("the server did not start")
 

@@ -44,7 +44,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise NotFound(f"no settings file at {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: no UTF-8, a date with a 13th month, a number of thousands of digits.
         raise InvalidInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
@@ -72,7 +73,7 @@ def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, 
                 raise InvalidInput(f"{text!r}: {parent!r} holds a value, not settings")
         try:
             target[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise InvalidInput(f"{text!r}: {value!r} is not a YAML value") from error
     return result
 

@@ -36,8 +36,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        if not ready and scheduled:
-            self.now = max(self.now, scheduled[0].when())
+        # A cancelled timer stays in the heap until its time has come, which on this clock it never would by itself.
+        due = [handle.when() for handle in scheduled if not handle.cancelled()]
+        if not ready and due:
+            self.now = max(self.now, min(due))
         super()._run_once()  # type: ignore[misc]
 
 

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cvserve.bench import BenchPlan, bench, draw_result, format_result
     from cvserve.bench.chart import check_chart_path
     from cvserve.bench.results import CONCURRENCY
+    from cvserve.serving import load_settings
     from cvserve.settings import with_overrides
 
     if arguments.seconds == 0:
@@ -67,6 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     for path in filter(None, (arguments.out, arguments.chart)):
         if not Path(path).resolve().parent.is_dir():
             raise InvalidInput(f"{path} cannot be written: there is no folder {Path(path).resolve().parent}")
+        if Path(path).is_dir():
+            raise InvalidInput(f"{path} cannot be written: it is a folder")
+    settings = server_settings(arguments)
+    compared = with_overrides({}, arguments.compare)
+    load_settings(settings | compared)  # rather than when the second server starts
     result = bench(
         arguments.model,
         BenchPlan(
@@ -77,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
             idle_seconds=arguments.idle_seconds,
             client=arguments.client,
         ),
-        settings=server_settings(arguments),
-        compare={", ".join(arguments.compare): with_overrides({}, arguments.compare)} if arguments.compare else None,
+        settings=settings,
+        compare={", ".join(arguments.compare): compared} if arguments.compare else None,
         version=arguments.version,
         pictures=arguments.images,
         say=console.note,
@@ -105,7 +111,7 @@ def server_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(sorted({positive(part.strip()) for part in text.split(",") if part.strip()}))
+    return tuple(sorted({positive(part.strip()) for part in text.split(",")}))
 
 
 def _seconds(text: str) -> float:

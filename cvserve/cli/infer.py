@@ -16,7 +16,7 @@ from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
 
 if TYPE_CHECKING:
-    from cvserve.client import Client
+    from cvserve.client import Client, ModelInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score-threshold", type=_share, metavar="X", help="only classes with at least this score, 0 to 1"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="X", help="seconds a picture; default: 30")
+    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds a picture; default: 30")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures under way; default: 8")
     parser.add_argument("--health", action="store_true", help="only ask whether the server is ready")
     add_connection(parser)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Client(arguments.server, timeout=arguments.timeout, **connection(arguments)) as client:
         info = client.model_info(arguments.model, arguments.version, label=arguments.label)
         if info.task != "classification":
-            raise InvalidInput(f"{info.name} is a model for {info.task}, which this command cannot show yet")
+            raise InvalidInput(_not_shown(info))
 
         # The version that was just named answers all of them, even if a newer one is loaded meanwhile.
         def ask(name: str) -> dict[str, Any]:
@@ -69,6 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
                 row = {**name, **row}
             _print(row, as_json=arguments.json)
     return list_failures(failed, len(failed), done=len(arguments.pictures) - len(failed))
+
+
+def _not_shown(info: ModelInfo) -> str:
+    if info.task:
+        return f"{info.name} is a model for {info.task}, which this command cannot show yet"
+    return f"{info.name} takes tensors, not pictures; ask it with Predict or over REST, or pack it with cvserve import"
 
 
 def _ask(client: Client, arguments: argparse.Namespace, name: str, version: int) -> dict[str, Any]:
@@ -117,6 +123,16 @@ def _health(arguments: argparse.Namespace) -> int:
         raise Unavailable(f"{what} is not ready: its health is {health.name}")
     console.say("ready")
     return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
 
 
 def _share(text: str) -> float:

@@ -26,7 +26,7 @@ COMMANDS = {
     "export": ("export", "pack a run as SavedModel, ONNX and TFLite, proven equal"),
     "import": ("import_model", "pack somebody else's model"),
     "inspect": ("inspect", "show what a model, a version or a repository holds"),
-    "serve": ("serve", "serve a repository of models over gRPC"),
+    "serve": ("serve", "serve a repository of models over gRPC and HTTP"),
     "model-server": ("model_server", "serve with the flags and files of tensorflow_model_server"),
     "infer": ("infer", "ask a server about pictures"),
     "predict": ("predict", "run a model on folders of pictures"),

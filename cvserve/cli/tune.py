@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidInput(
             f"{arguments.out} cannot be written: there is no folder {Path(arguments.out).resolve().parent}"
         )
+    if arguments.out and Path(arguments.out).is_dir():
+        raise InvalidInput(f"{arguments.out} cannot be written: it is a folder")
     plan = TunePlan(
         arguments.p99_ms,
         runtimes=arguments.runtimes,

@@ -48,7 +48,9 @@ def no_server(target: str, tls: bool, why: str = "") -> errors.Unavailable:
     """
     if tls and _NO_TRUST.search(why):
         return errors.Unavailable(f"{target} and this client do not agree on TLS: {why}")
-    hint = "" if tls else ", or it wants TLS" if "socket closed" in why.lower() else ""
+    hint = ", or it wants another certificate of this client" if tls else ", or it wants TLS"
+    if "socket closed" not in why.lower():
+        hint = ""
     return errors.Unavailable(f"no server answers at {target}{hint}")
 
 

@@ -16,6 +16,9 @@ class Health(IntEnum):
     NOT_SERVING = 2
     SERVICE_UNKNOWN = 3
 
+    def __str__(self) -> str:
+        return self.name
+
 
 def check(channel: Any) -> Any:
     """The method Check of a channel of grpc or grpc.aio."""

@@ -17,6 +17,9 @@ from cvserve.protos import vision_pb2
 Image = str | Path | bytes | np.ndarray
 """A picture: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA)."""
 
+LARGEST_NUMBER, LARGEST_VERSION = 2**31 - 1, 2**63 - 1
+"""That vision.proto has room for."""
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -124,8 +127,12 @@ class Ask:
         for name, number in (("top_k", self.top_k), ("max_results", self.max_results)):
             if number is not None and number < 1:
                 raise errors.InvalidInput(f"{name} must be at least 1, not {number}")
+            if number is not None and number > LARGEST_NUMBER:
+                raise errors.InvalidInput(f"{name} must be at most {LARGEST_NUMBER}, not {number}")
         if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
             raise errors.InvalidInput(f"score_threshold must be between 0 and 1, not {self.score_threshold:g}")
+        if self.version is not None and not 0 <= self.version <= LARGEST_VERSION:
+            raise errors.InvalidInput(f"version must be between 0 and {LARGEST_VERSION}, not {self.version}")
         if self.version is not None and self.label is not None:
             raise errors.InvalidInput(f"ask for version {self.version} or for label {self.label!r}, not for both")
 
@@ -156,7 +163,8 @@ class Ask:
         options = vision_pb2.Options(
             top_k=self.top_k, score_threshold=self.score_threshold, max_results=self.max_results
         )
-        milliseconds = 0 if timeout is None else max(1, round(timeout * 1000))
+        # A number of the proto's: 24 days at most.
+        milliseconds = 0 if timeout is None else max(1, round(min(timeout * 1000, LARGEST_NUMBER)))
         return vision_pb2.StreamRequest(
             model=None if number else self.spec,
             frame_id=number,

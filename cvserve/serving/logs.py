@@ -72,7 +72,12 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._lines.put_nowait(self.format(record) + "\n")
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - other libraries' lines: arguments that do not fit their text
+            text = f"{record.msg!r} cannot be written: {error}"
+            line = self.format(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
+        try:
+            self._lines.put_nowait(line + "\n")
         except queue.Full:
             self.dropped += 1
 

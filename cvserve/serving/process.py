@@ -121,7 +121,9 @@ def say(line: str) -> None:
     """Prints a line of the server's story to stdout."""
     # Whoever read the lines may have gone, and a disk may be full: neither is a reason to stop serving or draining.
     with contextlib.suppress(OSError):
-        print(logs.spoken(line), flush=True)
+        # A model's name may hold what this terminal's encoding has not, or no text at all.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        print(logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _exit(code: int) -> NoReturn:

@@ -183,6 +183,9 @@ cvserve_stage_seconds_count{model="m",version="2",stage="queue"} 0
     ("words", "sentence"),
     [
         (["bench", "{model}", "--set", "thread=2"], "unknown key 'thread'; did you mean 'threads'?"),
+        (["bench", "{model}", "--compare", "thread=2"], "cvserve: error: the server's settings: unknown key 'thread'"),
+        (["bench", "{model}", "--out", "{model}"], "it is a folder"),
+        (["tune", "{model}", "--p99-ms", "5", "--out", "{model}"], "it is a folder"),
         (["bench", "{model}", "--chart", "bench.doc"], "a chart is written as .png, .svg, .pdf"),
         (["bench", "{model}", "--out", "/nowhere/bench.json"], "there is no folder /nowhere"),
         (["bench", "{model}", "--seconds", "0"], "--seconds must be more than 0"),

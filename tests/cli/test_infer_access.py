@@ -20,13 +20,14 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
+        self.task = "classification"
 
     def GetModelInfo(self, request: Any, context: Any) -> Any:
         if dict(context.invocation_metadata()).get("authorization") != "Bearer open":
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server needs a token")
         self.requests.append(request)
         model = vision_pb2.ModelSpec(name=request.model.name, version=3)
-        return vision_pb2.GetModelInfoResponse(model=model, task="classification")
+        return vision_pb2.GetModelInfoResponse(model=model, task=self.task)
 
     def Classify(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
@@ -95,6 +96,36 @@ def test_a_label_and_a_threshold(
     with pytest.raises(SystemExit):
         main(["infer", target, "flowers", picture, "--score-threshold", "2"])
     assert "no number from 0 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        ("detection", "flowers is a model for detection, which this command cannot show yet"),
+        ("", "flowers takes tensors, not pictures"),
+    ],
+)
+def test_models_that_it_cannot_show(
+    target: str,
+    service: Service,
+    picture: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    service.task = task
+    assert main(["infer", target, "flowers", picture]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_timeout_that_is_none(target: str, picture: str, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["infer", target, "flowers", picture, "--timeout", seconds])
+    assert ended.value.code == 2
+    assert f"'{seconds}' is no number of seconds" in capsys.readouterr().err
 
 
 def test_tls(

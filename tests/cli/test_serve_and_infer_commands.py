@@ -127,7 +127,7 @@ def instructions() -> dict[str, str]:
 def test_the_container_runs_as_nobody_in_particular_on_the_default_port() -> None:
     found = instructions()
     assert int(found["USER"]) > 0
-    assert found["EXPOSE"] == "8500"
+    assert found["EXPOSE"] == "8500 8501"
     assert "localhost:8500" in found["HEALTHCHECK"]
 
 

@@ -25,19 +25,22 @@ def test_flags_that_are_not_given_leave_the_file_as_it_is(tmp_path: Path) -> Non
     values = {
         "host": "127.0.0.1",
         "port": 1234,
+        "http_port": 1235,
         "decode_workers": 3,
         "grace_seconds": 5.5,
         "runtime": "onnx",
         "precision": "float16",
         "threads": 2,
         "instances": 3,
+        "devices": ("cpu",),
         "max_batch_size": 7,
         "batch_delay_ms": 1.5,
         "batching": False,
         "max_queue_requests": 9,
     }
     file = tmp_path / "server.yaml"
-    file.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+    written = values | {"devices": ["cpu"]}
+    file.write_text("".join(f"{key}: {value}\n" for key, value in written.items()))
     read = settings(file)
     assert {key: getattr(read, key) for key in values} == values
     parser = Parser()

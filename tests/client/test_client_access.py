@@ -139,7 +139,10 @@ def test_mutual_tls(start: Start, authority: Certificate, certificate: Certifica
     with Client(target, token="open", tls=own) as client:
         assert client.model_info("m").version == 1
     nobody = Tls(authority.certificate)
-    with Client(target, tls=nobody, connect_timeout=0.5) as client, pytest.raises(errors.Unavailable):
+    with (
+        Client(target, tls=nobody, connect_timeout=0.5) as client,
+        pytest.raises(errors.Unavailable, match="certificate"),
+    ):
         client.model_info("m")
 
 

@@ -13,7 +13,8 @@ import grpc
 import pytest
 
 from cvserve import errors
-from cvserve.client import AsyncClient, Client, FrameAnswer
+from cvserve.client import AsyncClient, Client, FrameAnswer, Health
+from cvserve.client.messages import Ask
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
@@ -157,8 +158,26 @@ def test_values_that_cannot_be() -> None:
             client.stream("m", [], ahead=0)
         with pytest.raises(errors.InvalidInput, match="score_threshold must be between 0 and 1, not 2"):
             client.stream("m", [], score_threshold=2)
+        with pytest.raises(errors.InvalidInput, match="top_k must be at most 2147483647, not 2147483648"):
+            client.stream("m", [], top_k=2**31)
+        with pytest.raises(errors.InvalidInput, match="version must be between 0 and"):
+            client.classify("m", b"a", version=2**63)
         with pytest.raises(errors.Unavailable, match=r"no server answers at 127.0.0.1:1"):
             list(client.stream("m", [b"a"]))
+
+
+def test_a_frames_time_has_room_in_its_message() -> None:
+    assert [Ask("m").frame(1, b"a", seconds).timeout_ms for seconds in (None, 0.0001, 0.5, 1e9, float("inf"))] == [
+        0,
+        1,
+        500,
+        2**31 - 1,
+        2**31 - 1,
+    ]
+
+
+def test_health_is_printed_by_its_name() -> None:
+    assert f"{Health.NOT_SERVING} {Health(1)!s}" == "NOT_SERVING SERVING"
 
 
 def test_the_streams_own_deadline(target: str, service: Frames) -> None:

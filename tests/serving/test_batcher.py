@@ -534,6 +534,9 @@ def test_a_making_that_cannot_begin_leaves_no_trace() -> None:
         with pytest.raises(Overloaded, match="too many pictures"):
             await batcher.run_when_made(full, deadline=100.0)
         assert batcher.waiting == 0
+        # Nor a timer: it would count as expired, and the log would tell of an error that nobody asked for.
+        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        assert not [timer for timer in timers if not timer.cancelled()]
 
     on_jumping_clock(main())
 
@@ -558,6 +561,25 @@ def test_when_a_batch_fails_its_members_run_once_more_each_alone() -> None:
         assert values(await later) == [8]
         with pytest.raises(RuntimeError, match="bad row"):
             await tasks[1]
+
+    on_jumping_clock(main())
+
+
+def test_what_is_retried_alone_waits_for_no_company() -> None:
+    def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        if (inputs["x"] == 2).any():
+            raise RuntimeError("bad row")
+        return {"y": inputs["x"] * 2}
+
+    async def main() -> None:
+        slots = PuppetSlots(graph=graph)
+        batcher = batcher_of(slots, BatchLimits(2, delay=30))
+        good, bad = ask(batcher, 1), ask(batcher, 2)
+        await slots.finish_all()
+        assert asyncio.get_running_loop().time() == 0
+        assert values(await good) == [2]
+        with pytest.raises(RuntimeError, match="bad row"):
+            await bad
 
     on_jumping_clock(main())
 
@@ -621,6 +643,24 @@ def test_finish_runs_with_the_batch_and_its_failure_is_only_its_own() -> None:
             await bad
         assert slots.batches == [[0], [1, 2]]
         await blocker
+
+    on_jumping_clock(main())
+
+
+def test_no_error_of_one_member_keeps_the_others_waiting() -> None:
+    def finish(outputs: Mapping[str, np.ndarray]) -> float:
+        return next(value for value in outputs["y"].reshape(-1).tolist() if value != 4)
+
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots)
+        made: list[float] = []
+        tasks = [made_by_worker(batcher, value, made, deadline=100.0, finish=finish) for value in (1, 2, 3)]
+        await slots.finish_all()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert asyncio.get_running_loop().time() == 0
+        assert [answers[0], answers[2]] == [2, 6]
+        assert isinstance(answers[1], RuntimeError)
 
     on_jumping_clock(main())
 

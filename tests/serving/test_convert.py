@@ -176,3 +176,16 @@ def test_dimensions_that_overflow_beside_a_zero_are_refused() -> None:
         tensor.tensor_shape.dim.add(size=size)
     with pytest.raises(InvalidInput, match="no shape of a tensor"):
         convert.to_arrays({"a": tensor}, 1000)
+
+
+@pytest.mark.parametrize("dtype", [tf.bool, tf.float64, tf.complex128, tf.string])
+def test_bytes_that_overflow_beside_a_zero_are_refused(dtype: tf.DType) -> None:
+    for size in (2**58, 2**59, 2**60, 2**61, 2**62 - 1):
+        tensor = TensorProto(dtype=dtype.as_datatype_enum)
+        tensor.tensor_shape.dim.add(size=size)
+        tensor.tensor_shape.dim.add(size=0)
+        if size == 2**58:
+            assert convert.to_array(tensor, "x").shape == (size, 0)
+        else:
+            with pytest.raises(InvalidInput, match="no shape of a tensor"):
+                convert.to_array(tensor, "x")

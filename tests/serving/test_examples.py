@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
+from serving_kit import turns
 
 from cvserve.errors import InvalidInput
+from cvserve.runtimes import TensorInfo
 from cvserve.serving.core import examples
+from cvserve.serving.core.batch_policy import BatchLimits
+from cvserve.serving.core.decode_pool import DecodePool
+from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.execution import Entries
+from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.servable import LoadedModel, Servable
+from cvserve.serving.core.signatures import Signature
 
 
 def strings(*rows: list[bytes]) -> np.ndarray:
@@ -79,3 +92,29 @@ def test_the_context_comes_before_each_example_so_that_the_example_wins() -> Non
     assert examples.merged([b"one"]).tolist() == [b"one"]
     with pytest.raises(InvalidInput, match="Input is empty"):
         examples.merged([], b"shared")
+
+
+async def test_when_one_task_fails_the_others_are_given_up() -> None:
+    def signature(name: str, dtype: str) -> Signature:
+        values = {examples.VALUES: TensorInfo("y", "float32", (None,))}
+        return Signature(name, {examples.INPUTS: TensorInfo("x", dtype, (None,))}, values, strict=False)
+
+    def run(inputs: Mapping[str, np.ndarray], outputs: Any) -> dict[str, np.ndarray]:
+        return {examples.VALUES: np.zeros(len(inputs[examples.INPUTS]), np.float32)}
+
+    good, bad = signature("good", "bytes"), signature("bad", "float32")
+    # A delay, so that what is asked first still waits when the second fails.
+    limits = BatchLimits(8, delay=30)
+    model = LoadedModel(
+        (), 1, 1, limits, QueueBounds(), 8, entries=(Entries({"good": run}),), signatures={"good": good, "bad": bad}
+    )
+    mailbox = Mailbox(asyncio.get_running_loop())
+    pool = DecodePool(1, 1, 1, mailbox)
+    servable = Servable("m", 1, model, pool, mailbox)
+    method = examples.REGRESS_METHOD
+    with pytest.raises(InvalidInput, match="takes float32"):
+        await servable.infer_examples([(good, method), (bad, method)], [b"one"])
+    await turns()
+    assert servable.batcher.waiting == 0
+    await asyncio.to_thread(servable.close)
+    await asyncio.to_thread(pool.close)

@@ -116,6 +116,16 @@ async def test_what_all_senders_hold_together_is_bounded(serve: Serve, runtime: 
         assert bodies.held == 0
 
 
+async def test_one_body_alone_may_be_larger_than_all_together(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime, max_http_bytes=1024) as server:
+        url = f"{server.http_address}{PREDICT}"
+        large = GOOD + b" " * (1 << 20)  # comes in many pieces
+        assert (await ask(url, large)).status == 200
+        assert (await ask(url, gzip.compress(large), Content_Encoding="gzip")).status == 200
+        assert server.http is not None
+        assert server.http._bodies.held == 0
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -275,6 +275,18 @@ async def test_after_a_restart_an_older_version_stands_in_for_a_broken_one(model
     assert models.live() == []
 
 
+async def test_a_model_whose_manifest_cannot_be_read_keeps_no_other_from_starting(
+    models: Models, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.put(1)
+    broken = models.root / "a" / "manifest.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    await models.start()
+    assert models.live() == [1]
+    assert f"{broken} cannot be used" in caplog.text
+
+
 async def test_policies_of_the_settings(tmp_path: Path) -> None:
     models = Models(
         tmp_path, versions="latest 2", models={"a": ModelSettings(versions="all"), "s": ModelSettings(versions=(1, 3))}

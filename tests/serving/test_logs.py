@@ -57,6 +57,18 @@ def test_json_lines() -> None:
     assert json.loads(logs.spoken("ready: gRPC on x"))["message"] == "ready: gRPC on x"
 
 
+def test_a_line_that_cannot_be_made_stops_nobody() -> None:
+    stream = io.StringIO()
+    handler = logs.Handler(stream)
+    handler.setFormatter(logs.JsonFormatter())
+    for argument in ("many", 5):
+        handler.handle(logging.LogRecord("library", logging.WARNING, "", 0, "%d rows", (argument,), None))
+    handler.flush()
+    first, second = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert "'%d rows' cannot be written" in first
+    assert second == "5 rows"
+
+
 def test_console_lines_cannot_be_forged() -> None:
     stream = io.StringIO()
     logs.set_up("console", "info", stream)

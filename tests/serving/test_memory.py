@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +30,7 @@ def resident_mib() -> float:
 
 def tensorflow_model(directory: Path) -> None:
     """y = x W as a SavedModel that cvserve did not make."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
 
     class Product(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -43,8 +46,8 @@ def tensorflow_model(directory: Path) -> None:
 
 def tflite_model(directory: Path) -> None:
     """The same for the edge."""
-    tf = pytest.importorskip("tensorflow")
-    pytest.importorskip("ai_edge_litert")
+    import tensorflow as tf
+
     weights = np.random.default_rng(0).normal(size=(WIDTH, WIDTH)).astype(np.float32)
 
     @tf.function(input_signature=[tf.TensorSpec((1, WIDTH), tf.float32, name="x")])
@@ -59,6 +62,15 @@ def tflite_model(directory: Path) -> None:
 async def ask(engine: Engine) -> None:
     """A graph that has not run yet has not read all of its file."""
     await engine.predict(PredictRequest(ModelRef("large"), "", {"x": np.ones((1, WIDTH), np.float32)}))
+
+
+async def settled_mib() -> float:
+    """The least that is resident within a second: the kernel counts pages that were given back a little later."""
+    least = resident_mib()
+    for _ in range(20):
+        await asyncio.sleep(0.05)
+        least = min(least, resident_mib())
+    return least
 
 
 async def in_turns(build: Callable[[Path], None], root: Path, turns: int) -> list[tuple[float, float]]:
@@ -76,22 +88,41 @@ async def in_turns(build: Callable[[Path], None], root: Path, turns: int) -> lis
         await ask(engine)
         loaded = resident_mib()
         await engine.unload("large")
-        seen.append((loaded, resident_mib()))
+        seen.append((loaded, await settled_mib()))
     await engine.close()
     return seen
 
 
+BUILDS = {"tflite": tflite_model, "tensorflow": tensorflow_model}
+
+
+def in_turns_alone(kind: str, root: Path, turns: int) -> list[tuple[float, float]]:
+    """`in_turns` in a process of its own: this one's memory moves with every other test."""
+    command = [sys.executable, __file__, kind, str(root), str(turns)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: list[tuple[float, float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 @pytest.mark.slow
-async def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
-    (_, before), *others = await in_turns(tflite_model, tmp_path, 3)
+def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("ai_edge_litert")
+    (_, before), *others = in_turns_alone("tflite", tmp_path, 3)
     for loaded, unloaded in others:
         assert loaded > before + 0.8 * MIB, "it is not as large as the test thinks"
         assert unloaded < before + 0.25 * MIB
 
 
 @pytest.mark.slow
-async def test_what_tensorflow_keeps_serves_the_next_model(tmp_path: Path) -> None:
+def test_what_tensorflow_keeps_serves_the_next_model(tmp_path: Path) -> None:
     """TensorFlow's allocator for oneDNN gives nothing back to the system, but takes it again for what comes."""
-    (_, before), *others = await in_turns(tensorflow_model, tmp_path, 4)
+    pytest.importorskip("tensorflow")
+    (_, before), *others = in_turns_alone("tensorflow", tmp_path, 4)
     for _, unloaded in others:
         assert unloaded < before + 0.25 * MIB
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(in_turns(BUILDS[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3])))))

@@ -12,7 +12,7 @@ from serving_kit import JumpingLoop, PuppetSlots, on_jumping_clock, turns
 from cvserve.errors import Overloaded
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher
-from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.dispatcher import HOPEFUL, QueueBounds
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.pace import LEAST_SECONDS, MOST_SECONDS, UNKNOWN_SECONDS, Pace
 
@@ -68,6 +68,55 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
         answers = await asyncio.gather(*(task for task in asked if task not in refused), return_exceptions=True)
         assert not [answer for answer in answers if isinstance(answer, Exception)]
         await asyncio.gather(patient, lone, return_exceptions=True)
+
+    on_jumping_clock(main())
+
+
+def test_one_slow_batch_has_nobody_refused() -> None:
+    pace = Pace(places=1)
+    assert pace.at_best(1) is None
+    pace.took(10.0)  # the first one, cold
+    pace.took(0.01)
+    assert pace.at_best(10) == pytest.approx(0.1)
+    for _ in range(40):
+        pace.took(0.01)
+    pace.took(10.0)  # the machine stood still
+    assert pace.at_best(10) == pytest.approx(0.1)
+    for _ in range(3):
+        pace.took(10.0)
+    assert (pace.at_best(1) or 0) > 4, "it follows what stays"
+
+
+def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+
+        def graph(inputs: Mapping[str, np.ndarray], outputs: object) -> dict[str, np.ndarray]:
+            loop.now += 0.05  # whatever the rows
+            return {"y": inputs["x"]}
+
+        slots = PuppetSlots(graph=graph)
+        batcher = Batcher(slots.slots, BatchLimits(32), QueueBounds(), Mailbox(loop), name="model", clock=loop.time)
+
+        def ask(seconds: float) -> asyncio.Task[object]:
+            inputs = {"x": np.ones((1, 1), np.float32)}
+            return asyncio.ensure_future(batcher.run(inputs, deadline=loop.time() + seconds))
+
+        for _ in range(20):
+            lone = ask(1.0)
+            await slots.finish_all()
+            await lone
+        # Two batches, 0.1 s.
+        burst = [ask(1.0) for _ in range(64)]
+        await slots.finish_all()
+        await asyncio.gather(*burst)
+        # The same batches say how much is too much.
+        hopeless = [ask(0.3) for _ in range(250)]
+        await turns()
+        assert batcher.counts.rejected == pytest.approx(250 - HOPEFUL * 0.3 / 0.05 * 32, abs=1)
+        await slots.finish_all()
+        await asyncio.gather(*hopeless, return_exceptions=True)
 
     on_jumping_clock(main())
 

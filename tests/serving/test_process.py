@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -192,6 +193,16 @@ def test_a_server_whose_reader_has_gone_still_drains(root: Path, processes: list
         assert client.classify("colours", jpeg()).best.label == "red"
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(10) == 0
+
+
+def test_names_that_the_terminal_cannot_write_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvserve.serving.process import say
+
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    say("m\u00fcll version 1: onnx")
+    say(os.fsdecode(b"m\xff version 1: onnx"))
+    assert written.getvalue().splitlines() == [rb"m\xfcll version 1: onnx", rb"m\udcff version 1: onnx"]
 
 
 @pytest.mark.slow

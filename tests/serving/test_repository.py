@@ -11,7 +11,8 @@ from tiny_artifact import publish_tiny
 
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.serving.core.config import ServerSettings
-from cvserve.serving.core.repository import Repository, check_inside, fingerprint, versions_in
+from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.repository import Repository, check_inside, fingerprint, readable_versions, versions_in
 from cvserve.serving.core.version_policy import Latest, Specific
 
 
@@ -71,6 +72,15 @@ def test_a_repository_stays_one_and_its_models_come_and_go(tmp_path: Path) -> No
         found.config("b")
 
 
+def test_a_name_that_is_no_text_is_passed_over(tmp_path: Path) -> None:
+    root = repository(tmp_path / "models")
+    try:
+        (root / os.fsdecode(b"m\xff") / "1").mkdir(parents=True)
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    assert Repository(root, ServerSettings()).names() == ["colours"]
+
+
 def test_a_directory_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
@@ -122,6 +132,19 @@ def test_paths_and_links_cannot_leave_the_repository(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidInput, match=r"it: .* lies outside the model repository"):
             check_inside(path, [root], "it")
+
+
+def test_paths_that_no_disk_can_have_are_not_there(tmp_path: Path) -> None:
+    root = repository(tmp_path / "models", "a")
+    (root / "one").symlink_to(root / "other")
+    (root / "other").symlink_to(root / "one")
+    for name in ("a" * 300, "one", "a" * 300 + "/1"):
+        check_inside(root / name, [root], "it")
+        with pytest.raises(NotFound, match="Could not find base path"):
+            readable_versions(ModelConfig("m", root / name))
+    for name in ("a" * 300, "one"):
+        with pytest.raises(NotFound, match="the repository has no model"):
+            Repository(root, ServerSettings()).config(name)
 
 
 def test_a_fingerprint_follows_every_change(tmp_path: Path) -> None:

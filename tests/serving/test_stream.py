@@ -359,6 +359,21 @@ async def test_each_frame_is_counted_as_a_request(serve: Serve) -> None:
     ]
 
 
+async def test_a_frame_is_counted_for_its_own_model(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime) as server, stream(server) as call:
+        counted: list[tuple[str, str]] = []
+        server.vision._calls.answered = lambda api, model, version, code, seconds: counted.append((model, code))
+        runtime.gate.clear()
+        await call.write(frame(0))
+        await runtime.wait_for_call()
+        await call.write(frame(1, model="other"))
+        await eventually(lambda: len(counted) == 1)
+        runtime.gate.set()
+        await call.read()
+        await call.read()
+        assert counted == [("other", "NOT_FOUND"), ("colours", "OK")]
+
+
 async def test_a_frame_over_the_limit_ends_the_stream_and_no_other(serve: Serve) -> None:
     async with serve(max_message_bytes=100_000) as server, stream(server) as call, stream(server) as other:
         await call.write(frame(0, b"x" * 200_000))

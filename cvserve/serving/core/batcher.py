@@ -191,6 +191,7 @@ class Batcher:
                 raise
             return await self._answer(entry)
         finally:
+            _stop_timers(entry)
             self._queue.leave(entry)
             if give_up is not None:
                 give_up()
@@ -229,6 +230,8 @@ class Batcher:
 
     def close(self) -> None:
         """Refuses new requests and answers those that still wait with Unavailable. Running batches are left alone."""
+        if self._wake is not None:
+            self._wake.cancel()
         for entry in self._queue.close():
             self._queue.leave(entry)
             answer_with(entry, self._queue.unloading())
@@ -277,9 +280,7 @@ class Batcher:
             self._report.rejected("cancelled")
             raise
         finally:
-            for timer in (entry.timer, entry.patience):
-                if timer is not None:
-                    timer.cancel()
+            _stop_timers(entry)
 
     def _expire(self, entry: Entry) -> None:
         self._queue.leave(entry)
@@ -307,3 +308,9 @@ class Batcher:
         if self._wake is not None:
             self._wake.cancel()
         self._wake = self._loop.call_at(when, self._planned_pump)
+
+
+def _stop_timers(entry: Entry) -> None:
+    for timer in (entry.timer, entry.patience):
+        if timer is not None:
+            timer.cancel()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.pace import Pace
+from cvserve.serving.core.requests import answerable
 
 T = TypeVar("T")
 
@@ -196,4 +197,4 @@ def _set_result(answer: asyncio.Future[Any], result: Any) -> None:
 
 def _set_exception(answer: asyncio.Future[Any], error: BaseException) -> None:
     if not answer.done():
-        answer.set_exception(error)
+        answer.set_exception(answerable(error))

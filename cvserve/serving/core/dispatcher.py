@@ -17,8 +17,9 @@ from cvserve.serving.core.observer import VersionReport
 from cvserve.serving.core.pace import Pace
 from cvserve.serving.core.requests import Entry, answer_with, finished, group_of, made
 
-HOPEFUL = 0.85
-"""A request is let in if the queue before it takes this share of its time: the rest is for its own run and answer."""
+HOPEFUL = 0.6
+"""A request is let in if the queue before it takes this share of its time at most: the rest is for its own run, its
+answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
 
 Job = Callable[[RunGraph], Any]
 
@@ -128,7 +129,7 @@ class Dispatcher:
     def _check_hope(self, waiting: int, left: float) -> None:
         # Whatever is let in and expires has cost its place, and under overload all would, since the queue is then as
         # long as it may be: the server would work for clients that have gone.
-        needed = self._pace.estimate(waiting + 1)
+        needed = self._pace.at_best(waiting + 1)
         if needed is not None and 0 < left * HOPEFUL < needed:
             self.counts.rejected += 1
             self._report.rejected("hopeless")
@@ -206,6 +207,8 @@ class Dispatcher:
         """Lets nobody in any more, and returns those that wait."""
         with self._lock:
             self._closed = True
+            # It leads back to the batcher: a circle that would keep both, and a model with them, for the collector.
+            self._wake_at = _nobody
             return list(self._queue)
 
     # With the lock held:
@@ -255,7 +258,14 @@ class Dispatcher:
         for entry in decision.run:
             self._dequeue(entry)
         self._report.queue(self.waiting)
-        return self._job(slot, decision.run)
+        return self._job(slot, decision.run, len(decision.run) if self._queue else self._would_fit(decision.run))
+
+    def _would_fit(self, batch: Sequence[Entry]) -> int:
+        """How many requests like these the batch would have taken in the same time or little more, had they been
+        there: what lone requests take tells how long batches take, not how long each request of a queue does."""
+        if not self.limits.batching:
+            return len(batch)
+        return len(batch) * self.limits.max_rows // max(1, sum(entry.rows for entry in batch))
 
     def _retry_singly(self, batch: Sequence[Entry]) -> None:
         """Puts the members at the head of the queue again, in their order, each in a group of its own."""
@@ -263,6 +273,8 @@ class Dispatcher:
             if not entry.gone:
                 self.counts.retried += 1
                 entry.group = object()
+                # Alone it has no company to wait for.
+                entry.enqueued = -math.inf
                 entry.admitted = self._clock()
                 self._queue[entry] = None
                 self._queue.move_to_end(entry, last=False)
@@ -270,7 +282,8 @@ class Dispatcher:
 
     # On a worker's thread:
 
-    def _job(self, slot: Slot, batch: tuple[Entry, ...]) -> Job:
+    def _job(self, slot: Slot, batch: tuple[Entry, ...], fitting: int) -> Job:
+        # fitting: as many requests as this batch would have held.
         def job(run: RunGraph) -> Job | None:
             results: dict[Entry, Any] = {}
             whole: list[Entry] = []
@@ -295,7 +308,7 @@ class Dispatcher:
                 failure = error
                 if len(whole) == 1:
                     results[whole[0]] = error
-            self._pace.took(self._clock() - began, len(batch))
+            self._pace.took(self._clock() - began, fitting)
             with self._lock:
                 if failure is not None and len(whole) > 1:
                     self._retry_singly(whole)
@@ -347,6 +360,10 @@ class Dispatcher:
                 self._report.stage("postprocess", ended - began)
                 if entry.traced is not None:
                     entry.traced("postprocess", began, ended)
+
+
+def _nobody(when: float) -> None:
+    """Is woken when the queue is closed."""
 
 
 def _priority(entry: Entry) -> int:

@@ -83,7 +83,7 @@ class Lifecycle:
         for config in configs:
             self._models[config.name] = model = KeptModel(config, self._shared)
             # At once, so that requests are told to wait.
-            with contextlib.suppress(OSError):  # what comes below says so
+            with contextlib.suppress(OSError, CvserveError):  # what comes below says so
                 model.announce(await in_thread(partial(versions_in, config.base_path)))
         for model in list(self._models.values()):
             await self._tasks.finish(self._settle(model))

@@ -73,7 +73,8 @@ class Repository:
             return [self._single]
         names = []
         for child in sorted(self.path.iterdir()):
-            if child.name.startswith("."):
+            # A name that is no UTF-8 can stand in no request, nor in an answer, a metric or the health of the server.
+            if child.name.startswith(".") or not _is_text(child.name):
                 continue
             try:
                 there = child.is_dir() and (_has_versions(child) or is_version(child))
@@ -94,7 +95,7 @@ class Repository:
             if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
                 raise InvalidInput(f"{name!r} is no name of a model")
             path = self.path / name
-        if not path.is_dir() or (self._single is not None and name != self._single):
+        if not os.path.isdir(path) or (self._single is not None and name != self._single):
             raise NotFound(f"the repository has no model {name!r}")
         settings = self._settings.of_model(name)
         return ModelConfig(name, path, parse_policy(settings.versions), settings.labels, settings)
@@ -153,6 +154,14 @@ def _has_versions(base_path: Path) -> bool:
     return any(True for _ in _numbered(base_path))
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _number(name: str) -> int | None:
     # The length first: Python refuses to read thousands of digits.
     if not (name.isascii() and name.isdigit() and len(name) < 40) or int(name) > LARGEST_VERSION:
@@ -208,9 +217,9 @@ def check_inside(path: Path, roots: Sequence[Path] | None, what: str) -> None:
     """
     if roots is None:
         return
-    # resolve() follows links, and does not mind what is not there.
-    resolved = path.resolve()
-    if not any(resolved.is_relative_to(root.resolve()) for root in roots):
+    # It follows links, and minds neither what is not there nor, as Path.resolve does, links in a circle.
+    resolved = Path(os.path.realpath(path))
+    if not any(resolved.is_relative_to(os.path.realpath(root)) for root in roots):
         raise InvalidInput(f"{what}: {path} lies outside the model repository; model_roots in the settings allows more")
 
 
@@ -221,7 +230,8 @@ def readable_versions(config: ModelConfig) -> dict[int, Path]:
         NotFound: no directory, or no version in it, in TensorFlow Serving's words.
         ArtifactError: it cannot be read.
     """
-    if not config.base_path.is_dir():
+    # Not Path.is_dir, which raises where a name is too long: to a client that is the server's fault.
+    if not os.path.isdir(config.base_path):
         raise NotFound(f"Could not find base path {config.base_path} for servable {config.name}")
     try:
         found = versions_in(config.base_path)

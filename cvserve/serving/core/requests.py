@@ -110,8 +110,18 @@ def answer_with(entry: Entry, result: Any) -> None:
     if entry.answer.done():
         return
     if isinstance(result, _Failure):
-        entry.answer.set_exception(result.error)
+        entry.answer.set_exception(answerable(result.error))
     elif isinstance(result, BaseException):
-        entry.answer.set_exception(result)
+        entry.answer.set_exception(answerable(result))
     else:
         entry.answer.set_result(result)
+
+
+def answerable(error: BaseException) -> BaseException:
+    """The error as a future takes it: none takes StopIteration, and whoever waits would wait for ever, with all those
+    whose answers come after this one."""
+    if not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"StopIteration: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -236,12 +236,16 @@ class Servable:
         if len({signature.inputs[examples.INPUTS].name for signature, _ in tasks}) > 1:
             raise InvalidInput("Input tensor must be the same for all Signatures.")
         strings = {examples.INPUTS: examples.merged(serialised, context)}
-        answers = await asyncio.gather(
-            *(
-                self.predict(signature, strings, outputs, deadline=deadline)
-                for (signature, _), outputs in zip(tasks, wanted, strict=True)
-            )
-        )
+        asked = [
+            asyncio.ensure_future(self.predict(signature, strings, outputs, deadline=deadline))
+            for (signature, _), outputs in zip(tasks, wanted, strict=True)
+        ]
+        try:
+            answers = await asyncio.gather(*asked)
+        finally:
+            # One task's failure is the answer: the others must not go on without the handle of the version.
+            for one in asked:
+                one.cancel()
         count = len(serialised)
         return [
             examples.class_lists(answer, count)

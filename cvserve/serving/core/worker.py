@@ -40,3 +40,5 @@ class Worker(threading.Thread, Generic[Resource]):
             while job is not None:
                 # Rebinding lets the finished batch, its pictures and answers go.
                 job = job(self._resource)
+        # Whoever still holds the thread does not hold what it worked with.
+        del self._resource

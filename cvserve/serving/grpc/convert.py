@@ -164,8 +164,8 @@ def _shape(tensor: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     if tensor.tensor_shape.unknown_rank:
         raise InvalidInput(f"tensor parsing error: {name}: its shape is unknown")
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    # numpy multiplies the dimensions even where one of them is 0.
-    if any(size < 0 for size in shape) or len(shape) > 32 or math.prod(size for size in shape if size) >= 2**62:
+    # numpy multiplies the dimensions and the bytes of an element (16 at most) even where one of the dimensions is 0.
+    if any(size < 0 for size in shape) or len(shape) > 32 or math.prod(size for size in shape if size) >= 2**59:
         raise InvalidInput(f"tensor parsing error: {name}: {list(shape)} is no shape of a tensor")
     return shape
 

@@ -106,14 +106,14 @@ class _FrameAnswers:
         of its own, so that the model of the frame before is known."""
         started = time.perf_counter()
         response = vision_pb2.StreamResponse()
-        version, code = None, "OK"
+        version, code, model = None, "OK", self._model
         try:
             if isinstance(frame, InvalidInput):
                 raise frame
             response.frame_id = frame.frame_id
             if frame.HasField("model"):
-                self._model = frame.model
-            answer = await self._classify(frame, self._model)
+                self._model = model = frame.model
+            answer = await self._classify(frame, model)
             version = answer.model.version
             response.classification.CopyFrom(answer)
         except (asyncio.CancelledError, Unauthenticated) as error:
@@ -126,7 +126,7 @@ class _FrameAnswers:
                 _LOG.exception("a frame failed")
             response.error.CopyFrom(frame_error(error))
         finally:
-            self._calls.answered("Stream", self._model.name, version, code, time.perf_counter() - started)
+            self._calls.answered("Stream", model.name, version, code, time.perf_counter() - started)
         return response
 
     async def _classify(self, frame: Any, model: Any) -> Any:

@@ -48,8 +48,8 @@ class Bodies:
         """
         if body.size + size > self.max_bytes:
             raise TooLarge(f"the body is larger than the {self.max_bytes} bytes that this server takes")
-        # One body is let in whatever its size.
-        if self.held and self.held + size > self._max_held:
+        # One body alone is let in whatever its size; what it holds itself does not count against it.
+        if self.held > body.size and self.held + size > self._max_held:
             raise Overloaded(f"bodies of {self.held >> 20} MiB are being read; try again later")
         body.size += size
         self.held += size

@@ -154,7 +154,7 @@ class Metrics(Observer):
             *self._tfs.families,
         )
         lines = [line for family in families for line in family.lines()]
-        return ("\n".join(lines) + "\n").encode() + process_text()
+        return ("\n".join(lines) + "\n").encode(errors="backslashreplace") + process_text()
 
     def _known(self, model: str) -> str:
         return model if model in self._models else OTHER

@@ -35,7 +35,7 @@ def model_server(flags: Flags) -> None:
 
 async def _beside(flags: Flags, start: Start, server: Server) -> None:
     """What happens while the server serves."""
-    for line in listening_lines(flags, start):
+    for line in listening_lines(start):
         process.say(line)
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
         await follow(
@@ -47,15 +47,16 @@ async def _beside(flags: Flags, start: Start, server: Server) -> None:
         )
 
 
-def listening_lines(flags: Flags, start: Start) -> list[str]:
+def listening_lines(start: Start) -> list[str]:
     """The lines for which scripts wait."""
     lines = []
-    if flags.port:
-        lines.append(f"Running gRPC ModelServer at 0.0.0.0:{flags.port} ...")
-    if flags.grpc_socket_path:
-        lines.append(f"Running gRPC ModelServer at UNIX socket {flags.grpc_socket_path} ...")
-    if (start.settings.http_port or 0) > 0:
-        lines.append(f"Exporting HTTP/REST API at:localhost:{start.settings.http_port} ...")
+    settings = start.settings
+    if settings.port > 0:
+        lines.append(f"Running gRPC ModelServer at {settings.host}:{settings.port} ...")
+    if settings.unix_socket:
+        lines.append(f"Running gRPC ModelServer at UNIX socket {settings.unix_socket} ...")
+    if (settings.http_port or 0) > 0:
+        lines.append(f"Exporting HTTP/REST API at:localhost:{settings.http_port} ...")
     return lines
 
 

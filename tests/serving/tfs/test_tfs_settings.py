@@ -12,6 +12,7 @@ from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.model_config import Latest, ModelConfig, Specific
 from cvserve.serving.tfs.flags import Flags
 from cvserve.serving.tfs.loading import version_settings
+from cvserve.serving.tfs.process import listening_lines
 from cvserve.serving.tfs.settings import Start, read_start
 
 pytest.importorskip("tensorflow_serving")
@@ -205,6 +206,7 @@ def test_settings_that_tensorflow_serving_does_not_know(tmp_path: Path) -> None:
     found = start(model_name="m", enable_batching=True, cvserve_config_file=written(tmp_path / "own.yaml", text))
     assert (found.settings.grace_seconds, found.settings.port) == (5, 9001)
     assert found.models[0].settings.max_batch_size == 4
+    assert listening_lines(found) == ["Running gRPC ModelServer at 0.0.0.0:9001 ..."]
     path = written(tmp_path / "bad.yaml", "grace: 5")
     with pytest.raises(InvalidInput, match="unknown key 'grace'"):
         start(cvserve_config_file=path)
