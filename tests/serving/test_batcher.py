@@ -230,7 +230,8 @@ def made_by_worker(batcher: Batcher, value: float, made: list[float], **options:
 
 def test_what_workers_make_shares_batches_and_fails_alone() -> None:
     async def main() -> None:
-        slots, made = PuppetSlots(), []
+        slots = PuppetSlots()
+        made: list[float] = []
         batcher = batcher_of(slots)
         tasks = [made_by_worker(batcher, 1, made), made_by_worker(batcher, -1, made), ask(batcher, 3)]
         await slots.finish_all()
@@ -246,7 +247,8 @@ def test_what_workers_make_shares_batches_and_fails_alone() -> None:
 
 def test_what_nobody_waits_for_is_never_made() -> None:
     async def main() -> None:
-        slots, made = PuppetSlots(), []
+        slots = PuppetSlots()
+        made: list[float] = []
         batcher = batcher_of(slots, BatchLimits(1))
         tasks = [made_by_worker(batcher, value, made) for value in (1, 2, 3)]
         await turns()
@@ -265,7 +267,8 @@ def test_a_batch_that_fails_is_retried_with_what_was_made() -> None:
         return {"y": inputs["x"]}
 
     async def main() -> None:
-        slots, made = PuppetSlots(graph=graph), []
+        slots = PuppetSlots(graph=graph)
+        made: list[float] = []
         batcher = batcher_of(slots)
         tasks = [made_by_worker(batcher, value, made) for value in (1, 2)]
         await slots.finish_all()
