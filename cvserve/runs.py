@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
-from cvserve.artifact import PreprocSpec, Task
+from cvserve.artifact import PostprocSpec, PreprocSpec, Task
 from cvserve.artifact.specs import Spec
 from cvserve.errors import ArtifactError, NotFound
 
@@ -34,7 +34,10 @@ CONFIG_FILE = "config.yaml"
 
 
 class RunDescription(Spec):
-    """run.json. data: what the training was given as `data`, for evaluation and export to find it again."""
+    """run.json. data: what the training was given as `data`, for evaluation and export to find it again.
+
+    postproc: how the network's outputs become results, where its task does not say it all.
+    """
 
     schema_version: Literal[1] = 1
     task: Task
@@ -42,6 +45,7 @@ class RunDescription(Spec):
     model_options: dict[str, Any] = {}
     labels: tuple[str, ...]
     preproc: PreprocSpec
+    postproc: PostprocSpec | None = None
     data: str
     dataset: str = ""
     cvserve_version: str = ""
@@ -70,6 +74,10 @@ class Run:
     @property
     def preproc(self) -> PreprocSpec:
         return self.description.preproc
+
+    @property
+    def postproc(self) -> PostprocSpec | None:
+        return self.description.postproc
 
     @property
     def dataset(self) -> str:

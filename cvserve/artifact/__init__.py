@@ -3,6 +3,8 @@
 from cvserve.artifact.manifest import EncodedInput, FileEntry, Graph, Manifest, Parity, Provenance
 from cvserve.artifact.specs import (
     TASKS,
+    BoxCoding,
+    BoxLevel,
     InputSpec,
     OutputSpec,
     PostprocSpec,
@@ -15,6 +17,8 @@ from cvserve.artifact.store import Artifact, file_entry, models, publish, read, 
 __all__ = [
     "TASKS",
     "Artifact",
+    "BoxCoding",
+    "BoxLevel",
     "EncodedInput",
     "FileEntry",
     "Graph",

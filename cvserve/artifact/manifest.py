@@ -127,16 +127,36 @@ class Manifest(Spec):
     @model_validator(mode="after")
     def _check(self) -> Manifest:
         if self.task == "classification":
-            if not self.labels:
-                raise ValueError("a classification model needs labels")
-            output = self.output("probabilities") or self.output("logits")  # in the order of postproc.class_scores
-            if output is None:
-                raise ValueError("a classification model needs an output of role probabilities or logits")
-            if output.role == "logits" and self.postproc.activation == "none":
-                raise ValueError(f"output {output.name!r} holds logits: postproc.activation must be softmax or sigmoid")
-            if output.shape and output.shape[-1] not in (None, len(self.labels)):
-                raise ValueError(f"{len(self.labels)} labels for the {output.shape[-1]} classes of {output.name!r}")
+            self._check_classification()
+        elif self.task == "detection":
+            self._check_detection()
         return self
+
+    def _check_classification(self) -> None:
+        if not self.labels:
+            raise ValueError("a classification model needs labels")
+        output = self.output("probabilities") or self.output("logits")  # in the order of postproc.class_scores
+        if output is None:
+            raise ValueError("a classification model needs an output of role probabilities or logits")
+        if output.role == "logits" and self.postproc.activation == "none":
+            raise ValueError(f"output {output.name!r} holds logits: postproc.activation must be softmax or sigmoid")
+        if output.shape and output.shape[-1] not in (None, len(self.labels)):
+            raise ValueError(f"{len(self.labels)} labels for the {output.shape[-1]} classes of {output.name!r}")
+
+    def _check_detection(self) -> None:
+        if not self.labels:
+            raise ValueError("a detection model needs labels")
+        boxes = self.postproc.boxes
+        if boxes is None or self.postproc.activation == "none":
+            raise ValueError("a detection model needs postproc.boxes, and sigmoid or softmax as postproc.activation")
+        roles = ["box_offsets", "class_logits"] + (["proposals"] if not boxes.levels else [])
+        for role in roles:
+            if self.output(role) is None:
+                raise ValueError(f"a detection model of this kind needs an output of role {role}")
+        logits = self.output("class_logits")
+        classes = len(self.labels) + (self.postproc.activation == "softmax")
+        if logits is not None and logits.shape and logits.shape[-1] not in (None, classes):
+            raise ValueError(f"{len(self.labels)} labels do not fit the {logits.shape[-1]} scores of {logits.name!r}")
 
     def output(self, role: str) -> OutputSpec | None:
         """The output with this role, or None."""

@@ -20,8 +20,8 @@ from cvserve.preproc import ImageSource
 SCENES = "scenes"
 
 
-class Dataset(Protocol):
-    """One split of a data set for classification. Indices run from 0 to len() - 1, always in the same order."""
+class Source(Protocol):
+    """One split of pictures of any task. Indices run from 0 to len() - 1, always in the same order."""
 
     @property
     def split(self) -> str:
@@ -37,14 +37,18 @@ class Dataset(Protocol):
     def image(self, index: int) -> ImageSource:
         """The picture: a path, or uint8 RGB pixels [H, W, 3]."""
 
-    def label(self, index: int) -> int:
-        """The picture's class, an index into `classes`."""
-
     def name(self, index: int) -> str:
         """What reports call the picture; unique in the split."""
 
     def describe(self) -> str:
         """One line: where it comes from, how many pictures, which classes."""
+
+
+class Dataset(Source, Protocol):
+    """One split of a data set for classification."""
+
+    def label(self, index: int) -> int:
+        """The picture's class, an index into `classes`."""
 
 
 def open_dataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cvserve.artifact import PreprocSpec
 from cvserve.errors import InvalidInput
@@ -13,6 +13,8 @@ from cvserve.settings import nearest
 
 if TYPE_CHECKING:
     import keras
+
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def register(entry: ModelEntry) -> ModelEntry:
 
 
 def _table() -> dict[tuple[str, str], ModelEntry]:
-    from cvserve.models import classification  # noqa: F401  (registers its networks)
+    from cvserve.models import classification, detection  # noqa: F401  (register their networks)
 
     return _entries
 
@@ -78,7 +80,7 @@ def default_preproc(task: str, name: str, image_size: int | tuple[int, int] | No
         image_size: side, or (height, width), in pixels; None takes the network's own.
     """
     height, width = _size(find(task, name), image_size)
-    return PreprocSpec(height=height, width=width, resize="short_side")
+    return PreprocSpec(height=height, width=width, resize="letterbox" if task == "detection" else "short_side")
 
 
 def create_model(
@@ -100,7 +102,8 @@ def create_model(
 
     Returns:
         A model from `images` (uint8 [B, height, width, 3], RGB, 0 to 255; scaling happens inside) to a dict of named
-        outputs. Classification: `probabilities` float32 [B, num_classes], made from the layer `logits`.
+        outputs. Classification: `probabilities` float32 [B, num_classes], made from the layer `logits`. Detection: see
+        `cvserve.models.detection.Detector`.
 
     Raises:
         InvalidInput: an unknown name, option or size, or weights that do not fit.
@@ -108,8 +111,26 @@ def create_model(
     entry = find(task, name)
     if num_classes < 1:
         raise InvalidInput(f"a {task} model needs at least one class, not {num_classes}")
+    return sized(entry, entry.builder, num_classes=num_classes, image_size=image_size, weights=weights, options=options)
+
+
+def sized(
+    entry: ModelEntry,
+    builder: Callable[..., Built],
+    *,
+    num_classes: int,
+    image_size: int | tuple[int, int] | None,
+    weights: str | None,
+    options: dict[str, Any],
+) -> Built:
+    """Calls a builder of `entry`; what it makes of wrong options becomes one sentence.
+
+    Raises:
+        InvalidInput: options that it does not take.
+    """
+    name = entry.name
     try:
-        return entry.builder(num_classes=num_classes, image_size=_size(entry, image_size), weights=weights, **options)
+        return builder(num_classes=num_classes, image_size=_size(entry, image_size), weights=weights, **options)
     except InvalidInput:
         raise
     except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.decode import decode_outputs
-from cvserve.postproc.results import ClassificationResult, ClassScore, Result
+from cvserve.postproc.results import ClassificationResult, ClassScore, Detection, DetectionResult, Result
 
 if TYPE_CHECKING:
     from cvserve.postproc.drawing import draw
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ClassScore",
     "ClassificationResult",
+    "Detection",
+    "DetectionResult",
     "Result",
     "class_scores",
     "decode_classification",

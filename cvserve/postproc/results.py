@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 
 class Result(Protocol):
@@ -41,4 +44,84 @@ class ClassificationResult:
             "classes": [
                 {"label": item.label, "index": item.index, "score": round(item.score, 6)} for item in self.classes
             ]
+        }
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object. box: x1, y1, x2, y2 in pixels. score: 0 to 1."""
+
+    label: str
+    index: int
+    score: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionResult:
+    """The objects of a picture, best first.
+
+    boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright original, (0, 0) being its top left corner and
+    (image_width, image_height) its bottom right one. scores: float32 [N], 0 to 1. indexes: int32 [N], classes as
+    indices into `names`, which are those of all classes.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    indexes: np.ndarray
+    names: tuple[str, ...]
+    image_width: int
+    image_height: int
+    task: ClassVar[str] = "detection"
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes.shape != (count, 4) or self.indexes.shape != (count,):
+            raise ValueError(
+                f"{list(self.boxes.shape)} boxes, {list(self.scores.shape)} scores and {list(self.indexes.shape)} "
+                "classes do not fit"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for box, score, index in zip(self.boxes.tolist(), self.scores.tolist(), self.indexes.tolist(), strict=True):
+            yield Detection(self.names[index], index, score, tuple(box))
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> DetectionResult:
+        """Those that a boolean array [N], an array of indices or a slice takes."""
+        return DetectionResult(
+            self.boxes[chosen],
+            self.scores[chosen],
+            self.indexes[chosen],
+            self.names,
+            self.image_width,
+            self.image_height,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DetectionResult):
+            return NotImplemented
+        mine = (self.names, self.image_width, self.image_height)
+        return mine == (other.names, other.image_width, other.image_height) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("boxes", "scores", "indexes")
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"width", "height", "detections": [{"label", "index", "score", "box": [x1, y1, x2, y2]}, ...]}`"""
+        return {
+            "width": self.image_width,
+            "height": self.image_height,
+            "detections": [
+                {
+                    "label": item.label,
+                    "index": item.index,
+                    "score": round(item.score, 6),
+                    "box": [round(value, 2) for value in item.box],
+                }
+                for item in self
+            ],
         }

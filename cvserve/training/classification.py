@@ -6,21 +6,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cvserve.artifact import PostprocSpec
 from cvserve.data import ImagePipeline, open_dataset
 from cvserve.errors import InvalidInput
 from cvserve.evaluation.classification import classification_report
 from cvserve.models import create_model, default_preproc
 from cvserve.training.config import TrainConfig
 from cvserve.training.losses import smoothed_cross_entropy
+from cvserve.training.step import Trainable
 
 
 class ClassificationTask:
     """Data, network, loss and score of a classifier; the trainer knows nothing more of it.
 
-    monitor: the score that decides which epoch is kept.
+    monitor: the score that decides which epoch is kept. postproc: None takes what the export makes of the outputs.
     """
 
     monitor = "top1"
+    postproc: PostprocSpec | None = None
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
@@ -49,10 +52,10 @@ class ClassificationTask:
             workers=config.workers,
         )
 
-    def build(self) -> keras.Model:
-        """A fresh network under the current dtype policy."""
+    def build(self) -> Trainable:
+        """A fresh network under the current dtype policy, and its loss."""
         config = self._config
-        return create_model(
+        model = create_model(
             config.task,
             config.model,
             num_classes=len(self.labels),
@@ -60,14 +63,12 @@ class ClassificationTask:
             weights=config.weights,
             **config.model_options,
         )
+        to_logits = keras.Model(model.inputs[0], model.get_layer("logits").output, name=f"{model.name}_logits")
 
-    @staticmethod
-    def trained_part(model: keras.Model) -> keras.Model:
-        """The network up to what the loss takes: the logits."""
-        return keras.Model(model.inputs[0], model.get_layer("logits").output, name=f"{model.name}_logits")
+        def loss(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            return smoothed_cross_entropy(to_logits(images, training=True), labels, config.label_smoothing)
 
-    def loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        return smoothed_cross_entropy(logits, labels, self._config.label_smoothing)
+        return Trainable(model, loss)
 
     def scores(self, predict: tf.types.experimental.PolymorphicFunction) -> dict[str, float]:
         """Scores on the validation split. predict: images to the network's output dict."""

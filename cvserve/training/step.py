@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cvserve.training.config import OptimizerConfig
 
-LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+LossFunction = Callable[[tf.Tensor, Any], tf.Tensor]
+"""Of (images, targets), a scalar: it runs the network with training=True itself."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A network and what is to become small. network: uint8 images [B, H, W, 3] to a dict of named outputs."""
+
+    network: keras.Model
+    loss: LossFunction
 
 
 def make_optimizer(config: OptimizerConfig, network: keras.Model) -> keras.optimizers.Optimizer:
@@ -38,26 +49,25 @@ class TrainStep:
     """Forward, backward, update, and the running mean of the weights, in one tf.function.
 
     Args:
-        network: images [B, H, W, 3] uint8 to what the loss takes (logits).
-        loss: of (outputs, targets), a scalar.
+        trained: the network and its loss.
         average_decay: of the running mean; early steps use (1 + t) / (10 + t) instead where that is smaller, so that
             the random start is forgotten quickly (tf.train.ExponentialMovingAverage, num_updates).
-        specs: TensorSpecs of images and targets with the batch dimension None: the one signature there is.
+        specs: TensorSpecs of images and targets (a tensor, or a tuple of them) with the batch dimension None: the one
+            signature there is.
     """
 
     def __init__(
         self,
-        network: keras.Model,
+        trained: Trainable,
         optimizer: keras.optimizers.Optimizer,
-        loss: LossFunction,
         *,
         average_decay: float,
-        specs: Sequence[tf.TensorSpec],
+        specs: Sequence[Any],
     ) -> None:
-        self.network = network
+        self.network = network = trained.network
         self.optimizer = optimizer
         self.averages = [tf.Variable(variable.value, trainable=False) for variable in network.variables]
-        self._loss = loss
+        self._loss = trained.loss
         self._average_decay = average_decay
         images, targets = specs
         self.run = tf.function(self._run, input_signature=[images, targets, tf.TensorSpec([], tf.float32)])
@@ -67,10 +77,10 @@ class TrainStep:
         """How many graphs were built; 1 for a whole training."""
         return self.run.experimental_get_tracing_count()
 
-    def _run(self, images: tf.Tensor, targets: tf.Tensor, learning_rate: tf.Tensor) -> tf.Tensor:
+    def _run(self, images: tf.Tensor, targets: Any, learning_rate: tf.Tensor) -> tf.Tensor:
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            loss = self._loss(self.network(images, training=True), targets)
+            loss = self._loss(images, targets)
         gradients = tape.gradient(loss, variables)
         self.optimizer.learning_rate.assign(learning_rate)
         self.optimizer.apply(gradients, variables)
@@ -85,10 +95,11 @@ class TrainStep:
         return loss
 
 
-def specs_of(dataset: tf.data.Dataset) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+def specs_of(dataset: tf.data.Dataset) -> tuple[Any, Any]:
     """TensorSpecs of a dataset of (images, targets), with the batch dimension left open."""
+
+    def batch_open(spec: tf.TensorSpec) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+
     images, targets = dataset.element_spec
-    return (
-        tf.TensorSpec([None, *images.shape[1:]], images.dtype, name="images"),
-        tf.TensorSpec([None, *targets.shape[1:]], targets.dtype, name="targets"),
-    )
+    return batch_open(images), tf.nest.map_structure(batch_open, targets)

@@ -70,16 +70,15 @@ class Trainer:
         policy = keras.config.dtype_policy()
         try:
             keras.config.set_dtype_policy(_POLICY[config.precision])
-            network = self.task.trained_part(self.task.build())
+            trained = self.task.build()
             keras.config.set_dtype_policy("float32")
-            self.kept = self.task.build()
+            self.kept = self.task.build().network
         finally:
             keras.config.set_dtype_policy(policy)
         self._predict = tf.function(lambda images: self.kept(images, training=False), reduce_retracing=True)
         self.step = TrainStep(
-            network,
-            make_optimizer(config.optimizer, network),
-            self.task.loss,
+            trained,
+            make_optimizer(config.optimizer, trained.network),
             average_decay=config.average_decay,
             specs=specs_of(self.task.training.epoch(0)),
         )
@@ -171,6 +170,7 @@ class Trainer:
             model_options=config.model_options,
             labels=self.task.labels,
             preproc=self.task.preproc,
+            postproc=self.task.postproc,
             data=config.data,
             dataset=self.task.dataset,
             cvserve_version=__version__,

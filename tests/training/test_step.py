@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cvserve.training.config import OptimizerConfig
 from cvserve.training.losses import smoothed_cross_entropy
-from cvserve.training.step import TrainStep, make_optimizer
+from cvserve.training.step import Trainable, TrainStep, make_optimizer
 
 SPECS = (tf.TensorSpec([None, 8, 8, 3], tf.uint8), tf.TensorSpec([None], tf.int32))
 
@@ -22,9 +22,11 @@ def small_step(optimizer: OptimizerConfig, average_decay: float = 0.0) -> TrainS
     outputs = keras.layers.Dense(3)(keras.layers.Dropout(0.2)(keras.layers.Flatten()(features)))
     network = keras.Model(inputs, outputs)
     return TrainStep(
-        network,
+        Trainable(
+            network,
+            lambda images, labels: smoothed_cross_entropy(network(images, training=True), labels, 0.0),
+        ),
         make_optimizer(optimizer, network),
-        lambda logits, labels: smoothed_cross_entropy(logits, labels, 0.0),
         average_decay=average_decay,
         specs=SPECS,
     )

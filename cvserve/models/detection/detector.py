@@ -1,0 +1,74 @@
+"""What every detection network comes with: how its outputs become boxes, and what it is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cvserve.artifact import PostprocSpec
+from cvserve.errors import InvalidInput
+from cvserve.models.registry import ModelEntry, find, register, sized
+
+DetectionLoss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+"""Of (images, boxes, labels): the parts of the loss by name, scalars of float32, whose sum is minimised.
+
+images: uint8 [B, H, W, 3]. boxes: float32 [B, M, 4] x1, y1, x2, y2 in pixels of the images. labels: int32 [B, M], -1
+where a picture has fewer than M objects. The loss runs the network with training=True.
+"""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detection network with its loss.
+
+    network: uint8 images [B, H, W, 3] to a dict of raw outputs, float32: `box_offsets` [B, A, 4] (two-stage networks
+    may have [B, A, C, 4], offsets for each class) and `class_logits` [B, A, C] (or C + 1 with background first), and
+    where `postproc` says so `objectness` [B, A] or `proposals` [B, A, 4] (see `BoxCoding` and `PostprocSpec`).
+    """
+
+    network: keras.Model
+    postproc: PostprocSpec
+    loss: DetectionLoss
+
+
+_builders: dict[str, Callable[..., Detector]] = {}
+
+
+def register_detector(name: str, builder: Callable[..., Detector], image_size: int, summary: str) -> None:
+    """Adds a detection network. builder: called with num_classes, image_size (height, width), weights and the network's
+    own options."""
+    _builders[name] = builder
+
+    def network(**options: Any) -> keras.Model:
+        return builder(**options).network
+
+    register(ModelEntry("detection", name, network, image_size, summary))
+
+
+def create_detector(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | None = None,
+    **options: Any,
+) -> Detector:
+    """Builds a detection network together with its loss.
+
+    Args:
+        num_classes: without background.
+        image_size, weights, options: as of `create_model`.
+
+    Raises:
+        InvalidInput: an unknown name, option or size, or weights that do not fit.
+    """
+    entry = find("detection", name)
+    if num_classes < 1:
+        raise InvalidInput(f"a detection model needs at least one class, not {num_classes}")
+    return sized(
+        entry, _builders[name], num_classes=num_classes, image_size=image_size, weights=weights, options=options
+    )
