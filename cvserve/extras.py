@@ -11,6 +11,7 @@ _EXTRA_OF = {
     "tensorflow": "tensorflow",
     "keras": "tensorflow",
     "matplotlib": "tensorflow",
+    "pycocotools": "tensorflow",
     "onnxruntime": "onnx",
     "onnx": "onnx",
     "tf2onnx": "onnx",

@@ -26,6 +26,10 @@ class Augmentation(Spec):
     crop_aspect: least and greatest width-to-height ratio of a crop, relative to an undistorted one.
     brightness, contrast, saturation: strength s; a factor from 1 - s to 1 + s is drawn. 0 is off.
     hue: strength in turns; an angle from -hue to +hue turns is drawn, 0.5 reaches every hue. 0 is off.
+
+    Of detection, which has no use for the crops: scale: least and greatest factor of the picture's size. translate:
+    most that it is moved, in shares of the side. vertical_flip, half_turn: probabilities. mosaic: probability of four
+    pictures on one canvas, none in the last `plain_share` of the epochs, which end on pictures as they will be served.
     """
 
     flip: float = Field(default=0.5, ge=0, le=1)
@@ -35,6 +39,12 @@ class Augmentation(Spec):
     contrast: float = Field(default=0.2, ge=0, le=1)
     saturation: float = Field(default=0.2, ge=0, le=1)
     hue: float = Field(default=0.0, ge=0, le=0.5)
+    scale: tuple[float, float] = (0.6, 1.4)
+    translate: float = Field(default=0.1, ge=0, le=0.5)
+    vertical_flip: float = Field(default=0.0, ge=0, le=1)
+    half_turn: float = Field(default=0.0, ge=0, le=1)
+    mosaic: float = Field(default=0.5, ge=0, le=1)
+    plain_share: float = Field(default=0.15, ge=0, le=1)
 
     @field_validator("flip", mode="before")
     @classmethod
@@ -53,6 +63,13 @@ class Augmentation(Spec):
             raise ValueError(f"it must be two shares of the area, 0 < least <= greatest <= 1, not {list(value)}")
         return value
 
+    @field_validator("scale")
+    @classmethod
+    def _scale_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.1 <= value[0] <= value[1] <= 10:
+            raise ValueError(f"it must be two factors, 0.1 <= least <= greatest <= 10, not {list(value)}")
+        return value
+
     @field_validator("crop_aspect")
     @classmethod
     def _crop_aspect_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
@@ -63,7 +80,17 @@ class Augmentation(Spec):
     @classmethod
     def none(cls) -> Augmentation:
         """Leaves every pixel as `preproc.preprocess` gives it."""
-        return cls(flip=0.0, crop_scale=None, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+        return cls(
+            flip=0.0,
+            crop_scale=None,
+            brightness=0.0,
+            contrast=0.0,
+            saturation=0.0,
+            hue=0.0,
+            scale=(1.0, 1.0),
+            translate=0.0,
+            mosaic=0.0,
+        )
 
     @property
     def has_colour(self) -> bool:

@@ -9,11 +9,11 @@ import numpy as np
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.console import Progress
 from cvserve.data.augment import Augmentation, crop_and_resize
-from cvserve.data.dataset import Dataset
+from cvserve.data.dataset import Source
 from cvserve.data.problems import BadPicture, verify
 from cvserve.errors import ImageError
 from cvserve.parallel import ordered_map
-from cvserve.preproc import decode, preprocess, resize_to
+from cvserve.preproc import Geometry, decode, preprocess, resize_to
 
 # A picture is shrunk before it is cached where it has this many times the pixels a side that its smallest crop needs.
 _MUCH_LARGER = 1.5
@@ -30,13 +30,14 @@ class PictureCache:
         limit: bytes of pixels to keep at most.
     """
 
-    def __init__(self, dataset: Dataset, spec: PreprocSpec, augmentation: Augmentation, limit: int) -> None:
+    def __init__(self, dataset: Source, spec: PreprocSpec, augmentation: Augmentation, limit: int) -> None:
         self._dataset = dataset
         self._spec = spec
         self._augmentation = augmentation
         self._limit = limit
         self._needed = None if augmentation.crop_scale is None else smallest_source(spec, augmentation)
         self._kept: dict[int, np.ndarray] = {}
+        self._geometries: dict[int, Geometry] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -78,6 +79,16 @@ class PictureCache:
         kept = self._kept.get(index)
         return self._load(index) if kept is None else kept
 
+    def geometry(self, index: int) -> Geometry:
+        """Between the upright original and what `get` gives; only where there are no random crops.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+        """
+        if index not in self._geometries:
+            self._load(index)
+        return self._geometries[index]
+
     def finish(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The geometry that is left to do: uint8 RGB [h, w, 3] to [height, width, 3]."""
         if self._needed is None:
@@ -87,7 +98,8 @@ class PictureCache:
     def _load(self, index: int) -> np.ndarray:
         source, name = self._dataset.image(index), self._dataset.name(index)
         if self._needed is None:
-            return preprocess(source, self._spec, name=name)[0]
+            pixels, self._geometries[index] = preprocess(source, self._spec, name=name)
+            return pixels
         return shrink(decode(source, name=name, reduce_for=self._needed), self._needed)
 
     def _try_load(self, index: int) -> np.ndarray | BadPicture:

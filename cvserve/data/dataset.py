@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from cvserve.artifact.specs import TASKS, Task
 from cvserve.data.folder import ImageFolder
 from cvserve.data.scenes import Scenes, ScenesOptions
 from cvserve.data.splitting import SPLITS, Shares
+from cvserve.data.voc import open_detection_folder
 from cvserve.errors import InvalidInput
 from cvserve.preproc import ImageSource
 
@@ -58,7 +59,7 @@ def open_dataset(
     task: Task = "classification",
     classes: Sequence[str] | None = None,
     shares: Shares | None = None,
-) -> Dataset:
+) -> Any:
     """Opens one split of a folder of pictures or of generated scenes.
 
     Args:
@@ -70,6 +71,9 @@ def open_dataset(
         classes: label order of a trained model, which the data must fit; None takes it from the data.
         shares: of the sides into which a folder without splits is divided.
 
+    Returns:
+        A `Dataset`; a `cvserve.data.objects.DetectionSource` for detection.
+
     Raises:
         NotFound, InvalidInput: the data is not there or not usable.
 
@@ -79,6 +83,8 @@ def open_dataset(
     """
     if isinstance(data, str) and _is_scenes(data):
         return _open_scenes(data, split, task, classes)
+    if task == "detection":
+        return open_detection_folder(data, split, classes=classes)
     return ImageFolder(data, shares=shares, classes=classes).split(split)
 
 

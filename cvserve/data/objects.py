@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cvserve.data.dataset import Source
+if TYPE_CHECKING:
+    from cvserve.preproc import ImageSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,22 @@ class Objects:
         )
 
 
-class DetectionSource(Source, Protocol):
-    """One split of a data set for detection."""
+class DetectionSource(Protocol):
+    """One split of a data set for detection: a `cvserve.data.dataset.Source` that knows its objects."""
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> ImageSource: ...
+
+    def name(self, index: int) -> str: ...
+
+    def describe(self) -> str: ...
 
     def objects(self, index: int) -> Objects:
         """What is in the picture."""

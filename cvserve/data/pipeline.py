@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment import Augmentation, flip_and_colour
 from cvserve.data.cache import PictureCache
-from cvserve.data.dataset import Dataset
+from cvserve.data.dataset import Dataset, Source
 from cvserve.data.problems import summary
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.extras import require
@@ -62,7 +62,7 @@ class ImagePipeline:
 
     def __init__(
         self,
-        source: Dataset,
+        source: Source,
         preproc: PreprocSpec,
         *,
         batch_size: int,
@@ -79,7 +79,7 @@ class ImagePipeline:
             raise InvalidInput(f"the seed must be 0 or more, not {seed}")
         if workers is not None and workers < 1:
             raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
-        self.source = source
+        self.source: Any = source
         self.preproc = preproc
         self.batch_size = batch_size
         self.augmentation = augmentation or Augmentation.none()
@@ -93,8 +93,9 @@ class ImagePipeline:
         self._failure: ImageError | None = None
         self.bad = self._cache.fill(self.workers)
         self._usable = np.setdiff1d(np.arange(len(source)), [item.index for item in self.bad]).astype(np.int64)
-        self._labels = np.array([source.label(index) for index in range(len(source))], np.int32)
-        self._report_bad()
+        if self.bad:
+            _log.warning("%s: %s", source.split, summary(self.bad, len(source)))
+        self._read_targets()
         if self.steps == 0:
             raise InvalidInput(
                 f"{source.split}: {len(self)} pictures make no batch of {batch_size}; take a smaller batch size"
@@ -118,7 +119,7 @@ class ImagePipeline:
         shuffled = np.random.default_rng((self.seed, epoch, 0, _ORDER)).permutation(len(self.source))
         return shuffled[np.isin(shuffled, self._usable)]
 
-    def batch(self, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, Any]:
         """Pictures as this epoch shows them: uint8 RGB [B, H, W, 3] and their labels, int32 [B].
 
         Raises:
@@ -147,7 +148,7 @@ class ImagePipeline:
         tensorflow = require("tensorflow")
         order = self.order(epoch)
 
-        def make(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def make(step: np.ndarray) -> Any:
             start = int(step) * self.batch_size
             try:
                 return self.batch(epoch, order[start : start + self.batch_size])
@@ -155,17 +156,11 @@ class ImagePipeline:
                 self._failure = error  # TensorFlow hands on its text alone
                 raise
 
-        def shaped(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images, labels = tensorflow.numpy_function(
-                make, [step], (tensorflow.uint8, tensorflow.int32), stateful=False
-            )
-            images.set_shape((None, self.preproc.height, self.preproc.width, 3))
-            labels.set_shape((None,))
-            return images, labels
-
         # A whole batch a call: the cost of entering Python is paid once, and OpenCV works without the GIL.
         dataset = tensorflow.data.Dataset.range(self.steps)
-        dataset = dataset.map(shaped, num_parallel_calls=self.workers, deterministic=True).prefetch(self.workers)
+        dataset = dataset.map(
+            lambda step: self._tensors(make, step), num_parallel_calls=self.workers, deterministic=True
+        ).prefetch(self.workers)
         options = tensorflow.data.Options()
         options.threading.private_threadpool_size = self.workers
         options.autotune.enabled = False
@@ -185,16 +180,27 @@ class ImagePipeline:
                 raise
             raise self._failure from None
 
+    def _tensors(self, make: Callable[[np.ndarray], Any], step: tf.Tensor) -> Any:
+        """What `make` gives for a step, as tensors of known shapes."""
+        tensorflow = require("tensorflow")
+        images, labels = tensorflow.numpy_function(make, [step], (tensorflow.uint8, tensorflow.int32), stateful=False)
+        images.set_shape((None, self.preproc.height, self.preproc.width, 3))
+        labels.set_shape((None,))
+        return images, labels
+
     def _picture(self, epoch: int, index: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, epoch, index, _PICTURE))
         pixels = self._cache.finish(self._cache.get(index), rng)
         return flip_and_colour(pixels, self.augmentation, rng)
 
-    def _report_bad(self) -> None:
-        if self.bad:
-            _log.warning("%s: %s", self.source.split, summary(self.bad, len(self.source)))
-        had = set(self._labels.tolist())
-        for label in sorted(had - set(self._labels[self._usable].tolist())):
+    def _read_targets(self) -> None:
+        """Reads what belongs to the pictures.
+
+        Raises:
+            InvalidInput: no picture of some class can be used.
+        """
+        self._labels = np.array([self.source.label(index) for index in range(len(self.source))], np.int32)
+        for label in sorted(set(self._labels.tolist()) - set(self._labels[self._usable].tolist())):
             raise InvalidInput(
                 f"{self.source.split}: no picture of class {self.source.classes[label]} can be used; the first: "
                 f"{next(item for item in self.bad if self._labels[item.index] == label)}"

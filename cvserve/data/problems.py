@@ -14,7 +14,7 @@ from cvserve.preproc import MAX_PIXELS, ImageSource, read_header
 from cvserve.preproc.source import read_file
 
 if TYPE_CHECKING:
-    from cvserve.data.dataset import Dataset
+    from cvserve.data.dataset import Source
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BadPicture:
 
 
 def verify(
-    dataset: Dataset, indices: Iterable[int] | None = None, *, max_pixels: int = MAX_PIXELS, workers: int = 4
+    dataset: Source, indices: Iterable[int] | None = None, *, max_pixels: int = MAX_PIXELS, workers: int = 4
 ) -> tuple[BadPicture, ...]:
     """Reads the headers of a data set's files: missing and empty files, other formats, sizes over the limit.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,15 @@ from cvserve.runs import (
 from cvserve.training.checkpoints import Checkpoints
 from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
+from cvserve.training.detection import DetectionTask
 from cvserve.training.history import History
 from cvserve.training.schedule import learning_rate
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
-_TASKS = {"classification": ClassificationTask}
+_TASKS: dict[str, Callable[[TrainConfig], ClassificationTask | DetectionTask]] = {
+    "classification": ClassificationTask,
+    "detection": DetectionTask,
+}
 # Settings that change how fast a training is, not what comes out.
 _NO_INFLUENCE = ("workers", "cache_gib")
 _POLICY = {"float32": "float32", "bfloat16": "mixed_bfloat16"}

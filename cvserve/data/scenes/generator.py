@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from cvserve.artifact.specs import TASKS, Task
+from cvserve.data.objects import Objects
 from cvserve.data.scenes.describe import describe
 from cvserve.data.scenes.layout import SceneObject, several_objects, single_object
 from cvserve.data.scenes.render import boxes_of, render
@@ -122,6 +123,20 @@ class Scenes:
         if self.task == "classification":
             return self._single_label(index)
         return self.scene(index).label
+
+    def objects(self, index: int) -> Objects:
+        """Every object of the scene, with the area of its mask."""
+        scene = self.scene(index)
+        return Objects.of(scene.boxes, scene.labels, areas=scene.masks.sum(axis=(1, 2)))
+
+    def image_id(self, index: int) -> int:
+        """index + 1."""
+        return index + 1
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """1 to the number of classes."""
+        return tuple(range(1, len(SHAPES) + 1))
 
     def name(self, index: int) -> str:
         """For example "scenes/train/000012"."""

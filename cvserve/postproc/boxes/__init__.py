@@ -1,0 +1,6 @@
+"""Boxes in numpy: decoding, overlaps, suppression."""
+
+from cvserve.postproc.boxes.coding import anchors, cells, decode_boxes, decode_deltas
+from cvserve.postproc.boxes.overlaps import iou_matrix, nms
+
+__all__ = ["anchors", "cells", "decode_boxes", "decode_deltas", "iou_matrix", "nms"]

@@ -1,0 +1,114 @@
+"""The graph's box numbers to boxes: numpy, one home for every runtime, evaluation and the losses' constants."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from cvserve.artifact import BoxCoding
+from cvserve.errors import ArtifactError
+
+# exp(4) = 55 times the anchor: more is no box, and would overflow (Detectron clips at log(1000 / 16) = 4.1).
+_MOST_LOG_SCALE = 4.1
+
+
+@functools.lru_cache(maxsize=64)
+def cells(coding: BoxCoding, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells that "distances" and "grid" boxes are told from, in the order of the graph's boxes.
+
+    Args:
+        height, width: of the graph's input, pixels.
+
+    Returns:
+        Two read-only float32 [A, 2] (x, y) in pixels: the reference points (centres of the cells; for "grid" their top
+        left corners), and the sizes of the cells.
+    """
+    points, sizes = [], []
+    shift = 0.0 if coding.kind == "grid" else 0.5
+    for level in coding.levels:
+        size = np.array([width / level.columns, height / level.rows])
+        x, y = np.meshgrid(np.arange(level.columns) + shift, np.arange(level.rows) + shift)
+        grid = np.stack([x, y], axis=-1).reshape(-1, 2).repeat(coding.boxes_per_cell, axis=0)
+        points.append(grid * size)
+        sizes.append(np.broadcast_to(size, grid.shape))
+    return _fixed(np.concatenate(points)), _fixed(np.concatenate(sizes))
+
+
+@functools.lru_cache(maxsize=64)
+def anchors(coding: BoxCoding, height: int, width: int) -> np.ndarray:
+    """The reference boxes of "deltas" with levels: read-only float32 [A, 4] x1, y1, x2, y2 in pixels, not clipped."""
+    parts = []
+    for level in coding.levels:
+        x, y = np.meshgrid(
+            (np.arange(level.columns) + 0.5) * width / level.columns,
+            (np.arange(level.rows) + 0.5) * height / level.rows,
+        )
+        centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+        half = np.array(level.anchors).reshape(1, -1, 2) / 2
+        parts.append(np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4))
+    return _fixed(np.concatenate(parts))
+
+
+def decode_boxes(
+    offsets: np.ndarray,
+    coding: BoxCoding,
+    height: int,
+    width: int,
+    proposals: np.ndarray | None = None,
+    chosen: np.ndarray | None = None,
+) -> np.ndarray:
+    """Boxes in pixels of the graph's input, not clipped. The formulas stand in `BoxCoding`.
+
+    Args:
+        offsets: float32 [..., A, 4], or [..., N, 4] of the `chosen` ones.
+        height, width: of the graph's input.
+        proposals: float32 [..., A, 4], or of the chosen ones, where the coding has no levels.
+        chosen: int [N], which of the A boxes `offsets` are; None: all, in order.
+
+    Returns:
+        float32, of the shape of `offsets`, x1, y1, x2, y2.
+
+    Raises:
+        ArtifactError: another number of boxes than the coding has.
+    """
+
+    def picked(reference: np.ndarray) -> np.ndarray:
+        if chosen is not None:
+            return reference[chosen]
+        if offsets.shape[-2] != len(reference):
+            raise ArtifactError(f"the graph gave {offsets.shape[-2]} boxes, its box coding has {len(reference)}")
+        return reference
+
+    if coding.kind == "distances":
+        points, sizes = (picked(part) for part in cells(coding, height, width))
+        return np.concatenate([points - offsets[..., :2] * sizes, points + offsets[..., 2:] * sizes], axis=-1)
+    if coding.kind == "grid":
+        points, sizes = (picked(part) for part in cells(coding, height, width))
+        centres = points + offsets[..., :2] * sizes
+        half = np.square(offsets[..., 2:]) * np.array([width, height], np.float32) / 2
+        return np.concatenate([centres - half, centres + half], axis=-1)
+    if coding.levels:
+        reference = picked(anchors(coding, height, width))
+    elif proposals is None:
+        raise ArtifactError("boxes that are told from proposals need the graph's output of role proposals")
+    else:
+        reference = proposals
+    return decode_deltas(offsets, reference, coding.variances)
+
+
+def decode_deltas(
+    offsets: np.ndarray, reference: np.ndarray, variances: tuple[float, float, float, float]
+) -> np.ndarray:
+    """(tx, ty, tw, th) [..., 4] to boxes x1, y1, x2, y2, told from the reference boxes [..., 4]."""
+    size = reference[..., 2:] - reference[..., :2]
+    scaled = offsets * np.array(variances, np.float32)
+    centres = reference[..., :2] + size / 2 + scaled[..., :2] * size
+    half = size * np.exp(np.minimum(scaled[..., 2:], _MOST_LOG_SCALE)) / 2
+    return np.concatenate([centres - half, centres + half], axis=-1).astype(np.float32)
+
+
+def _fixed(values: np.ndarray) -> np.ndarray:
+    values = np.ascontiguousarray(values, np.float32)
+    values.setflags(write=False)
+    return values

@@ -1,0 +1,44 @@
+"""Overlaps of boxes, and the choice of the best of those that overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+
+def iou_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [N, 4] and [M, 4] (x1, y1, x2, y2): float32 [N, M], 0 for empty ones."""
+    first, second = np.asarray(first, np.float64).reshape(-1, 4), np.asarray(second, np.float64).reshape(-1, 4)
+    size = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
+    shared = np.prod(np.maximum(size, 0), axis=-1)
+    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0).astype(np.float32)
+
+
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, max_results: int
+) -> np.ndarray:
+    """Greedy non-maximum suppression within each class.
+
+    Args:
+        boxes: float32 [N, 4] x1, y1, x2, y2. scores: float32 [N]. classes: int [N].
+        iou_threshold: a box that overlaps a better one of its class by more is dropped.
+        max_results: at most so many are kept, the best of all classes.
+
+    Returns:
+        int64 indices of the kept ones, best first; of equal scores the lower index first.
+    """
+    if not len(scores):
+        return np.zeros(0, np.int64)
+    order = np.argsort(-scores, kind="stable")
+    rectangles = boxes[order].astype(np.float64)
+    rectangles[:, 2:] -= rectangles[:, :2]
+    # Descending ranks instead of the scores, so that ties are broken by us and no threshold applies.
+    ranks = np.arange(len(order), 0, -1, dtype=np.float32)
+    # The stubs know only lists, which are slower.
+    arrays: tuple[Any, Any, Any] = rectangles, ranks, classes[order].astype(np.int32)
+    kept = cv2.dnn.NMSBoxesBatched(*arrays, 0.0, iou_threshold)
+    return order[np.sort(np.asarray(kept, np.int64).reshape(-1))[:max_results]]

@@ -1,0 +1,100 @@
+"""What is special about training a detector: its data, its loss, its score."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cvserve.artifact import PostprocSpec
+from cvserve.data import open_dataset
+from cvserve.data.detection import DetectionPipeline
+from cvserve.evaluation.detection import SCORING, detection_report
+from cvserve.models import default_preproc
+from cvserve.models.detection import create_detector
+from cvserve.postproc import DetectionResult
+from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.training.config import TrainConfig
+from cvserve.training.step import Trainable
+
+
+class DetectionTask:
+    """Data, network, loss and score of a detector; the trainer knows nothing more of it.
+
+    monitor: the score that decides which epoch is kept.
+    """
+
+    monitor = "map"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
+        preproc = default_preproc(config.task, config.model, config.image_size)
+        # Boxes need the whole picture, whatever its shape.
+        self.preproc = preproc.model_copy(update={"resize": "exact" if config.resize == "exact" else "letterbox"})
+        training = open_dataset(config.data, "train", task="detection")
+        validation = open_dataset(config.data, "val", task="detection", classes=training.classes)
+        self.labels = tuple(training.classes)
+        self.dataset = training.describe()
+        self.training = DetectionPipeline(
+            training,
+            self.preproc,
+            batch_size=config.batch_size,
+            augmentation=config.augmentation,
+            shuffle=True,
+            seed=config.seed,
+            epochs=config.epochs,
+            cache_bytes=int(config.cache_gib * 2**30),
+            workers=config.workers,
+        )
+        self.postproc: PostprocSpec | None = None
+        self.validation = DetectionPipeline(
+            validation,
+            self.preproc,
+            batch_size=config.batch_size,
+            cache_bytes=int(config.cache_gib * 2**30 / 4),
+            workers=config.workers,
+        )
+
+    def build(self) -> Trainable:
+        """A fresh network under the current dtype policy, and its loss."""
+        config = self._config
+        detector = create_detector(
+            config.model,
+            num_classes=len(self.labels),
+            image_size=(self.preproc.height, self.preproc.width),
+            weights=config.weights,
+            **config.model_options,
+        )
+
+        def loss(images: tf.Tensor, targets: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            return tf.add_n(list(detector.loss(images, *targets).values()))
+
+        self.postproc = detector.postproc
+        return Trainable(detector.network, loss)
+
+    def scores(self, predict: tf.types.experimental.PolymorphicFunction) -> dict[str, float]:
+        """Scores on the validation split. predict: images to the network's output dict."""
+        results: list[DetectionResult] = []
+        shown: list[int] = []
+        assert self.postproc is not None, "build() is called first"
+        height, width = self.preproc.height, self.preproc.width
+        order = self.validation.order(0)
+        for start in range(0, len(order), self._config.batch_size):
+            indices = order[start : start + self._config.batch_size]
+            images, _ = self.validation.batch(0, indices)
+            outputs = {name: np.asarray(values) for name, values in predict(tf.constant(images)).items()}
+            found = decode_detection_arrays(outputs, self.postproc, height, width, **SCORING)
+            for index, (boxes, scores, classes) in zip(indices.tolist(), found, strict=True):
+                geometry = self.validation.geometry(index)
+                results.append(
+                    DetectionResult(
+                        geometry.to_original(boxes),
+                        scores,
+                        classes,
+                        self.labels,
+                        geometry.original_width,
+                        geometry.original_height,
+                    )
+                )
+                shown.append(index)
+        report = detection_report(results, [self.validation.source.objects(index) for index in shown], self.labels)
+        return {"map": report.map, "map50": report.map50}
