@@ -11,7 +11,7 @@ import numpy as np
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import InvalidInput
-from cvserve.postproc import Result, decode_outputs
+from cvserve.postproc import Result, Wishes, decode_outputs
 from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes import Runtime, open_runtime
@@ -89,22 +89,41 @@ class Pipeline:
         geometries: Sequence[Geometry],
         *,
         top_k: int | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
     ) -> list[Result]:
-        """The graph's outputs [B, ...] to one typed result a picture."""
-        return decode_outputs(outputs, geometries, self.manifest, top_k=top_k)
+        """The graph's outputs [B, ...] to one typed result a picture; see `decode_outputs`."""
+        return decode_outputs(
+            outputs,
+            geometries,
+            self.manifest,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            max_results=max_results,
+        )
 
-    def run(self, prepared: Sequence[Prepared], *, top_k: int | None = None) -> list[Result]:
+    def run(
+        self,
+        prepared: Sequence[Prepared],
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+    ) -> list[Result]:
         """Prepared pictures to results, as one batch."""
         if not prepared:
             return []
         outputs = self.runtime.run(self.encode(np.stack([item.pixels for item in prepared])))
-        return self.finish(outputs, [item.geometry for item in prepared], top_k=top_k)
+        geometries = [item.geometry for item in prepared]
+        return self.finish(outputs, geometries, top_k=top_k, score_threshold=score_threshold, max_results=max_results)
 
     def __call__(
         self,
         sources: Sequence[ImageSource] | ImageSource,
         *,
         top_k: int | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
         batch_size: int = 8,
     ) -> list[Result]:
         """Pictures to results, in order.
@@ -112,12 +131,15 @@ class Pipeline:
         Args:
             sources: paths, bytes or arrays; one of them alone is taken as a list of one.
             top_k: how many classes a picture (classification).
+            score_threshold: the least score of an object, 0 to 1 (detection).
+            max_results: how many objects a picture (detection).
             batch_size: pictures a call of the graph.
 
         Raises:
             ImageError: the first picture that cannot be used, by its name.
-            InvalidInput: a batch size under 1.
+            InvalidInput: a batch size, top_k or max_results under 1, or another score_threshold.
         """
+        wishes = Wishes(top_k, score_threshold, max_results)
         if batch_size < 1:
             raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
         if isinstance(sources, str | bytes | Path | np.ndarray):
@@ -129,7 +151,7 @@ class Pipeline:
                 self.prepare(source, None if isinstance(source, str | Path) else f"image {start + offset}")
                 for offset, source in enumerate(chunk)
             ]
-            results += self.run(named, top_k=top_k)
+            results += self.run(named, **vars(wishes))
         return results
 
     def close(self) -> None:

@@ -98,6 +98,9 @@ class Run:
             raise NotFound(f"{self.directory} holds no {MODEL_FILE} yet: its training has not finished an epoch")
         import keras
 
+        # Registers the layers of its networks, without which Keras does not know them by name.
+        from cvserve.models import detection  # noqa: F401
+
         try:
             return keras.models.load_model(path, compile=False)
         except (ValueError, TypeError, OSError, KeyError, BadZipFile) as error:

@@ -18,7 +18,7 @@ from cvserve.pipeline import Pipeline
 from cvserve.runtimes import TensorInfo
 from cvserve.serving import Server
 from cvserve.serving.core.config import ModelSettings
-from cvserve.serving.core.servable import LoadedModel
+from cvserve.serving.core.loaded_model import LoadedModel
 
 T = TypeVar("T")
 
@@ -181,6 +181,19 @@ def jpeg(colour: str = "red", width: int = 40, height: int = 30) -> bytes:
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 2 - LABELS.index(colour)] = 200
     return bytes(cv2.imencode(".jpg", image)[1])
+
+
+def photo(seed: int, orientation: int | None = None, width: int = 200, height: int = 120) -> bytes:
+    """A noisy JPEG, with an EXIF orientation if wished."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    data = cv2.imencode(".jpg", cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))[1].tobytes()
+    if orientation is None:
+        return bytes(data)
+    tiff = (
+        b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00" + bytes([orientation, 0, 0, 0]) + b"\0" * 4
+    )
+    exif = b"Exif\x00\x00" + tiff
+    return bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:

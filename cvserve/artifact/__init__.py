@@ -1,6 +1,6 @@
 """The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
 
-from cvserve.artifact.manifest import EncodedInput, FileEntry, Graph, Manifest, Parity, Provenance
+from cvserve.artifact.manifest import DetectSignature, EncodedInput, FileEntry, Graph, Manifest, Parity, Provenance
 from cvserve.artifact.specs import (
     TASKS,
     BoxCoding,
@@ -19,6 +19,7 @@ __all__ = [
     "Artifact",
     "BoxCoding",
     "BoxLevel",
+    "DetectSignature",
     "EncodedInput",
     "FileEntry",
     "Graph",

@@ -35,8 +35,15 @@ class FileEntry(Spec):
 class Parity(Spec):
     """How far the graph's answers are from the network it was made from, over real pictures.
 
-    max_abs_difference: of the compared output. agreement: share of pictures with the same answer in the task's own
-    metric (classification: the same top class). limit: what max_abs_difference was held against.
+    max_abs_difference: of the compared output (detection: relative to the output's own size; of two-stage networks,
+    whose boxes may come in another order, the largest difference of a matched object's score). agreement: share of
+    pictures with the same answer in the task's own metric (classification: the same top class; detection: the same
+    objects). limit: what max_abs_difference was held against.
+
+    Of detection alone, after decoding and suppression: objects: how many the network found. unmatched: the share of
+    objects, of either side, that the other side has not. unmatched_limit: what that was held against. box_iou,
+    box_iou_min: mean and least intersection over union of matched boxes. score_difference: the largest of a matched
+    object. map_difference: of the two sides' mean average precision (COCO's), where the truth was known.
     """
 
     images: int = Field(ge=0)
@@ -44,9 +51,18 @@ class Parity(Spec):
     agreement: float = Field(ge=0, le=1)
     limit: float
     against: str = "keras"
+    objects: int | None = None
+    unmatched: float | None = None
+    unmatched_limit: float | None = None
+    box_iou: float | None = None
+    box_iou_min: float | None = None
+    score_difference: float | None = None
+    map_difference: float | None = None
 
     @property
     def holds(self) -> bool:
+        if self.unmatched is not None and self.unmatched_limit is not None and self.unmatched > self.unmatched_limit:
+            return False
         return self.max_abs_difference <= self.limit
 
 
@@ -64,6 +80,18 @@ class EncodedInput(Spec):
     pixels_mean_difference: float = Field(ge=0)
 
 
+class DetectSignature(Spec):
+    """A second way into a detection graph, which decodes and suppresses itself: for clients without cvserve.
+
+    file: where it is, for a format that holds one graph a file; None: in the graph's own file. signature: its name
+    there. parity: its answers against `postproc` behind the network.
+    """
+
+    file: FileEntry | None = None
+    signature: str = "detect"
+    parity: Parity
+
+
 class Graph(Spec):
     """One executable form of the model.
 
@@ -79,6 +107,7 @@ class Graph(Spec):
     signature: str = "serving_default"
     parity: Parity | None = None
     encoded: EncodedInput | None = None
+    detect: DetectSignature | None = None
     latency_ms: dict[str, float] = {}
 
     @property
@@ -165,5 +194,8 @@ class Manifest(Spec):
     @property
     def all_files(self) -> tuple[FileEntry, ...]:
         seen = {file.path: file for graph in self.graphs for file in graph.files}
+        seen.update(
+            {graph.detect.file.path: graph.detect.file for graph in self.graphs if graph.detect and graph.detect.file}
+        )
         seen.update({file.path: file for file in self.extra_files})
         return tuple(seen.values())

@@ -1,8 +1,23 @@
 """Folders of pictures to files of results."""
 
+from cvserve.batch.coco_numbers import CocoNumbers, GroundTruthNumbers, OwnNumbers
 from cvserve.batch.instances import open_instances
 from cvserve.batch.predict import Summary, predict
-from cvserve.batch.sinks import CsvSink, JsonLinesSink, Sink, open_sink
+from cvserve.batch.sinks import CocoResultsSink, CsvSink, JsonLinesSink, Sink, open_sink
 from cvserve.batch.sources import Source, Sources
 
-__all__ = ["CsvSink", "JsonLinesSink", "Sink", "Source", "Sources", "Summary", "open_instances", "open_sink", "predict"]
+__all__ = [
+    "CocoNumbers",
+    "CocoResultsSink",
+    "CsvSink",
+    "GroundTruthNumbers",
+    "JsonLinesSink",
+    "OwnNumbers",
+    "Sink",
+    "Source",
+    "Sources",
+    "Summary",
+    "open_instances",
+    "open_sink",
+    "predict",
+]

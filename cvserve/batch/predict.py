@@ -20,7 +20,7 @@ from cvserve.console import Progress
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.parallel import ordered_map
 from cvserve.pipeline import Pipeline, Prepared
-from cvserve.postproc import Result
+from cvserve.postproc import Result, Wishes
 from cvserve.runtimes.device import usable_cores
 
 REPORTED_FAILURES = 1000
@@ -61,6 +61,8 @@ def predict(
     *,
     annotate: str | Path | None = None,
     top_k: int | None = None,
+    score_threshold: float | None = None,
+    max_results: int | None = None,
     batch_size: int = 16,
     workers: int | None = None,
     total: int | None = None,
@@ -75,7 +77,7 @@ def predict(
         sources: any stream of pictures, read as far as needed.
         sink: open (inside its `with`).
         annotate: a folder for copies with the result drawn on them.
-        top_k: how many classes a picture; None takes the manifest's.
+        top_k, score_threshold, max_results: see `cvserve.postproc.Wishes`.
         batch_size: pictures a call of the graph.
         workers: threads that decode (and annotate); by default one a usable core.
         total: how many sources there are, for the progress.
@@ -88,7 +90,8 @@ def predict(
     workers = workers or usable_cores()
     if workers < 1:
         raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
-    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, top_k)
+    wishes = Wishes(top_k, score_threshold, max_results)
+    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, wishes)
     summary = Summary(failed_before=sink.failed_before)
     start = time.perf_counter()
     with (
@@ -139,13 +142,13 @@ class _Graphs:
     The reason alone, not the exception: its traceback would keep the file's bytes alive until the row is written.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline], top_k: int | None) -> None:
+    def __init__(self, pipelines: Sequence[Pipeline], wishes: Wishes) -> None:
         if not pipelines:
             raise InvalidInput("there is no pipeline to run the pictures through")
         self.count = len(pipelines)
         self.manifest = pipelines[0].manifest
         self._first = pipelines[0]
-        self._top_k = top_k
+        self._wishes = wishes
         self._free: SimpleQueue[Pipeline] = SimpleQueue()
         for pipeline in pipelines:
             self._free.put(pipeline)
@@ -160,7 +163,7 @@ class _Graphs:
         pipeline = self._free.get()
         try:
             readable = [item for _, item in batch if isinstance(item, Prepared)]
-            results = iter(pipeline.run(readable, top_k=self._top_k))
+            results = iter(pipeline.run(readable, **vars(self._wishes)))
         finally:
             self._free.put(pipeline)
         return [(source, item if isinstance(item, str) else next(results)) for source, item in batch]

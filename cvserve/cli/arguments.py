@@ -73,6 +73,17 @@ def not_negative(text: str) -> int:
     return _number(text, 0)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
 def _number(text: str, least: int) -> int:
     try:
         value = int(text)

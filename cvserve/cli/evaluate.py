@@ -1,4 +1,10 @@
-"""Scores a run directory, or an exported model through any runtime, on a split of a dataset."""
+"""Scores a run directory, or an exported model through any runtime, on a split of a dataset.
+
+--out also gets, of a classifier: confusion.png; of a detector: precision_recall.png, worst.jpg (the pictures with the
+greatest loss, truth and answers drawn on them), and detections.json with ground_truth.json in COCO's formats, from
+which pycocotools computes the same mAP. A detector is scored with all answers whose score is at least 0.001, at most
+100 a picture, whatever thresholds it is used with.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="RUN_OR_MODEL", help="a run directory, or a model's directory")
     parser.add_argument("--data", metavar="DIR", help="the dataset; default: the one that a run was trained on")
     parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="default: val")
-    parser.add_argument("--out", metavar="DIR", help="write evaluation.json and confusion.png there")
+    parser.add_argument("--out", metavar="DIR", help="write evaluation.json and the files named above there")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="pictures a call; default: 32")
     add_runtime(parser)
@@ -23,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "cvserve evaluate runs/flowers --split val --out runs/flowers/evaluation",
         "cvserve evaluate models/flowers --data photos/ --runtime litert",
+        "cvserve evaluate runs/cells --split test --out runs/cells/test",
     )
 
 
@@ -46,12 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.say(json.dumps(evaluation.to_dict(), ensure_ascii=False))
     else:
         report = evaluation.report
-        console.table(
-            [(item.label, item.images, item.precision, item.recall, item.f1) for item in report.classes],
-            ("class", "images", "precision", "recall", "f1"),
-        )
+        console.table(*report.table())
         console.say(
-            f"{evaluation.target}: top-1 {report.top1:.4f}, top-5 {report.top5:.4f}, loss {report.loss:.4f} "
-            f"on {report.images} pictures of {evaluation.data} ({evaluation.split})"
+            f"{evaluation.target}: {report.headline()} on {report.images} pictures of {evaluation.data} "
+            f"({evaluation.split})"
         )
     return list_failures(evaluation.failed, len(evaluation.failed), done=evaluation.report.images)

@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=positive, default=64, metavar="N", help="how many of them; default: 64")
     parser.add_argument("--licence", default="", metavar="TEXT", help="noted in the manifest")
     parser.add_argument("--notes", default="", metavar="TEXT", help="noted in the manifest")
+    parser.add_argument(
+        "--no-detect-signature",
+        dest="detect_signature",
+        action="store_false",
+        help="detection: leave out the signature that decodes and suppresses boxes in the graph, for other clients",
+    )
     example(
         parser,
         "cvserve export runs/flowers --to models/flowers",
@@ -51,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         pictures=arguments.pictures,
         licence=arguments.licence,
         notes=arguments.notes,
+        detect_signature=arguments.detect_signature,
         on_step=console.note,
         **chosen,
     )

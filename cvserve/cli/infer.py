@@ -1,4 +1,6 @@
-"""Asks a server about pictures. Needs neither TensorFlow nor the model, only the light installation.
+"""Asks a server about pictures: their classes, or the objects in them with boxes x1 y1 x2 y2, as the model does.
+
+Needs neither TensorFlow nor the model, only the light installation.
 
 --health asks whether the server (or one model on it) is ready and sends no picture: exit code 0 if it is, 2 if not.
 """
@@ -7,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvserve import console
@@ -17,6 +21,7 @@ from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidIn
 
 if TYPE_CHECKING:
     from cvserve.client import Client, ModelInfo
+    from cvserve.postproc import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument("--label", metavar="LABEL", help="the label of a version, instead of its number")
     parser.add_argument(
-        "--score-threshold", type=_share, metavar="X", help="only classes with at least this score, 0 to 1"
+        "--score-threshold",
+        type=_share,
+        metavar="X",
+        help="only classes or objects with at least this score, 0 to 1; default of objects: the model's",
     )
+    parser.add_argument(
+        "--max-results", type=positive, metavar="N", help="at most so many objects (or classes) a picture"
+    )
+    parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
     parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds a picture; default: 30")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures under way; default: 8")
@@ -53,12 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
     failed: list[tuple[str, str]] = []
     with Client(arguments.server, timeout=arguments.timeout, **connection(arguments)) as client:
         info = client.model_info(arguments.model, arguments.version, label=arguments.label)
-        if info.task != "classification":
+        if info.task not in _METHODS:
             raise InvalidInput(_not_shown(info))
+        method = _METHODS[info.task]
 
         # The version that was just named answers all of them, even if a newer one is loaded meanwhile.
         def ask(name: str) -> dict[str, Any]:
-            return {"image": name, **_ask(client, arguments, name, info.version)}
+            return {"image": name, **_ask(method, client, arguments, name, info.version)}
 
         pictures = ordered_map(ask, arguments.pictures, workers=arguments.concurrency, ahead=2 * arguments.concurrency)
         for row in pictures:
@@ -77,7 +90,32 @@ def _not_shown(info: ModelInfo) -> str:
     return f"{info.name} takes tensors, not pictures; ask it with Predict or over REST, or pack it with cvserve import"
 
 
-def _ask(client: Client, arguments: argparse.Namespace, name: str, version: int) -> dict[str, Any]:
+def _classify(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
+    return client.classify(
+        arguments.model,
+        content,
+        top_k=arguments.top_k,
+        version=version,
+        score_threshold=arguments.score_threshold,
+        max_results=arguments.max_results,
+    )
+
+
+def _detect(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
+    return client.detect(
+        arguments.model,
+        content,
+        version=version,
+        score_threshold=arguments.score_threshold,
+        max_results=arguments.max_results,
+    )
+
+
+_Method = Callable[["Client", argparse.Namespace, bytes, int], "Result"]
+_METHODS: dict[str, _Method] = {"classification": _classify, "detection": _detect}
+
+
+def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: str, version: int) -> dict[str, Any]:
     """The result's part of a row, or {"error"} where the fault is this picture's and the next may do better."""
     from cvserve.preproc.source import read_file
 
@@ -86,13 +124,12 @@ def _ask(client: Client, arguments: argparse.Namespace, name: str, version: int)
     except ImageError as error:
         return {"error": error.reason}
     try:
-        result = client.classify(
-            arguments.model,
-            content,
-            top_k=arguments.top_k,
-            version=version,
-            score_threshold=arguments.score_threshold,
-        )
+        result = method(client, arguments, content, version)
+        if arguments.annotate:
+            from cvserve.batch.annotate import write_annotated
+            from cvserve.batch.sources import Source
+
+            write_annotated(Source(name, Path(name)), result, Path(arguments.annotate))
     except (InvalidInput, Overloaded, DeadlineExceeded) as error:
         return {"error": str(error)}
     return result.to_dict()
@@ -105,6 +142,14 @@ def _print(row: dict[str, Any], *, as_json: bool) -> None:
         console.say(row["image"])
         for item in row["classes"]:
             console.say(f"  {item['score']:7.2%}  {item['label']}")
+    elif "detections" in row:
+        found = row["detections"]
+        objects = "1 object" if len(found) == 1 else f"{len(found)} objects"
+        console.say(f"{row['image']} ({row['width']} x {row['height']}): {objects}")
+        widest = max((len(item["label"]) for item in found), default=0)
+        for item in found:
+            corners = "".join(f"{value:8.1f}" for value in item["box"])
+            console.say(f"  {item['score']:7.2%}  {item['label']:<{widest}}{corners}")
 
 
 def _health(arguments: argparse.Namespace) -> int:

@@ -85,6 +85,10 @@ def _graph_rows(graph: Graph) -> Iterator[tuple[Any, ...]]:
     if graph.encoded is not None:
         signature = f"  signature {graph.encoded.signature}, of encoded pictures"
         yield signature, None, None, None, None, _parity(graph.encoded.parity), None
+    if graph.detect is not None:
+        signature, file = f"  signature {graph.detect.signature}, boxes decoded in the graph", graph.detect.file
+        where = (file.path, size(file.bytes)) if file else (None, None)
+        yield signature, None, *where, None, _parity(graph.detect.parity), None
 
 
 def _parity(found: Parity | None) -> str | None:
@@ -92,7 +96,13 @@ def _parity(found: Parity | None) -> str | None:
     if found is None:
         return None
     verdict = "" if found.holds else " BROKEN"
-    return f"{found.max_abs_difference:.1e}, {found.agreement:.1%} same on {found.images}{verdict}"
+    boxes = ""
+    if found.objects is not None and found.unmatched is not None:
+        overlap = "" if found.box_iou is None else f", IoU {found.box_iou:.4f}"
+        boxes = f", {found.objects} objects{overlap}, {found.unmatched:.1%} unmatched"
+        if found.map_difference is not None:
+            boxes += f", mAP differs by {found.map_difference:.1e}"
+    return f"{found.max_abs_difference:.1e}, {found.agreement:.1%} same on {found.images}{boxes}{verdict}"
 
 
 def _latency(graph: Graph) -> str | None:

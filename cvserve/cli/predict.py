@@ -1,8 +1,17 @@
-"""Runs a model on folders of pictures and writes one row a picture, as JSON lines or CSV.
+"""Runs a model on folders of pictures and writes what it finds, as JSON lines, CSV or COCO results.
 
 PICTURES are folders (searched at any depth), files, quoted globs, @list.txt (one path a line) or - (paths on stdin).
 Rows keep their order. A picture that cannot be used gets a row with its error and is listed at the end; the others
 are done. Rows go to FILE.part, which becomes FILE when all is done; a run that was killed continues with --resume.
+
+JSON lines have one row a picture: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
+upright picture. CSV has the best classes of a picture in one line, but a line for each object: image, ..., label,
+index, score, x1, y1, x2, y2; a picture without objects has one line where these are empty.
+
+COCO results (of detectors, for pycocotools) have an entry for each object, its box as [x, y, width, height]. With
+--coco, the numbers of pictures and categories are those of that ground truth, by file name and category name, so that
+the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, a picture such
+as 000000397133.jpg has the number that its name is, and any other the first free one from 1 on; "file_name" says which.
 """
 
 from __future__ import annotations
@@ -11,7 +20,7 @@ import argparse
 from pathlib import Path
 
 from cvserve import console
-from cvserve.cli.arguments import add_runtime, example, positive
+from cvserve.cli.arguments import add_runtime, example, positive, share
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, InvalidInput
 
@@ -19,10 +28,21 @@ from cvserve.errors import CvserveError, InvalidInput
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
     parser.add_argument("pictures", nargs="+", metavar="PICTURES", help="folder, file, glob, @list.txt or -")
-    parser.add_argument("--out", default="-", metavar="FILE", help="results.jsonl or results.csv; default: stdout")
-    parser.add_argument("--format", choices=("jsonl", "csv"), help="default: what the suffix of --out says, or jsonl")
+    parser.add_argument(
+        "--out", default="-", metavar="FILE", help="results.jsonl, results.csv or results.json; default: stdout"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "csv", "coco"),
+        help="default: what the suffix of --out says (.json of a detector is coco), or jsonl",
+    )
+    parser.add_argument("--coco", metavar="GROUND_TRUTH", help="a COCO file whose numbers --format coco shall use")
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
     parser.add_argument("--top-k", type=positive, metavar="K", help="classes a picture; default: the model's")
+    parser.add_argument(
+        "--score-threshold", type=share, metavar="S", help="objects with less are left out; default: the model's"
+    )
+    parser.add_argument("--max-results", type=positive, metavar="N", help="objects a picture; default: the model's")
     parser.add_argument("--resume", action="store_true", help="skip the pictures that --out has, add the others")
     parser.add_argument("--overwrite", action="store_true", help="drop what an unfinished run left in FILE.part")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
@@ -33,12 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     example(
         parser,
         "cvserve predict models/flowers photos/ --out results.jsonl --annotate out/",
+        "cvserve predict models/cells photos/ --out results.json --coco instances.json --score-threshold 0.001",
         "find /archive -name '*.jpg' | cvserve predict models/flowers - --out results.csv",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cvserve.batch import Sources, open_instances, open_sink, predict
+    from cvserve.batch import GroundTruthNumbers, Sources, open_instances, open_sink, predict
 
     sources = Sources(arguments.pictures, leave_out=arguments.annotate)
     total = sources.count()
@@ -54,11 +75,20 @@ def run(arguments: argparse.Namespace) -> int:
     ) as pipelines:
         manifest, runtime = pipelines[0].manifest, pipelines[0].runtime.name
         top_k = arguments.top_k or manifest.postproc.top_k
+        numbers = None
+        if arguments.coco is not None:
+            numbers = GroundTruthNumbers(arguments.coco, manifest.labels)
+            if total is not None:
+                for source in sources:  # before hours of work are lost on a picture that it does not have
+                    numbers.image_id(source.name)
         sink = open_sink(
             arguments.out,
             format=arguments.format,
             resume=arguments.resume,
             overwrite=arguments.overwrite,
+            task=manifest.task,
+            labels=manifest.labels,
+            numbers=numbers,
             top_k=min(top_k, len(manifest.labels) or top_k),
             made_by=(manifest.name, manifest.version),
         )
@@ -70,13 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
                     sink,
                     annotate=arguments.annotate,
                     top_k=top_k,
+                    score_threshold=arguments.score_threshold,
+                    max_results=arguments.max_results,
                     batch_size=arguments.batch_size,
                     workers=arguments.workers,
                     total=total,
                 )
         except (KeyboardInterrupt, CvserveError, OSError):
             if (part := Path(f"{arguments.out}.part")).exists():
-                console.note(f"what was done is in {part}; --resume continues it")
+                console.note(f"what was done is in {part}" + ("; --resume continues it" if sink.resumable else ""))
             raise
     if not (summary.done or summary.failed_count or summary.skipped):
         raise InvalidInput(f"there are no pictures in {', '.join(arguments.pictures)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any
@@ -12,10 +13,11 @@ import grpc
 from cvserve.client import failures, health, messages
 from cvserve.client.channel import MAX_MESSAGE_BYTES, Tls, Token, as_tls, headers, open_channel
 from cvserve.client.health import Health
+from cvserve.client.many import in_turn_async
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import AsyncSending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
-from cvserve.postproc.results import ClassificationResult
+from cvserve.postproc.results import ClassificationResult, DetectionResult
 from cvserve.protos import vision_pb2_grpc
 
 
@@ -63,7 +65,7 @@ class AsyncClient:
         """The best classes of one picture. See `Client.classify`."""
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
         # Reading a file, and PNG for an array, would hold up the loop.
-        request = await asyncio.to_thread(ask.picture, image)
+        request = await asyncio.to_thread(ask.classify, image)
         return messages.classification(await self._call(self._stub.Classify, request, timeout, request_id))
 
     async def classify_many(
@@ -77,21 +79,46 @@ class AsyncClient:
         **options: Any,
     ) -> AsyncIterator[ClassificationResult]:
         """The classes of many pictures, in order. See `Client.classify_many`."""
-        if concurrency < 1:
-            raise InvalidInput(f"concurrency must be at least 1, not {concurrency}")
-        waiting: list[asyncio.Task[ClassificationResult]] = []
-        try:
-            for image in images:
-                asking = self.classify(model, image, top_k, version, timeout, **options)
-                waiting.append(asyncio.ensure_future(asking))
-                if len(waiting) >= concurrency:
-                    yield await waiting.pop(0)
-            while waiting:
-                yield await waiting.pop(0)
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        answers = in_turn_async(
+            lambda image: self.classify(model, image, top_k, version, timeout, **options), images, concurrency
+        )
+        async with contextlib.aclosing(answers):
+            async for answer in answers:
+                yield answer
+
+    async def detect(
+        self,
+        model: str,
+        image: Image,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+        request_id: str | None = None,
+    ) -> DetectionResult:
+        """The objects in one picture. See `Client.detect`."""
+        ask = Ask(model, version, label, None, score_threshold, max_results)
+        request = await asyncio.to_thread(ask.detect, image)
+        return messages.detection(await self._call(self._stub.Detect, request, timeout, request_id))
+
+    async def detect_many(
+        self,
+        model: str,
+        images: Iterable[Image],
+        version: int | None = None,
+        timeout: float | None = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> AsyncIterator[DetectionResult]:
+        """The objects in many pictures, in order. See `Client.detect_many`."""
+        answers = in_turn_async(
+            lambda image: self.detect(model, image, version, timeout, **options), images, concurrency
+        )
+        async with contextlib.aclosing(answers):
+            async for answer in answers:
+                yield answer
 
     async def stream(
         self,

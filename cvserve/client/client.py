@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -12,10 +11,11 @@ import grpc
 from cvserve.client import failures, health, messages
 from cvserve.client.channel import MAX_MESSAGE_BYTES, Tls, Token, as_tls, headers, open_channel
 from cvserve.client.health import Health
+from cvserve.client.many import in_turn
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import Sending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
-from cvserve.postproc.results import ClassificationResult
+from cvserve.postproc.results import ClassificationResult, DetectionResult
 from cvserve.protos import vision_pb2_grpc
 
 
@@ -93,7 +93,7 @@ class Client:
             Overloaded, DeadlineExceeded, FailedPrecondition
         """
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
-        return messages.classification(self._call(self._stub.Classify, ask.picture(image), timeout, request_id))
+        return messages.classification(self._call(self._stub.Classify, ask.classify(image), timeout, request_id))
 
     def classify_many(
         self,
@@ -110,24 +110,43 @@ class Client:
         Only about as many are read ahead, so `images` may be endless. See `classify` for the rest; the first failure
         is raised when its turn comes, and ends the iteration.
         """
-        if concurrency < 1:
-            raise InvalidInput(f"concurrency must be at least 1, not {concurrency}")
-        return self._classify_many(model, images, (top_k, version, timeout), concurrency, options)
+        return in_turn(
+            lambda image: self.classify(model, image, top_k, version, timeout, **options), images, concurrency
+        )
 
-    def _classify_many(
-        self, model: str, images: Iterable[Image], values: tuple[Any, ...], concurrency: int, options: dict[str, Any]
-    ) -> Iterator[ClassificationResult]:
-        waiting: list[Future[ClassificationResult]] = []
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="cvserve-client")
-        try:
-            for image in images:
-                waiting.append(pool.submit(self.classify, model, image, *values, **options))
-                if len(waiting) >= concurrency:
-                    yield waiting.pop(0).result()
-            for future in waiting:
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def detect(
+        self,
+        model: str,
+        image: Image,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        score_threshold: float | None = None,
+        max_results: int | None = None,
+        request_id: str | None = None,
+    ) -> DetectionResult:
+        """The objects in one picture, best first; boxes are in pixels of the picture after its EXIF orientation.
+
+        Args:
+            score_threshold: the least score of an object, 0 to 1, also below the model's own; None takes that one.
+            max_results: at most so many objects; None takes the model's own number.
+            Others: see `classify`, for the errors too.
+        """
+        ask = Ask(model, version, label, None, score_threshold, max_results)
+        return messages.detection(self._call(self._stub.Detect, ask.detect(image), timeout, request_id))
+
+    def detect_many(
+        self,
+        model: str,
+        images: Iterable[Image],
+        version: int | None = None,
+        timeout: float | None = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> Iterator[DetectionResult]:
+        """The objects in many pictures, in order. See `detect` and `classify_many`."""
+        return in_turn(lambda image: self.detect(model, image, version, timeout, **options), images, concurrency)
 
     def stream(
         self,
@@ -146,7 +165,8 @@ class Client:
     ) -> Iterator[FrameAnswer]:
         """Pictures one after the other over one call, such as the frames of a video; their answers, in order.
 
-        A frame that fails has its error in its answer, and the stream goes on. See `classify` for the rest.
+        What kind of results they are, the model's task decides. A frame that fails has its error in its answer, and the
+        stream goes on. See `classify` and `detect` for the rest.
 
         Args:
             images: may be endless; a picture is taken from it when there is room for it, on another thread. What it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from cvserve import errors
 from cvserve.client.failures import STATUS_OF_NUMBER, fault
-from cvserve.postproc.results import ClassificationResult, ClassScore
+from cvserve.postproc.results import ClassificationResult, ClassScore, DetectionResult, Result
 from cvserve.protos import vision_pb2
 
 Image = str | Path | bytes | np.ndarray
@@ -45,16 +45,17 @@ class ModelInfo:
 class FrameAnswer:
     """The answer to one frame of a stream: a result, or the error that this frame met.
 
-    frame: its place in the stream, from 0. version: of the model that answered.
+    frame: its place in the stream, from 0. version: of the model that answered, whose task decides what kind of result
+    it is.
     """
 
     frame: int
     version: int | None = None
-    result: ClassificationResult | None = None
+    result: Result | None = None
     error: errors.CvserveError | None = None
 
     @property
-    def value(self) -> ClassificationResult:
+    def value(self) -> Result:
         """The result.
 
         Raises:
@@ -109,7 +110,7 @@ class Ask:
     """Which model is asked, and how its answer is to look.
 
     version, label: None for both is the newest. top_k: None is the model's own default. score_threshold: only classes
-    with at least this score, 0 to 1. max_results: at most so many.
+    or objects with at least this score, 0 to 1. max_results: at most so many.
     """
 
     model: str
@@ -148,11 +149,15 @@ class Ask:
             return None
         return vision_pb2.Options(score_threshold=self.score_threshold, max_results=self.max_results)
 
-    def picture(self, image: Image) -> Any:
+    def classify(self, image: Image) -> Any:
         """A cvserve.v1.ClassifyRequest."""
         return vision_pb2.ClassifyRequest(
             model=self.spec, image=encoded(image), top_k=self.top_k or 0, options=self.options
         )
+
+    def detect(self, image: Image) -> Any:
+        """A cvserve.v1.DetectRequest."""
+        return vision_pb2.DetectRequest(model=self.spec, image=encoded(image), options=self.options)
 
     def frame(self, number: int, image: Image, timeout: float | None) -> Any:
         """A cvserve.v1.StreamRequest; the first one names the model for all.
@@ -182,9 +187,9 @@ def info_request(model: str, version: int | None, label: str | None) -> Any:
 def frame_answer(response: Any, target: str) -> FrameAnswer:
     """The typed value in a cvserve.v1.StreamResponse."""
     kind = response.WhichOneof("answer")
-    if kind == "classification":
-        found = response.classification
-        return FrameAnswer(response.frame_id, found.model.version, classification(found))
+    if kind in _RESULTS:
+        found = getattr(response, kind)
+        return FrameAnswer(response.frame_id, found.model.version, _RESULTS[kind](found))
     if kind != "error":
         what = "nothing" if kind is None else f"a {kind}"
         return FrameAnswer(
@@ -199,6 +204,30 @@ def frame_answer(response: Any, target: str) -> FrameAnswer:
 def classification(response: Any) -> ClassificationResult:
     """The typed result in a cvserve.v1.ClassifyResponse."""
     return ClassificationResult(tuple(ClassScore(item.label, item.index, item.score) for item in response.classes))
+
+
+def detection(response: Any) -> DetectionResult:
+    """The typed result in a cvserve.v1.DetectResponse.
+
+    The message names the classes of its objects alone: the names of others, of lower index, are empty.
+    """
+    found = response.objects
+    names = [""] * (max((item.index for item in found), default=-1) + 1)
+    for item in found:
+        names[item.index] = item.label
+    boxes = [(item.box.x_min, item.box.y_min, item.box.x_max, item.box.y_max) for item in found]
+    return DetectionResult(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([item.score for item in found], np.float32),
+        np.array([item.index for item in found], np.int32),
+        tuple(names),
+        response.image_width,
+        response.image_height,
+    )
+
+
+_RESULTS: dict[str, Callable[[Any], Result]] = {"classification": classification, "detection": detection}
+"""By the field of a cvserve.v1.StreamResponse."""
 
 
 def model_info(response: Any) -> ModelInfo:

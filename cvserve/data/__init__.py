@@ -1,19 +1,27 @@
 """Labelled pictures: folders and generated scenes, augmented and batched. TensorFlow is imported by `epoch` alone."""
 
+from cvserve.data.annotated import AnnotatedPicture, AnnotatedSplit
 from cvserve.data.augment import Augmentation, augment
 from cvserve.data.dataset import Dataset, open_dataset, same_data
+from cvserve.data.detection import DetectionPipeline
 from cvserve.data.folder import ImageFolder, Sample, Split
+from cvserve.data.objects import DetectionSource, Objects
 from cvserve.data.pipeline import ImagePipeline, image_dataset
 from cvserve.data.problems import BadPicture, verify
-from cvserve.data.scenes import Scene, Scenes, write_image_folder
+from cvserve.data.scenes import Scene, Scenes, write_coco, write_image_folder
 from cvserve.data.splitting import Shares
 
 __all__ = [
+    "AnnotatedPicture",
+    "AnnotatedSplit",
     "Augmentation",
     "BadPicture",
     "Dataset",
+    "DetectionPipeline",
+    "DetectionSource",
     "ImageFolder",
     "ImagePipeline",
+    "Objects",
     "Sample",
     "Scene",
     "Scenes",
@@ -24,5 +32,6 @@ __all__ = [
     "open_dataset",
     "same_data",
     "verify",
+    "write_coco",
     "write_image_folder",
 ]

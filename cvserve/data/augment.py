@@ -27,9 +27,14 @@ class Augmentation(Spec):
     brightness, contrast, saturation: strength s; a factor from 1 - s to 1 + s is drawn. 0 is off.
     hue: strength in turns; an angle from -hue to +hue turns is drawn, 0.5 reaches every hue. 0 is off.
 
-    Of detection, which has no use for the crops: scale: least and greatest factor of the picture's size. translate:
-    most that it is moved, in shares of the side. vertical_flip, half_turn: probabilities. mosaic: probability of four
-    pictures on one canvas, none in the last `plain_share` of the epochs, which end on pictures as they will be served.
+    Of detection alone, which in turn has no use for the two crops:
+    scale: least and greatest factor of a picture's size, relative to serving. What is larger than the network's input
+    is cut off, by chance on one side or the other, but never all objects; what is smaller lies anywhere in it.
+    translate: most that a picture is moved in addition, in shares of the input's sides.
+    vertical_flip, half_turn, quarter_turn: probabilities; quarter turns go either way.
+    mosaic: probability of four pictures on one canvas; none in the last `plain_share` of the epochs, which show
+    pictures more as they will be served.
+    least_visible: share of a box's area that must still be seen, or the box is dropped.
     """
 
     flip: float = Field(default=0.5, ge=0, le=1)
@@ -43,10 +48,12 @@ class Augmentation(Spec):
     translate: float = Field(default=0.1, ge=0, le=0.5)
     vertical_flip: float = Field(default=0.0, ge=0, le=1)
     half_turn: float = Field(default=0.0, ge=0, le=1)
+    quarter_turn: float = Field(default=0.0, ge=0, le=1)
     mosaic: float = Field(default=0.5, ge=0, le=1)
     plain_share: float = Field(default=0.15, ge=0, le=1)
+    least_visible: float = Field(default=0.25, ge=0, le=1)
 
-    @field_validator("flip", mode="before")
+    @field_validator("flip", "vertical_flip", "half_turn", "quarter_turn", "mosaic", mode="before")
     @classmethod
     def _flip_as_probability(cls, value: Any) -> Any:
         return 0.5 * value if isinstance(value, bool) else value
@@ -91,6 +98,12 @@ class Augmentation(Spec):
             translate=0.0,
             mosaic=0.0,
         )
+
+    @property
+    def moves(self) -> bool:
+        """Whether pictures are ever moved, turned, scaled or put together in detection."""
+        chances = (self.flip, self.vertical_flip, self.half_turn, self.quarter_turn, self.translate, self.mosaic)
+        return max(chances) > 0 or self.scale != (1.0, 1.0)
 
     @property
     def has_colour(self) -> bool:

@@ -1,109 +1,173 @@
-"""Augmentation that moves boxes with the pixels: one affine map a picture, and mosaics of four."""
+"""Augmentation of detection: where a picture, or four, comes to lie by chance, boxes and pixels together."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment import Augmentation, colour_matrix
+from cvserve.data.objects import Objects
+from cvserve.data.placement import Orientation, Placement, Rectangle, SizedPicture
+from cvserve.preproc.geometry import plan
 
-LEAST_VISIBLE = 0.25
-"""Boxes of which less is left in the picture are dropped (YOLOv5 asks for 0.1, when a quarter is hardly to be told)."""
+LEAST_SIDE = 2.0
+"""Pixels of the network's input; what is left of a box must have that many each way."""
 
-LEAST_PIXELS = 2.0
+_TRIES = 10
+# The point of a mosaic where four pictures meet, in shares of the sides.
+_MEETING = (0.25, 0.75)
 
 Example = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Pixels uint8 RGB [H, W, 3], boxes float32 [N, 4] x1, y1, x2, y2, labels int32 [N]."""
 
+Labelled = tuple[SizedPicture, Objects]
+"""A picture and its objects, in pixels of the original."""
+
 
 def augment_example(
-    example: Example, augmentation: Augmentation, fill: tuple[int, int, int], rng: np.random.Generator
+    example: Labelled, spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator
 ) -> Example:
-    """One picture and its boxes, turned, scaled and moved by chance; the size stays."""
-    pixels, boxes, labels = example
-    height, width = pixels.shape[:2]
-    matrix = _about_centre(augmentation, width, height, rng)
-    shift = rng.uniform(-1, 1, size=2) * augmentation.translate * (width, height)
-    matrix[:, 2] += shift
-    if not np.array_equal(matrix, [[1, 0, 0], [0, 1, 0]]):
-        pixels = cv2.warpAffine(pixels, matrix, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-        boxes, labels = move_boxes(boxes, labels, matrix, width, height)
-    return coloured(pixels, augmentation, rng), boxes, labels
+    """One picture and its boxes: laid, scaled and moved by chance, as `Augmentation` says.
+
+    A place at which not one object can be seen is drawn again, up to ten times; after that the picture is shown as in
+    serving.
+
+    Args:
+        rng: decides everything; the same state gives the same example.
+    """
+    picture, objects = example
+    used = ~objects.ignored
+    boxes, labels = objects.boxes[used], objects.labels[used]
+    orientation = _orientation(augmentation, rng)
+    window = (0, 0, spec.width, spec.height)
+    placement = None
+    for _ in range(_TRIES):
+        drawn = _placement(picture, spec, augmentation, orientation, window, augmentation.translate, rng)
+        drawn = drawn.settled(picture)
+        if not len(boxes) or drawn.visible(boxes, augmentation.least_visible, LEAST_SIDE)[1].any():
+            placement = drawn
+            break
+    if placement is None:
+        placement = as_served(picture, spec, orientation).settled(picture)
+    canvas = _canvas(spec)
+    placement.draw(picture, canvas, spec.interpolation)
+    moved, kept = placement.visible(boxes, augmentation.least_visible, LEAST_SIDE)
+    return recoloured(canvas, augmentation, rng), moved, labels[kept]
 
 
 def mosaic(
-    examples: list[Example], augmentation: Augmentation, fill: tuple[int, int, int], rng: np.random.Generator
+    examples: Sequence[Labelled], spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator
 ) -> Example:
-    """Four pictures around a point by chance on one canvas of the size of one (Bochkovskiy et al. 2020, YOLOv4)."""
-    height, width = examples[0][0].shape[:2]
-    canvas = np.full((height, width, 3), fill, np.uint8)
-    centre = rng.uniform(0.25, 0.75, size=2) * (width, height)
-    boxes, labels = [], []
-    for index, (pixels, own_boxes, own_labels) in enumerate(examples):
-        matrix = _about_centre(augmentation, width, height, rng)
-        # Its corner at the point, and nothing of it beyond: left or right, above or below.
-        corners = _transform(np.array([[0, 0], [width, height], [width, 0], [0, height]], np.float64), matrix)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        right, below = index % 2, index // 2
-        matrix[:, 2] += centre - (low[0] if right else high[0], low[1] if below else high[1])
-        left, top = (round(centre[0]) if right else 0), (round(centre[1]) if below else 0)
-        end_x, end_y = (width if right else round(centre[0])), (height if below else round(centre[1]))
-        part = matrix.copy()
-        part[:, 2] -= left, top
-        canvas[top:end_y, left:end_x] = cv2.warpAffine(
-            pixels, part, (end_x - left, end_y - top), borderMode=cv2.BORDER_CONSTANT, borderValue=fill
-        )
-        moved, kept = move_boxes(own_boxes, own_labels, matrix, width, height, (left, top, end_x, end_y))
-        boxes.append(moved)
-        labels.append(kept)
-    return coloured(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels)
+    """Four pictures that meet at a point by chance, each cut off at its part of the canvas.
 
-
-def move_boxes(
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    matrix: np.ndarray,
-    width: int,
-    height: int,
-    window: tuple[int, int, int, int] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes under an affine map that keeps axes, clipped to the picture (or a window of it).
-
-    Args:
-        boxes: float32 [N, 4]. matrix: float64 [2, 3], from old pixel edges to new ones.
-
-    Returns:
-        boxes and labels of those of which at least `LEAST_VISIBLE` can still be seen.
+    From YOLOv4 (Bochkovskiy et al. 2020, arXiv 2004.10934, section 3.4). Each is laid and scaled as a single one would
+    be, so that objects keep the sizes of serving.
     """
-    if not len(boxes):
-        return boxes, labels
-    # warpAffine maps centres of pixels, boxes lie at their edges: half a pixel each way.
-    corners = _transform(boxes.reshape(-1, 2).astype(np.float64) - 0.5, matrix).reshape(-1, 2, 2) + 0.5
-    moved = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    left, top, right, bottom = window or (0, 0, width, height)
-    clipped = np.clip(moved, (left, top, left, top), (right, bottom, right, bottom))
-    size, whole = clipped[:, 2:] - clipped[:, :2], moved[:, 2:] - moved[:, :2]
-    seen = (size.min(axis=1) >= LEAST_PIXELS) & (size.prod(axis=1) >= LEAST_VISIBLE * whole.prod(axis=1))
-    return clipped[seen].astype(np.float32), labels[seen]
+    canvas = _canvas(spec)
+    across, down = (
+        round(side * share) for side, share in zip((spec.width, spec.height), rng.uniform(*_MEETING, 2), strict=True)
+    )
+    boxes, labels = [], []
+    for number, (picture, objects) in enumerate(examples):
+        right, below = number % 2, number // 2
+        window = (
+            across if right else 0,
+            down if below else 0,
+            spec.width if right else across,
+            spec.height if below else down,
+        )
+        placement = _placement(picture, spec, augmentation, _orientation(augmentation, rng), window, 0.0, rng)
+        placement = placement.settled(picture)
+        placement.draw(picture, canvas, spec.interpolation)
+        used = ~objects.ignored
+        moved, kept = placement.visible(objects.boxes[used], augmentation.least_visible, LEAST_SIDE)
+        boxes.append(moved)
+        labels.append(objects.labels[used][kept])
+    return recoloured(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels)
 
 
-def coloured(pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def as_served(picture: SizedPicture, spec: PreprocSpec, orientation: Orientation | None = None) -> Placement:
+    """Where serving would show the picture, laid or not."""
+    orientation = orientation or Orientation()
+    original = picture.geometry.original_width, picture.geometry.original_height
+    width, height = (int(side) for side in orientation.size(*original))
+    geometry = plan(width, height, spec).geometry(width, height)
+    return Placement(
+        *original,
+        orientation,
+        (geometry.scale_x, geometry.scale_y),
+        (geometry.offset_x, geometry.offset_y),
+        (0, 0, spec.width, spec.height),
+    )
+
+
+def largest_scale(width: int, height: int, spec: PreprocSpec, augmentation: Augmentation) -> tuple[float, float]:
+    """How large a picture of width x height is ever shown: pixels of the network's input a pixel of it, each way."""
+    upright = plan(width, height, spec).geometry(width, height)
+    scale_x, scale_y = upright.scale_x, upright.scale_y
+    if augmentation.quarter_turn > 0:
+        laid = plan(height, width, spec).geometry(height, width)
+        scale_x, scale_y = max(scale_x, laid.scale_y), max(scale_y, laid.scale_x)
+    return scale_x * augmentation.scale[1], scale_y * augmentation.scale[1]
+
+
+def _orientation(augmentation: Augmentation, rng: np.random.Generator) -> Orientation:
+    flip, vertical, half, quarter, clockwise = rng.random(5)
+    mirrored = flip < augmentation.flip
+    quarters = 2 * (half < augmentation.half_turn)
+    if vertical < augmentation.vertical_flip:
+        mirrored, quarters = not mirrored, quarters + 2
+    if quarter < augmentation.quarter_turn:
+        quarters += 1 if clockwise < 0.5 else 3
+    return Orientation(bool(mirrored), int(quarters) % 4)
+
+
+def _placement(
+    picture: SizedPicture,
+    spec: PreprocSpec,
+    augmentation: Augmentation,
+    orientation: Orientation,
+    window: Rectangle,
+    translate: float,
+    rng: np.random.Generator,
+) -> Placement:
+    """A place by chance: scaled, then anywhere where it fills the window or lies within it, then moved by translate."""
+    served = as_served(picture, spec, orientation)
+    least, greatest = augmentation.scale
+    zoom = math.exp(rng.uniform(math.log(least), math.log(greatest)))
+    draws = rng.uniform(-1, 1, size=(2, 2)).tolist()
+    whole = window == served.window and least == greatest == 1
+    size = orientation.size(served.width, served.height)
+    offset = []
+    for axis in (0, 1):
+        room = window[axis + 2] - window[axis] - size[axis] * served.scale[axis] * zoom
+        shift = draws[1][axis] * translate * (window[axis + 2] - window[axis])
+        if whole:
+            offset.append(served.offset[axis] + shift)
+        else:
+            offset.append(window[axis] + room / 2 + draws[0][axis] * abs(room) / 2 + shift)
+    return Placement(
+        served.width,
+        served.height,
+        orientation,
+        (served.scale[0] * zoom, served.scale[1] * zoom),
+        (offset[0], offset[1]),
+        window,
+    )
+
+
+def _canvas(spec: PreprocSpec) -> np.ndarray:
+    canvas = np.empty((spec.height, spec.width, 3), np.uint8)
+    canvas[:] = spec.fill
+    return canvas
+
+
+def recoloured(pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """uint8 RGB [H, W, 3] in other colours by chance."""
     if not augmentation.has_colour:
         return pixels
     return cv2.transform(pixels, colour_matrix(augmentation, cv2.mean(pixels)[:3], rng))
-
-
-def _about_centre(augmentation: Augmentation, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """float64 [2, 3]: flips, half turns and a scale about the centre of the picture, between centres of pixels."""
-    low, high = augmentation.scale
-    scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    flip, vertical, turn = rng.random(3) < (augmentation.flip, augmentation.vertical_flip, augmentation.half_turn)
-    x = scale * (-1 if flip != turn else 1)
-    y = scale * (-1 if vertical != turn else 1)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    return np.array([[x, 0, centre_x - x * centre_x], [0, y, centre_y - y * centre_y]])
-
-
-def _transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return points @ matrix[:, :2].T + matrix[:, 2]

@@ -3,42 +3,57 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.console import Progress
 from cvserve.data.augment import Augmentation, crop_and_resize
-from cvserve.data.dataset import Source
 from cvserve.data.problems import BadPicture, verify
+from cvserve.data.source import Source
 from cvserve.errors import ImageError
 from cvserve.parallel import ordered_map
-from cvserve.preproc import Geometry, decode, preprocess, resize_to
+from cvserve.preproc import decode, preprocess, resize_to
 
 # A picture is shrunk before it is cached where it has this many times the pixels a side that its smallest crop needs.
-_MUCH_LARGER = 1.5
+MUCH_LARGER = 1.5
 
 
-class PictureCache:
-    """The pictures of a data set, ready for `augment`'s random part.
+class Sized(Protocol):
+    """What a cache keeps: anything that says how many bytes it takes, as arrays do."""
 
-    Without random crops that is the graph's input itself, uint8 [height, width, 3]. With them it is the decoded
-    picture, shrunk where it is much larger than the smallest crop needs. Whether a picture is cached never changes its
-    pixels, only the time they take. Filled once by `fill`, only read afterwards: safe for threads.
+    @property
+    def nbytes(self) -> int: ...
+
+
+Kept = TypeVar("Kept", bound=Sized)
+
+
+class Cache(ABC, Generic[Kept]):
+    """The pictures of a data set as a pipeline wants them before its random part.
+
+    Whether a picture is cached never changes what is shown of it, only the time it takes. Filled once by `fill`, only
+    read afterwards: safe for threads.
 
     Args:
-        limit: bytes of pixels to keep at most.
+        limit: bytes to keep at most.
     """
 
-    def __init__(self, dataset: Source, spec: PreprocSpec, augmentation: Augmentation, limit: int) -> None:
+    def __init__(self, dataset: Source, limit: int) -> None:
         self._dataset = dataset
-        self._spec = spec
-        self._augmentation = augmentation
         self._limit = limit
-        self._needed = None if augmentation.crop_scale is None else smallest_source(spec, augmentation)
-        self._kept: dict[int, np.ndarray] = {}
-        self._geometries: dict[int, Geometry] = {}
+        self._kept: dict[int, Kept] = {}
         self.bytes = 0
+
+    @abstractmethod
+    def _load(self, index: int) -> Kept:
+        """Decodes a picture.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
 
     def __len__(self) -> int:
         """Number of pictures in memory."""
@@ -55,13 +70,13 @@ class PictureCache:
         next_index = 0
         with Progress(total, f"reading {self._dataset.split} pictures", unit="images") as progress:
             loaded = ordered_map(self._try_load, range(total), workers=workers, ahead=4 * workers)
-            for index, pixels in enumerate(loaded):
+            for index, picture in enumerate(loaded):
                 next_index = index + 1
-                if isinstance(pixels, BadPicture):
-                    bad.append(pixels)
-                elif self.bytes + pixels.nbytes <= self._limit:
-                    self._kept[index] = pixels
-                    self.bytes += pixels.nbytes
+                if isinstance(picture, BadPicture):
+                    bad.append(picture)
+                elif self.bytes + picture.nbytes <= self._limit:
+                    self._kept[index] = picture
+                    self.bytes += picture.nbytes
                 else:
                     break
                 progress.advance()
@@ -70,8 +85,8 @@ class PictureCache:
             progress.update(total)
         return tuple(bad)
 
-    def get(self, index: int) -> np.ndarray:
-        """The picture, from memory or decoded now: uint8 RGB [h, w, 3]. It must not be written to.
+    def get(self, index: int) -> Kept:
+        """The picture, from memory or decoded now. It must not be written to.
 
         Raises:
             ImageError: it cannot be decoded.
@@ -79,15 +94,25 @@ class PictureCache:
         kept = self._kept.get(index)
         return self._load(index) if kept is None else kept
 
-    def geometry(self, index: int) -> Geometry:
-        """Between the upright original and what `get` gives; only where there are no random crops.
+    def _try_load(self, index: int) -> Kept | BadPicture:
+        try:
+            return self._load(index)
+        except ImageError as error:
+            return BadPicture(index, self._dataset.name(index), error.reason)
 
-        Raises:
-            ImageError: the picture cannot be decoded.
-        """
-        if index not in self._geometries:
-            self._load(index)
-        return self._geometries[index]
+
+class PictureCache(Cache[np.ndarray]):
+    """Pictures ready for `augment`'s random part, uint8 RGB [h, w, 3].
+
+    Without random crops that is the graph's input itself, [height, width, 3]. With them it is the decoded picture,
+    shrunk where it is much larger than the smallest crop needs.
+    """
+
+    def __init__(self, dataset: Source, spec: PreprocSpec, augmentation: Augmentation, limit: int) -> None:
+        super().__init__(dataset, limit)
+        self._spec = spec
+        self._augmentation = augmentation
+        self._needed = None if augmentation.crop_scale is None else smallest_source(spec, augmentation)
 
     def finish(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The geometry that is left to do: uint8 RGB [h, w, 3] to [height, width, 3]."""
@@ -98,15 +123,8 @@ class PictureCache:
     def _load(self, index: int) -> np.ndarray:
         source, name = self._dataset.image(index), self._dataset.name(index)
         if self._needed is None:
-            pixels, self._geometries[index] = preprocess(source, self._spec, name=name)
-            return pixels
+            return preprocess(source, self._spec, name=name)[0]
         return shrink(decode(source, name=name, reduce_for=self._needed), self._needed)
-
-    def _try_load(self, index: int) -> np.ndarray | BadPicture:
-        try:
-            return self._load(index)
-        except ImageError as error:
-            return BadPicture(index, self._dataset.name(index), error.reason)
 
 
 def smallest_source(spec: PreprocSpec, augmentation: Augmentation) -> PreprocSpec:
@@ -122,6 +140,6 @@ def shrink(image: np.ndarray, needed: PreprocSpec) -> np.ndarray:
     """Shrinks a picture, keeping its shape, that is much larger than `needed`: uint8 RGB [h, w, 3] to the same."""
     height, width = image.shape[:2]
     factor = min(width / needed.width, height / needed.height)
-    if factor < _MUCH_LARGER:
+    if factor < MUCH_LARGER:
         return image
     return resize_to(image, round(width / factor), round(height / factor))

@@ -1,55 +1,26 @@
-"""What every source of labelled pictures offers, and the one door to all of them."""
+"""The one door to all sources of labelled pictures."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
 from cvserve.artifact.specs import TASKS, Task
+from cvserve.data.detection_folder import open_detection_folder
 from cvserve.data.folder import ImageFolder
 from cvserve.data.scenes import Scenes, ScenesOptions
+from cvserve.data.source import Dataset, Source
 from cvserve.data.splitting import SPLITS, Shares
-from cvserve.data.voc import open_detection_folder
 from cvserve.errors import InvalidInput
-from cvserve.preproc import ImageSource
+
+__all__ = ["Dataset", "Source", "open_dataset", "same_data"]
 
 SCENES = "scenes"
-
-
-class Source(Protocol):
-    """One split of pictures of any task. Indices run from 0 to len() - 1, always in the same order."""
-
-    @property
-    def split(self) -> str:
-        """ "train", "val", "test" (or "all" of a folder without splits)."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in label order."""
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-
-    def image(self, index: int) -> ImageSource:
-        """The picture: a path, or uint8 RGB pixels [H, W, 3]."""
-
-    def name(self, index: int) -> str:
-        """What reports call the picture; unique in the split."""
-
-    def describe(self) -> str:
-        """One line: where it comes from, how many pictures, which classes."""
-
-
-class Dataset(Source, Protocol):
-    """One split of a data set for classification."""
-
-    def label(self, index: int) -> int:
-        """The picture's class, an index into `classes`."""
 
 
 def open_dataset(
@@ -63,11 +34,11 @@ def open_dataset(
     """Opens one split of a folder of pictures or of generated scenes.
 
     Args:
-        data: a folder (see `ImageFolder`), or "scenes", "scenes:classification" or
-            "scenes:classification?count=600&seed=1&image_size=64" (see `ScenesOptions`). A folder that is really called
-            "scenes" is written "./scenes".
+        data: a folder (see `ImageFolder`; for detection `cvserve.data.detection_folder`), or "scenes",
+            "scenes:classification" or "scenes:classification?count=600&seed=1&image_size=64" (see `ScenesOptions`). A
+            folder that is really called "scenes" is written "./scenes".
         split: "train", "val" or "test"; a folder without splits also has "all".
-        task: what the scenes are for, where `data` does not say it.
+        task: what the folder or the scenes are for; scenes that say their task themselves stay with it.
         classes: label order of a trained model, which the data must fit; None takes it from the data.
         shares: of the sides into which a folder without splits is divided.
 
@@ -84,7 +55,7 @@ def open_dataset(
     if isinstance(data, str) and _is_scenes(data):
         return _open_scenes(data, split, task, classes)
     if task == "detection":
-        return open_detection_folder(data, split, classes=classes)
+        return open_detection_folder(data, split, classes=classes, shares=shares)
     return ImageFolder(data, shares=shares, classes=classes).split(split)
 
 

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 ALL = "all"
 
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class ImageFolder:
         found: dict[str, Path] = {}
         others: list[str] = []
         for folder in subfolders(self.root):
-            name = _SPLIT_FOLDERS.get(folder.name.lower())
+            name = SPLIT_FOLDERS.get(folder.name.lower())
             if name is None:
                 others.append(folder.name)
             elif name in found:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cvserve.preproc import ImageSource
+from cvserve.data.source import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +49,8 @@ class Objects:
         )
 
 
-class DetectionSource(Protocol):
-    """One split of a data set for detection: a `cvserve.data.dataset.Source` that knows its objects."""
-
-    @property
-    def split(self) -> str: ...
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def image(self, index: int) -> ImageSource: ...
-
-    def name(self, index: int) -> str: ...
-
-    def describe(self) -> str: ...
+class DetectionSource(Source, Protocol):
+    """One split of a data set for detection."""
 
     def objects(self, index: int) -> Objects:
         """What is in the picture."""

@@ -14,7 +14,7 @@ from cvserve.preproc import MAX_PIXELS, ImageSource, read_header
 from cvserve.preproc.source import read_file
 
 if TYPE_CHECKING:
-    from cvserve.data.dataset import Source
+    from cvserve.data.source import Source
 
 
 @dataclass(frozen=True)

@@ -1,196 +1,154 @@
-"""Data sets of Pascal VOC: JPEGImages/, Annotations/*.xml and ImageSets/Main/<split>.txt."""
+"""Data sets in the layout of Pascal VOC: one XML file a picture."""
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
+from cvserve.data.annotated import AnnotatedPicture, AnnotatedSplit, PictureFiles, check_pictures
+from cvserve.data.boxes import BoxReport, check_boxes
+from cvserve.data.folder import ALL, SPLIT_FOLDERS
+from cvserve.data.layout import Sides, label_numbers, numbered, unknown_class
 from cvserve.data.objects import Objects
+from cvserve.data.scan import subfolders
 from cvserve.data.splitting import SPLITS
-from cvserve.errors import InvalidInput, NotFound
+from cvserve.data.voc_xml import VocAnnotation, read_voc
+from cvserve.errors import InvalidInput
+from cvserve.preproc import read_header
+from cvserve.preproc.source import read_file
 
-_log = logging.getLogger(__name__)
+LOOKED_FOR = "Annotations/*.xml beside JPEGImages/ (Pascal VOC), or *.xml beside the pictures of train/ and val/"
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_LARGEST_XML = 16 << 20
-_OVERHANG = 2.0
-"""Pixels that a box may reach out of its picture, by rounding; it is clipped without a word."""
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A box that is not used. picture: its name. what: the object. reason: why."""
-
-    picture: str
-    what: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.picture}: {self.what} {self.reason}"
+_ANNOTATIONS = ("Annotations", "annotations")
+_PICTURES = ("JPEGImages", "images", "Images")
 
 
 @dataclass(frozen=True)
-class _Annotation:
-    image: Path
-    names: tuple[str, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
-    difficult: tuple[bool, ...]
+class _Side:
+    """Where a side's files are. listed: the names in a list of ImageSets/Main; None takes every annotation there is."""
+
+    annotations: Path
+    pictures: Path
+    listed: Path | None
 
 
-class VocFolder:
-    """One split of a folder in the layout of Pascal VOC, as a `DetectionSource`.
+def find_voc(root: Path, classes: Sequence[str] | None = None) -> Sides | None:
+    """The sides of a folder in this layout; None for other folders.
 
-    Difficult objects are ignored: not trained on, and neither right nor wrong when found. Empty boxes and those
-    outside of their picture are dropped and reported (log "cvserve.data.voc" and `dropped`); boxes that reach out of it
-    are clipped.
+    With ImageSets/Main/{train,val,test}.txt these are the sides; without, the folder is in one piece. Or each of
+    train/, val/ (also valid/) and test/ holds pictures with their XML files beside them.
 
     Args:
-        split: a list in ImageSets/Main.
-        classes: label order of a trained model; None: every name that the annotations of all lists have, sorted.
-
-    Raises:
-        NotFound: no such folder, list or annotation. InvalidInput: a file that cannot be used; the text names it.
+        classes: label order of a trained model; None takes the names that objects of train have, sorted.
     """
+    sides = _find(root)
+    if not sides:
+        return None
+    known = None if classes is None else tuple(classes)
 
-    def __init__(self, folder: str | Path, split: str, *, classes: Sequence[str] | None = None) -> None:
-        self.folder, self.split = Path(folder), split
-        dropped: list[Dropped] = []
-        self._annotations = [_read(self.folder, name, dropped) for name in _listed(self.folder, split)]
-        self.dropped = tuple(dropped)
-        if not self._annotations:
-            raise InvalidInput(f"{self.folder}: the list of {split} has no pictures")
-        self.classes = tuple(classes) if classes is not None else self._all_names()
-        known = {name: index for index, name in enumerate(self.classes)}
-        for annotation in self._annotations:
-            for name in annotation.names:
-                if name not in known:
-                    raise InvalidInput(
-                        f"{annotation.image.stem}.xml has an object {name!r}; the classes are {', '.join(self.classes)}"
-                    )
-        self._objects = [
-            Objects.of(item.boxes, [known[name] for name in item.names], item.difficult) for item in self._annotations
-        ]
-        if dropped:
-            shown = "; ".join(map(str, dropped[:5])) + (f"; and {len(dropped) - 5} more" if len(dropped) > 5 else "")
-            _log.warning("%s: %d boxes are left out: %s", split, len(dropped), shown)
+    def read(split: str) -> AnnotatedSplit:
+        reference = sides.get("train") or sides[split]
+        if known is not None:
+            return _read(root, split, sides[split], known)
+        if reference is sides[split]:
+            return _read(root, split, reference, None)
+        return _read(root, split, sides[split], _class_names(_annotations(reference)))
 
-    def __len__(self) -> int:
-        return len(self._annotations)
+    return Sides(root, tuple(sides), read)
 
-    def image(self, index: int) -> Path:
-        return self._annotations[index].image
 
-    def name(self, index: int) -> str:
-        return self._annotations[index].image.name
+def _find(root: Path) -> dict[str, _Side]:
+    annotations = next((root / name for name in _ANNOTATIONS if any((root / name).glob("*.xml"))), None)
+    if annotations is not None:
+        pictures = next((root / name for name in _PICTURES if (root / name).is_dir()), annotations)
+        lists = {name: root / "ImageSets" / "Main" / f"{name}.txt" for name in SPLITS}
+        sides: dict[str, _Side] = {
+            name: _Side(annotations, pictures, path) for name, path in lists.items() if path.is_file()
+        }
+        return sides or {ALL: _Side(annotations, pictures, None)}
+    found: dict[str, _Side] = {}
+    for folder in subfolders(root):
+        name = SPLIT_FOLDERS.get(folder.name.lower())
+        if name is not None and any(folder.glob("*.xml")):
+            found[name] = _Side(folder, folder, None)
+    return {name: found[name] for name in SPLITS if name in found}
 
-    def objects(self, index: int) -> Objects:
-        return self._objects[index]
 
-    def image_id(self, index: int) -> int:
-        """index + 1."""
-        return index + 1
-
-    @property
-    def category_ids(self) -> tuple[int, ...]:
-        """1 to the number of classes."""
-        return tuple(range(1, len(self.classes) + 1))
-
-    def describe(self) -> str:
-        count = sum(len(item) for item in self._objects)
-        return (
-            f"{self.folder.name} {self.split}: {len(self)} pictures with {count} objects in {len(self.classes)} "
-            f"classes ({', '.join(self.classes)})"
+def _read(root: Path, split: str, side: _Side, classes: tuple[str, ...] | None) -> AnnotatedSplit:
+    annotations = _annotations(side)
+    classes = classes or _class_names(annotations)
+    if not classes:
+        raise InvalidInput(f"{side.annotations}: not one of the {len(annotations)} annotations of {split} has objects")
+    files, report, labels = PictureFiles(side.pictures), BoxReport(), label_numbers(classes)
+    pictures = []
+    for path, annotation in annotations.items():
+        picture = files.find(path.stem) or side.pictures / (Path(annotation.filename).name or f"{path.stem}.jpg")
+        name = picture.relative_to(root).as_posix() if picture.is_relative_to(root) else str(picture)
+        size = annotation.size or _stored_size(picture)
+        pictures.append(
+            AnnotatedPicture(picture, name, 0, size, _objects(path, annotation, size, name, labels, report))
         )
-
-    def _all_names(self) -> tuple[str, ...]:
-        names = {name for item in self._annotations for name in item.names}
-        for other in SPLITS:
-            if other != self.split and _list_file(self.folder, other).is_file():
-                for stem in _listed(self.folder, other):
-                    names.update(_read(self.folder, stem, []).names)
-        return tuple(sorted(names))
-
-
-def open_detection_folder(folder: str | Path, split: str, *, classes: Sequence[str] | None = None) -> VocFolder:
-    """One split of a folder with boxes, whose layout is recognised.
-
-    Raises:
-        NotFound: no such folder. InvalidInput: no layout that is known.
-    """
-    path = Path(folder)
-    if not path.is_dir():
-        raise NotFound(f"no folder at {path}")
-    if (path / "Annotations").is_dir() and (path / "ImageSets" / "Main").is_dir():
-        return VocFolder(path, split, classes=classes)
-    raise InvalidInput(
-        f"{path} has no boxes that are known: Annotations/ and ImageSets/Main/ of Pascal VOC are missing"
+    check_pictures(pictures, side.listed or side.annotations, split)
+    return AnnotatedSplit(
+        str(root),
+        split,
+        classes,
+        tuple(range(1, len(classes) + 1)),
+        numbered(pictures),
+        tuple(report.dropped),
+        tuple(report.clipped),
+        _without_annotation(files, annotations) if side.listed is None else "",
     )
 
 
-def _list_file(folder: Path, split: str) -> Path:
-    return folder / "ImageSets" / "Main" / f"{split}.txt"
+def _annotations(side: _Side) -> dict[Path, VocAnnotation]:
+    """The annotations of a side by their files, in the order of its list or of their names."""
+    if side.listed is None:
+        paths = sorted(side.annotations.glob("*.xml"))
+    else:
+        try:
+            lines = side.listed.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{side.listed} cannot be read: {error}") from error
+        # The lists of single classes have a second column; names may hold dots.
+        paths = [side.annotations / f"{line.split()[0]}.xml" for line in lines if line.split()]
+        for number, path in enumerate(paths, 1):
+            if not path.is_file():
+                raise InvalidInput(f"{side.listed}, entry {number}: there is no annotation {path}")
+    return {path: read_voc(path) for path in paths}
 
 
-def _listed(folder: Path, split: str) -> list[str]:
-    path = _list_file(folder, split)
-    if not path.is_file():
-        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
-        raise NotFound(f"{folder} has no list {split}; there are {there}")
-    return [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.split()]
+def _class_names(annotations: dict[Path, VocAnnotation]) -> tuple[str, ...]:
+    return tuple(sorted({item.name for annotation in annotations.values() for item in annotation.objects}))
 
 
-def _read(folder: Path, stem: str, dropped: list[Dropped]) -> _Annotation:
-    path = folder / "Annotations" / f"{stem}.xml"
-    if not path.is_file():
-        raise NotFound(f"{path} is missing, which the lists of {folder} name")
-    text = path.read_bytes()
-    if len(text) > _LARGEST_XML or b"<!ENTITY" in text or b"<!DOCTYPE" in text:
-        raise InvalidInput(f"{path} is no annotation: it is too large, or declares entities")
+def _objects(
+    path: Path,
+    annotation: VocAnnotation,
+    size: tuple[int, int] | None,
+    picture: str,
+    labels: dict[str, int],
+    report: BoxReport,
+) -> Objects:
+    for item in annotation.objects:
+        if item.name not in labels:
+            raise unknown_class(f"{path}, line {item.line}", item.name, labels)
+    names = [f"{item.name} ({path.name}, line {item.line})" for item in annotation.objects]
+    boxes, kept = check_boxes([item.box for item in annotation.objects], size, picture, names, report)
+    used = [annotation.objects[index] for index in kept]
+    return Objects.of(boxes, [labels[item.name] for item in used], [item.difficult for item in used])
+
+
+def _stored_size(picture: Path) -> tuple[int, int] | None:
+    """(width, height) of the upright picture by its header; None where it cannot be read, which a pipeline reports."""
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise InvalidInput(f"{path} is not valid XML: {error}") from error
-    width, height = (_number(root, f"size/{side}", path) for side in ("width", "height"))
-    names, boxes, difficult = [], [], []
-    for item in root.iter("object"):
-        name = (item.findtext("name") or "").strip()
-        if not name:
-            raise InvalidInput(f"{path} has an object without a name")
-        x1, y1, x2, y2 = (_number(item, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax"))
-        what = f"{name} [{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
-        # xmax and ymax are the last pixel, counted from 1: x2 and y2 as they are lie past it, xmin - 1 is the first.
-        box = (max(x1 - 1, 0.0), max(y1 - 1, 0.0), min(x2, width), min(y2, height))
-        if x2 <= x1 or y2 <= y1:
-            dropped.append(Dropped(stem, what, "is empty"))
-        elif box[2] - box[0] < 1 or box[3] - box[1] < 1:
-            dropped.append(Dropped(stem, what, f"lies outside of its picture of {width:g} x {height:g}"))
-        else:
-            if max(1 - x1, 1 - y1, x2 - width, y2 - height) > _OVERHANG:
-                _log.warning("%s: %s is clipped to its picture of %g x %g", stem, what, width, height)
-            names.append(name)
-            boxes.append(box)
-            difficult.append((item.findtext("difficult") or "0").strip() == "1")
-    return _Annotation(_image(folder, stem), tuple(names), tuple(boxes), tuple(difficult))
+        return read_header(read_file(picture, str(picture)), name=str(picture)).size
+    except InvalidInput:
+        return None
 
 
-def _number(element: ElementTree.Element, key: str, path: Path) -> float:
-    text = element.findtext(key)
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidInput(f"{path}: {key} must be a number, not {text!r}")
-    return value
-
-
-def _image(folder: Path, stem: str) -> Path:
-    for suffix in _SUFFIXES:
-        path = folder / "JPEGImages" / f"{stem}{suffix}"
-        if path.is_file():
-            return path
-    return folder / "JPEGImages" / f"{stem}.jpg"
+def _without_annotation(files: PictureFiles, annotations: dict[Path, VocAnnotation]) -> str:
+    described = {path.stem for path in annotations}
+    number = sum(path.stem not in described for path in files)
+    return f"{number} pictures without an annotation file are not used" if number else ""

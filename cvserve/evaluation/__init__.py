@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from cvserve.evaluation.classification import ClassificationReport, ClassScores, classification_report
 
 if TYPE_CHECKING:
+    from cvserve.evaluation.detection import DetectionReport, detection_report
     from cvserve.evaluation.scoring import Evaluation, evaluate
 
-__all__ = ["ClassScores", "ClassificationReport", "Evaluation", "classification_report", "evaluate"]
+__all__ = [
+    "ClassScores",
+    "ClassificationReport",
+    "DetectionReport",
+    "Evaluation",
+    "classification_report",
+    "detection_report",
+    "evaluate",
+]
+
+_AT_FIRST_USE = {
+    "DetectionReport": "cvserve.evaluation.detection",
+    "detection_report": "cvserve.evaluation.detection",
+    "Evaluation": "cvserve.evaluation.scoring",
+    "evaluate": "cvserve.evaluation.scoring",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Evaluation", "evaluate"):
-        from cvserve.evaluation import scoring
-
-        return getattr(scoring, name)
+    if name in _AT_FIRST_USE:
+        return getattr(importlib.import_module(_AT_FIRST_USE[name]), name)
     raise AttributeError(f"module 'cvserve.evaluation' has no attribute {name!r}")

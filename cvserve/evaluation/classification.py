@@ -48,6 +48,15 @@ class ClassificationReport:
             "confusion": self.confusion.tolist(),
         }
 
+    def table(self) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
+        """Rows and column names: a class a row."""
+        rows = [(item.label, item.images, item.precision, item.recall, item.f1) for item in self.classes]
+        return rows, ("class", "images", "precision", "recall", "f1")
+
+    def headline(self) -> str:
+        """The scores in one line."""
+        return f"top-1 {self.top1:.4f}, top-5 {self.top5:.4f}, loss {self.loss:.4f}"
+
 
 def classification_report(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> ClassificationReport:
     """Scores answers against the truth.

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cvserve.evaluation.matching import Curve
+
 _LABELLED_CLASSES = 60
+_NAMED_CURVES = 10
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
@@ -35,3 +38,37 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> N
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
+
+
+def draw_precision_recall(curves: Sequence[Curve], path: Path) -> None:
+    """Draws precision over recall at IoU 0.5 as a PNG: a line a class with its area, and their mean.
+
+    The 10 classes with most objects are named, further ones are thin grey lines; those without objects are left out.
+    """
+    from matplotlib.figure import Figure
+
+    known = sorted((curve for curve in curves if curve.objects), key=lambda curve: -curve.objects)
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    recalls = np.linspace(0, 1, 101)
+    for index, curve in enumerate(known):
+        steps = _at_recalls(curve, recalls)
+        if index < _NAMED_CURVES:
+            axes.plot(recalls, steps, linewidth=1.5, label=f"{curve.label} {curve.average_precision:.3f}")
+        else:
+            axes.plot(recalls, steps, linewidth=0.6, color="0.75", zorder=1)
+    if known:
+        mean = np.mean([_at_recalls(curve, recalls) for curve in known], axis=0)
+        area = np.mean([curve.average_precision for curve in known])
+        axes.plot(recalls, mean, linewidth=2.5, color="black", label=f"mean of {len(known)} classes {area:.3f}")
+        axes.legend(title="area under the curve", loc="lower left")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="IoU 0.5")
+    axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def _at_recalls(curve: Curve, recalls: np.ndarray) -> np.ndarray:
+    """The envelope at these recalls; 0 where the curve does not reach."""
+    envelope = np.append(curve.envelope, 0.0)
+    return np.asarray(envelope[np.searchsorted(curve.recall, recalls)])

@@ -8,25 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from cvserve.artifact import PreprocSpec
+from cvserve.artifact import PostprocSpec
 from cvserve.errors import InvalidInput
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import class_scores
+from cvserve.postproc import Contract, NetworkContract
 from cvserve.runs import is_run, load_run
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """predict: uint8 RGB [B, height, width, 3], as `preproc` makes them, to probabilities float32 [B, C].
+    """contract: what the outputs mean, and how pictures are prepared. data: what it was trained on, if that is known.
 
-    close: gives the graph's memory back.
+    predict: uint8 RGB [B, height, width, 3], as `preproc` makes them, to the outputs by name. close: gives the graph's
+    memory back.
     """
 
     description: str
-    labels: tuple[str, ...]
-    preproc: PreprocSpec
+    contract: Contract
     data: str | None
-    predict: Callable[[np.ndarray], np.ndarray]
+    predict: Callable[[np.ndarray], dict[str, np.ndarray]]
     close: Callable[[], None] = lambda: None
 
 
@@ -53,19 +53,20 @@ def _of_run(directory: Path) -> Scorer:
 
     graph = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
 
-    def predict(pixels: np.ndarray) -> np.ndarray:
-        return graph(tf.constant(pixels))["probabilities"].numpy()
+    def predict(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values.numpy() for name, values in graph(tf.constant(pixels)).items()}
 
-    return Scorer(f"{directory} (keras)", run.labels, run.preproc, run.data_path, predict)
+    contract = NetworkContract.of(
+        str(directory), run.task, run.labels, run.preproc, run.postproc or PostprocSpec(), model.output
+    )
+    return Scorer(f"{directory} (keras)", contract, run.data_path, predict)
 
 
 def _of_artifact(pipeline: Pipeline) -> Scorer:
     manifest = pipeline.manifest
-    if manifest.task != "classification":
-        raise InvalidInput(f"{manifest.name} is a {manifest.task} model, which cannot be scored yet")
 
-    def predict(pixels: np.ndarray) -> np.ndarray:
-        return class_scores(pipeline.runtime.run(pipeline.encode(pixels)), manifest)
+    def predict(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        return pipeline.runtime.run(pipeline.encode(pixels))
 
     name = f"{manifest.name} version {manifest.version} ({pipeline.runtime.name})"
-    return Scorer(name, manifest.labels, manifest.preproc, None, predict, pipeline.close)
+    return Scorer(name, manifest, None, predict, pipeline.close)

@@ -12,24 +12,28 @@ from typing import Any
 import numpy as np
 
 from cvserve.console import Progress
-from cvserve.data import Dataset, open_dataset
+from cvserve.data import open_dataset
+from cvserve.data.source import Source
 from cvserve.errors import ImageError, InvalidInput
-from cvserve.evaluation.classification import ClassificationReport, classification_report
-from cvserve.evaluation.plots import draw_confusion
+from cvserve.evaluation.judges import Judge, open_judge
 from cvserve.evaluation.scorers import Scorer, open_scorer
 from cvserve.parallel import ordered_map
-from cvserve.preproc import preprocess
+from cvserve.preproc import Geometry, preprocess
 from cvserve.runs import write_json
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of `target` on a split. failed: (picture, reason) of those that could not be read and were left out."""
+    """Scores of `target` on a split. failed: (picture, reason) of those that could not be read and were left out.
+
+    report: of the model's task, such as a `ClassificationReport` or a `DetectionReport`. judge: what it comes from.
+    """
 
     target: str
     data: str
     split: str
-    report: ClassificationReport
+    report: Any
+    judge: Judge = field(repr=False)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,12 +46,11 @@ class Evaluation:
         }
 
     def write(self, directory: str | Path) -> None:
-        """Writes evaluation.json and confusion.png into `directory`, made if missing."""
+        """Writes evaluation.json and the task's own files into `directory`, made if missing: see its judge."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "evaluation.json", self.to_dict())
-        names = [item.label for item in self.report.classes]
-        draw_confusion(self.report.confusion, names, directory / "confusion.png")
+        self.judge.write(directory)
 
 
 def evaluate(
@@ -62,7 +65,7 @@ def evaluate(
     workers: int = 2,
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Scores a classifier.
+    """Scores a model by the measures of its task.
 
     Args:
         target: a run directory, or an artifact (a model's directory or a version's).
@@ -70,7 +73,7 @@ def evaluate(
         split: "train", "val" or "test".
         runtime: of an artifact: "auto", "tensorflow", "onnx" or "litert".
         batch_size: pictures a call. workers: threads that decode.
-        out: directory for evaluation.json and confusion.png; None writes nothing.
+        out: directory for evaluation.json and the task's pictures and files; None writes nothing.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra
@@ -79,42 +82,47 @@ def evaluate(
         data = data or scorer.data
         if data is None:
             raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
-        dataset = open_dataset(data, split, classes=scorer.labels)
-        result = _score(scorer, dataset, data, split, batch_size, workers)
+        contract = scorer.contract
+        dataset = open_dataset(data, split, task=contract.task, classes=contract.labels)
+        result = _score(scorer, open_judge(contract, dataset), dataset, data, split, batch_size, workers)
     if out is not None:
         result.write(out)
     return result
 
 
-def _score(scorer: Scorer, dataset: Dataset, data: str, split: str, batch_size: int, workers: int) -> Evaluation:
+_Picture = tuple[int, np.ndarray, Geometry]
+
+
+def _score(
+    scorer: Scorer, judge: Judge, dataset: Source, data: str, split: str, batch_size: int, workers: int
+) -> Evaluation:
     failed: list[tuple[str, str]] = []
-    labels: list[int] = []
-    answers: list[np.ndarray] = []
+    scored = False
 
-    def pixels_of(index: int) -> tuple[int, np.ndarray | ImageError]:
+    def prepared(index: int) -> _Picture | ImageError:
         try:
-            return index, preprocess(dataset.image(index), scorer.preproc, name=dataset.name(index))[0]
+            return index, *preprocess(dataset.image(index), scorer.contract.preproc, name=dataset.name(index))
         except ImageError as error:
-            return index, error
+            return error
 
-    def readable() -> Iterator[tuple[int, np.ndarray]]:
-        for index, pixels in ordered_map(pixels_of, range(len(dataset)), workers=workers, ahead=2 * batch_size):
-            if isinstance(pixels, ImageError):
-                failed.append((pixels.source, pixels.reason))
+    def readable() -> Iterator[_Picture]:
+        for picture in ordered_map(prepared, range(len(dataset)), workers=workers, ahead=2 * batch_size):
+            if isinstance(picture, ImageError):
+                failed.append((picture.source, picture.reason))
             else:
-                yield index, pixels
+                yield picture
 
     with Progress(len(dataset), description=f"scoring {scorer.description}", unit="images") as progress:
         for batch in _batches(readable(), batch_size):
-            answers.append(scorer.predict(np.stack([pixels for _, pixels in batch])))
-            labels += [dataset.label(index) for index, _ in batch]
+            indices, pixels, geometries = zip(*batch, strict=True)
+            judge.add(indices, scorer.predict(np.stack(pixels)), geometries)
+            scored = True
             progress.advance(len(batch))
-    if not answers:
+    if not scored:
         raise InvalidInput(f"no picture of {data} ({split}) could be read: {'; '.join(map(': '.join, failed[:3]))}")
-    report = classification_report(np.concatenate(answers), np.array(labels), scorer.labels)
-    return Evaluation(scorer.description, data, split, report, failed)
+    return Evaluation(scorer.description, data, split, judge.report(), judge, failed)
 
 
-def _batches(items: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+def _batches(items: Iterator[_Picture], size: int) -> Iterator[list[_Picture]]:
     while batch := list(islice(items, size)):
         yield batch

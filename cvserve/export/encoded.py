@@ -11,20 +11,16 @@ import numpy as np
 
 from cvserve.artifact import EncodedInput, Manifest, Parity, PreprocSpec
 from cvserve.errors import CvserveError, ExportError, ImageError
+from cvserve.export.comparison import encoded_comparison
 from cvserve.export.graph_preproc import load_pixels
 from cvserve.export.network import Network
-from cvserve.export.parity import same_class
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
-from cvserve.postproc import class_scores
 from cvserve.preproc import preprocess, read_header
 from cvserve.runtimes.quiet import without_chatter
 from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 """What the signature decodes; see `is_comparable` for what it decodes otherwise than `cvserve.preproc`."""
-
-LIMIT = 0.05
-"""Of a probability. The pixels differ by a rounding at most, which a network hardly amplifies; 0.05 means a fault."""
 
 PIXEL_LIMIT = 2.0
 """Of the mean difference of a picture's pixels, 0 to 255: beyond it the picture was turned, cut or scaled otherwise."""
@@ -97,25 +93,28 @@ def check_encoded(
     if not taken:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded picture nor a plain PNG")
     signature = runtime.with_signature(BYTES_SIGNATURE)
+    comparison = encoded_comparison(manifest)
     try:
         parts = [
-            class_scores(signature.run({BYTES_INPUT: np.array(taken[start : start + 8], object)}), manifest)
+            signature.run({BYTES_INPUT: np.array(taken[start : start + 8], object)})
             for start in range(0, len(taken), 8)
         ]
+        got = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        compared = comparison.compare(got, network.answers(np.stack(pixels)))
     except CvserveError as error:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} does not run: {error}") from error
-    got, wanted = np.concatenate(parts), class_scores(network.answers(np.stack(pixels)), manifest)
     parity = Parity(
         images=len(taken),
-        max_abs_difference=float(np.abs(got - wanted).max()),
-        agreement=float(same_class(got, wanted).mean()),
-        limit=LIMIT,
+        max_abs_difference=float(compared.differences.max()),
+        agreement=float(compared.agreeing.mean()),
+        limit=comparison.limit,
         against="keras behind cvserve.preproc",
+        **comparison.figures([compared]),
     )
     if not parity.holds:
         raise ExportError(
-            f"the signature {BYTES_SIGNATURE!r} answers differently from the OpenCV path: a probability is "
-            f"{parity.max_abs_difference:.3g} away, limit {LIMIT:g}"
+            f"the signature {BYTES_SIGNATURE!r} answers differently from the OpenCV path: {comparison.what} is "
+            f"{parity.max_abs_difference:.3g} away, limit {comparison.limit:g}"
         )
     figures = EncodedInput(
         signature=BYTES_SIGNATURE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import cvserve
 from cvserve import artifact as artifacts
 from cvserve.artifact import (
     Artifact,
+    DetectSignature,
     FileEntry,
     Graph,
     Manifest,
@@ -24,15 +25,16 @@ from cvserve.artifact import (
     Task,
     file_entry,
 )
-from cvserve.errors import CvserveError, ExportError, InvalidInput
+from cvserve.errors import InvalidInput
+from cvserve.export.comparison import comparison_of
+from cvserve.export.comparison_detection import SignatureComparison
+from cvserve.export.detect_signature import detect_function
 from cvserve.export.encoded import as_png, check_encoded
+from cvserve.export.formats import FILES, FORMATS, Progress, Written, checked_formats, write_formats
 from cvserve.export.network import Network
-from cvserve.export.onnx import write_onnx
-from cvserve.export.parity import LIMITS, check_parity
-from cvserve.export.saved_model import write_saved_model
-from cvserve.export.tflite import write_tflite
+from cvserve.export.parity import check_parity
 from cvserve.export.warmup import can_write_warmup, write_warmup
-from cvserve.runtimes import Runtime, open_graph
+from cvserve.runtimes import Runtime
 from cvserve.runtimes.choose import measure
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.settings import parse
@@ -40,11 +42,11 @@ from cvserve.settings import parse
 if TYPE_CHECKING:
     import keras
 
-FORMATS = ("saved_model", "onnx", "tflite")
-FILES = {"saved_model": "saved_model.pb", "onnx": "model.onnx", "tflite": "model.tflite"}
+    from cvserve.data.objects import Objects
 
-Progress = Callable[[str], None]
+__all__ = ["FILES", "FORMATS", "Progress", "export_model", "model_name", "now"]
 
+TASKS: tuple[Task, ...] = ("classification", "detection")
 _LATENCY_SECONDS = 0.5
 _PLACEHOLDER = FileEntry(path="unwritten", bytes=0, sha256="0" * 64)
 
@@ -63,6 +65,8 @@ def export_model(
     parity_names: Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     postproc: PostprocSpec | None = None,
+    detect_signature: bool = True,
+    truth: Sequence[Objects] | None = None,
     on_step: Progress | None = None,
 ) -> Artifact:
     """Publishes the next version of a model.
@@ -73,7 +77,7 @@ def export_model(
     Args:
         model: takes uint8 RGB images [B, H, W, 3], H and W being those of `preproc`, and returns a dict of tensors.
         to: `<repository>/<model name>`; its last part becomes the model's name.
-        task: "classification".
+        task: "classification" or "detection".
         labels: in index order.
         preproc: the geometry that the model was trained with.
         parity_images: uint8 RGB [N, H, W, 3], real pictures that went through `preproc`.
@@ -84,7 +88,12 @@ def export_model(
             default the parity images as PNG, which proves the decoding but hardly the resizing.
         parity_names: what errors call the parity images.
         roles: output name to role; by default an output's name is its role.
-        postproc: by default a softmax where the output is logits.
+        postproc: how the outputs become results. Detection needs it; classification by default has a softmax where the
+            output is logits.
+        detect_signature: detection: add the signature `detect`, with decoding and suppression inside, to each format
+            (to ONNX as a second file).
+        truth: detection: the objects of each parity image, in its own pixels; the parity then tells the difference in
+            mAP too.
         on_step: told what is being done, one line at a time.
 
     Returns:
@@ -97,16 +106,20 @@ def export_model(
     """
     to = Path(to)
     name = model_name(to)
-    formats = _checked_formats(formats)
-    if task != "classification":
-        raise InvalidInput(f"{task} models cannot be exported by this version; only classification")
+    formats = checked_formats(formats)
+    if task not in TASKS:
+        raise InvalidInput(f"{task} models cannot be exported by this version; only {' and '.join(TASKS)}")
+    if task == "detection" and (postproc is None or postproc.boxes is None):
+        raise InvalidInput("a detection model needs postproc, which says how its outputs become boxes (postproc.boxes)")
     _check_images(parity_images, preproc)
     names = list(parity_names or [f"parity picture {number}" for number in range(len(parity_images))])
     say = on_step or _silent
     network = Network(model, preproc)
     say(f"asking the network about {len(parity_images)} pictures")
     expected = network.answers(parity_images)
-    outputs = _outputs(expected, roles or {}, labels)
+    outputs = _outputs(expected, roles or {})
+    if task == "classification":
+        _check_scores(outputs, labels)
     postproc = postproc or _default_postproc(outputs)
     encoded = list(encoded_images) if encoded_images is not None else as_png(parity_images)
 
@@ -125,31 +138,38 @@ def export_model(
             ),
         }
         manifest = parse(Manifest, values, "the manifest")
+        with_detect = task == "detection" and detect_signature
+        detect = detect_function(network, manifest) if with_detect else None
+        comparison = comparison_of(manifest, truth=truth)
         graphs, extra = [], []
-        for graph_format, files in _write(network, directory, formats, say).items():
-            say(f"comparing {graph_format} with the network")
-            runtime = _open(files[0], graph_format)
+        for written in write_formats(network, directory, formats, detect, say):
+            say(f"comparing {written.format} with the network")
+            what = f"the exported {written.format} graph"
+            runtime = written.open()
             try:
-                parity = check_parity(
-                    runtime, parity_images, names, expected, manifest, what=graph_format, limit=LIMITS["float32"]
-                )
+                parity = check_parity(runtime, parity_images, names, expected, comparison, what=what)
                 latency = measure(runtime, manifest, budget_seconds=_LATENCY_SECONDS)
+                second = None
+                if detect is not None:
+                    second = _checked_detect(written, runtime, directory, parity_images, names, expected, manifest)
                 compared, taken = None, encoded
                 if isinstance(runtime, TensorFlowRuntime):
                     say("comparing the signature for encoded pictures with OpenCV")
                     compared, taken = check_encoded(runtime, network, encoded, manifest, images=parity_images, say=say)
             finally:
                 runtime.close()
-            if graph_format == "saved_model":
+            if written.format == "saved_model":
                 if can_write_warmup():
-                    extra.append(file_entry(directory, write_warmup(directory, name, parity_images, taken)))
+                    path = write_warmup(directory, name, parity_images, taken, detect=with_detect)
+                    extra.append(file_entry(directory, path))
                 else:
                     say("no warm-up requests for TensorFlow Serving: they need pip install 'cvserve[serve]'")
             values = {
-                "format": graph_format,
-                "files": tuple(file_entry(directory, path) for path in files),
+                "format": written.format,
+                "files": tuple(file_entry(directory, path) for path in written.files),
                 "parity": parity,
                 "encoded": compared,
+                "detect": second,
                 "latency_ms": {str(batch): round(value, 3) for batch, value in latency.items()},
             }
             graphs.append(Graph.model_validate(values))
@@ -172,43 +192,23 @@ def model_name(to: Path) -> str:
     return name
 
 
-def _write(network: Network, directory: Path, formats: Sequence[str], say: Progress) -> dict[str, list[Path]]:
-    """Writes the formats; the files of each, the one to open first."""
-    written: dict[str, list[Path]] = {}
-    for graph_format in FORMATS:
-        if graph_format == "saved_model" and {"saved_model", "tflite"} & set(formats):
-            say("writing saved_model")
-            written[graph_format] = write_saved_model(network, directory)
-        elif graph_format in formats:
-            say(f"writing {graph_format}")
-            path = directory / FILES[graph_format]
-            if graph_format == "onnx":
-                written[graph_format] = [write_onnx(network, path)]
-            else:
-                written[graph_format] = [write_tflite(directory, path)]
-    if "saved_model" not in formats:
-        for path in written.pop("saved_model", []):
-            path.unlink()
-        for path in (directory / "variables", directory / "assets"):
-            if path.is_dir():
-                path.rmdir()
-    return written
-
-
-def _open(path: Path, graph_format: str) -> Runtime:
+def _checked_detect(
+    written: Written,
+    runtime: Runtime,
+    directory: Path,
+    images: np.ndarray,
+    names: Sequence[str],
+    expected: Mapping[str, np.ndarray],
+    manifest: Manifest,
+) -> DetectSignature:
+    second = written.open_detect(runtime)
     try:
-        return open_graph(path, graph_format)
-    except CvserveError as error:
-        raise ExportError(f"the exported {graph_format} graph cannot be opened: {error}") from error
-
-
-def _checked_formats(formats: Sequence[str]) -> list[str]:
-    for graph_format in formats:
-        if graph_format not in FORMATS:
-            raise InvalidInput(f"{graph_format!r} is no format; they are {', '.join(FORMATS)}")
-    if not formats:
-        raise InvalidInput(f"name at least one format of {', '.join(FORMATS)}")
-    return list(formats)
+        what = f"the signature detect of the exported {written.format} graph"
+        parity = check_parity(second, images, names, expected, SignatureComparison(manifest), what=what)
+    finally:
+        second.close()
+    file = None if written.detect is None else file_entry(directory, written.detect)
+    return DetectSignature(file=file, parity=parity)
 
 
 def _check_images(images: np.ndarray, preproc: PreprocSpec) -> None:
@@ -220,13 +220,14 @@ def _check_images(images: np.ndarray, preproc: PreprocSpec) -> None:
         )
 
 
-def _outputs(
-    expected: Mapping[str, np.ndarray], roles: Mapping[str, str], labels: Sequence[str]
-) -> tuple[OutputSpec, ...]:
-    outputs = tuple(
+def _outputs(expected: Mapping[str, np.ndarray], roles: Mapping[str, str]) -> tuple[OutputSpec, ...]:
+    return tuple(
         OutputSpec(name=name, role=roles.get(name, name), dtype=str(values.dtype), shape=values.shape[1:])
         for name, values in sorted(expected.items())
     )
+
+
+def _check_scores(outputs: Sequence[OutputSpec], labels: Sequence[str]) -> None:
     scores = [output for output in outputs if output.role in ("probabilities", "logits")]
     for output in scores:
         if output.shape != (len(labels),):
@@ -235,9 +236,9 @@ def _outputs(
             )
     if not scores:
         raise InvalidInput(
-            f"the network has no output called probabilities or logits, only {', '.join(expected)}; say which is which"
+            "the network has no output called probabilities or logits, only "
+            f"{', '.join(output.name for output in outputs)}; say which is which"
         )
-    return outputs
 
 
 def _default_postproc(outputs: Sequence[OutputSpec]) -> PostprocSpec:

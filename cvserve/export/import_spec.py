@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from cvserve.artifact import PreprocSpec, Quantization
-from cvserve.artifact.specs import Spec
+from cvserve.artifact.specs import TASKS, Spec
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.settings import parse, read_yaml
 
@@ -100,6 +100,16 @@ class ImportSpec(Spec):
     dataset: str = ""
     licence: str = ""
     notes: str = ""
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task(cls, value: Any) -> Any:
+        if value in TASKS and value != "classification":
+            raise ValueError(
+                f"only classifiers can be imported; to serve somebody else's model for {value} as it is, put its "
+                "SavedModel or TFLite file into the repository and ask it with Predict"
+            )
+        return value
 
 
 def read_spec(source: str | Path | dict[str, Any] | ImportSpec) -> tuple[ImportSpec, Path | None]:

@@ -29,6 +29,7 @@ class Network:
     """
 
     def __init__(self, model: keras.Model, preproc: PreprocSpec) -> None:
+        _check_layers(model)
         self.model = in_float32(model)
         self.preproc = preproc
         _check_input(self.model, preproc)
@@ -71,6 +72,14 @@ class Network:
         """
         parts = [self(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _check_layers(model: keras.Model) -> None:
+    """Layers that run Python say so themselves; their graph would be written, and work nowhere else."""
+    for layer in model._flatten_layers():
+        reason = getattr(layer, "not_exportable", None)
+        if reason is not None:
+            raise ExportError(f"{model.name} cannot be exported: {reason}")
 
 
 def _check_input(model: keras.Model, preproc: PreprocSpec) -> None:

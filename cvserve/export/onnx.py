@@ -25,8 +25,11 @@ OPSET = 17
 BATCH = "batch"
 
 
-def write_onnx(network: Network, path: Path) -> Path:
+def write_onnx(network: Network, path: Path, function: Any | None = None) -> Path:
     """Writes `path`: uint8 `images` [batch, H, W, 3] to the network's outputs by name, opset 17.
+
+    Args:
+        function: another tf.function of the images than the network's own.
 
     Raises:
         ExportError: ONNX cannot hold the network; the text names the operations.
@@ -34,7 +37,7 @@ def write_onnx(network: Network, path: Path) -> Path:
     """
     onnx = require("onnx")
     tf2onnx = require("tf2onnx")
-    graph, inputs, outputs = _frozen(network)
+    graph, inputs, outputs = _frozen(network.function if function is None else function)
     with _quiet():
         model, _ = tf2onnx.convert.from_graph_def(
             graph,
@@ -50,14 +53,14 @@ def write_onnx(network: Network, path: Path) -> Path:
     return path
 
 
-def _frozen(network: Network) -> tuple[Any, dict[str, str], dict[str, str]]:
+def _frozen(traced: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
     """The graph with its variables as constants, and the wanted names of its input and outputs by tensor name.
 
     Without freezing, a tensor that a layer holds would become an input that nobody feeds.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = network.function.get_concrete_function()
+    function = traced.get_concrete_function()
     names = sorted(function.structured_outputs)
     frozen = convert_variables_to_constants_v2(function)
     inputs = {tensor.name: INPUT for tensor in frozen.inputs}

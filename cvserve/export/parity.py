@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cvserve.artifact import Manifest, Parity
+from cvserve.artifact import Parity
 from cvserve.errors import CvserveError, ExportError
-from cvserve.postproc import class_scores
+from cvserve.export.comparison import Comparison
 from cvserve.runtimes import Runtime
-
-LIMITS = {"float32": 1e-4}
-"""Largest allowed difference of a probability, by precision (float32 formats differ by about 1e-6)."""
 
 BATCHES = (1, 8)
 """Sizes at which every graph is run: a wrong batch dimension shows only beyond 1."""
@@ -26,51 +23,59 @@ def check_parity(
     images: np.ndarray,
     names: Sequence[str],
     expected: Mapping[str, np.ndarray],
-    manifest: Manifest,
+    comparison: Comparison,
     *,
     what: str,
-    limit: float,
 ) -> Parity:
-    """Runs the pictures at batch sizes 1 and 8 and compares probabilities with the network's.
+    """Runs the pictures at batch sizes 1 and 8 and compares the answers with the network's.
 
     Args:
-        runtime: the written graph, opened.
+        runtime: the written graph, opened; it has one input.
         images: uint8 [N, H, W, 3].
         names: what to call each picture.
         expected: the network's own outputs [N, ...] by name.
-        manifest: says what the outputs mean.
-        what: what errors call the graph ("onnx").
-        limit: of the largest difference.
+        comparison: of the model's task.
+        what: what errors call the graph ("the exported onnx graph").
 
     Raises:
-        ExportError: a picture's answer is farther away, or the graph does not run.
+        ExportError: a picture's answer is farther away than the limit, or the graph does not run.
     """
-    wanted = class_scores(expected, manifest)
-    largest, agreeing = 0.0, np.ones(len(images), bool)
+
+    parts, agreeing = [], np.ones(len(names), bool)
     for batch in BATCHES:
-        pictures = images[:_ALONE] if batch == 1 else images
+        count = min(_ALONE, len(names)) if batch == 1 else len(names)
         try:
-            got = class_scores(_run(runtime, pictures, manifest.input.name, batch), manifest)
+            got = _run(runtime, images[:count], batch)
+            part = comparison.compare(got, {name: values[:count] for name, values in expected.items()})
         except CvserveError as error:
-            raise ExportError(f"the exported {what} graph does not run with batches of {batch}: {error}") from error
-        differences = np.abs(got - wanted[: len(pictures)]).max(axis=1)
-        worst = int(np.argmax(np.where(np.isnan(differences), np.inf, differences)))
-        if not differences[worst] <= limit:
+            raise ExportError(f"{what} does not run with batches of {batch}: {error}") from error
+        worst = int(np.argmax(np.where(np.isnan(part.differences), np.inf, part.differences)))
+        if not part.differences[worst] <= comparison.limit:
             raise ExportError(
-                f"the exported {what} graph answers differently: a probability of {names[worst]} is "
-                f"{differences[worst]:.3g} away from the network's (batches of {batch}, limit {limit:g}); "
-                "nothing was published"
+                f"{what} answers differently: {comparison.what} of {names[worst]} is "
+                f"{part.differences[worst]:.3g} away from the network's (batches of {batch}, limit "
+                f"{comparison.limit:g}); nothing was published"
             )
-        largest = max(largest, float(differences[worst]))
-        agreeing[: len(pictures)] &= same_class(got, wanted[: len(pictures)])
-    return Parity(images=len(images), max_abs_difference=largest, agreement=float(agreeing.mean()), limit=limit)
+        agreeing[:count] &= part.agreeing
+        parts.append(part)
+    parity = Parity(
+        images=len(names),
+        max_abs_difference=max(float(part.differences.max()) for part in parts),
+        agreement=float(agreeing.mean()),
+        limit=comparison.limit,
+        **comparison.figures(parts),
+    )
+    if not parity.holds:
+        raise ExportError(
+            f"{what} answers differently: {parity.unmatched:.1%} of the objects have no partner among the network's "
+            f"(limit {parity.unmatched_limit:.0%}), the first time in {names[int(np.argmin(agreeing))]}; "
+            "nothing was published"
+        )
+    return parity
 
 
-def same_class(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """bool [N]: whether the best class of each row of [N, C] is the same."""
-    return np.asarray(got.argmax(axis=1) == wanted.argmax(axis=1))
-
-
-def _run(runtime: Runtime, images: np.ndarray, name: str, batch: int) -> dict[str, np.ndarray]:
+def _run(runtime: Runtime, images: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+    """The answers [N, ...] by name to pictures uint8 [N, H, W, 3], run `batch` at a time."""
+    [name] = runtime.inputs
     parts = [runtime.run({name: images[start : start + batch]}) for start in range(0, len(images), batch)]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

@@ -13,17 +13,21 @@ import sys
 from pathlib import Path
 
 from cvserve.errors import ExportError
+from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.extras import require
 
 TIME_LIMIT_SECONDS = 900.0
 _CHILD = "cvserve.export.tflite_child"
 
 
-def write_tflite(saved_model: Path, path: Path, *, time_limit: float = TIME_LIMIT_SECONDS) -> Path:
+def write_tflite(
+    saved_model: Path, path: Path, *, detect: bool = False, time_limit: float = TIME_LIMIT_SECONDS
+) -> Path:
     """Converts `serving_default` of a SavedModel to `path`: float32, any batch size.
 
     Args:
         saved_model: the SavedModel's directory.
+        detect: take its signature `detect` along; both share their weights.
         time_limit: seconds after which the conversion is given up.
 
     Raises:
@@ -35,7 +39,9 @@ def write_tflite(saved_model: Path, path: Path, *, time_limit: float = TIME_LIMI
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(paths)}
     # -I would be stricter, but it would also hide the user's own site directories.
-    command = [sys.executable, "-m", _CHILD, str(saved_model), str(path)]
+    command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default"]
+    if detect:
+        command.append(DETECT_SIGNATURE)
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit, check=False

@@ -1,4 +1,7 @@
-"""The child process of `cvserve.export.tflite`: python -m cvserve.export.tflite_child SAVED_MODEL OUTPUT."""
+"""The child process of `cvserve.export.tflite`.
+
+python -m cvserve.export.tflite_child SAVED_MODEL OUTPUT SIGNATURE...
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import sys
 from pathlib import Path
 
 
-def main(saved_model: str, output: str) -> int:
-    """Converts, or writes one line that starts with "cvserve:" and says why not."""
+def main(saved_model: str, output: str, *signatures: str) -> int:
+    """Converts the signatures, or writes one line that starts with "cvserve:" and says why not."""
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=["serving_default"])
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=list(signatures))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
         content = converter.convert()
@@ -25,4 +28,4 @@ def main(saved_model: str, output: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

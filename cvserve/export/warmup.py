@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.network import INPUT
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
 from cvserve.runtimes.tensorflow import import_tensorflow
@@ -21,14 +22,17 @@ def can_write_warmup() -> bool:
     return find_spec("tensorflow_serving") is not None
 
 
-def write_warmup(directory: Path, name: str, images: np.ndarray, encoded: Sequence[bytes]) -> Path:
-    """Writes three records: one picture, up to eight pictures, one encoded picture.
+def write_warmup(
+    directory: Path, name: str, images: np.ndarray, encoded: Sequence[bytes], *, detect: bool = False
+) -> Path:
+    """Writes a record each of one picture, up to eight pictures, one encoded picture.
 
     Args:
         directory: of the SavedModel.
         name: of the model.
         images: uint8 [N, H, W, 3].
         encoded: encoded pictures, of which the first is used.
+        detect: also one picture for the signature `detect`.
 
     Returns:
         The written file, a TFRecord of PredictionLog, as TensorFlow Serving's "SavedModel Warmup" page asks.
@@ -47,6 +51,8 @@ def write_warmup(directory: Path, name: str, images: np.ndarray, encoded: Sequen
     records = [record("serving_default", INPUT, images[:1]), record("serving_default", INPUT, images[:8])]
     if encoded:
         records.append(record(BYTES_SIGNATURE, BYTES_INPUT, np.array(encoded[:1], object)))
+    if detect:
+        records.append(record(DETECT_SIGNATURE, INPUT, images[:1]))
     path = directory / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cvserve.postproc.classification import class_scores, decode_classification
-from cvserve.postproc.decode import decode_outputs
+from cvserve.postproc.contract import Contract, NetworkContract
+from cvserve.postproc.decode import Wishes, decode_outputs
 from cvserve.postproc.results import ClassificationResult, ClassScore, Detection, DetectionResult, Result
 
 if TYPE_CHECKING:
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ClassScore",
     "ClassificationResult",
+    "Contract",
     "Detection",
     "DetectionResult",
+    "NetworkContract",
     "Result",
+    "Wishes",
     "class_scores",
     "decode_classification",
     "decode_outputs",

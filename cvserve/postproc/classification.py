@@ -7,12 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cvserve.artifact import Manifest, OutputSpec
 from cvserve.errors import ArtifactError, InvalidInput
+from cvserve.postproc.activations import sigmoid, softmax
+from cvserve.postproc.contract import Contract
+from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import ClassificationResult, ClassScore
 
 
-def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray:
+def class_scores(outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.ndarray:
     """The probabilities of a classification graph: dequantised, and activated where the graph gives logits.
 
     Args:
@@ -28,7 +30,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.nd
     if spec is None or spec.name not in outputs:
         wanted = "probabilities or logits" if spec is None else repr(spec.name)
         raise ArtifactError(f"{manifest.name}: the graph has no output {wanted}, only {sorted(outputs)}")
-    scores = _real(outputs[spec.name], spec)
+    scores = real_values(outputs[spec.name], spec)
     classes = len(manifest.labels)
     if scores.ndim < 2 or math.prod(scores.shape[1:]) != classes:
         raise ArtifactError(
@@ -37,7 +39,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> np.nd
     scores = scores.reshape(len(scores), classes)
     if spec.role == "probabilities":
         return scores
-    return _sigmoid(scores) if manifest.postproc.activation == "sigmoid" else _softmax(scores)
+    return sigmoid(scores) if manifest.postproc.activation == "sigmoid" else softmax(scores)
 
 
 def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[ClassificationResult]:
@@ -61,22 +63,3 @@ def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: in
         ClassificationResult(tuple(ClassScore(labels[index], int(index), float(row[index])) for index in order))
         for row, order in zip(scores, best, strict=True)
     ]
-
-
-def _real(values: np.ndarray, spec: OutputSpec) -> np.ndarray:
-    values = np.asarray(values)
-    if spec.quantization is None:
-        return values.astype(np.float32, copy=False)
-    return (values.astype(np.float32) - spec.quantization.zero_point) * np.float32(spec.quantization.scale)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    # The largest logit becomes 0, so that no exponential overflows.
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    # exp of a number that is never positive, so that none overflows.
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)

@@ -2,46 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.artifact import Manifest
 from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.classification import class_scores, decode_classification
+from cvserve.postproc.contract import Contract
 from cvserve.postproc.results import Result
 
 if TYPE_CHECKING:
     from cvserve.preproc import Geometry
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What a request asks of its results; None takes the manifest's. A task ignores what it has no use for.
+
+    top_k: how many classes a picture (classification), at least 1.
+    score_threshold: the least score of an object (detection), 0 to 1.
+    max_results: how many objects a picture (detection), at least 1.
+
+    Raises:
+        InvalidInput: a value that makes no sense.
+    """
+
+    top_k: int | None = None
+    score_threshold: float | None = None
+    max_results: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("top_k", "max_results"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"{name} must be at least 1, not {value}")
+        if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
+            raise InvalidInput(f"score_threshold must be from 0 to 1, not {self.score_threshold}")
+
+
 def decode_outputs(
     outputs: Mapping[str, np.ndarray],
     geometries: Sequence[Geometry],
-    manifest: Manifest,
+    manifest: Contract,
     *,
     top_k: int | None = None,
+    score_threshold: float | None = None,
+    max_results: int | None = None,
 ) -> list[Result]:
     """One typed result a picture, in order.
 
     Args:
         outputs: the graph's outputs by name, batch first.
         geometries: how each picture of the batch was resized, B of them.
-        top_k: how many classes a picture (classification); None takes the manifest's.
+        top_k, score_threshold, max_results: see `Wishes`.
 
     Raises:
-        InvalidInput: top_k below 1, or another number of geometries than pictures.
+        InvalidInput: see `Wishes`; or another number of geometries than pictures.
         ArtifactError: the outputs are not what the manifest says.
         Unimplemented: a task that this version cannot decode.
     """
-    if manifest.task == "classification":
-        scores = class_scores(outputs, manifest)
-        _check_batch(len(scores), len(geometries))
-        return list(decode_classification(scores, manifest.labels, manifest.postproc.top_k if top_k is None else top_k))
-    raise Unimplemented(f"{manifest.name}: results of {manifest.task} models cannot be decoded by this version")
+    wishes = Wishes(top_k, score_threshold, max_results)
+    decoder = _DECODERS.get(manifest.task)
+    if decoder is None:
+        raise Unimplemented(f"{manifest.name}: results of {manifest.task} models cannot be decoded by this version")
+    return decoder(outputs, geometries, manifest, wishes)
 
 
-def _check_batch(answers: int, pictures: int) -> None:
-    if answers != pictures:
-        raise InvalidInput(f"the graph answered for {answers} pictures, {pictures} were given")
+def _classification(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+) -> list[Result]:
+    scores = class_scores(outputs, manifest)
+    if len(scores) != len(geometries):
+        raise InvalidInput(f"the graph answered for {len(scores)} pictures, {len(geometries)} were given")
+    return list(decode_classification(scores, manifest.labels, wishes.top_k or manifest.postproc.top_k))
+
+
+def _detection(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+) -> list[Result]:
+    # At the point of use: it loads OpenCV, which the client does without.
+    from cvserve.postproc.detection import decode_detection
+
+    return list(
+        decode_detection(
+            outputs,
+            geometries,
+            manifest,
+            score_threshold=wishes.score_threshold,
+            max_results=wishes.max_results,
+        )
+    )
+
+
+_Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Wishes], list[Result]]
+_DECODERS: dict[str, _Decoder] = {"classification": _classification, "detection": _detection}

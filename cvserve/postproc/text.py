@@ -90,7 +90,9 @@ def draw_table(image: np.ndarray, rows: Sequence[tuple[str, str]], size: int) ->
         write(image, right, (second_at, baseline), size)
 
 
-def write(image: np.ndarray, text: str, at: tuple[int, int], size: int) -> None:
-    """Writes drawable text in white, its baseline starting at the pixel `at`, in place."""
+def write(
+    image: np.ndarray, text: str, at: tuple[int, int], size: int, colour: tuple[int, int, int] = (255, 255, 255)
+) -> None:
+    """Writes drawable text, its baseline starting at the pixel `at`, in place."""
     with _LOCK:
-        cv2.putText(image, text, at, (255, 255, 255), cv2.FontFace(_FONT), size, _WEIGHT, cv2.PUT_TEXT_ALIGN_LEFT)
+        cv2.putText(image, text, at, colour, cv2.FontFace(_FONT), size, _WEIGHT, cv2.PUT_TEXT_ALIGN_LEFT)

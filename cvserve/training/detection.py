@@ -12,7 +12,7 @@ from cvserve.evaluation.detection import SCORING, detection_report
 from cvserve.models import default_preproc
 from cvserve.models.detection import create_detector
 from cvserve.postproc import DetectionResult
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.detection import decode_detection_arrays, in_original
 from cvserve.training.config import TrainConfig
 from cvserve.training.step import Trainable
 
@@ -83,18 +83,8 @@ class DetectionTask:
             images, _ = self.validation.batch(0, indices)
             outputs = {name: np.asarray(values) for name, values in predict(tf.constant(images)).items()}
             found = decode_detection_arrays(outputs, self.postproc, height, width, **SCORING)
-            for index, (boxes, scores, classes) in zip(indices.tolist(), found, strict=True):
-                geometry = self.validation.geometry(index)
-                results.append(
-                    DetectionResult(
-                        geometry.to_original(boxes),
-                        scores,
-                        classes,
-                        self.labels,
-                        geometry.original_width,
-                        geometry.original_height,
-                    )
-                )
+            for index, item in zip(indices.tolist(), found, strict=True):
+                results.append(in_original(item, self.validation.geometry(index), self.labels))
                 shown.append(index)
         report = detection_report(results, [self.validation.source.objects(index) for index in shown], self.labels)
         return {"map": report.map, "map50": report.map50}

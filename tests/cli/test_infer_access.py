@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import cv2
 import grpc
+import numpy as np
 import pytest
 from certificates import Certificate, make_authority, make_certificate
 
@@ -32,6 +35,16 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
     def Classify(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
         return vision_pb2.ClassifyResponse(classes=[vision_pb2.ClassScore(label="rose", index=1, score=0.75)])
+
+    def Detect(self, request: Any, context: Any) -> Any:
+        self.requests.append(request)
+        found = [
+            vision_pb2.DetectedObject(
+                label=label, index=index, score=score, box=vision_pb2.Box(x_min=4, y_min=5.5, x_max=20, y_max=30)
+            )
+            for label, index, score in (("person", 2, 0.75), ("cat", 0, 0.5))
+        ]
+        return vision_pb2.DetectResponse(objects=found, image_width=64, image_height=48)
 
 
 @pytest.fixture
@@ -98,10 +111,39 @@ def test_a_label_and_a_threshold(
     assert "no number from 0 to 1" in capsys.readouterr().err
 
 
+def test_boxes_of_a_detector(
+    target: str,
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    service.task = "detection"
+    picture = tmp_path / "photo.png"
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    asked = ["infer", target, "animals", str(picture)]
+    assert main([*asked, "--score-threshold", "0.1", "--max-results", "7", "--annotate", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{picture} (64 x 48): 2 objects",
+        "   75.00%  person     4.0     5.5    20.0    30.0",
+        "   50.00%  cat        4.0     5.5    20.0    30.0",
+    ]
+    request = service.requests[-1]
+    assert (round(request.options.score_threshold, 6), request.options.max_results) == (0.1, 7)
+    [drawn] = (tmp_path / "out").rglob("*.jpg")
+    assert cv2.imread(str(drawn)).max() > 100
+    assert main([*asked, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["task"], row["width"], row["height"]) == ("detection", 64, 48)
+    assert row["detections"][0] == {"label": "person", "index": 2, "score": 0.75, "box": [4.0, 5.5, 20.0, 30.0]}
+    assert not service.requests[-1].options.HasField("score_threshold")
+
+
 @pytest.mark.parametrize(
     ("task", "sentence"),
     [
-        ("detection", "flowers is a model for detection, which this command cannot show yet"),
+        ("segmentation", "flowers is a model for segmentation, which this command cannot show yet"),
         ("", "flowers takes tensors, not pictures"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 from cvserve import errors
 from cvserve.client import AsyncClient, Client, FrameAnswer, Health
 from cvserve.client.messages import Ask
+from cvserve.postproc.results import Detection
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
@@ -45,8 +46,14 @@ class Frames(vision_pb2_grpc.VisionServiceServicer):
         if frame.image == b"busy":
             fault = vision_pb2.FrameError(code=8, status="RESOURCE_EXHAUSTED", message="full", retry_after_ms=250)
             return vision_pb2.StreamResponse(frame_id=frame.frame_id, error=fault)
+        if frame.image == b"words":
+            return vision_pb2.StreamResponse(frame_id=frame.frame_id, caption=vision_pb2.CaptionResponse())
         if frame.image == b"boxes":
-            return vision_pb2.StreamResponse(frame_id=frame.frame_id, detection=vision_pb2.DetectResponse())
+            found = vision_pb2.DetectedObject(label="cat", index=1, score=0.5, box=vision_pb2.Box(x_max=2, y_max=3))
+            return vision_pb2.StreamResponse(
+                frame_id=frame.frame_id,
+                detection=vision_pb2.DetectResponse(objects=[found], image_width=4, image_height=5),
+            )
         score = vision_pb2.ClassScore(label=str(len(frame.image)), index=0, score=1)
         found = vision_pb2.ClassifyResponse(model=vision_pb2.ModelSpec(name="m", version=4), classes=[score])
         return vision_pb2.StreamResponse(frame_id=frame.frame_id, classification=found)
@@ -96,12 +103,13 @@ def test_answers_in_order(target: str, service: Frames) -> None:
 
 def test_a_bad_frame_is_an_answer(target: str) -> None:
     with Client(target) as client:
-        good, bad, busy, boxes, after = client.stream("m", [b"a", b"bad", b"busy", b"boxes", b"bc"])
+        good, bad, busy, words, boxes, after = client.stream("m", [b"a", b"bad", b"busy", b"words", b"boxes", b"bc"])
     assert labels([good, after]) == ["1", "2"]
     with pytest.raises(errors.InvalidInput, match=f"{target}: image: no picture"):
         _ = bad.value
     assert (type(busy.error), busy.error.retry_after) == (errors.Overloaded, 0.25)  # type: ignore[union-attr]
-    assert type(boxes.error) is errors.Unimplemented
+    assert type(words.error) is errors.Unimplemented
+    assert list(boxes.value) == [Detection("cat", 1, 0.5, (0.0, 0.0, 2.0, 3.0))]
 
 
 def test_no_more_than_ahead_are_sent_before_they_are_answered(target: str, service: Frames) -> None:

@@ -13,7 +13,8 @@ import cvserve
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import ExportError, InvalidInput
-from cvserve.export import export_model, exporter, report_table
+from cvserve.export import comparison, export_model, exporter, report_table
+from cvserve.export import formats as writing
 from cvserve.runtimes import open_runtime
 
 
@@ -61,15 +62,15 @@ def test_every_runtime_answers_as_keras(exported: Artifact, model: Any, runtime:
 @pytest.mark.parametrize("broken", ["saved_model", "onnx"])
 def test_a_wrong_graph_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """A graph whose weights are slightly off, as after a writer's bug: the sentence names format, figure, picture."""
-    real = getattr(exporter, f"write_{broken}")
+    real = getattr(writing, f"write_{broken}")
 
-    def write(network: Any, path: Path) -> Any:
+    def write(network: Any, path: Path, detect: Any = None) -> Any:
         other = exporter.Network(make_model(), PREPROC)
         kernel = other.model.get_layer("logits").kernel
         kernel.assign(kernel * 1.05)
         return real(other, path)
 
-    monkeypatch.setattr(exporter, f"write_{broken}", write)
+    monkeypatch.setattr(writing, f"write_{broken}", write)
     names = [f"daisy/{number}.jpg" for number in range(4)]
     with pytest.raises(ExportError, match=rf"exported {broken} graph .* daisy/\d\.jpg is 0\.\d+ away .*limit 0.0001"):
         _export(make_model(), tmp_path / "shapes", (broken,), parity_names=names)
@@ -78,7 +79,7 @@ def test_a_wrong_graph_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_failed_version_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _export(make_model(), tmp_path / "shapes")
-    monkeypatch.setitem(exporter.LIMITS, "float32", -1.0)
+    monkeypatch.setitem(comparison.LIMITS, "float32", -1.0)
     with pytest.raises(ExportError):
         _export(make_model(), tmp_path / "shapes")
     monkeypatch.undo()
@@ -129,7 +130,8 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "detection"}, "detection models cannot be exported"),
+        ({"task": "segmentation"}, "segmentation models cannot be exported"),
+        ({"task": "detection"}, "a detection model needs postproc"),
         ({"parity_images": make_pictures(2, 20, 20)}, r"uint8 \[at least 1, 24, 32, 3\], not uint8 \[2, 20, 20, 3\]"),
         ({"parity_images": make_pictures(2)[:0]}, "at least 1"),
         ({"roles": {"probabilities": "scores"}}, "no output called probabilities or logits, only probabilities"),

@@ -35,7 +35,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 
 from cvserve.serving import Server, ServerSettings  # noqa: E402
 from cvserve.serving.core.config import ModelSettings  # noqa: E402
-from cvserve.serving.core.servable import LoadedModel  # noqa: E402
+from cvserve.serving.core.loaded_model import LoadedModel  # noqa: E402
 
 CODES = grpc.StatusCode
 Edit = Callable[[Any], object]

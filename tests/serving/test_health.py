@@ -18,7 +18,7 @@ from cvserve.client import AsyncClient
 from cvserve.errors import ArtifactError, InvalidInput, NotFound, Unavailable
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core.config import ModelSettings
-from cvserve.serving.core.servable import LoadedModel
+from cvserve.serving.core.loaded_model import LoadedModel
 
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
 health_pb2_grpc = pytest.importorskip("grpc_health.v1.health_pb2_grpc")

@@ -22,7 +22,7 @@ from cvserve.errors import Overloaded
 from cvserve.postproc.results import ClassificationResult, ClassScore
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving import Server
-from cvserve.serving.core.engine import ClassifyAnswer, ModelRef
+from cvserve.serving.core.engine import ModelRef, PictureAnswer
 
 COLOURS = ("red", "green", "blue")
 TESTS = Path(__file__).resolve().parents[1]
@@ -115,7 +115,7 @@ async def test_a_client_that_sends_faster_than_it_is_answered_is_made_to_wait(se
             asked += 1
             await asyncio.Event().wait()
 
-        server.engine.classify = never  # type: ignore[method-assign]
+        server.engine.answer = never  # type: ignore[method-assign]
         sending = asyncio.ensure_future(send())
         before = -1
         while before != sent:
@@ -132,16 +132,16 @@ async def test_a_client_that_does_not_read_its_answers_is_made_to_wait(serve: Se
         asked = 0
         long = ClassificationResult((ClassScore("x" * (1 << 20), 0, 1.0),))
 
-        async def at_once(model: ModelRef, *arguments: Any, **options: Any) -> ClassifyAnswer:
+        async def at_once(model: ModelRef, *arguments: Any, **options: Any) -> PictureAnswer:
             nonlocal asked
             asked += 1
-            return ClassifyAnswer(ModelRef(model.name, 1), long)
+            return PictureAnswer(ModelRef(model.name, 1), long)
 
         async def send() -> None:
             for number in range(1000):
                 await call.write(frame(number))
 
-        server.engine.classify = at_once  # type: ignore[method-assign]
+        server.engine.answer = at_once  # type: ignore[method-assign]
         sending = asyncio.ensure_future(send())
         await eventually(lambda: asked > 2)
         before = -1
@@ -236,16 +236,16 @@ def decoded_red(data: bytes) -> int:
 async def test_a_full_queue_says_when_to_send_the_next_frame(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_batch_size=1, max_queue_requests=1) as server, stream(server) as call:
         refused: list[Overloaded] = []
-        classify = server.engine.classify
+        answer = server.engine.answer
 
         async def watched(*arguments: Any, **options: Any) -> Any:
             try:
-                return await classify(*arguments, **options)
+                return await answer(*arguments, **options)
             except Overloaded as error:
                 refused.append(error)
                 raise
 
-        server.engine.classify = watched  # type: ignore[method-assign]
+        server.engine.answer = watched  # type: ignore[method-assign]
         runtime.gate.clear()
         await call.write(frame(0))
         await runtime.wait_for_call()

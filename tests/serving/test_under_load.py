@@ -70,12 +70,12 @@ async def test_the_server_itself_keeps_the_deadline(serve: Serve, runtime: Puppe
     async with serve(runtime) as server:
         loop = asyncio.get_running_loop()
         runtime.gate.clear()
-        first = asyncio.ensure_future(server.engine.classify(ModelRef("colours"), jpeg()))
+        first = asyncio.ensure_future(server.engine.answer(ModelRef("colours"), jpeg()))
         await runtime.wait_for_call()
         started = loop.time()
         inputs = {"images": pixels("red")[np.newaxis]}
         calls: list[Any] = [
-            server.engine.classify(ModelRef("colours"), jpeg(), deadline=started + 0.3),
+            server.engine.answer(ModelRef("colours"), jpeg(), deadline=started + 0.3),
             server.engine.predict(PredictRequest(ModelRef("colours"), "", inputs, deadline=started + 0.3)),
         ]
         results = await asyncio.gather(*calls, return_exceptions=True)

@@ -13,8 +13,8 @@ import pytest
 
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
-from cvserve.serving.core.servable import LoadedModel
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("onnxruntime")

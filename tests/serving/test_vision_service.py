@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import grpc
 import numpy as np
 import pytest
-from serving_kit import PuppetRuntime, Serve, jpeg
+from serving_kit import PuppetRuntime, Serve, jpeg, photo
 from tiny_artifact import LABELS
 
 from cvserve.artifact import PreprocSpec
@@ -44,19 +43,6 @@ async def test_the_answer_is_the_pipelines_own(serve: Serve, tmp_path: Path) -> 
         [item.score for item in own.classes],  # type: ignore[attr-defined]
         atol=1e-6,
     )
-
-
-def photo(seed: int, orientation: int | None = None, width: int = 200, height: int = 120) -> bytes:
-    """A noisy JPEG, with an EXIF orientation if wished."""
-    noise = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
-    data = cv2.imencode(".jpg", cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))[1].tobytes()
-    if orientation is None:
-        return bytes(data)
-    tiff = (
-        b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00" + bytes([orientation, 0, 0, 0]) + b"\0" * 4
-    )
-    exif = b"Exif\x00\x00" + tiff
-    return bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
 
 
 @pytest.mark.parametrize("image", [photo(1), photo(2, orientation=6), photo(3, width=1600, height=1200), jpeg()])
@@ -131,5 +117,5 @@ async def test_another_task_is_refused_by_name(serve: Serve) -> None:
         with server.engine.manager.acquire("colours") as servable:
             pipeline = servable.pipeline
             pipeline.manifest = pipeline.manifest.model_copy(update={"task": "detection"})
-        with pytest.raises(FailedPrecondition, match="model 'colours' does detection, not classification"):
-            await server.engine.classify(ModelRef("colours"), jpeg())
+        with pytest.raises(FailedPrecondition, match="does detection, not classification; ask it with Detect"):
+            await server.engine.answer(ModelRef("colours"), jpeg(), task="classification")

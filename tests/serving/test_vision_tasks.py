@@ -84,7 +84,7 @@ async def test_options_out_of_their_range(serve: Serve, options: dict[str, Any],
 async def test_tasks_without_models_are_unimplemented(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = vision_pb2_grpc.VisionServiceStub(channel)
-        for method, task in (("Detect", "detection"), ("Segment", "segmentation"), ("Caption", "captioning")):
+        for method, task in (("Segment", "segmentation"), ("Caption", "captioning")):
             message = getattr(vision_pb2, f"{method}Request")
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await getattr(stub, method)(message(model=vision_pb2.ModelSpec(name="colours"), image=jpeg()))

@@ -36,13 +36,14 @@ def write_image_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jp
         for index in range(len(scenes)):
             scene = scenes.scene(index)
             path = root / scenes.split / scenes.classes[scene.label] / f"{index:06d}{suffix}"
-            path.write_bytes(_encode(scene.image, suffix))
+            path.write_bytes(encode_scene(scene.image, suffix))
     except OSError as error:
         raise InvalidInput(f"{error.filename or root} cannot be written: {error.strerror}") from error
     return root
 
 
-def _encode(image: np.ndarray, suffix: str) -> bytes:
+def encode_scene(image: np.ndarray, suffix: str) -> bytes:
+    """A picture, uint8 RGB [H, W, 3], as the bytes of a file: ".jpg" or ".png"."""
     options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else []
     _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()

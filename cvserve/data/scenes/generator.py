@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -116,7 +117,7 @@ class Scenes:
 
     def image(self, index: int) -> np.ndarray:
         """The picture: uint8 RGB [S, S, 3]."""
-        return self.scene(index).image
+        return _remembered(self, index).image.copy()
 
     def label(self, index: int) -> int:
         """The shape of the largest object, an index into `classes`."""
@@ -126,7 +127,7 @@ class Scenes:
 
     def objects(self, index: int) -> Objects:
         """Every object of the scene, with the area of its mask."""
-        scene = self.scene(index)
+        scene = _remembered(self, index)
         return Objects.of(scene.boxes, scene.labels, areas=scene.masks.sum(axis=(1, 2)))
 
     def image_id(self, index: int) -> int:
@@ -160,6 +161,12 @@ class Scenes:
         if self.task == "classification":
             return single_object(SHAPES[self._single_label(index)], layout_rng), render_rng
         return several_objects(self.task, layout_rng), render_rng
+
+
+@lru_cache(maxsize=32)
+def _remembered(scenes: Scenes, index: int) -> Scene:
+    """A scene that was made just now: who asks for its picture asks for its objects next."""
+    return scenes.scene(index)
 
 
 class ScenesOptions(BaseModel):

@@ -63,33 +63,31 @@ APPLICATIONS: dict[str, Application] = {
 }
 
 
-def application_features(
-    images: keras.KerasTensor, name: str, *, weights: str | None, **options: object
-) -> keras.KerasTensor:
-    """The last feature map of a keras.applications backbone.
+def application_backbone(
+    name: str, image_shape: tuple[int, ...], *, weights: str | None, **options: object
+) -> keras.Model:
+    """A keras.applications network without its head.
 
     Args:
-        images: uint8 [B, H, W, 3], RGB.
         name: a key of APPLICATIONS.
-        weights: "imagenet" or None; a file is loaded afterwards by `load_backbone_weights`.
+        image_shape: (height, width, 3).
+        weights: "imagenet" or None.
         options: passed to the constructor (`alpha=0.5` for the MobileNets, ...).
 
     Returns:
-        float [B, h, w, C].
+        A model of one input, float [B, H, W, 3] in the range `APPLICATIONS[name].pixels`, called `name`.
 
     Raises:
         InvalidInput: a size or option that the backbone does not take, or weights that cannot be downloaded.
     """
-    application = APPLICATIONS[name]
-    constructor = getattr(keras.applications, application.constructor)
+    constructor = getattr(keras.applications, APPLICATIONS[name].constructor)
     known = inspect.signature(constructor).parameters
     for option in options:
         if option not in known or option in ("include_top", "weights", "input_tensor", "classes", "pooling"):
             raise InvalidInput(f"{name} takes no option {option!r}")
-    scaled = pixel_range(images, application.pixels)
     try:
-        backbone = constructor(
-            include_top=False, weights=weights, input_shape=tuple(scaled.shape[1:]), name=name, **options
+        backbone: keras.Model = constructor(
+            include_top=False, weights=weights, input_shape=tuple(image_shape), name=name, **options
         )
     except ValueError as error:
         raise InvalidInput(f"{name} cannot be built: {' '.join(str(error).split())}") from error
@@ -100,4 +98,23 @@ def application_features(
                 "give a weights file, or none"
             ) from error
         raise
-    return backbone(scaled)
+    return backbone
+
+
+def application_features(
+    images: keras.KerasTensor, name: str, *, weights: str | None, **options: object
+) -> keras.KerasTensor:
+    """The last feature map of a keras.applications backbone.
+
+    Args:
+        images: uint8 [B, H, W, 3], RGB.
+        name, weights, options: as of `application_backbone`; a file is loaded afterwards by `load_backbone_weights`.
+
+    Returns:
+        float [B, h, w, C].
+
+    Raises:
+        InvalidInput: as `application_backbone`.
+    """
+    scaled = pixel_range(images, APPLICATIONS[name].pixels)
+    return application_backbone(name, scaled.shape[1:], weights=weights, **options)(scaled)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import keras
 from keras import layers, ops
 
+from cvserve.errors import InvalidInput
 from cvserve.models.layers import conv_norm_relu
 
 Stem = Literal["conv7", "deep", "cifar"]
 Shortcut = Literal["projection", "pooled", "padded"]
+
+RESNETS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+"""Blocks of each stage of the networks for photos (the paper's table 1)."""
+
+
+def check_resnet_options(name: str, *, width: Any, stem: Any, shortcut: Any) -> None:
+    """Raises InvalidInput where an option is nothing that `resnet_features` takes. name: what the text calls it."""
+    if not isinstance(width, int) or width < 2:
+        raise InvalidInput(f"{name} needs a width of at least 2 channels, a whole number, not {width!r}")
+    for option, value, known in (("stem", stem, get_args(Stem)), ("shortcut", shortcut, get_args(Shortcut))):
+        if value not in known:
+            raise InvalidInput(f"{name} has no {option} {value!r}; known: {', '.join(known)}")
 
 
 def resnet_features(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import get_args
 
 import keras
 
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import load_backbone_weights, resnet_features
-from cvserve.models.backbones.resnet import Shortcut, Stem
+from cvserve.models.backbones.resnet import RESNETS, Shortcut, Stem, check_resnet_options
 from cvserve.models.classification.head import classifier
 from cvserve.models.layers import pixel_range
 from cvserve.models.registry import ModelEntry, register
@@ -30,11 +29,7 @@ def build(
     """A residual classifier. width, stem, shortcut: see `resnet_features`."""
     if weights == "imagenet":
         raise InvalidInput(f"{name} has no imagenet weights to download; give a weights file, or use resnet50")
-    if not isinstance(width, int) or width < 2:
-        raise InvalidInput(f"{name} needs a width of at least 2 channels, a whole number, not {width!r}")
-    for option, value, known in (("stem", stem, get_args(Stem)), ("shortcut", shortcut, get_args(Shortcut))):
-        if value not in known:
-            raise InvalidInput(f"{name} has no {option} {value!r}; known: {', '.join(known)}")
+    check_resnet_options(name, width=width, stem=stem, shortcut=shortcut)
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     stages = resnet_features(pixel_range(images, "symmetric"), blocks=blocks, width=width, stem=stem, shortcut=shortcut)
     model = classifier(images, stages[max(stages)], num_classes=num_classes, dropout=dropout, name=name)
@@ -65,9 +60,9 @@ def resnet20(
     )
 
 
-for _name, _blocks, _summary in (
-    ("resnet18", (2, 2, 2, 2), "ResNet-18, 11.2 M parameters"),
-    ("resnet34", (3, 4, 6, 3), "ResNet-34, 21.3 M parameters"),
+for _name, _summary in (
+    ("resnet18", "ResNet-18, 11.2 M parameters"),
+    ("resnet34", "ResNet-34, 21.3 M parameters"),
 ):
-    register(ModelEntry("classification", _name, partial(build, _name, _blocks), 224, _summary))
+    register(ModelEntry("classification", _name, partial(build, _name, RESNETS[_name]), 224, _summary))
 register(ModelEntry("classification", "resnet20", resnet20, 32, "CIFAR ResNet-20, 0.27 M parameters"))

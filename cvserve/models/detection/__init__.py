@@ -1,6 +1,14 @@
 """Detection networks. Importing this room registers them."""
 
-from cvserve.models.detection import yolo  # noqa: F401  (registers itself)
+from cvserve.models.detection import (  # noqa: F401  (register themselves)
+    fast_rcnn,
+    faster_rcnn,
+    rcnn,
+    retinanet,
+    ssd,
+    yolo,
+    yolov1,
+)
 from cvserve.models.detection.detector import DetectionLoss, Detector, create_detector
 
 __all__ = ["DetectionLoss", "Detector", "create_detector"]

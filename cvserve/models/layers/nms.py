@@ -13,8 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 PASSES = 16
-"""Measured over dense random boxes (K = 300, IoU thresholds 0.3 to 0.7): the longest chain had 9 links. Even, so that
-a longer chain would end in a box too many rather than in a lost object."""
+"""Dense random boxes (300 or 1000 of them in a square of 60 to 640 pixels, sides of 20 to 80, IoU thresholds 0.3 to
+0.7) needed 2 to 12. Even, so that a longer chain ends in a box too many rather than in a lost object."""
+
+PADDING = -1e30
+"""Scores below are padding (-inf, which int8 cannot hold, or the lowest number of a dtype)."""
 
 
 def top_k_nms(
@@ -29,8 +32,8 @@ def top_k_nms(
 
     Args:
         boxes: float32 [B, K, 4] x1, y1, x2, y2, best first; B may be unknown, K may not.
-        scores: float32 [B, K], descending. Boxes with no positive score are padding: they are not kept, and since they
-            come last they suppress nothing that is.
+        scores: float32 [B, K], descending, logits or probabilities. Boxes of a score below `PADDING`, and boxes without
+            area, are padding: they are not kept and suppress nothing.
         iou_threshold: of two boxes that overlap by more, the better stays.
         classes: int32 [B, K]; boxes of different classes do not suppress each other.
         passes: how many links of a chain are settled, see `PASSES`; K - 1 is always exact.
@@ -51,8 +54,9 @@ def top_k_nms(
     # [j, i]: the better box i suppresses box j. Numbers, since matrix products are what every runtime does fast.
     better = np.tril(np.ones((1, size, size), np.float32), -1)
     matrix = tf.cast(suppresses, tf.float32) * better
-    keep = tf.cast(scores > 0.0, tf.float32)[:, :, tf.newaxis]
-    candidates = keep
+    has_area = tf.logical_and(boxes[:, :, 2] > boxes[:, :, 0], boxes[:, :, 3] > boxes[:, :, 1])
+    candidates = tf.cast(tf.logical_and(has_area, scores > PADDING), tf.float32)[:, :, tf.newaxis]
+    keep = candidates
     for _ in range(min(passes, max(size - 1, 0))):
         keep = candidates * tf.cast(tf.matmul(matrix, keep) < 0.5, tf.float32)
     return keep[:, :, 0] > 0.5

@@ -9,8 +9,8 @@ import numpy as np
 from cvserve.artifact import BoxCoding
 from cvserve.errors import ArtifactError
 
-# exp(4) = 55 times the anchor: more is no box, and would overflow (Detectron clips at log(1000 / 16) = 4.1).
-_MOST_LOG_SCALE = 4.1
+MOST_LOG_SCALE = 4.1
+"""exp(4.1) = 60 times the anchor: more is no box, and would overflow (Detectron clips at log(1000 / 16) = 4.1)."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -104,7 +104,7 @@ def decode_deltas(
     size = reference[..., 2:] - reference[..., :2]
     scaled = offsets * np.array(variances, np.float32)
     centres = reference[..., :2] + size / 2 + scaled[..., :2] * size
-    half = size * np.exp(np.minimum(scaled[..., 2:], _MOST_LOG_SCALE)) / 2
+    half = size * np.exp(np.minimum(scaled[..., 2:], MOST_LOG_SCALE)) / 2
     return np.concatenate([centres - half, centres + half], axis=-1).astype(np.float32)
 
 

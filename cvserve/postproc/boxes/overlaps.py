@@ -24,21 +24,32 @@ def nms(
     """Greedy non-maximum suppression within each class.
 
     Args:
-        boxes: float32 [N, 4] x1, y1, x2, y2. scores: float32 [N]. classes: int [N].
+        boxes: float32 [N, 4] x1, y1, x2, y2, all of them with an area. scores: float32 [N]. classes: int [N].
         iou_threshold: a box that overlaps a better one of its class by more is dropped.
         max_results: at most so many are kept, the best of all classes.
 
     Returns:
         int64 indices of the kept ones, best first; of equal scores the lower index first.
     """
-    if not len(scores):
-        return np.zeros(0, np.int64)
     order = np.argsort(-scores, kind="stable")
-    rectangles = boxes[order].astype(np.float64)
+    # Whether a box stays depends on better ones alone, so that of a crowded picture a part may be enough.
+    for part in (order[: 2 * max_results], order):
+        kept = part[_kept_of_sorted(boxes[part], classes[part], iou_threshold)]
+        if len(kept) >= max_results or len(part) == len(order):
+            break
+    return kept[:max_results]
+
+
+def _kept_of_sorted(boxes: np.ndarray, classes: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Places of those that stay, ascending, out of boxes [N, 4] that are sorted best first."""
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    rectangles = boxes.astype(np.float64)
     rectangles[:, 2:] -= rectangles[:, :2]
+    # OpenCV moves each class aside by the largest coordinate, which keeps classes apart only from 0 on.
+    rectangles[:, :2] -= rectangles[:, :2].min(axis=0)
     # Descending ranks instead of the scores, so that ties are broken by us and no threshold applies.
-    ranks = np.arange(len(order), 0, -1, dtype=np.float32)
+    ranks = np.arange(len(boxes), 0, -1, dtype=np.float32)
     # The stubs know only lists, which are slower.
-    arrays: tuple[Any, Any, Any] = rectangles, ranks, classes[order].astype(np.int32)
-    kept = cv2.dnn.NMSBoxesBatched(*arrays, 0.0, iou_threshold)
-    return order[np.sort(np.asarray(kept, np.int64).reshape(-1))[:max_results]]
+    arrays: tuple[Any, Any, Any] = rectangles, ranks, classes.astype(np.int32)
+    return np.sort(np.asarray(cv2.dnn.NMSBoxesBatched(*arrays, 0.0, iou_threshold), np.int64).reshape(-1))

@@ -12,13 +12,15 @@ from typing import cast
 
 import numpy as np
 
+from cvserve.artifact import Task
 from cvserve.errors import InvalidInput, Unavailable
-from cvserve.postproc.results import ClassificationResult
+from cvserve.postproc import Result, Wishes
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core import examples as tf_examples
 from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.lifecycle import Lifecycle
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
@@ -26,7 +28,7 @@ from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.scheduling import step_forward
-from cvserve.serving.core.servable import LoadedModel, Servable
+from cvserve.serving.core.servable import AS_IT_IS, Servable
 from cvserve.serving.core.signatures import Signature
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]
@@ -62,11 +64,11 @@ class PredictAnswer:
 
 
 @dataclass(frozen=True)
-class ClassifyAnswer:
-    """The classes, and which model and version gave them."""
+class PictureAnswer:
+    """What a model says of a picture, and which model and version said it."""
 
     model: ModelRef
-    result: ClassificationResult
+    result: Result
 
 
 @dataclass(frozen=True)
@@ -163,13 +165,19 @@ class Engine:
             )
             return PredictAnswer(ModelRef(servable.name, servable.version), signature.name, outputs)
 
-    async def classify(
-        self, model: ModelRef, image: bytes, top_k: int | None = None, *, deadline: float = math.inf
-    ) -> ClassifyAnswer:
-        """One encoded picture to its best classes. See `Servable.classify` for the errors."""
+    async def answer(
+        self,
+        model: ModelRef,
+        image: bytes,
+        wishes: Wishes = AS_IT_IS,
+        *,
+        task: Task | None = None,
+        deadline: float = math.inf,
+    ) -> PictureAnswer:
+        """One encoded picture to its result. See `Servable.answer` for the errors."""
         with self._accepted(), self._acquire(model) as servable:
-            result = await servable.classify(image, top_k, deadline=deadline)
-            return ClassifyAnswer(ModelRef(servable.name, servable.version), result)
+            result = await servable.answer(image, wishes, task=task, deadline=deadline)
+            return PictureAnswer(ModelRef(servable.name, servable.version), result)
 
     async def classify_examples(
         self,

@@ -16,7 +16,7 @@ from cvserve.serving.core import warmup
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import Entries
-from cvserve.serving.core.servable import LoadedModel
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.signatures import DEFAULT, Signature, open_batch
 
 if TYPE_CHECKING:

@@ -19,13 +19,15 @@ from cvserve.runtimes import Runtime, open_runtime
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import CONCURRENT, Layout
 from cvserve.runtimes.remembering import key_of, package_version, processor, recall, remember
+from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.serving.core import foreign
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import RunGraph, Tensors
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.measuring import Trial, best_batch, choose, race, run_all, sizes
 from cvserve.serving.core.placement import Place, candidates, on_cpu, places, worker_count
-from cvserve.serving.core.servable import LoadedModel
+from cvserve.serving.core.signatures import DETECT
 
 FEW_SIZES = ("litert",)
 """Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes."""
@@ -70,6 +72,7 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
     try:
         limits = _limits(settings, chosen.max_rows, pipelines[0].runtime.name)
         warm(_graphs(pipelines, workers), _noise(pipelines[0]), limits)
+        detect = _detect(pipelines)
     except BaseException:
         _close(pipelines)
         raise
@@ -81,6 +84,7 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
         settings.bounds,
         settings.max_request_rows,
         decodes_in_worker=_decodes_in_worker(settings, chosen.layout),
+        detect=detect,
         devices=settings.devices,
     )
 
@@ -212,6 +216,16 @@ def _decodes_in_worker(settings: ModelSettings, layout: Layout) -> bool:
 
 def _graphs(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
     return [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
+
+
+def _detect(pipelines: Sequence[Pipeline]) -> tuple[Runtime, ...]:
+    """The signature of that name of each copy, run once; none where the model or the runtime has it not."""
+    has = any(graph.detect and graph.format == "saved_model" for graph in pipelines[0].manifest.graphs)
+    runtimes = [pipeline.runtime for pipeline in pipelines]
+    found = [runtime.with_signature(DETECT) for runtime in runtimes if has and isinstance(runtime, TensorFlowRuntime)]
+    for runtime in found:
+        runtime.run(_noise(pipelines[0])(1))
+    return tuple(found)
 
 
 def _close(pipelines: Sequence[Pipeline]) -> None:

@@ -7,85 +7,37 @@ import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from cvserve.artifact import Manifest
+from cvserve.artifact import Task
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
-from cvserve.postproc.results import ClassificationResult
+from cvserve.postproc import Result, Wishes
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.preproc.geometry import Geometry
 from cvserve.serving.core import examples
-from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher, Fail, Give, GiveUp
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.dispatcher import QueueBounds
-from cvserve.serving.core.execution import Entries, RunGraph, Tensors
+from cvserve.serving.core.execution import Tensors
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import TRACED, Observer, VersionReport
-from cvserve.serving.core.signatures import BYTES, DEFAULT, IMAGE_BYTES, Signature, signatures_of
+from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
 from cvserve.serving.core.worker import Worker
 
 DECODED_BY_WORKER_BYTES = 1 << 20
 """Larger pictures go through the pool all the same, since the others of their batch would wait for them."""
 
+AS_IT_IS = Wishes()
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model whose graphs are open and warm; nothing of it is tied to the event loop yet.
-
-    A model has either pipelines or, where it has no manifest, entries and signatures.
-
-    pipelines: one for each loaded copy of the graph. workers: batches that run at the same time; where copies are
-    fewer, they are shared (runtimes whose calls may run at the same time need only one). decodes_in_worker: pictures
-    are decoded by the worker that runs them rather than by the pool; right where every core has a worker. devices: on
-    which the copies are, in turn.
-    """
-
-    pipelines: tuple[Pipeline, ...]
-    workers: int
-    threads: int
-    limits: BatchLimits
-    bounds: QueueBounds
-    max_request_rows: int
-    decodes_in_worker: bool = False
-    entries: tuple[Entries, ...] = ()
-    signatures: Mapping[str, Signature] = field(default_factory=dict)
-    runtime: str = ""
-    devices: tuple[str, ...] = ("cpu",)
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """None for a model that cvserve did not make."""
-        return self.pipelines[0].manifest if self.pipelines else None
-
-    @property
-    def runtime_name(self) -> str:
-        return self.pipelines[0].runtime.name if self.pipelines else self.runtime
-
-    @property
-    def graphs(self) -> list[RunGraph]:
-        """What each worker runs."""
-        copies: Sequence[RunGraph] = self.entries or [pipeline.runtime.run for pipeline in self.pipelines]
-        return [copies[index % len(copies)] for index in range(self.workers)]
-
-    def describe(self) -> str:
-        """`onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`; with the devices unless it is just the cpu."""
-        on = "" if self.devices == ("cpu",) else f" on {', '.join(self.devices)}"
-        batches = f"batches up to {self.limits.max_rows}" if self.limits.batching else "no batching"
-        return (
-            f"{self.runtime_name}, {_count(self.workers, 'instance')} x {_count(self.threads, 'thread')}{on}, "
-            f"{batches}, delay {self.limits.delay * 1000:g} ms"
-        )
-
-    def close(self) -> None:
-        """Gives the memory back."""
-        for pipeline in self.pipelines:
-            pipeline.close()
-        for entries in self.entries:
-            entries.close()
+METHOD_OF: dict[Task, str] = {
+    "classification": "Classify",
+    "detection": "Detect",
+    "segmentation": "Segment",
+    "captioning": "Caption",
+}
+"""By which the clients know the tasks."""
 
 
 class Servable:
@@ -120,7 +72,8 @@ class Servable:
         )
         self.signatures: Mapping[str, Signature] = model.signatures
         if self._pipeline is not None:
-            self.signatures = signatures_of(self._pipeline.runtime, self._pipeline.manifest)
+            detect = model.detect[0] if model.detect else None
+            self.signatures = signatures_of(self._pipeline.runtime, self._pipeline.manifest, detect)
             # What postprocessing reads; None where it is all there is, so that these requests share batches with
             # Predict.
             names = tuple(output.name for output in self._pipeline.manifest.outputs)
@@ -154,7 +107,13 @@ class Servable:
         """
         found = self.signatures.get(name or DEFAULT)
         if found is None:
-            raise FailedPrecondition(f'Serving signature key "{name or DEFAULT}" not found.')
+            elsewhere = ""
+            if name == DETECT and self.manifest is not None and any(graph.detect for graph in self.manifest.graphs):
+                elsewhere = (
+                    f" Model {self.name!r} has it in its SavedModel, and is run by {self.runtime_name} here: "
+                    "serve it with the runtime tensorflow."
+                )
+            raise FailedPrecondition(f'Serving signature key "{name or DEFAULT}" not found.{elsewhere}')
         return found
 
     async def predict(
@@ -178,7 +137,7 @@ class Servable:
         outputs = signature.check_outputs(output_filter)
         entry = signature.name
         if self._pipeline is not None:
-            entry = DEFAULT
+            entry = DETECT if signature.name == DETECT else DEFAULT
             if signature.name == BYTES:
                 tensors = await self._decode_all(tensors[IMAGE_BYTES], deadline)
         alone = not signature.has_rows(tensors)
@@ -254,13 +213,14 @@ class Servable:
             for (_, method), answer in zip(tasks, answers, strict=True)
         ]
 
-    async def classify(
-        self, image: bytes, top_k: int | None = None, *, deadline: float = math.inf
-    ) -> ClassificationResult:
-        """One encoded picture to its best classes.
+    async def answer(
+        self, image: bytes, wishes: Wishes = AS_IT_IS, *, task: Task | None = None, deadline: float = math.inf
+    ) -> Result:
+        """One encoded picture to its result, whatever the model's task is.
 
         Args:
-            top_k: how many; None takes the model's default.
+            wishes: what the result is to hold.
+            task: what the caller takes the model for; None: for anything.
             deadline: in the loop's time.
 
         Raises:
@@ -269,16 +229,21 @@ class Servable:
             Overloaded, Unavailable, DeadlineExceeded
         """
         pipeline = self.pipeline
-        if pipeline.manifest.task != "classification":
-            raise FailedPrecondition(f"model {self.name!r} does {pipeline.manifest.task}, not classification")
-        if top_k is not None and top_k < 1:
-            raise InvalidInput(f"top_k must be at least 1, not {top_k}")
+        does = pipeline.manifest.task
+        if task is not None and does != task:
+            raise FailedPrecondition(f"model {self.name!r} does {does}, not {task}; ask it with {METHOD_OF[does]}")
         if not image:
             raise ImageError("image", "it is empty")
         geometries: list[Geometry] = []
 
         def finish(outputs: Tensors) -> object:
-            return pipeline.finish(outputs, geometries, top_k=top_k)[0]
+            return pipeline.finish(
+                outputs,
+                geometries,
+                top_k=wishes.top_k,
+                score_threshold=wishes.score_threshold,
+                max_results=wishes.max_results,
+            )[0]
 
         if self.model.decodes_in_worker and len(image) <= DECODED_BY_WORKER_BYTES:
 
@@ -287,7 +252,7 @@ class Servable:
                 geometries.append(geometry)
                 return tensors
 
-            made: ClassificationResult = await self.batcher.run_made_by_worker(
+            made: Result = await self.batcher.run_made_by_worker(
                 make_here,
                 self._empty,
                 size=len(image),
@@ -306,7 +271,7 @@ class Servable:
             work = functools.partial(self._prepare, image, "image")
             return self._decode.start(work, done, fail, size=len(image)).give_up
 
-        result: ClassificationResult = await self.batcher.run_when_made(
+        result: Result = await self.batcher.run_when_made(
             make, signature=DEFAULT, outputs=self._result_outputs, deadline=deadline, finish=finish
         )
         return result
@@ -366,7 +331,3 @@ class Servable:
             raise InvalidInput(
                 f"the request has {rows} rows; model {self.name!r} takes at most {self.model.max_request_rows}"
             )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -21,6 +21,9 @@ BYTES = "bytes"
 IMAGE_BYTES = "image_bytes"
 """The one input of BYTES: a vector of encoded pictures."""
 
+DETECT = "detect"
+"""The signature of a detector that decodes and suppresses boxes in its graph."""
+
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
@@ -111,12 +114,18 @@ class Signature:
         return f"inputs {_set(self.inputs)}, outputs {_set(self.outputs)}, method_name {self.method_name!r}"
 
 
-def signatures_of(runtime: Runtime, manifest: Manifest) -> dict[str, Signature]:
-    """The graph itself, and the same with encoded pictures in front of it."""
+def signatures_of(runtime: Runtime, manifest: Manifest, detect: Runtime | None = None) -> dict[str, Signature]:
+    """The graph itself, and the same with encoded pictures in front of it.
+
+    Args:
+        detect: the signature of that name, where it can be run.
+    """
     signatures = {DEFAULT: Signature(DEFAULT, runtime.inputs, runtime.outputs)}
     if set(runtime.inputs) == {manifest.input.name}:
         pictures = {IMAGE_BYTES: TensorInfo(IMAGE_BYTES, "bytes", (None,))}
         signatures[BYTES] = Signature(BYTES, pictures, runtime.outputs)
+    if detect is not None:
+        signatures[DETECT] = Signature(DETECT, detect.inputs, detect.outputs)
     return signatures
 
 

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
 
 from cvserve.errors import InvalidInput, Overloaded
+from cvserve.postproc import ClassificationResult, DetectionResult, Wishes
 from cvserve.protos import vision_pb2
-from cvserve.serving.core.engine import ClassifyAnswer, ModelInfo, ModelRef
+from cvserve.serving.core.engine import ModelInfo, ModelRef, PictureAnswer
 from cvserve.serving.errors import status_of, text_of
 
 
-@dataclass(frozen=True)
-class ResultOptions:
-    """What a request says of its answer.
-
-    top_k: None is the model's own. score_threshold: 0 to 1. max_results: None is all.
-    """
-
-    top_k: int | None = None
-    score_threshold: float = 0.0
-    max_results: int | None = None
-
-
-def result_options(options: Any, top_k: int) -> ResultOptions:
+def wishes_of(options: Any, top_k: int) -> Wishes:
     """A cvserve.v1.Options.
 
     Args:
@@ -40,12 +28,13 @@ def result_options(options: Any, top_k: int) -> ResultOptions:
     for name, number in (("top_k", wanted), ("max_results", most)):
         if number is not None and number < 1:
             raise InvalidInput(f"{name} must be at least 1, not {number}")
+    least = options.score_threshold if options.HasField("score_threshold") else None
     # Not `threshold < 0 or threshold > 1`, which a NaN would pass.
     if not 0 <= options.score_threshold <= 1:
         raise InvalidInput(f"score_threshold must be between 0 and 1, not {options.score_threshold:g}")
     if options.mask_format not in vision_pb2.MaskFormat.values():
         raise InvalidInput(f"mask_format {options.mask_format} is not known to this version")
-    return ResultOptions(wanted, options.score_threshold, most)
+    return Wishes(wanted, least, most)
 
 
 def model_ref(spec: Any) -> ModelRef:
@@ -67,17 +56,40 @@ def _model_spec(model: ModelRef) -> Any:
     return vision_pb2.ModelSpec(name=model.name, version=model.version)
 
 
-def classification(answer: ClassifyAnswer, options: ResultOptions) -> Any:
+def classification(answer: PictureAnswer, wishes: Wishes) -> Any:
     """A cvserve.v1.ClassifyResponse."""
+    assert isinstance(answer.result, ClassificationResult)
     classes = answer.result.classes
-    if options.score_threshold > 0:
-        classes = tuple(item for item in classes if item.score >= options.score_threshold)
-    if options.max_results is not None:
-        classes = classes[: options.max_results]
+    if wishes.score_threshold:
+        classes = tuple(item for item in classes if item.score >= wishes.score_threshold)
+    if wishes.max_results is not None:
+        classes = classes[: wishes.max_results]
     return vision_pb2.ClassifyResponse(
         model=_model_spec(answer.model),
         classes=[vision_pb2.ClassScore(label=item.label, index=item.index, score=item.score) for item in classes],
     )
+
+
+def detection(answer: PictureAnswer, wishes: Wishes) -> Any:
+    """A cvserve.v1.DetectResponse. The wishes have been seen to where boxes are suppressed."""
+    found = answer.result
+    assert isinstance(found, DetectionResult)
+    response = vision_pb2.DetectResponse(
+        model=_model_spec(answer.model), image_width=found.image_width, image_height=found.image_height
+    )
+    # Filled in place: half the time of messages made one by one, and this is the loop's thread.
+    for box, score, index in zip(found.boxes.tolist(), found.scores.tolist(), found.indexes.tolist(), strict=True):
+        added = response.objects.add(label=found.names[index], index=index, score=score)
+        corners = added.box
+        corners.x_min, corners.y_min, corners.x_max, corners.y_max = box
+    return response
+
+
+RESPONSES: dict[str, tuple[str, Callable[[PictureAnswer, Wishes], Any]]] = {
+    "classification": ("classification", classification),
+    "detection": ("detection", detection),
+}
+"""By task: the field of a StreamResponse, and what makes its message."""
 
 
 def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:

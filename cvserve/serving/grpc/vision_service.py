@@ -10,20 +10,16 @@ from typing import Any, NoReturn
 
 import grpc
 
+from cvserve.artifact import Task
 from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable, Unimplemented
+from cvserve.postproc import Wishes
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import Engine
+from cvserve.serving.core.servable import AS_IT_IS
 from cvserve.serving.errors import status_of
 from cvserve.serving.grpc.calls import Calls, Requests, deadline_of
 from cvserve.serving.grpc.frames import Frames
-from cvserve.serving.grpc.vision_messages import (
-    ResultOptions,
-    classification,
-    frame_error,
-    model_info,
-    model_ref,
-    result_options,
-)
+from cvserve.serving.grpc.vision_messages import RESPONSES, frame_error, model_info, model_ref, wishes_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,15 +47,11 @@ class VisionService:
 
     async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The best classes of one picture."""
-        options = _options(request, request.top_k)
-        answer = await self._engine.classify(
-            model_ref(request.model), request.image, options.top_k, deadline=deadline_of(context)
-        )
-        return classification(answer, options)
+        return await self._answer(request, context, "classification", _wishes(request, request.top_k))
 
     async def Detect(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The objects in one picture."""
-        _not_yet("detection")
+        return await self._answer(request, context, "detection", _wishes(request, 0))
 
     async def Segment(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The class of every pixel."""
@@ -89,6 +81,12 @@ class VisionService:
             info, {label: version for version in info.versions for label in labels_of(info.model.name, version)}
         )
 
+    async def _answer(self, request: Any, context: grpc.aio.ServicerContext, task: Task, wishes: Wishes) -> Any:
+        answer = await self._engine.answer(
+            model_ref(request.model), request.image, wishes, task=task, deadline=deadline_of(context)
+        )
+        return RESPONSES[task][1](answer, wishes)
+
 
 class _FrameAnswers:
     """The answers to the frames of one stream."""
@@ -113,9 +111,9 @@ class _FrameAnswers:
             response.frame_id = frame.frame_id
             if frame.HasField("model"):
                 self._model = model = frame.model
-            answer = await self._classify(frame, model)
+            field, answer = await self._answer(frame, model)
             version = answer.model.version
-            response.classification.CopyFrom(answer)
+            getattr(response, field).CopyFrom(answer)
         except (asyncio.CancelledError, Unauthenticated) as error:
             # Without a token that is known there is nothing to go on with: the stream ends.
             code = status_of(error).grpc
@@ -129,26 +127,25 @@ class _FrameAnswers:
             self._calls.answered("Stream", model.name, version, code, time.perf_counter() - started)
         return response
 
-    async def _classify(self, frame: Any, model: Any) -> Any:
+    async def _answer(self, frame: Any, model: Any) -> tuple[str, Any]:
+        """The field of the response, and what belongs there: the model's task decides."""
         self._calls.authorize(self._context, "inference", model.name)
         if frame.timeout_ms < 0:
             raise InvalidInput(f"timeout_ms must not be negative, but is {frame.timeout_ms}")
         own = self._loop.time() + frame.timeout_ms / 1000 if frame.timeout_ms else math.inf
-        options = _options(frame, 0)
-        answer = await self._engine.classify(
-            model_ref(model), frame.image, options.top_k, deadline=min(self._deadline, own)
-        )
-        return classification(answer, options)
+        wishes = _wishes(frame, 0)
+        answer = await self._engine.answer(model_ref(model), frame.image, wishes, deadline=min(self._deadline, own))
+        field, message = RESPONSES[answer.result.task]
+        return field, message(answer, wishes)
 
 
-_PLAIN = ResultOptions()
-
-
-def _options(request: Any, top_k: int) -> ResultOptions:
+def _wishes(request: Any, top_k: int) -> Wishes:
     if request.HasField("options"):
-        return result_options(request.options, top_k)
-    return ResultOptions(top_k) if top_k else _PLAIN
+        return wishes_of(request.options, top_k)
+    if top_k < 0:
+        raise InvalidInput(f"top_k must be at least 1, not {top_k}")
+    return Wishes(top_k) if top_k else AS_IT_IS
 
 
 def _not_yet(task: str) -> NoReturn:
-    raise Unimplemented(f"this version of cvserve serves no {task} models yet; it classifies (Classify, Stream)")
+    raise Unimplemented(f"this version of cvserve serves no {task} models yet, only those that Classify and Detect ask")

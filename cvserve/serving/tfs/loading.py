@@ -9,7 +9,7 @@ from typing import Any
 from cvserve.protos.model_server_pb2 import BatchingParameters
 from cvserve.serving.core import loading
 from cvserve.serving.core.config import ModelSettings
-from cvserve.serving.core.servable import LoadedModel
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.tfs.batching import FILE_NAME, UNBATCHED, batching_settings
 from cvserve.serving.tfs.flags import Flags
 from cvserve.serving.tfs.text_proto import read_text_proto

@@ -1,0 +1,214 @@
+"""Can every detector learn eight photos by heart? mAP at IoU 0.5 of at least 0.9 on the pictures that it was shown.
+
+python benchmarks/overfit_detection.py --data ../shared/data/coco_mini --out runs/overfit [--models retinanet ssd]
+
+A network that cannot is broken somewhere between matching, coding, loss and decoding, whatever its other tests say. The
+pictures are the same for all: the first of the training side, by their COCO numbers, in which no object is a crowd or
+small (an area under 32 x 32 pixels, COCO's own line). They are shown as they are, all eight in every step, until the
+score is reached or the time is over. Results are kept in OUT/overfit.json model by model; a model that is there already
+is not trained again, unless --again is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.console import say, table
+from cvserve.data import open_dataset
+from cvserve.data.detection import DetectionPipeline
+from cvserve.data.objects import DetectionSource, Objects
+from cvserve.preproc import ImageSource
+
+PICTURES = 8
+SMALL_AREA = 32**2
+WANTED = 0.9
+SCORED_EVERY = 25
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained here. seconds: after which it is given up."""
+
+    image_size: int = 256
+    learning_rate: float = 0.002
+    steps: int = 1000
+    seconds: float = 600.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+# Light forms of the published networks, so that each takes minutes on two cores. yolov1 learns one of the objects whose
+# centres lie in one cell: with its 7 x 7 cells that is 28 of the 35, with 14 x 14 it is 32.
+SETTINGS: dict[str, Settings] = {
+    "retinanet": Settings(options={"backbone_options": {"width": 32}, "channels": 64, "depth": 2}),
+    "ssd": Settings(options={"backbone_options": {"width": 16}}),
+    "yolov1": Settings(learning_rate=0.001, options={"grid": 14}),
+    "faster_rcnn": Settings(options={"backbone_options": {"width": 32}, "channels": 64, "units": 256}),
+    "fast_rcnn": Settings(options={"backbone_options": {"width": 32}, "units": 256}),
+    "rcnn": Settings(options={"backbone_options": {"width": 32}, "units": 256}),
+}
+
+
+class Chosen:
+    """Some pictures of a split, with the classes that are in them."""
+
+    def __init__(self, source: DetectionSource, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, list(indices)
+        labels = sorted({int(label) for index in indices for label in source.objects(index).labels})
+        self._new = {label: new for new, label in enumerate(labels)}
+        self.split = source.split
+        self.classes = tuple(source.classes[label] for label in labels)
+        self.category_ids = tuple(source.category_ids[label] for label in labels)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def image(self, index: int) -> ImageSource:
+        return self._source.image(self._indices[index])
+
+    def name(self, index: int) -> str:
+        return self._source.name(self._indices[index])
+
+    def image_id(self, index: int) -> int:
+        return self._source.image_id(self._indices[index])
+
+    def describe(self) -> str:
+        return f"{len(self)} pictures, {len(self.classes)} classes of {self._source.describe()}"
+
+    def objects(self, index: int) -> Objects:
+        found = self._source.objects(self._indices[index])
+        return Objects(
+            found.boxes,
+            np.array([self._new[int(label)] for label in found.labels], np.int32),
+            found.ignored,
+            found.areas,
+        )
+
+
+def choose(source: DetectionSource, count: int = PICTURES) -> list[int]:
+    """The rule of this file's first words."""
+    fitting = []
+    for index in sorted(range(len(source)), key=source.image_id):
+        objects = source.objects(index)
+        if len(objects) and not objects.ignored.any() and objects.areas.min() >= SMALL_AREA:
+            fitting.append(index)
+    return fitting[:count]
+
+
+def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
+    """Trains one model and says how it went."""
+    import keras
+    import tensorflow as tf
+
+    from cvserve.models import default_preproc
+    from cvserve.models.detection import create_detector
+    from cvserve.training.config import OptimizerConfig
+    from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(SEED)
+    begun = time.perf_counter()
+    detector = create_detector(
+        name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
+    )
+    preproc = default_preproc("detection", name, settings.image_size)
+    pipeline = DetectionPipeline(source, preproc, batch_size=len(source))
+
+    def loss(images: tf.Tensor, targets: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return tf.add_n(list(detector.loss(images, *targets).values()))
+
+    rate = settings.learning_rate
+    config = OptimizerConfig(name="adamw", learning_rate=rate, weight_decay=0.0, clip_norm=10.0)
+    trained = Trainable(detector.network, loss)
+    specs = specs_of(pipeline.epoch(0))
+    step = TrainStep(trained, make_optimizer(config, detector.network), average_decay=0.0, specs=specs)
+    predict = tf.function(lambda images: detector.network(images, training=False))
+    images, targets = next(iter(pipeline.batches(0)))
+
+    report = None
+    for number in range(1, settings.steps + 1):
+        # A start without running means wants small steps.
+        value = float(step.run(images, targets, tf.constant(rate * min(1.0, number / SCORED_EVERY), tf.float32)))
+        seconds = time.perf_counter() - begun
+        over = number == settings.steps or seconds > settings.seconds
+        if number % SCORED_EVERY and not over:
+            continue
+        report = _score(predict(images), detector.postproc, pipeline)
+        say(f"{name}: step {number}, {seconds:.0f} s, loss {value:.3f}, mAP50 {report.map50:.3f}, mAP {report.map:.3f}")
+        if over or report.map50 >= WANTED:
+            break
+    assert report is not None
+    return {
+        "map50": round(report.map50, 4),
+        "map": round(report.map, 4),
+        "steps": number,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "parameters": detector.network.count_params(),
+        "image_size": settings.image_size,
+        "learning_rate": rate,
+        "options": settings.options,
+    }
+
+
+def _score(outputs: dict[str, Any], postproc: Any, pipeline: DetectionPipeline) -> Any:
+    from cvserve.evaluation.detection import SCORING, detection_report
+    from cvserve.postproc import DetectionResult
+    from cvserve.postproc.detection import decode_detection_arrays
+
+    source = pipeline.source
+    arrays = {role: np.asarray(values) for role, values in outputs.items()}
+    found = decode_detection_arrays(arrays, postproc, pipeline.preproc.height, pipeline.preproc.width, **SCORING)
+    results = []
+    for index, (boxes, scores, classes) in zip(pipeline.order(0).tolist(), found, strict=True):
+        geometry = pipeline.geometry(index)
+        results.append(
+            DetectionResult(
+                geometry.to_original(boxes),
+                scores,
+                classes,
+                source.classes,
+                geometry.original_width,
+                geometry.original_height,
+            )
+        )
+    return detection_report(results, [source.objects(index) for index in pipeline.order(0).tolist()], source.classes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of coco_mini, or another with boxes")
+    parser.add_argument("--out", type=Path, default=Path("runs/overfit"), help="where results are kept")
+    parser.add_argument("--models", nargs="+", help="names of detectors; all that are registered if not said")
+    parser.add_argument("--again", action="store_true", help="train what has a result already, too")
+    asked = parser.parse_args()
+
+    from cvserve.models import list_models
+
+    whole = open_dataset(asked.data, "train", task="detection")
+    source = Chosen(whole, choose(whole))
+    say(f"{source.describe()}: {', '.join(source.name(index) for index in range(len(source)))}")
+    file = asked.out / "overfit.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    for name in asked.models or list_models("detection"):
+        if name in results and not asked.again:
+            say(f"{name}: has a result already")
+            continue
+        results[name] = overfit(name, source, SETTINGS.get(name, Settings()))
+        asked.out.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(results, indent=2) + "\n")
+        part.replace(file)
+    columns = ("map50", "map", "steps", "seconds", "parameters", "image_size")
+    table([(name, *(row[key] for key in columns)) for name, row in sorted(results.items())], ("model", *columns))
+
+
+if __name__ == "__main__":
+    main()

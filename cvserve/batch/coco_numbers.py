@@ -1,0 +1,99 @@
+"""The numbers that COCO's formats have in place of pictures' and classes' names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+from cvserve.errors import InvalidInput
+
+# What JSON and COCO's own tools hold without rounding.
+_MOST_DIGITS = 15
+
+
+class CocoNumbers(Protocol):
+    """category_ids: of each class, in the order of the labels."""
+
+    @property
+    def category_ids(self) -> tuple[int, ...]: ...
+
+    def image_id(self, name: str) -> int:
+        """The number of the picture; called once for each, in order."""
+
+
+class OwnNumbers:
+    """Classes are counted from 1. A picture whose name is a number, such as 000000397133.jpg, has that one; any other,
+    and one whose number is taken, the first that is free from 1 on."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.category_ids = tuple(range(1, len(labels) + 1))
+        self._taken: set[int] = set()
+        self._next = 1
+
+    def image_id(self, name: str) -> int:
+        stem = PurePath(name).stem
+        number = int(stem) if stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS else None
+        if number is None or number in self._taken:
+            while self._next in self._taken:
+                self._next += 1
+            number = self._next
+        self._taken.add(number)
+        return number
+
+
+class GroundTruthNumbers:
+    """Those of a file in COCO's instances format, so that the results are scored against it as they are.
+
+    A picture is found by its name as the file has it, or by the name without folders where that is no other's. Classes
+    are found by name.
+
+    Args:
+        labels: of the model.
+
+    Raises:
+        InvalidInput: the file cannot be read, is not of this format, or lacks a label.
+    """
+
+    def __init__(self, path: str | Path, labels: Sequence[str]) -> None:
+        self._path = path
+        images, categories = _read(path)
+        numbers: dict[str, int] = {}
+        for name, number in categories:
+            if name in numbers:
+                raise InvalidInput(f"{path} has two categories {name!r}, which cannot be told apart")
+            numbers[name] = number
+        if missing := [label for label in labels if label not in numbers]:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise InvalidInput(f"{path} has no category {', '.join(missing[:5])}{more}, which the model can answer")
+        self.category_ids = tuple(numbers[label] for label in labels)
+        self._whole = dict(images)
+        self._last: dict[str, int | None] = {}
+        for name, number in images:
+            last = PurePath(name).name
+            self._last[last] = None if last in self._last else number
+
+    def image_id(self, name: str) -> int:
+        """Raises InvalidInput: the file does not have the picture, or has several of that name."""
+        number = self._whole.get(PurePath(name).as_posix())
+        if number is None:
+            last = PurePath(name).name
+            number = self._last.get(last)
+            if number is None:
+                why = "has several pictures of that name" if last in self._last else "has no such picture"
+                raise InvalidInput(f"{name}: {self._path} {why}, so that its results could not be scored")
+        return number
+
+
+def _read(path: str | Path) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """(file name, number) of the pictures and (name, number) of the categories."""
+    try:
+        content: Any = json.loads(Path(path).read_bytes())
+        images = [(str(item["file_name"]), int(item["id"])) for item in content["images"]]
+        categories = [(str(item["name"]), int(item["id"])) for item in content["categories"]]
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is no ground truth of COCO: it needs images and categories") from error
+    return images, categories

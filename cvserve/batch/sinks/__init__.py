@@ -1,0 +1,78 @@
+"""Where the rows of `cvserve predict` go: JSON lines, CSV or COCO results, complete or continued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvserve.artifact import Task
+from cvserve.batch.coco_numbers import CocoNumbers, OwnNumbers
+from cvserve.batch.sinks.base import Row, Sink
+from cvserve.batch.sinks.coco_results import CocoResultsSink
+from cvserve.batch.sinks.csv_rows import CsvSink
+from cvserve.batch.sinks.json_lines import JsonLinesSink
+from cvserve.batch.sinks.tables import ClassTable, ObjectTable
+from cvserve.batch.sinks.target import Target
+from cvserve.errors import InvalidInput
+
+__all__ = ["FORMATS", "CocoResultsSink", "CsvSink", "JsonLinesSink", "Row", "Sink", "open_sink"]
+
+FORMATS = ("jsonl", "csv", "coco")
+
+
+def open_sink(
+    out: str | Path,
+    *,
+    format: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    task: Task = "classification",
+    labels: Sequence[str] = (),
+    top_k: int = 5,
+    made_by: tuple[str, int] | None = None,
+    numbers: CocoNumbers | None = None,
+) -> Sink:
+    """The sink for `out`.
+
+    Args:
+        out: a file, or "-" for stdout.
+        format: "jsonl", "csv" or "coco" (detection alone: COCO's results); by default what the suffix says: .csv, and
+            .json of detection is COCO's; JSON lines for any other.
+        resume: continue an unfinished (or finished) file: its last half-written line is dropped, pictures that it
+            has are skipped. Not of COCO's results.
+        overwrite: replace an unfinished file.
+        task, labels: of the model.
+        top_k: how many classes a row of CSV has room for (classification).
+        made_by: model and version of the rows to come, which those of a continued file must share; None: any.
+        numbers: of pictures and categories in COCO's results; None: see `OwnNumbers`.
+
+    Raises:
+        InvalidInput: an unknown format, or one that does not fit the task; an unfinished file and neither resume nor
+            overwrite; a file that is not of this format, or has rows of another model or version (both when the sink
+            is entered); resume with stdout or COCO's results.
+    """
+    if format is None:
+        format = {".csv": "csv", ".json": "coco" if task == "detection" else "jsonl"}.get(_suffix(out), "jsonl")
+    if format not in FORMATS:
+        raise InvalidInput(f"{format!r} is no format of results; it is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if resume and overwrite:
+        raise InvalidInput("resume and overwrite contradict each other; give one of them")
+    if numbers is not None and format != "coco":
+        raise InvalidInput(f"numbers of COCO are only in COCO results, not in {format}; choose the format coco")
+    if format == "coco":
+        if task != "detection":
+            raise InvalidInput(f"COCO results are of detection models, not of {task}; write jsonl or csv")
+        if resume:
+            raise InvalidInput(
+                "COCO results cannot be continued, for they do not tell which pictures had no objects or failed; "
+                "write JSON lines to use --resume"
+            )
+        return CocoResultsSink(Target(out, overwrite=overwrite, resumable=False), numbers or OwnNumbers(labels))
+    target = Target(out, resume=resume, overwrite=overwrite)
+    if format == "jsonl":
+        return JsonLinesSink(target, made_by)
+    return CsvSink(target, ObjectTable() if task == "detection" else ClassTable(top_k), made_by)
+
+
+def _suffix(out: str | Path) -> str:
+    return Path(out).suffix.lower()

@@ -1,0 +1,64 @@
+"""Rows as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from cvserve.batch.sinks.base import FileSink, Known, Row
+from cvserve.batch.sinks.tables import Table
+from cvserve.batch.sinks.target import Target
+from cvserve.errors import InvalidInput
+
+
+class CsvSink(FileSink):
+    """A header, and for each picture the lines that the task's table makes of its row."""
+
+    _errors = "surrogateescape"
+    _newline = ""
+
+    def __init__(self, target: Target, table: Table, made_by: tuple[str, int] | None = None) -> None:
+        super().__init__(target, made_by)
+        self._table = table
+        self._header = list(table.columns)
+
+    def __enter__(self) -> Any:
+        super().__enter__()
+        self._writer = csv.writer(self._open, lineterminator="\n")
+        if self._target.direct or self._target.part.stat().st_size == 0:
+            self._writer.writerow(self._header)
+        return self
+
+    def write(self, row: Row) -> None:
+        self._writer.writerows(self._table.lines(row))
+
+    def _rows(self, file: BinaryIO) -> Iterator[Known]:
+        """A picture counts when its last line is whole."""
+        offset, whole = 0, True
+
+        def lines() -> Iterator[str]:
+            nonlocal offset, whole
+            for line in file:
+                offset += len(line)
+                whole = line.endswith(b"\n")
+                yield line.decode("utf-8", "surrogateescape")
+
+        picture, left = "", 0
+        try:
+            for number, cells in enumerate(csv.reader(lines()), 1):
+                if number == 1 and whole and cells != self._header:
+                    raise InvalidInput(f"{self._target.final} has other columns than {','.join(self._header)}")
+                if not whole or len(cells) != len(self._header):
+                    continue
+                if number == 1:
+                    yield Known(offset, None, False, None)
+                    continue
+                if left and cells[0] != picture:
+                    raise ValueError(f"line {number} begins another picture too early")
+                picture, left = cells[0], (left or self._table.count(cells)) - 1
+                if not left:
+                    made_by = (cells[2], cells[3]) if cells[2] else None  # an error has none
+                    yield Known(offset, picture, bool(cells[4]), made_by)
+        except (csv.Error, ValueError) as error:
+            raise InvalidInput(f"{self._target.final} is no CSV file of cvserve predict: {error}") from error

@@ -1,0 +1,80 @@
+"""The file behind a sink: whole under its own name, or continued, and never half of it there."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from cvserve.errors import InvalidInput
+
+
+class Target:
+    """A file that is written as `<name>.part`, which becomes `<name>` when all is done; or stdout, or a device.
+
+    So a file under its own name is whole, an earlier one lives until the new one is, and what a killed run has done is
+    there to be continued.
+    """
+
+    def __init__(
+        self, out: str | Path, *, resume: bool = False, overwrite: bool = False, resumable: bool = True
+    ) -> None:
+        self.resume = resume
+        self.stdout = str(out) == "-"
+        self._stdout_before: tuple[str, str | None] | None = None
+        self._copied = False
+        self.final = Path(out)
+        # A pipe or a device such as /dev/null can be neither renamed nor continued.
+        self.direct = self.stdout or (self.final.exists() and not self.final.is_file())
+        self.part = self.final.with_name(self.final.name + ".part")
+        if self.direct:
+            if resume:
+                raise InvalidInput(f"{out} cannot be continued; only a file can")
+            if self.final.is_dir() and not self.stdout:
+                raise InvalidInput(f"{out} is a folder; give a file, such as {self.final / 'results.jsonl'}")
+        elif self.part.exists() and not resume and not overwrite:
+            ways = "continue it with --resume, or drop it with --overwrite" if resumable else "drop it with --overwrite"
+            raise InvalidInput(f"{self.part} holds the rows of an unfinished run: {ways}")
+
+    def open(self, *, errors: str, newline: str | None) -> TextIO:
+        if self.stdout:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # it is the same format there as in a file
+                self._stdout_before = sys.stdout.encoding, sys.stdout.errors
+                sys.stdout.reconfigure(encoding="utf-8", errors=errors)
+            return sys.stdout
+        if self.direct:
+            return self.final.open("w", encoding="utf-8", errors=errors, newline=newline)
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        return self.part.open("a" if self.resume else "w", encoding="utf-8", errors=errors, newline=newline)
+
+    def continued(self) -> BinaryIO | None:
+        """The file to go on with, to be read and cut; None where there is none."""
+        if not self.resume:
+            return None
+        if not self.part.exists():
+            if not self.final.exists():
+                return None
+            shutil.copyfile(self.final, self.part)
+            self._copied = True
+        return self.part.open("r+b")
+
+    def refuse(self) -> None:
+        """The file cannot be continued: a finished one is left as if nobody had tried."""
+        if self._copied:
+            self.part.unlink()
+
+    def close(self, stream: TextIO, *, complete: bool) -> None:
+        stream.flush()
+        if self.stdout:
+            if self._stdout_before is not None and isinstance(stream, io.TextIOWrapper):
+                encoding, errors = self._stdout_before
+                stream.reconfigure(encoding=encoding, errors=errors)
+            return
+        if complete and not self.direct:
+            os.fsync(stream.fileno())
+        stream.close()
+        if complete and not self.direct:
+            self.part.replace(self.final)

@@ -1,0 +1,66 @@
+"""Results and truth in COCO's own formats, as pycocotools reads them (https://cocodataset.org/#format-data)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cvserve.data.objects import Objects
+from cvserve.postproc import DetectionResult
+
+
+def coco_results(
+    results: Sequence[DetectionResult], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """COCO's results format: [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}, ...].
+
+    Args:
+        image_ids: of each result. category_ids: of each class.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[item.index],
+            "bbox": [item.box[0], item.box[1], item.box[2] - item.box[0], item.box[3] - item.box[1]],
+            "score": item.score,
+        }
+        for result, image_id in zip(results, image_ids, strict=True)
+        for item in result
+    ]
+
+
+def coco_ground_truth(
+    objects: Sequence[Objects],
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+    classes: Sequence[str],
+    pictures: Sequence[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """COCO's instances format, for pycocotools; what is ignored is a crowd.
+
+    Args:
+        objects: of each picture. image_ids: of each picture. category_ids: of each class.
+        pictures: what else is known of each picture, such as {"file_name", "width", "height"}.
+    """
+    annotations = [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[label],
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "area": area,
+            "iscrowd": int(ignored),
+        }
+        for item, image_id in zip(objects, image_ids, strict=True)
+        for box, label, ignored, area in zip(
+            item.boxes.tolist(), item.labels.tolist(), item.ignored.tolist(), item.areas.tolist(), strict=True
+        )
+    ]
+    return {
+        "info": {},
+        "images": [
+            {"id": image_id, **known}
+            for image_id, known in zip(image_ids, pictures or [{}] * len(image_ids), strict=True)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)],
+        "annotations": [{"id": number, **item} for number, item in enumerate(annotations, start=1)],
+    }

@@ -1,0 +1,113 @@
+"""Which objects a detector found, and which of its answers are wrong: the rules of Pascal VOC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvserve.data.objects import Objects
+from cvserve.postproc import DetectionResult
+from cvserve.postproc.boxes import iou_matrix
+
+IOU_THRESHOLD = 0.5
+"""Of VOC: an answer finds an object if they overlap by at least this much."""
+
+
+@dataclass(frozen=True)
+class PictureMatch:
+    """What became of the N answers for a picture with M objects.
+
+    object_of: int64 [N], the object that each answer found; -1 where it found none.
+    ignored: bool [N], answers that count neither as right nor as wrong: they lie on an object that is ignored.
+    found_with: float32 [M], the score of the answer that found each object; 0 of those that none did.
+    """
+
+    object_of: np.ndarray
+    ignored: np.ndarray
+    found_with: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """bool [N]: false positives, a second answer for one object among them."""
+        wrong: np.ndarray = (self.object_of < 0) & ~self.ignored
+        return wrong
+
+
+def match_picture(result: DetectionResult, objects: Objects, iou_threshold: float = IOU_THRESHOLD) -> PictureMatch:
+    """Matches answers, best first, each with the object of its class that it overlaps most.
+
+    That object is found if it overlaps by at least the threshold and no better answer found it; the answer is wrong
+    otherwise (VOCevaldet.m of the VOC development kit).
+    """
+    count = len(result)
+    object_of = np.full(count, -1, np.int64)
+    ignored = np.zeros(count, bool)
+    found_with = np.zeros(len(objects), np.float32)
+    if count and len(objects):
+        overlaps = iou_matrix(result.boxes, objects.boxes)
+        overlaps[result.indexes[:, None] != objects.labels[None, :]] = -1
+        nearest = overlaps.argmax(axis=1)
+        close = overlaps[np.arange(count), nearest] >= iou_threshold
+        ignored = close & objects.ignored[nearest]
+        taken = np.zeros(len(objects), bool)
+        order = np.argsort(-result.scores, kind="stable")
+        for answer in order[(close & ~ignored)[order]].tolist():
+            target = int(nearest[answer])
+            if not taken[target]:
+                taken[target] = True
+                object_of[answer] = target
+                found_with[target] = result.scores[answer]
+    return PictureMatch(object_of, ignored, found_with)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall of one class as the least score falls from answer to answer.
+
+    objects: how many there are. recall, precision: float64 [K], one for each answer that counts, best first.
+    """
+
+    label: str
+    objects: int
+    recall: np.ndarray
+    precision: np.ndarray
+
+    @property
+    def envelope(self) -> np.ndarray:
+        """float64 [K]: the best precision at this recall or a greater one."""
+        return np.maximum.accumulate(self.precision[::-1])[::-1]
+
+    @property
+    def average_precision(self) -> float | None:
+        """Area under the envelope over all points (VOC 2010 and later); None without objects."""
+        if not self.objects:
+            return None
+        steps = np.diff(self.recall, prepend=0.0)
+        return float((steps * self.envelope).sum())
+
+
+def curves(
+    matches: Sequence[PictureMatch],
+    results: Sequence[DetectionResult],
+    objects: Sequence[Objects],
+    classes: Sequence[str],
+) -> list[Curve]:
+    """The curve of each class, over all pictures. Equal scores count in the order of the pictures."""
+    scores = _joined([result.scores for result in results], np.float32)
+    indexes = _joined([result.indexes for result in results], np.int64)
+    right = _joined([match.object_of >= 0 for match in matches], bool)
+    counted = ~_joined([match.ignored for match in matches], bool)
+    labels = _joined([item.labels[~item.ignored] for item in objects], np.int64)
+    made = []
+    for index, label in enumerate(classes):
+        own = np.flatnonzero((indexes == index) & counted)
+        hits = right[own[np.argsort(-scores[own], kind="stable")]].cumsum()
+        total = int((labels == index).sum())
+        made.append(Curve(label, total, hits / max(total, 1), hits / np.arange(1, len(hits) + 1)))
+    return made
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)

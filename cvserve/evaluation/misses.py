@@ -1,0 +1,132 @@
+"""The pictures on which a detector did worst, on one page: objects that it missed, and answers that are wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cvserve.data.objects import Objects
+from cvserve.evaluation.matching import PictureMatch
+from cvserve.postproc import DetectionResult
+from cvserve.postproc.drawing import Caption, draw_boxes
+from cvserve.postproc.drawing.colours import Colour
+from cvserve.postproc.text import drawable, shortened, write
+from cvserve.preproc import decode, resize_to
+
+PICTURES = 12
+_COLUMNS = 3
+_TILE_WIDTH, _TILE_HEIGHT, _GAP, _TITLE, _LETTERS = 480, 400, 10, 24, 15
+_TRUTH: Colour = (60, 200, 75)
+_MISSED: Colour = (255, 200, 0)
+_RIGHT: Colour = (0, 150, 255)
+_WRONG: Colour = (235, 40, 60)
+_IGNORED: Colour = (160, 160, 160)
+_LEGEND = (("true", _TRUTH), ("true, but missed", _MISSED), ("answer", _RIGHT), ("wrong answer", _WRONG))
+_LEAST = 1e-3
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A picture with its truth, its answers (best first) and how they match. index: in the data set."""
+
+    index: int
+    result: DetectionResult
+    objects: Objects
+    match: PictureMatch
+
+    @property
+    def loss(self) -> float:
+        """-log(score) for each object, by the answer that found it, and -log(1 - score) for each wrong answer.
+
+        Scores are taken to be from 0.001 to 0.999, so that an object that nothing found costs 6.9.
+        """
+        found = self.match.found_with[~self.objects.ignored]
+        wrong = self.result.scores[self.match.wrong]
+        missed = -np.log(np.maximum(found, _LEAST)).sum()
+        return float(missed - np.log(np.maximum(1 - wrong, _LEAST)).sum())
+
+    def missed(self, threshold: float) -> np.ndarray:
+        """bool [M]: objects that no answer with at least this score found."""
+        missed: np.ndarray = (self.match.found_with < threshold) & ~self.objects.ignored
+        return missed
+
+    def wrong(self, threshold: float) -> np.ndarray:
+        """bool [N]: wrong answers with at least this score."""
+        wrong: np.ndarray = self.match.wrong & (self.result.scores >= threshold)
+        return wrong
+
+
+def worst(pictures: Sequence[Scored], count: int = PICTURES) -> list[Scored]:
+    """Those with the greatest loss, the greatest first; of equal ones the first."""
+    return sorted(pictures, key=lambda picture: -picture.loss)[:count]
+
+
+def draw_worst(pictures: Sequence[Scored], dataset: Any, threshold: float, path: Path) -> None:
+    """Writes the page as JPEG: each picture with what is true and what was answered, in different colours.
+
+    Args:
+        pictures: in the order of the page.
+        dataset: the `DetectionSource` that they are of.
+        threshold: answers with a lower score are not shown, as users would not see them.
+    """
+    rows = max(math.ceil(len(pictures) / _COLUMNS), 1)
+    pitch = _TITLE + _TILE_HEIGHT + _GAP
+    page = np.full((_TITLE + _GAP + rows * pitch, _COLUMNS * (_TILE_WIDTH + _GAP) + _GAP, 3), 30, np.uint8)
+    _draw_legend(page)
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, _COLUMNS)
+        top, left = _TITLE + _GAP + row * pitch, _GAP + column * (_TILE_WIDTH + _GAP)
+        missed, wrong = int(picture.missed(threshold).sum()), int(picture.wrong(threshold).sum())
+        title = f"{missed} missed, {wrong} wrong: {dataset.name(picture.index)}"
+        write(page, shortened(drawable(title), _LETTERS, _TILE_WIDTH), (left, top + _LETTERS), _LETTERS)
+        image = decode(dataset.image(picture.index), name=dataset.name(picture.index))
+        tile = _tile(image, picture, threshold)
+        page[top + _TITLE : top + _TITLE + tile.shape[0], left : left + tile.shape[1]] = tile
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), page[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def _tile(image: np.ndarray, picture: Scored, threshold: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    scale = min(_TILE_WIDTH / width, _TILE_HEIGHT / height)
+    shown = resize_to(image, max(round(width * scale), 1), max(round(height * scale), 1))
+    shown = np.array(shown, order="C")
+    factor = np.array([shown.shape[1] / width, shown.shape[0] / height] * 2)
+    boxes, captions = [], []
+    for box, caption in _marks(picture, threshold):
+        boxes.append(box * factor)
+        captions.append(caption)
+    draw_boxes(shown, np.array(boxes).reshape(-1, 4), captions)
+    return shown
+
+
+def _marks(picture: Scored, threshold: float) -> list[tuple[np.ndarray, Caption]]:
+    """Boxes and captions, the most telling first."""
+    result, objects = picture.result, picture.objects
+    wrong, missed = picture.wrong(threshold), picture.missed(threshold)
+    names = result.names
+    marks: list[tuple[np.ndarray, Caption]] = []
+    for index in np.flatnonzero(wrong):
+        text = f"{names[result.indexes[index]]} {result.scores[index]:.2f}"
+        marks.append((result.boxes[index], Caption(text, _WRONG)))
+    for index in np.flatnonzero(missed):
+        marks.append((objects.boxes[index], Caption(names[objects.labels[index]], _MISSED, bold=True)))
+    right = (picture.match.object_of >= 0) & (result.scores >= threshold)
+    marks += [(result.boxes[index], Caption("", _RIGHT)) for index in np.flatnonzero(right)]
+    found = ~missed & ~objects.ignored
+    marks += [(objects.boxes[index], Caption("", _TRUTH)) for index in np.flatnonzero(found)]
+    return marks + [(objects.boxes[index], Caption("", _IGNORED)) for index in np.flatnonzero(objects.ignored)]
+
+
+def _draw_legend(page: np.ndarray) -> None:
+    left = _GAP
+    for text, colour in _LEGEND:
+        page[8:22, left : left + 24] = colour
+        write(page, text, (left + 32, 20), _LETTERS)
+        left += 200

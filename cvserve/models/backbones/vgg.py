@@ -1,0 +1,66 @@
+"""VGG16's convolutions (Simonyan & Zisserman 2014, arXiv 1409.1556), from scratch or with Keras's own weights."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+
+_BLOCKS = (2, 2, 3, 3, 3)
+
+
+def vgg_features(pixels: keras.KerasTensor, *, width: int, normalised: bool) -> dict[int, keras.KerasTensor]:
+    """The last convolution of each block, and the last pooling.
+
+    Pooling rounds up, as in Caffe: 300 pixels become 150, 75, 38, 19. Layers are called as in
+    keras.applications.VGG16, and with a width of 64 its weights fit.
+
+    Args:
+        pixels: scaled, float [B, H, W, 3].
+        width: channels of the first block; the next have 2, 4, 8 and 8 times as many.
+        normalised: batch normalisation after each convolution, without which nothing this deep trains from scratch.
+
+    Returns:
+        Stride to feature map: {1: [B, H, W, width], 2: ..., 4: ..., 8: conv4_3, 16: conv5_3, 32: pool5}.
+    """
+    features, stages = pixels, {}
+    for block, count in enumerate(_BLOCKS):
+        filters = width * min(2**block, 8)
+        if block:
+            features = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(features)
+        for index in range(count):
+            features = conv_maybe_norm_relu(
+                features, filters, 3, normalised=normalised, name=f"block{block + 1}_conv{index + 1}"
+            )
+        stages[2**block] = features
+    stages[32] = layers.MaxPooling2D(2, padding="same", name="block5_pool")(features)
+    return stages
+
+
+def conv_maybe_norm_relu(
+    features: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    normalised: bool,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: str = "same",
+    name: str,
+) -> keras.KerasTensor:
+    """Convolution with bias (so that weights of networks without normalisation fit), `normalised` or not, and ReLU."""
+    features = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        dilation_rate=dilation,
+        padding=padding,
+        kernel_initializer="he_normal",
+        name=name,
+    )(features)
+    if normalised:
+        features = layers.BatchNormalization(
+            momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm"
+        )(features)
+    return layers.ReLU(name=f"{name}_relu")(features)

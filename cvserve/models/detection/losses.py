@@ -1,0 +1,67 @@
+"""The losses that detectors share: focal, smooth L1, cross-entropy with hard negative mining."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import tensorflow as tf
+
+
+def sigmoid_focal_loss(logits: tf.Tensor, targets: tf.Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tf.Tensor:
+    """Binary cross-entropy that makes little of what is easy (Lin et al. 2017, arXiv 1708.02002, equation 5).
+
+    Args:
+        logits: float32 [...]. targets: float32, same shape, 0 or 1.
+        alpha: weight of the ones; the zeros have 1 - alpha. gamma: how much the easy ones lose; 0 is cross-entropy.
+
+    Returns:
+        float32, same shape: -alpha_t (1 - p_t) ** gamma log(p_t).
+    """
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    share = tf.sigmoid(logits)
+    missed = targets * (1.0 - share) + (1.0 - targets) * share
+    weight = targets * alpha + (1.0 - targets) * (1.0 - alpha)
+    return weight * tf.pow(missed, gamma) * entropy
+
+
+def smooth_l1(predicted: tf.Tensor, wanted: tf.Tensor, beta: float = 1.0) -> tf.Tensor:
+    """Quadratic near 0, linear beyond beta (Girshick 2015, arXiv 1504.08083, equation 3, where beta is 1).
+
+    Returns:
+        float32, same shape: 0.5 d ** 2 / beta where abs(d) < beta, otherwise abs(d) - 0.5 beta.
+    """
+    apart = tf.abs(predicted - wanted)
+    return tf.where(apart < beta, 0.5 * tf.square(apart) / beta, apart - 0.5 * beta)
+
+
+def hardest_negatives(
+    losses: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor, *, ratio: float = 3.0, least: int = 0
+) -> tf.Tensor:
+    """Of each picture, the negatives with the greatest losses (Liu et al. 2015, arXiv 1512.02325, section 2.2).
+
+    Args:
+        losses: float32 [B, A], not negative. positive, negative: bool [B, A].
+        ratio: negatives for each positive. least: negatives of a picture without positives.
+
+    Returns:
+        bool [B, A]; of equal losses the first are taken.
+    """
+    wanted = ratio * tf.reduce_sum(tf.cast(positive, tf.float32), axis=1)
+    wanted = tf.cast(tf.maximum(wanted, float(least)), tf.int32)
+    order = tf.argsort(tf.where(negative, losses, -1.0), axis=1, direction="DESCENDING", stable=True)
+    rank = tf.argsort(order, axis=1)
+    return negative & (rank < wanted[:, tf.newaxis])
+
+
+def mean_over(values: tf.Tensor, chosen: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """The sum of values (float32) where chosen (bool, same shape), divided by count (float32 scalar), or by 1 if that
+    is less."""
+    # where, not a product: an infinite value that is not chosen must not become NaN.
+    return tf.reduce_sum(tf.where(chosen, values, 0.0)) / tf.maximum(count, 1.0)
+
+
+def prior_bias(probability: float) -> keras.initializers.Initializer:
+    """The bias of a logit that starts at this probability (RetinaNet's section 4.1 takes 0.01): so many anchors are
+    background that a first guess of one half would drown everything."""
+    return keras.initializers.Constant(-math.log((1.0 - probability) / probability))

@@ -1,0 +1,45 @@
+"""The questions that builders of detectors ask of their options; what does not fit ends in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from cvserve.errors import InvalidInput
+
+
+def check_whole(model: str, **limits: tuple[Any, int]) -> None:
+    """Each option's (value, least) must be a whole number of at least that."""
+    for option, (value, least) in limits.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InvalidInput(f"{model} needs a {option} of at least {least}, a whole number, not {value!r}")
+
+
+def check_choice(model: str, **choices: tuple[Any, Collection[str]]) -> None:
+    """Each option's (value, known): the value must be one of the known."""
+    for option, (value, known) in choices.items():
+        if value not in known:
+            raise InvalidInput(f"{model} has no {option} {value!r}; known: {', '.join(known)}")
+
+
+def check_positive(model: str, **values: Any) -> None:
+    """Each option must be a number above 0, or one or more of them."""
+    for option, value in values.items():
+        numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        fits = all(isinstance(number, int | float) and number > 0 for number in numbers)
+        if not fits or not len(numbers):
+            raise InvalidInput(f"{model} needs {option} above 0, not {value!r}")
+
+
+def check_sides(model: str, image_size: tuple[int, int], multiple: int) -> None:
+    """Both sides must be multiples of so many pixels."""
+    height, width = image_size
+    if height % multiple or width % multiple or min(height, width) < multiple:
+        raise InvalidInput(
+            f"{model} takes pictures whose sides are multiples of {multiple} pixels, not {height} x {width}"
+        )
+
+
+def fills_whole_network(weights: str | None) -> bool:
+    """Whether the file may hold more than a backbone: the run of a detector, whose every layer that fits is taken."""
+    return weights is not None and str(weights).endswith(".keras")

@@ -1,0 +1,19 @@
+"""Logits to shares, without overflow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """exp(logits) as shares of their sum over the last axis: float32 [..., C] of the same shape."""
+    # The largest logit becomes 0, so that no exponential overflows.
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-logits)): float32, of any shape."""
+    # exp of a number that is never positive, so that none overflows.
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)

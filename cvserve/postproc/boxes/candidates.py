@@ -1,0 +1,91 @@
+"""Which of a picture's many (box, class) pairs are worth decoding: the scores, cut while they are still logits."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from cvserve.artifact import PostprocSpec
+from cvserve.errors import ArtifactError
+from cvserve.postproc.activations import sigmoid, softmax
+
+# Scores under this are nothing that float32 logits tell apart from 0.
+_LEAST_THRESHOLD = 1e-6
+# What lies this close below the cut is looked at too: the score itself decides, not the rounding of its logit.
+_SLACK = 1e-3
+
+
+class Candidates(NamedTuple):
+    """boxes: int64 [N], indices into the A boxes, ascending. classes: int64 [N]. scores: float32 [N], 0 to 1."""
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+
+def choose_candidates(
+    logits: np.ndarray, objectness: np.ndarray | None, spec: PostprocSpec, threshold: float
+) -> Candidates:
+    """The pairs whose score is at least the threshold; of more than `spec.max_candidates` the best.
+
+    Logits are compared before anything is exponentiated: nearly all of them end there. Of equal scores the lower
+    (box, class) is taken first.
+
+    Args:
+        logits: float32 [A, C], or [A, C + 1] with the background first where `spec.activation` is "softmax".
+        objectness: float32 [A], logits whose sigmoid multiplies the scores; None where the graph has none.
+        threshold: 0 to 1; under 1e-6 counts as 1e-6.
+
+    Raises:
+        ArtifactError: a logit is not a number.
+    """
+    threshold = max(threshold, _LEAST_THRESHOLD)
+    reachable = min(threshold, 1 - _LEAST_THRESHOLD)
+    cut = np.float32(math.log(reachable) - math.log1p(-reachable) - _SLACK)
+    if _has_nan(logits) or (objectness is not None and _has_nan(objectness)):
+        raise ArtifactError("the graph gave scores that are not numbers (NaN)")
+    # Both factors of a score are at least the score.
+    possible = None if objectness is None else np.flatnonzero(objectness >= cut)
+    own = logits if possible is None else logits[possible]
+    boxes, classes, scores = (_softmax if spec.activation == "softmax" else _sigmoids)(own, cut)
+    if possible is not None and objectness is not None:
+        boxes = possible[boxes]
+        scores = scores * sigmoid(objectness[boxes])
+    enough = np.flatnonzero(scores >= threshold)
+    if len(enough) > spec.max_candidates:
+        enough = enough[_best(scores[enough], spec.max_candidates)]
+    return Candidates(boxes[enough], classes[enough], scores[enough])
+
+
+def _sigmoids(logits: np.ndarray, cut: np.float32) -> Candidates:
+    # One flat index and a division are ten times faster than np.nonzero of two axes.
+    boxes, classes = np.divmod(np.flatnonzero(logits >= cut), logits.shape[1])
+    return Candidates(boxes, classes, sigmoid(logits[boxes, classes]))
+
+
+def _softmax(logits: np.ndarray, cut: np.float32) -> Candidates:
+    # A class's share of all classes is at most its share of itself and the background.
+    near = logits >= logits[:, :1] + cut
+    near[:, 0] = False
+    boxes, columns = np.divmod(np.flatnonzero(near), logits.shape[1])
+    rows, row_of = np.unique(boxes, return_inverse=True)
+    with np.errstate(invalid="ignore"):
+        scores = softmax(logits[rows])[row_of, columns]
+    if _has_nan(scores):
+        raise ArtifactError("the graph gave scores that are not numbers (infinite logits)")
+    return Candidates(boxes, columns - 1, scores)
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` greatest, ascending; of those that tie for the last places the first."""
+    last = np.partition(scores, -count)[-count]
+    above = np.flatnonzero(scores > last)
+    tied = np.flatnonzero(scores == last)
+    return np.sort(np.concatenate([above, tied[: count - len(above)]]))
+
+
+def _has_nan(values: np.ndarray) -> bool:
+    # The maximum of what holds a NaN is NaN, and costs a third of isnan.
+    return bool(values.size) and bool(np.isnan(values.max()))

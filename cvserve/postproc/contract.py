@@ -1,0 +1,63 @@
+"""What decoding needs to know of a network: a manifest says it of an artifact, a `NetworkContract` of any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cvserve.artifact import OutputSpec, PostprocSpec, PreprocSpec, Task
+
+
+class Contract(Protocol):
+    """The part of `cvserve.artifact.Manifest` that turns outputs into results."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def preproc(self) -> PreprocSpec: ...
+
+    @property
+    def postproc(self) -> PostprocSpec: ...
+
+    @property
+    def outputs(self) -> tuple[OutputSpec, ...]: ...
+
+    def output(self, role: str) -> OutputSpec | None:
+        """The output with this role, or None."""
+
+
+@dataclass(frozen=True)
+class NetworkContract:
+    """Of a network that no artifact holds yet, whose outputs are float32 and called by their roles."""
+
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    preproc: PreprocSpec
+    postproc: PostprocSpec
+    outputs: tuple[OutputSpec, ...]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        task: Task,
+        labels: tuple[str, ...],
+        preproc: PreprocSpec,
+        postproc: PostprocSpec,
+        roles: Iterable[str],
+    ) -> NetworkContract:
+        """From the names of the network's outputs."""
+        return cls(name, task, labels, preproc, postproc, tuple(OutputSpec(name=role, role=role) for role in roles))
+
+    def output(self, role: str) -> OutputSpec | None:
+        """The output with this role, or None."""
+        return next((output for output in self.outputs if output.role == role), None)

@@ -1,0 +1,70 @@
+"""Results drawn onto their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cvserve.errors import InvalidInput, Unimplemented
+from cvserve.postproc.drawing.boxes import Caption, draw_boxes
+from cvserve.postproc.drawing.canvas import letter_size, readable_copy
+from cvserve.postproc.drawing.colours import colour_of
+from cvserve.postproc.results import ClassificationResult, DetectionResult, Result
+from cvserve.postproc.text import draw_table
+
+__all__ = ["Caption", "colour_of", "draw", "draw_boxes", "letter_size", "readable_copy"]
+
+_MOST_ROWS = 5
+
+
+def draw(image: np.ndarray, result: Result) -> np.ndarray:
+    """A copy of the picture with the result drawn on it.
+
+    Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
+    in the colour of its class, with class and score on it, the best on top. Letters and lines grow with the picture;
+    a picture with a long side below 256 pixels is enlarged by a whole factor, so that they can be read.
+
+    Args:
+        image: uint8 RGB [H, W, 3], upright, in its original size.
+
+    Returns:
+        uint8 RGB [H, W, 3], or [H * n, W * n, 3] for a small picture.
+
+    Raises:
+        InvalidInput: the picture has another dtype or shape, or is not the one that the result is of.
+        Unimplemented: a result that this version cannot draw.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InvalidInput(f"a picture to draw on must be uint8 RGB [H, W, 3], not {image.dtype} {list(image.shape)}")
+    for kind, draw_result in _DRAWN.items():
+        if isinstance(result, kind):
+            return draw_result(image, result)
+    raise Unimplemented(f"results of {result.task} cannot be drawn by this version")
+
+
+def _classes(image: np.ndarray, result: ClassificationResult) -> np.ndarray:
+    canvas, _ = readable_copy(image)
+    if result.classes:
+        rows = [(f"{item.score:.1%}", item.label) for item in result.classes[:_MOST_ROWS]]
+        draw_table(canvas, rows, letter_size(canvas, 24))
+    return canvas
+
+
+def _objects(image: np.ndarray, result: DetectionResult) -> np.ndarray:
+    if image.shape[:2] != (result.image_height, result.image_width):
+        raise InvalidInput(
+            f"the picture has {image.shape[1]} x {image.shape[0]} pixels, but the result is of one with "
+            f"{result.image_width} x {result.image_height}"
+        )
+    canvas, factor = readable_copy(image)
+    captions = [Caption(f"{item.label} {item.score:.2f}", colour_of(item.index)) for item in result]
+    draw_boxes(canvas, result.boxes * factor, captions)
+    return canvas
+
+
+_DRAWN: dict[type, Callable[[np.ndarray, Any], np.ndarray]] = {
+    ClassificationResult: _classes,
+    DetectionResult: _objects,
+}

@@ -1,0 +1,27 @@
+"""A copy of a picture that is large enough to be written on."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+# Below 256 pixels no five rows of readable letters fit.
+_SMALLEST_LONG_SIDE = 256
+_SMALLEST_LETTERS = 12
+
+
+def readable_copy(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """A copy of uint8 RGB [H, W, 3], C-contiguous, its pixels repeated `factor` times each way; and that factor.
+
+    The factor is the least whole one that makes the long side 256 pixels.
+    """
+    factor = -(-_SMALLEST_LONG_SIDE // max(image.shape[:2]))
+    if factor == 1:
+        return np.array(image, order="C"), 1
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST), factor
+
+
+def letter_size(image: np.ndarray, share: int) -> int:
+    """Letters in pixels: one `share`-th of the short side, at least 12."""
+    return max(_SMALLEST_LETTERS, min(image.shape[:2]) // share)

@@ -1,0 +1,81 @@
+"""A model whose graphs are open and warm, before anything asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cvserve.artifact import Manifest
+from cvserve.pipeline import Pipeline
+from cvserve.runtimes import Runtime
+from cvserve.serving.core.batch_policy import BatchLimits
+from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.execution import Entries, RunGraph
+from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model whose graphs are open and warm; nothing of it is tied to the event loop yet.
+
+    A model has either pipelines or, where it has no manifest, entries and signatures.
+
+    pipelines: one for each loaded copy of the graph. workers: batches that run at the same time; where copies are
+    fewer, they are shared (runtimes whose calls may run at the same time need only one). detect: the signature of that
+    name of each copy, where the model and the runtime have it. decodes_in_worker: pictures
+    are decoded by the worker that runs them rather than by the pool; right where every core has a worker. devices: on
+    which the copies are, in turn.
+    """
+
+    pipelines: tuple[Pipeline, ...]
+    workers: int
+    threads: int
+    limits: BatchLimits
+    bounds: QueueBounds
+    max_request_rows: int
+    decodes_in_worker: bool = False
+    detect: tuple[Runtime, ...] = ()
+    entries: tuple[Entries, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
+    runtime: str = ""
+    devices: tuple[str, ...] = ("cpu",)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """None for a model that cvserve did not make."""
+        return self.pipelines[0].manifest if self.pipelines else None
+
+    @property
+    def runtime_name(self) -> str:
+        return self.pipelines[0].runtime.name if self.pipelines else self.runtime
+
+    @property
+    def graphs(self) -> list[RunGraph]:
+        """What each worker runs."""
+        copies: Sequence[RunGraph] = self.entries or [pipeline.runtime.run for pipeline in self.pipelines]
+        if self.detect:
+            pairs = zip(copies, self.detect, strict=True)
+            copies = [Entries({DEFAULT: run, DETECT: detect.run}) for run, detect in pairs]
+        return [copies[index % len(copies)] for index in range(self.workers)]
+
+    def describe(self) -> str:
+        """`onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`; with the devices unless it is just the cpu."""
+        on = "" if self.devices == ("cpu",) else f" on {', '.join(self.devices)}"
+        batches = f"batches up to {self.limits.max_rows}" if self.limits.batching else "no batching"
+        return (
+            f"{self.runtime_name}, {_count(self.workers, 'instance')} x {_count(self.threads, 'thread')}{on}, "
+            f"{batches}, delay {self.limits.delay * 1000:g} ms"
+        )
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        for detect in self.detect:
+            detect.close()
+        for pipeline in self.pipelines:
+            pipeline.close()
+        for entries in self.entries:
+            entries.close()
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
