@@ -159,6 +159,8 @@ class Manifest(Spec):
             self._check_classification()
         elif self.task == "detection":
             self._check_detection()
+        elif self.task == "segmentation":
+            self._check_segmentation()
         return self
 
     def _check_classification(self) -> None:
@@ -186,6 +188,16 @@ class Manifest(Spec):
         classes = len(self.labels) + (self.postproc.activation == "softmax")
         if logits is not None and logits.shape and logits.shape[-1] not in (None, classes):
             raise ValueError(f"{len(self.labels)} labels do not fit the {logits.shape[-1]} scores of {logits.name!r}")
+
+    def _check_segmentation(self) -> None:
+        if not self.labels:
+            raise ValueError("a segmentation model needs labels")
+        if len(self.labels) > 255:
+            raise ValueError(f"a class map has one byte a pixel, which is too little for {len(self.labels)} labels")
+        if self.output("class_map") is None:
+            raise ValueError("a segmentation model needs an output of role class_map")
+        if self.postproc.colours and len(self.postproc.colours) != len(self.labels):
+            raise ValueError(f"{len(self.postproc.colours)} colours do not fit {len(self.labels)} labels")
 
     def output(self, role: str) -> OutputSpec | None:
         """The output with this role, or None."""

@@ -159,12 +159,15 @@ class PostprocSpec(Spec):
     class) or "softmax" (over background, which is first, and the classes); an output of role "objectness" [B, A] then
     multiplies them by its sigmoid.
 
+    colours: of segmentation, the RGB in which each class is drawn, in label order; empty: the drawing chooses.
+
     boxes: of detection. score_threshold: boxes with less are not given. iou_threshold: of two boxes of one class that
     overlap more, the better stays. max_candidates: boxes a picture that take part in this. max_results: that are given.
     """
 
     top_k: int = Field(default=5, gt=0)
     activation: Literal["none", "softmax", "sigmoid"] = "none"
+    colours: tuple[tuple[int, int, int], ...] = ()
     boxes: BoxCoding | None = None
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     iou_threshold: float = Field(default=0.6, gt=0, le=1)

@@ -46,7 +46,7 @@ def register(entry: ModelEntry) -> ModelEntry:
 
 
 def _table() -> dict[tuple[str, str], ModelEntry]:
-    from cvserve.models import classification, detection  # noqa: F401  (register their networks)
+    from cvserve.models import classification, detection, segmentation  # noqa: F401  (register their networks)
 
     return _entries
 
@@ -80,7 +80,7 @@ def default_preproc(task: str, name: str, image_size: int | tuple[int, int] | No
         image_size: side, or (height, width), in pixels; None takes the network's own.
     """
     height, width = _size(find(task, name), image_size)
-    return PreprocSpec(height=height, width=width, resize="letterbox" if task == "detection" else "short_side")
+    return PreprocSpec(height=height, width=width, resize="short_side" if task == "classification" else "letterbox")
 
 
 def create_model(
@@ -103,7 +103,7 @@ def create_model(
     Returns:
         A model from `images` (uint8 [B, height, width, 3], RGB, 0 to 255; scaling happens inside) to a dict of named
         outputs. Classification: `probabilities` float32 [B, num_classes], made from the layer `logits`. Detection: see
-        `cvserve.models.detection.Detector`.
+        `cvserve.models.detection.Detector`. Segmentation: see `cvserve.models.segmentation.Segmenter`.
 
     Raises:
         InvalidInput: an unknown name, option or size, or weights that do not fit.

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
 from cvserve.postproc.decode import Wishes, decode_outputs
-from cvserve.postproc.results import ClassificationResult, ClassScore, Detection, DetectionResult, Result
+from cvserve.postproc.results import (
+    ClassificationResult,
+    ClassScore,
+    Detection,
+    DetectionResult,
+    Result,
+    SegmentationResult,
+)
 
 if TYPE_CHECKING:
     from cvserve.postproc.drawing import draw
@@ -23,6 +30,7 @@ __all__ = [
     "DetectionResult",
     "NetworkContract",
     "Result",
+    "SegmentationResult",
     "Wishes",
     "class_scores",
     "decode_classification",

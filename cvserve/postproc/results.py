@@ -125,3 +125,30 @@ class DetectionResult:
                 for item in self
             ],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationResult:
+    """The class of every pixel of a picture.
+
+    class_map: uint8 [image height, image width] of the upright original, indices into `names`. confidence: float32 [C],
+    the mean probability of the pixels of each class, 0 to 1; 0 of a class that is nowhere. colours: RGB of each class,
+    or empty: the drawing chooses.
+    """
+
+    class_map: np.ndarray
+    confidence: np.ndarray
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...] = ()
+    task: ClassVar[str] = "segmentation"
+
+    def __post_init__(self) -> None:
+        if self.class_map.ndim != 2 or self.class_map.dtype != np.uint8:
+            raise ValueError(f"a class map is uint8 [H, W], not {self.class_map.dtype} {list(self.class_map.shape)}")
+        if self.confidence.shape != (len(self.names),):
+            raise ValueError(f"{list(self.confidence.shape)} confidences do not fit {len(self.names)} classes")
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """float64 [C]: the share of the picture that each class covers, 0 to 1."""
+        return np.bincount(self.class_map.reshape(-1), minlength=len(self.names)) / max(self.class_map.size, 1)
