@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Arguments for pytest: make test PYTEST_ARGS="tests/batch -k resume"
 PYTEST_ARGS ?=
+# Processes that share the test files; 0 runs them in one, which debuggers want.
+PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-fast check format protos clean distclean
@@ -27,10 +29,10 @@ demo: $(STAMP) ## Train, export, serve and ask on generated pictures: demo_outpu
 	@$(BIN)/cvserve demo --out demo_output
 
 test: $(STAMP) ## Run all tests (under 15 minutes on 2 cores)
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## Run the tests that take no time (under a minute)
-	@$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 check: $(STAMP) ## Lint, formatting and types
 	@$(BIN)/ruff check .

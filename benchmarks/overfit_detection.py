@@ -1,21 +1,23 @@
-"""Can every detector learn eight photos by heart? mAP at IoU 0.5 of at least 0.9 on the pictures that it was shown.
+"""Can every detector learn eight photos by heart, and be exported with the same boxes? mAP at IoU 0.5 of at least 0.9
+on the pictures that it was shown, and parity of SavedModel, ONNX and TFLite on them.
 
 python benchmarks/overfit_detection.py --data ../shared/data/coco_mini --out runs/overfit [--models retinanet ssd]
 
 A network that cannot is broken somewhere between matching, coding, loss and decoding, whatever its other tests say. The
 pictures are the same for all: the first of the training side, by their COCO numbers, in which no object is a crowd or
 small (an area under 32 x 32 pixels, COCO's own line). They are shown as they are, all eight in every step, until the
-score is reached or the time is over. Results are kept in OUT/overfit.json model by model; a model that is there already
-is not trained again, unless --again is said.
+score is reached or the time is over. Then each format is written and held against the network. Results are kept in
+OUT/overfit.json model by model; a model that is there already is not trained again, unless --again is said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,16 +148,59 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
         if over or report.map50 >= WANTED:
             break
     assert report is not None
+    seconds = time.perf_counter() - begun
+    exported = _export(detector, preproc, pipeline, source, np.asarray(images))
     return {
         "map50": round(report.map50, 4),
         "map": round(report.map, 4),
         "steps": number,
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(seconds, 1),
         "parameters": detector.network.count_params(),
         "image_size": settings.image_size,
         "learning_rate": rate,
         "options": settings.options,
+        "formats": exported,
     }
+
+
+def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Chosen, images: np.ndarray) -> Any:
+    """Each format's parity over the pictures, or the sentence that says why it cannot hold the network."""
+    from cvserve.errors import CvserveError
+    from cvserve.export import FORMATS, export_model
+
+    truth = []
+    for index in pipeline.order(0).tolist():
+        geometry, objects = pipeline.geometry(index), source.objects(index)
+        areas = (objects.areas * geometry.scale_x * geometry.scale_y).astype(np.float32)
+        truth.append(replace(objects, boxes=geometry.to_input(objects.boxes), areas=areas))
+    found: dict[str, Any] = {}
+    for kind in FORMATS:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                made = export_model(
+                    detector.network,
+                    Path(folder) / "model",
+                    task="detection",
+                    labels=source.classes,
+                    preproc=preproc,
+                    postproc=detector.postproc,
+                    parity_images=images,
+                    truth=truth,
+                    formats=[kind],
+                )
+            except CvserveError as error:
+                found[kind] = {"error": str(error)}
+                say(f"  {kind}: {error}")
+                continue
+        [graph] = made.manifest.graphs
+        assert graph.parity is not None
+        found[kind] = graph.parity.model_dump(exclude_none=True)
+        found[kind]["detect"] = graph.detect.parity.model_dump(exclude_none=True) if graph.detect else None
+        say(
+            f"  {kind}: {graph.parity.objects} objects, {graph.parity.unmatched:.2%} unmatched, least IoU "
+            f"{graph.parity.box_iou_min}, mAP differs by {graph.parity.map_difference}"
+        )
+    return found
 
 
 def _score(outputs: dict[str, Any], postproc: Any, pipeline: DetectionPipeline) -> Any:
@@ -207,7 +252,15 @@ def main() -> None:
         part.write_text(json.dumps(results, indent=2) + "\n")
         part.replace(file)
     columns = ("map50", "map", "steps", "seconds", "parameters", "image_size")
-    table([(name, *(row[key] for key in columns)) for name, row in sorted(results.items())], ("model", *columns))
+    rows = [
+        (name, *(row[key] for key in columns), *(_verdict(part) for part in row["formats"].values()))
+        for name, row in sorted(results.items())
+    ]
+    table(rows, ("model", *columns, "SavedModel", "ONNX", "TFLite"))
+
+
+def _verdict(part: dict[str, Any]) -> str:
+    return "no" if "error" in part else f"{part['max_abs_difference']:.0e}, {part['unmatched']:.1%} unmatched"
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_make_alone_lists_every_target() -> None:
     ("target", "command"),
     [
         ("demo", "cvserve demo --out demo_output"),
-        ("test", ".venv/bin/pytest"),
+        ("test", ".venv/bin/pytest -n 2 --dist loadfile"),
         ("test-fast", '-m "not slow"'),
         ("check", ".venv/bin/ruff format --check"),
         ("check", ".venv/bin/mypy"),

@@ -1,5 +1,6 @@
 """The main job on generated pictures: train, export, serve, ask, predict a folder, and compare all the answers."""
 
-from cvserve.demo.classification import run_demo
+from cvserve.demo.journey import TASKS, run_demo
+from cvserve.demo.task import DemoTask
 
-__all__ = ["run_demo"]
+__all__ = ["TASKS", "DemoTask", "run_demo"]

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,8 @@ _STOP_SECONDS = 30.0
 
 
 @contextmanager
-def running_server(repository: Path, model: str, log: Path) -> Iterator[Client]:
-    """Runs `cvserve serve repository` on a free port of this machine and gives a client once it knows `model`.
+def running_server(repository: Path, models: Sequence[str], log: Path) -> Iterator[Client]:
+    """Runs `cvserve serve repository` on a free port of this machine and gives a client once it knows all `models`.
 
     Raises:
         CvserveError: the server ended early, or did not end with code 0 on SIGTERM.
@@ -41,7 +41,7 @@ def running_server(repository: Path, model: str, log: Path) -> Iterator[Client]:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
         try:
             with Client(f"127.0.0.1:{port}") as client:
-                _wait(process, client, model, log)
+                _wait(process, client, models, log)
                 yield client
             process.send_signal(signal.SIGTERM)
             if process.wait(_STOP_SECONDS) != 0:
@@ -57,11 +57,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], client: Client, model: str, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], client: Client, models: Sequence[str], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
-            client.model_info(model)
+            for model in models:
+                client.model_info(model)
             return
         except Unavailable as error:
             if process.poll() is not None:

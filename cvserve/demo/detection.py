@@ -1,0 +1,71 @@
+"""Detection in the demo: where are the shapes?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.client import Client
+from cvserve.data import write_coco
+from cvserve.demo.task import DemoTask, Difference
+from cvserve.export.comparison_detection import Tolerance, match
+from cvserve.postproc import DetectionResult, Result
+
+_TOLERANCE = Tolerance()
+_THRESHOLD, _MOST = 0.25, 100
+
+
+def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.detect_many(model, pictures, **options))
+
+
+def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
+    found = row["detections"]
+    return DetectionResult(
+        np.array([item["box"] for item in found], np.float32).reshape(-1, 4),
+        np.array([item["score"] for item in found], np.float32),
+        np.array([item["index"] for item in found], np.int32),
+        labels,
+        row["width"],
+        row["height"],
+    )
+
+
+def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
+    """Of matched objects' scores; the same where each object of one side has a partner on the other."""
+    largest, same = 0.0, True
+    for mine, theirs in zip(results, wanted, strict=True):
+        assert isinstance(mine, DetectionResult)
+        assert isinstance(theirs, DetectionResult)
+        sides = [(side.boxes, side.scores, side.indexes) for side in (mine, theirs)]
+        matched = match(sides[0], sides[1], _TOLERANCE, _THRESHOLD, _MOST)
+        largest = max(largest, float(matched.scores.max(initial=0.0)))
+        same = same and not matched.unmatched
+    return Difference(largest, same)
+
+
+DETECTION = DemoTask(
+    task="detection",
+    pictures={"train": 1000, "val": 150, "test": 120},
+    training={
+        "model": "yolo",
+        "model_options": {"width": 8},
+        "image_size": 128,
+        "epochs": 14,
+        "batch_size": 16,
+        "average_decay": 0.99,
+        "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 10.0},
+        "schedule": {"name": "cosine", "warmup_epochs": 1, "final_share": 0.02},
+        "augmentation": {"flip": 0.5, "scale": [0.8, 1.25], "translate": 0.1},
+    },
+    write=write_coco,
+    score=lambda report: ("mAP50", report.map50),
+    ask=_ask,
+    from_row=_from_row,
+    compare=_compare,
+    options=lambda labels: {"score_threshold": _THRESHOLD, "max_results": _MOST},
+    look_at=("precision_recall.png", "worst.jpg"),
+)

@@ -1,0 +1,258 @@
+"""The demo, step by step, of each task in turn; every step is a call that a user would make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cvserve import console
+from cvserve.artifact import Artifact, read
+from cvserve.batch import Sources, open_instances, open_sink, predict
+from cvserve.client import Client
+from cvserve.data import Scenes
+from cvserve.demo.classification import CLASSIFICATION
+from cvserve.demo.detection import DETECTION
+from cvserve.demo.overview import draw_overview
+from cvserve.demo.server import running_server
+from cvserve.demo.task import DemoTask
+from cvserve.errors import CvserveError
+from cvserve.evaluation import evaluate
+from cvserve.evaluation.scorers import open_scorer
+from cvserve.export import export_run
+from cvserve.pipeline import Pipeline
+from cvserve.postproc import Result, decode_outputs
+from cvserve.preproc import preprocess
+from cvserve.runs import Run, write_json
+from cvserve.runtimes import usable_runtimes
+from cvserve.training import TrainConfig, train
+
+Value = TypeVar("Value")
+
+TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, DETECTION)
+_SHOWN = 12
+"""Pictures of a task in the overview."""
+
+
+@dataclass
+class _Log:
+    """What was done, how long it took, what came of it."""
+
+    rows: list[tuple[str, float, str]] = field(default_factory=list)
+
+    def step(self, name: str, work: Callable[[], Value], outcome: Callable[[Value], str]) -> Value:
+        console.say(f"--- {name}")
+        start = time.perf_counter()
+        value = work()
+        self.rows.append((name, time.perf_counter() - start, outcome(value)))
+        return value
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A task's model, trained, packed and scored. folder: where all that is its own lies. tests: its test pictures."""
+
+    task: DemoTask
+    folder: Path
+    run: Run
+    artifact: Artifact
+    score: tuple[str, float]
+    tests: tuple[Path, ...]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return self.task.options(self.run.labels)
+
+
+def run_demo(out: str | Path, *, seed: int = 1, tasks: Sequence[DemoTask] = TASKS) -> dict[str, Any]:
+    """Runs everything into the folder `out` (emptied first if a demo made it) and returns its summary.json.
+
+    Raises:
+        CvserveError: `out` holds something else than an earlier demo, or two places answer differently.
+    """
+    out = _fresh(Path(out))
+    log = _Log()
+    built = [_build(task, out, seed, log) for task in tasks]
+    served = log.step(
+        "serve and ask", lambda: _ask_server(out, built), lambda _: f"{len(built)} models, one server, over gRPC"
+    )
+    found = [_use(item, *answers, log) for item, answers in zip(built, served, strict=True)]
+    _draw(out, built)
+    by_task = {item.task.task: part for item, part in zip(built, found, strict=True)}
+    summary = {
+        "seconds": round(sum(seconds for _, seconds, _ in log.rows), 1),
+        "steps": [{"step": name, "seconds": round(seconds, 1), "outcome": text} for name, seconds, text in log.rows],
+        "tasks": by_task,
+    }
+    write_json(out / "summary.json", summary)
+    _show(summary)
+    different = [
+        f"{task}: {row['where']}" for task, part in by_task.items() for row in part["answers"] if not row["same"]
+    ]
+    if different:
+        raise CvserveError(f"the answers differ from Keras in {', '.join(different)}; see {out / 'summary.json'}")
+    return summary
+
+
+def _fresh(out: Path) -> Path:
+    if out.exists() and any(out.iterdir()):
+        if not (out / ".cvserve-demo").is_file():
+            raise CvserveError(f"{out} holds something else than an earlier demo; give another --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".cvserve-demo").touch()
+    return out
+
+
+def _build(task: DemoTask, out: Path, seed: int, log: _Log) -> _Built:
+    folder = out / task.task
+    pictures = log.step(
+        f"{task.task}: generate pictures",
+        lambda: _generate(task, folder / "pictures", seed),
+        lambda _: f"{sum(task.pictures.values())} JPEG",
+    )
+    config = TrainConfig.load(None, {"task": task.task, "data": str(pictures), "seed": seed, **task.training})
+    run = log.step(
+        f"{task.task}: train",
+        lambda: train(config, folder / "run"),
+        lambda run: ", ".join(f"val {name} {value:.3f}" for name, value in run.metrics.items()),
+    )
+    artifact = log.step(
+        f"{task.task}: export and compare",
+        lambda: export_run(run.directory, out / "models" / task.model),
+        lambda made: ", ".join(graph.format for graph in made.manifest.graphs),
+    )
+    score = log.step(
+        f"{task.task}: score on test",
+        lambda: task.score(evaluate(artifact.directory, str(pictures), split="test", out=folder / "evaluation").report),
+        lambda score: f"test {score[0]} {score[1]:.3f}",
+    )
+    return _Built(task, folder, run, artifact, score, tuple(sorted((pictures / "test").rglob("*.jpg"))))
+
+
+def _generate(task: DemoTask, folder: Path, seed: int) -> Path:
+    for split, count in task.pictures.items():
+        task.write(Scenes(count=count, seed=seed, task=task.task, split=split), folder)
+    return folder
+
+
+_Served = tuple[list[Result], float]
+"""The answers to a task's test pictures, and pictures a second."""
+
+
+def _ask_server(out: Path, built: Sequence[_Built]) -> list[_Served]:
+    """Starts `cvserve serve` as a process, asks it about every test picture, and ends it as an orchestrator would."""
+    with running_server(out / "models", [item.task.model for item in built], out / "server.log") as client:
+        return [_ask_about(client, item) for item in built]
+
+
+def _ask_about(client: Client, item: _Built) -> _Served:
+    ask, model = item.task.ask, item.task.model
+    ask(client, model, item.tests[:1], item.options)
+    start = time.perf_counter()
+    results = ask(client, model, item.tests, item.options)
+    return results, len(item.tests) / (time.perf_counter() - start)
+
+
+def _use(item: _Built, served: list[Result], per_second: float, log: _Log) -> dict[str, Any]:
+    """Predicts the folder and compares all answers; gives the task's part of the summary."""
+    name = item.task.task
+    rows = log.step(
+        f"{name}: predict a folder",
+        lambda: _predict_folder(item),
+        lambda rows: f"{len(rows)} rows, {len(item.tests)} annotated pictures",
+    )
+    answers = log.step(
+        f"{name}: compare all answers",
+        lambda: _compare(item, served, rows),
+        lambda table: f"largest difference {max(row['max_abs_difference'] for row in table):.1e}",
+    )
+    return {
+        "score": {"name": item.score[0], "split": "test", "value": item.score[1]},
+        "graphs": [
+            {
+                "format": graph.format,
+                "bytes": graph.bytes,
+                **(graph.parity.model_dump(exclude_none=True) if graph.parity else {}),
+            }
+            for graph in item.artifact.manifest.graphs
+        ],
+        "answers": answers,
+        "served_images_per_second": round(per_second, 1),
+    }
+
+
+def _predict_folder(item: _Built) -> list[dict[str, Any]]:
+    path = item.folder / "results.jsonl"
+    with open_instances(item.artifact.directory) as pipelines, open_sink(path) as sink:
+        pictures = Sources([item.folder / "pictures" / "test"])
+        predict(pipelines, pictures, sink, annotate=item.folder / "annotated", **item.options)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every place's results for the same pictures against Keras's."""
+    truth = _of_keras(item)
+    by_name = {row["image"]: row for row in rows}
+    names = [path.relative_to(item.folder / "pictures" / "test").as_posix() for path in item.tests]
+    answers: dict[str, Sequence[Result]] = {
+        "server (gRPC)": served,
+        "cvserve predict": [item.task.from_row(by_name[name], item.run.labels) for name in names],
+    }
+    for runtime in usable_runtimes(read(item.artifact.directory).manifest):
+        with Pipeline.load(item.artifact.directory, runtime=runtime) as pipeline:
+            answers[f"pipeline, {runtime}"] = pipeline(list(item.tests), **item.options)
+    table = []
+    for where, results in answers.items():
+        difference = item.task.compare(results, truth)
+        table.append(
+            {
+                "where": where,
+                "images": len(item.tests),
+                "max_abs_difference": difference.largest,
+                "same": difference.same,
+            }
+        )
+    return table
+
+
+def _of_keras(item: _Built) -> list[Result]:
+    scorer = open_scorer(item.run.directory)
+    prepared = [preprocess(path, item.run.preproc) for path in item.tests]
+    outputs = scorer.predict(np.stack([pixels for pixels, _ in prepared]))
+    return decode_outputs(outputs, [geometry for _, geometry in prepared], scorer.contract, **item.options)
+
+
+def _draw(out: Path, built: Sequence[_Built]) -> None:
+    shown: list[Path] = []
+    for item in built:
+        annotated = sorted((item.folder / "annotated").rglob("*.jpg"))
+        shown += annotated[:: max(len(annotated) // _SHOWN, 1)][:_SHOWN]
+    draw_overview(shown, out / "overview.png")
+
+
+def _show(summary: dict[str, Any]) -> None:
+    console.table(
+        [[row["step"], f"{row['seconds']:.1f}", row["outcome"]] for row in summary["steps"]],
+        ["step", "seconds", "outcome"],
+    )
+    console.table(
+        [
+            [
+                task,
+                row["where"],
+                str(row["images"]),
+                f"{row['max_abs_difference']:.1e}",
+                "yes" if row["same"] else "NO",
+            ]
+            for task, part in summary["tasks"].items()
+            for row in part["answers"]
+        ],
+        ["task", "answers compared with Keras", "pictures", "max difference", "same"],
+    )
