@@ -194,8 +194,9 @@ class Manifest(Spec):
             raise ValueError("a segmentation model needs labels")
         if len(self.labels) > 255:
             raise ValueError(f"a class map has one byte a pixel, which is too little for {len(self.labels)} labels")
-        if self.output("class_map") is None:
-            raise ValueError("a segmentation model needs an output of role class_map")
+        for role in ("class_map", "confidence"):
+            if self.output(role) is None:
+                raise ValueError(f"a segmentation model needs an output of role {role}")
         if self.postproc.colours and len(self.postproc.colours) != len(self.labels):
             raise ValueError(f"{len(self.postproc.colours)} colours do not fit {len(self.labels)} labels")
 

@@ -12,6 +12,7 @@ from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract
 from cvserve.postproc.results import Result
+from cvserve.postproc.segmentation import decode_segmentation
 
 if TYPE_CHECKING:
     from cvserve.preproc import Geometry
@@ -96,5 +97,15 @@ def _detection(
     )
 
 
+def _segmentation(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+) -> list[Result]:
+    return list(decode_segmentation(outputs, geometries, manifest))
+
+
 _Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Wishes], list[Result]]
-_DECODERS: dict[str, _Decoder] = {"classification": _classification, "detection": _detection}
+_DECODERS: dict[str, _Decoder] = {
+    "classification": _classification,
+    "detection": _detection,
+    "segmentation": _segmentation,
+}
