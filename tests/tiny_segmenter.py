@@ -1,10 +1,11 @@
-"""Tiny segmentation networks for tests: one of Keras with random weights, and an ONNX graph that tells colours apart."""
+"""Tiny segmentation models for tests: a Keras network with random weights, and an ONNX graph that tells colours."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -36,6 +37,13 @@ def make_pictures(count: int, seed: int = 0) -> np.ndarray:
     """uint8 [count, 48, 64, 3]: blocks of colour, no two alike."""
     blocks = np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), np.uint8)
     return np.asarray(blocks.repeat(8, axis=1).repeat(8, axis=2))
+
+
+def blobs(height: int, width: int, classes: int = 11) -> np.ndarray:
+    """A class map as a network gives it: smooth areas of the size of 480 x 360 pixels, enlarged."""
+    coarse = np.random.default_rng(0).integers(0, classes, (12, 16), np.uint8)
+    smooth = cv2.medianBlur(cv2.resize(coarse, (480, 360), interpolation=cv2.INTER_NEAREST), 21)
+    return cv2.resize(smooth, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def publish_colours(model_directory: Path, preproc: PreprocSpec = PREPROC) -> Artifact:
