@@ -200,15 +200,15 @@ async def test_errors(models: Path) -> None:
 
 
 async def test_an_answer_that_no_message_has_room_for(models: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3), np.uint8)
-    async with serving(models, max_message_bytes=700_000) as server, AsyncClient(server.address) as client:
-        with pytest.raises(InvalidInput, match=r"the masks as polygons take .* more than the 700000 .* such as PNG"):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    async with serving(models, max_message_bytes=120_000) as server, AsyncClient(server.address) as client:
+        with pytest.raises(InvalidInput, match=r"the masks as polygons take .* more than the 120000 .* such as PNG"):
             await client.segment_encoded("channels", noise, "polygons")
         answers = client.stream("channels", [noise, noise[:24, :32]], mask_format="polygons")
         first, second = [answer async for answer in answers]
         assert isinstance(first.error, InvalidInput)
         assert isinstance(second.value, SegmentationResult)
-        assert (await client.segment("channels", noise)).class_map.shape == (360, 480)
+        assert (await client.segment("channels", noise)).class_map.shape == (120, 160)
 
 
 async def test_a_stream_answers_as_the_model_does(models: Path) -> None:
