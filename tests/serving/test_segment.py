@@ -54,12 +54,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of `channels` alone."""
+    root = tmp_path_factory.mktemp("channels")
+    publish_colours(root / "channels", PreprocSpec(height=360, width=480, resize="letterbox"))
+    return root
+
+
 @asynccontextmanager
 async def serving(root: Path, runtime: str = "onnx", **settings: Any) -> AsyncIterator[Server]:
-    values = {"host": "127.0.0.1", "port": 0, "grace_seconds": 5, "max_batch_size": 4, "instances": 1}
-    async with Server(
-        root, ServerSettings.model_validate(values | {"models": {"streets": {"runtime": runtime}}} | settings)
-    ) as server:
+    own = {"streets": {"runtime": runtime}} if (root / "streets").is_dir() else {}
+    values = {"host": "127.0.0.1", "port": 0, "grace_seconds": 5, "max_batch_size": 4, "instances": 1, "models": own}
+    async with Server(root, ServerSettings.model_validate(values | settings)) as server:
         yield server
 
 
@@ -116,14 +123,14 @@ async def test_a_rotated_picture_is_answered_upright(models: Path, orientation: 
         assert_same(found, await client.segment("streets", pixels))
 
 
-async def test_a_photo_of_twelve_megapixels(models: Path) -> None:
+async def test_a_photo_of_twelve_megapixels(channels: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 3, (30, 40))
     picture = np.full((30, 40, 3), 30, np.uint8)
     np.put_along_axis(picture, blocks[..., None], 220, axis=2)
     data = cv2.imencode(".jpg", picture.repeat(100, axis=0).repeat(100, axis=1)[..., ::-1])[1].tobytes()
-    with Pipeline.load(models / "channels", threads=1) as pipeline:
+    with Pipeline.load(channels / "channels", threads=1) as pipeline:
         [wanted] = pipeline(data)
-    async with serving(models) as server, AsyncClient(server.address) as client:
+    async with serving(channels) as server, AsyncClient(server.address) as client:
         found = await client.segment("channels", data)
         assert found.class_map.shape == (3000, 4000)
         assert isinstance(wanted, SegmentationResult)
@@ -131,9 +138,8 @@ async def test_a_photo_of_twelve_megapixels(models: Path) -> None:
         assert np.array_equal(found.class_map[50::100, 50::100], blocks)
         sent = await client.segment_encoded("channels", data)
         assert len(sent.png) < 200_000
-        for mask_format in ("rle", "polygons"):
-            other = await client.segment_encoded("channels", data, mask_format)
-            assert np.array_equal(other.decode().class_map, found.class_map)
+        other = await client.segment_encoded("channels", data, "rle")
+        assert np.array_equal(other.decode().class_map, found.class_map)
         began = time.perf_counter()
         await client.segment_encoded("channels", data, "none")
         # 0.1 s on a free core; the limit is for machines under load.
@@ -199,9 +205,9 @@ async def test_errors(models: Path) -> None:
         assert (await client.model_info("colours")).colours == ()
 
 
-async def test_an_answer_that_no_message_has_room_for(models: Path) -> None:
+async def test_an_answer_that_no_message_has_room_for(channels: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
-    async with serving(models, max_message_bytes=120_000) as server, AsyncClient(server.address) as client:
+    async with serving(channels, max_message_bytes=120_000) as server, AsyncClient(server.address) as client:
         with pytest.raises(InvalidInput, match=r"the masks as polygons take .* more than the 120000 .* such as PNG"):
             await client.segment_encoded("channels", noise, "polygons")
         answers = client.stream("channels", [noise, noise[:24, :32]], mask_format="polygons")
