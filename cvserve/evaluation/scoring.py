@@ -26,7 +26,8 @@ from cvserve.runs import write_json
 class Evaluation:
     """Scores of `target` on a split. failed: (picture, reason) of those that could not be read and were left out.
 
-    report: of the model's task, such as a `ClassificationReport` or a `DetectionReport`. judge: what it comes from.
+    report: of the model's task: a `ClassificationReport`, a `DetectionReport` or a `SegmentationReport`. judge: what it
+    comes from.
     """
 
     target: str
@@ -90,7 +91,8 @@ def evaluate(
     return result
 
 
-_Picture = tuple[int, np.ndarray, Geometry]
+_Picture = tuple[int, np.ndarray, Geometry, Any]
+"""Index, pixels of the network's input, and what is true of it."""
 
 
 def _score(
@@ -101,7 +103,8 @@ def _score(
 
     def prepared(index: int) -> _Picture | ImageError:
         try:
-            return index, *preprocess(dataset.image(index), scorer.contract.preproc, name=dataset.name(index))
+            truth = judge.truth(index)
+            return index, *preprocess(dataset.image(index), scorer.contract.preproc, name=dataset.name(index)), truth
         except ImageError as error:
             return error
 
@@ -114,8 +117,8 @@ def _score(
 
     with Progress(len(dataset), description=f"scoring {scorer.description}", unit="images") as progress:
         for batch in _batches(readable(), batch_size):
-            indices, pixels, geometries = zip(*batch, strict=True)
-            judge.add(indices, scorer.predict(np.stack(pixels)), geometries)
+            indices, pixels, geometries, truths = zip(*batch, strict=True)
+            judge.add(indices, scorer.predict(np.stack(pixels)), geometries, truths)
             scored = True
             progress.advance(len(batch))
     if not scored:
