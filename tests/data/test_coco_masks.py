@@ -117,7 +117,9 @@ def test_the_order_of_a_model(tmp_path: Path) -> None:
 )
 def test_masks_that_cannot_be_used(tmp_path: Path, segmentation: Any, reason: str) -> None:
     split = open_(coco(tmp_path, [{"category_id": 7, "segmentation": segmentation, "area": 1.0}]))
-    with pytest.raises(ImageError, match=f"train/a.png: its mask train/_annotations.coco.json cannot be used: .*{reason}"):
+    with pytest.raises(
+        ImageError, match=f"train/a.png: its mask train/_annotations.coco.json cannot be used: .*{reason}"
+    ):
         split.mask(0)
 
 

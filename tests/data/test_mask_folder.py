@@ -148,7 +148,9 @@ class TestProblems:
         labels = np.zeros((48, 64), np.uint8)
         labels[5, 6] = 4
         cv2.imwrite(str(root / "train" / "masks" / "2.png"), labels)
-        with pytest.raises(InvalidInput, match=r"train/masks/2.png: the pixel at x=6, y=5 has the value 4, .*classes.txt"):
+        with pytest.raises(
+            InvalidInput, match=r"train/masks/2.png: the pixel at x=6, y=5 has the value 4, .*classes.txt"
+        ):
             SegmentationPipeline(open_(root), SPEC, batch_size=4)
 
     def test_no_classes_file(self, root: Path) -> None:
