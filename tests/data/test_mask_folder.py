@@ -136,7 +136,7 @@ class TestProblems:
             reason = "train/images/2.png: "
         split = open_(root)
         assert [str(bad).startswith(reason) for bad in split.verify()] == [True]
-        with pytest.raises(ImageError, match="train/images/2.png: "):
+        with pytest.raises(ImageError, match=r"train/images/2.png: "):
             split.mask(2)
         with caplog.at_level(logging.WARNING):
             pipeline = SegmentationPipeline(split, SPEC, batch_size=4, cache_bytes=cache_bytes)
@@ -155,7 +155,9 @@ class TestProblems:
 
     def test_no_classes_file(self, root: Path) -> None:
         (root / "classes.txt").unlink()
-        with pytest.raises(InvalidInput, match="nothing names the classes of its masks; write .*classes.txt, a name a"):
+        with pytest.raises(
+            InvalidInput, match=r"nothing names the classes of its masks; write .*classes.txt, a name a"
+        ):
             open_(root)
 
     def test_no_mask_fits(self, root: Path) -> None:
