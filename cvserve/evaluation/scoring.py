@@ -64,6 +64,7 @@ def evaluate(
     threads: int | None = None,
     batch_size: int = 32,
     workers: int = 2,
+    average: str | None = None,
     out: str | Path | None = None,
 ) -> Evaluation:
     """Scores a model by the measures of its task.
@@ -74,12 +75,13 @@ def evaluate(
         split: "train", "val" or "test".
         runtime: of an artifact: "auto", "tensorflow", "onnx" or "litert".
         batch_size: pictures a call. workers: threads that decode.
+        average: see `open_scorer`.
         out: directory for evaluation.json and the task's pictures and files; None writes nothing.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra
     """
-    with closing(open_scorer(target, runtime=runtime, threads=threads, precision=precision)) as scorer:
+    with closing(open_scorer(target, runtime=runtime, threads=threads, precision=precision, average=average)) as scorer:
         data = data or scorer.data
         if data is None:
             raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")

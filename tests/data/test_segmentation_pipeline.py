@@ -122,15 +122,6 @@ class TestLargePictures:
 
 
 class TestTargets:
-    def test_pixels_of_each_class(self, train: MaskedSplit) -> None:
-        spec = PreprocSpec(height=48, width=64, resize="exact")
-        pipeline = SegmentationPipeline(train, spec, batch_size=8)
-        counts = np.zeros(3, np.int64)
-        for index in range(len(train)):
-            labels = train.mask(index)
-            counts += [(labels == label).sum() for label in range(3)]
-        assert pipeline.class_pixels.tolist() == counts.tolist()
-
     def test_nothing_labelled(self, tmp_path: Path) -> None:
         write_camvid(tmp_path, {"train": 1, "val": 1})
         for side in ("train", "val"):
