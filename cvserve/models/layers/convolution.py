@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from cvserve.models.layers.fused_batch_norm import FusedBatchNormalization
+
 # A running mean over about 20 batches: short trainings on small sets validate with statistics of their own, not with
 # what is left of the initial ones (Keras's 0.99 needs some 500 batches).
 BATCH_NORM_MOMENTUM = 0.95
@@ -17,6 +19,7 @@ def conv_norm_relu(
     kernel_size: int,
     *,
     stride: int = 1,
+    dilation: int = 1,
     activation: bool = True,
     zero_scale: bool = False,
     name: str,
@@ -25,6 +28,7 @@ def conv_norm_relu(
 
     Args:
         features: float [B, H, W, C].
+        dilation: distance of the kernel's weights, in pixels; with more than 1, the stride is 1.
         zero_scale: start the normalisation's scale at 0, so that a residual block begins as the identity
             (Goyal et al. 2017, section 5.1).
 
@@ -35,12 +39,13 @@ def conv_norm_relu(
         filters,
         kernel_size,
         strides=stride,
+        dilation_rate=dilation,
         padding="same",
         use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(features)
-    features = layers.BatchNormalization(
+    features = FusedBatchNormalization(
         momentum=BATCH_NORM_MOMENTUM,
         epsilon=BATCH_NORM_EPSILON,
         gamma_initializer="zeros" if zero_scale else "ones",
