@@ -5,13 +5,17 @@ from cvserve.data.augment import Augmentation, augment
 from cvserve.data.dataset import Dataset, open_dataset, same_data
 from cvserve.data.detection import DetectionPipeline
 from cvserve.data.folder import ImageFolder, Sample, Split
+from cvserve.data.masked import LabelledPicture, MaskedSplit
+from cvserve.data.masks import VOID, SegmentationSource
 from cvserve.data.objects import DetectionSource, Objects
 from cvserve.data.pipeline import ImagePipeline, image_dataset
 from cvserve.data.problems import BadPicture, verify
 from cvserve.data.scenes import Scene, Scenes, write_coco, write_image_folder
+from cvserve.data.segmentation import SegmentationPipeline
 from cvserve.data.splitting import Shares
 
 __all__ = [
+    "VOID",
     "AnnotatedPicture",
     "AnnotatedSplit",
     "Augmentation",
@@ -21,10 +25,14 @@ __all__ = [
     "DetectionSource",
     "ImageFolder",
     "ImagePipeline",
+    "LabelledPicture",
+    "MaskedSplit",
     "Objects",
     "Sample",
     "Scene",
     "Scenes",
+    "SegmentationPipeline",
+    "SegmentationSource",
     "Shares",
     "Split",
     "augment",

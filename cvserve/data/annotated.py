@@ -103,6 +103,18 @@ class AnnotatedSplit:
         kept = tuple(picture for index, picture in enumerate(self.pictures) if index not in left_out)
         return replace(self, pictures=kept)
 
+    def part(self, split: str, pictures: Sequence[AnnotatedPicture], note: str) -> AnnotatedSplit:
+        """The side `split` with these of its pictures and their problems, and a sentence more for `describe`."""
+        names = {picture.name for picture in pictures}
+        return replace(
+            self,
+            split=split,
+            pictures=tuple(pictures),
+            dropped=tuple(item for item in self.dropped if item.picture in names),
+            clipped=tuple(item for item in self.clipped if item.picture in names),
+            note="; ".join(filter(None, (self.note, note))),
+        )
+
 
 class PictureFiles:
     """Finds pictures of one folder by their names without suffix, reading the folder once."""

@@ -27,14 +27,15 @@ class Augmentation(Spec):
     brightness, contrast, saturation: strength s; a factor from 1 - s to 1 + s is drawn. 0 is off.
     hue: strength in turns; an angle from -hue to +hue turns is drawn, 0.5 reaches every hue. 0 is off.
 
-    Of detection alone, which in turn has no use for the two crops:
+    Of detection and segmentation alone, which in turn have no use for the two crops:
     scale: least and greatest factor of a picture's size, relative to serving. What is larger than the network's input
-    is cut off, by chance on one side or the other, but never all objects; what is smaller lies anywhere in it.
+    is cut off, by chance on one side or the other, but never all objects (or labelled pixels); what is smaller lies
+    anywhere in it.
     translate: most that a picture is moved in addition, in shares of the input's sides.
     vertical_flip, half_turn, quarter_turn: probabilities; quarter turns go either way.
-    mosaic: probability of four pictures on one canvas; none in the last `plain_share` of the epochs, which show
-    pictures more as they will be served.
-    least_visible: share of a box's area that must still be seen, or the box is dropped.
+    mosaic: of detection, probability of four pictures on one canvas; none in the last `plain_share` of the epochs,
+    which show pictures more as they will be served.
+    least_visible: of detection, share of a box's area that must still be seen, or the box is dropped.
     """
 
     flip: float = Field(default=0.5, ge=0, le=1)
@@ -101,7 +102,7 @@ class Augmentation(Spec):
 
     @property
     def moves(self) -> bool:
-        """Whether pictures are ever moved, turned, scaled or put together in detection."""
+        """Whether pictures are ever moved, turned, scaled or put together in detection and segmentation."""
         chances = (self.flip, self.vertical_flip, self.half_turn, self.quarter_turn, self.translate, self.mosaic)
         return max(chances) > 0 or self.scale != (1.0, 1.0)
 

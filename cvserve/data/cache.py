@@ -81,7 +81,7 @@ class Cache(ABC, Generic[Kept]):
                     break
                 progress.advance()
             loaded.close()
-            bad += verify(self._dataset, range(next_index, total), workers=workers)
+            bad += self._verify(range(next_index, total), workers)
             progress.update(total)
         return tuple(bad)
 
@@ -93,6 +93,10 @@ class Cache(ABC, Generic[Kept]):
         """
         kept = self._kept.get(index)
         return self._load(index) if kept is None else kept
+
+    def _verify(self, indices: range, workers: int) -> tuple[BadPicture, ...]:
+        """Those of the pictures whose headers show that they cannot be used."""
+        return verify(self._dataset, indices, workers=workers)
 
     def _try_load(self, index: int) -> Kept | BadPicture:
         try:

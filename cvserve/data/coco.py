@@ -40,7 +40,7 @@ class _Category:
     parent: str
 
 
-def find_coco(root: Path, classes: Sequence[str] | None = None) -> Sides | None:
+def find_coco(root: Path, classes: Sequence[str] | None = None) -> Sides[AnnotatedSplit] | None:
     """The sides of a folder in one of COCO's layouts; None for other folders.
 
     annotations/instances_<side>*.json (or annotations/<side>.json) with the pictures in <side>*/, images/<side>*/,

@@ -14,6 +14,7 @@ from cvserve.artifact.specs import TASKS, Task
 from cvserve.data.detection_folder import open_detection_folder
 from cvserve.data.folder import ImageFolder
 from cvserve.data.scenes import Scenes, ScenesOptions
+from cvserve.data.segmentation_folder import open_segmentation_folder
 from cvserve.data.source import Dataset, Source
 from cvserve.data.splitting import SPLITS, Shares
 from cvserve.errors import InvalidInput
@@ -34,7 +35,8 @@ def open_dataset(
     """Opens one split of a folder of pictures or of generated scenes.
 
     Args:
-        data: a folder (see `ImageFolder`; for detection `cvserve.data.detection_folder`), or "scenes",
+        data: a folder (see `ImageFolder`; for detection `cvserve.data.detection_folder`, for
+            segmentation `cvserve.data.segmentation_folder`), or "scenes",
             "scenes:classification" or "scenes:classification?count=600&seed=1&image_size=64" (see `ScenesOptions`). A
             folder that is really called "scenes" is written "./scenes".
         split: "train", "val" or "test"; a folder without splits also has "all".
@@ -43,7 +45,8 @@ def open_dataset(
         shares: of the sides into which a folder without splits is divided.
 
     Returns:
-        A `Dataset`; a `cvserve.data.objects.DetectionSource` for detection.
+        A `Dataset`; a `cvserve.data.objects.DetectionSource` for detection, a
+        `cvserve.data.masks.SegmentationSource` for segmentation.
 
     Raises:
         NotFound, InvalidInput: the data is not there or not usable.
@@ -56,6 +59,8 @@ def open_dataset(
         return _open_scenes(data, split, task, classes)
     if task == "detection":
         return open_detection_folder(data, split, classes=classes, shares=shares)
+    if task == "segmentation":
+        return open_segmentation_folder(data, split, classes=classes, shares=shares)
     return ImageFolder(data, shares=shares, classes=classes).split(split)
 
 

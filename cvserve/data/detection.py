@@ -6,10 +6,11 @@ import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment import Augmentation
-from cvserve.data.augment_boxes import Example, Labelled, as_served, augment_example, mosaic, recoloured
+from cvserve.data.augment_boxes import Example, Labelled, augment_example, mosaic
 from cvserve.data.batches import CACHE_BYTES, ArraySpec, BatchPipeline
 from cvserve.data.boxed_cache import BoxedPictureCache
 from cvserve.data.objects import DetectionSource, Objects
+from cvserve.data.places import as_served, recoloured
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import Geometry
 

@@ -1,4 +1,4 @@
-"""Which side of a data set with boxes comes from where, whatever its layout.
+"""Which side of a data set with boxes or masks comes from where, whatever its layout.
 
 A reader finds its sides (`Sides`); what a missing val means, and how a data set without sides is divided, is decided
 here, once.
@@ -6,11 +6,12 @@ here, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
-from cvserve.data.annotated import AnnotatedPicture, AnnotatedSplit, side_of
+from cvserve.data.annotated import AnnotatedPicture, side_of
 from cvserve.data.folder import ALL
 from cvserve.data.splitting import SPLITS, Shares
 from cvserve.errors import InvalidInput, NotFound
@@ -19,8 +20,25 @@ from cvserve.errors import InvalidInput, NotFound
 _TRAIN_ONLY = Shares(train=0.9, val=0.1, test=0.0)
 
 
+class Divisible(Protocol):
+    """A split whose pictures can be divided among sides."""
+
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def pictures(self) -> Sequence[Any]:
+        """Each with its `path`."""
+
+    def part(self, split: str, pictures: Sequence[Any], note: str) -> Any:
+        """The side `split` with these of its pictures, and a sentence more for `describe`."""
+
+
+AnySplit = TypeVar("AnySplit", bound=Divisible)
+
+
 @dataclass(frozen=True)
-class Sides:
+class Sides(Generic[AnySplit]):
     """The sides that a data set has on disk.
 
     read: reads one of them. names: of "train", "val", "test"; or only "all", of a data set in one piece.
@@ -28,10 +46,10 @@ class Sides:
 
     root: Path
     names: tuple[str, ...]
-    read: Callable[[str], AnnotatedSplit]
+    read: Callable[[str], AnySplit]
 
 
-def open_side(sides: Sides, split: str, shares: Shares | None) -> AnnotatedSplit:
+def open_side(sides: Sides[AnySplit], split: str, shares: Shares | None) -> AnySplit:
     """One side, divided off by the pictures' contents where the data set has no such side.
 
     A data set in one piece is divided into train, val and test by `shares`; of one with train but no val, val is a
@@ -55,23 +73,18 @@ def open_side(sides: Sides, split: str, shares: Shares | None) -> AnnotatedSplit
     return sides.read(split)
 
 
-def _part(whole: AnnotatedSplit, split: str, shares: Shares, why: str) -> AnnotatedSplit:
+def _part(whole: AnySplit, split: str, shares: Shares, why: str) -> AnySplit:
+    total = len(whole.pictures)
     kept = [picture for picture in whole.pictures if side_of(picture.path, shares) == split]
     if not kept:
         raise InvalidInput(
-            f"{whole.origin}: none of its {len(whole)} pictures fell into {split}; add pictures, or raise the share of "
+            f"{whole.origin}: none of its {total} pictures fell into {split}; add pictures, or raise the share of "
             f"{split}"
         )
-    names = {picture.name for picture in kept}
-    note = f"{why}: {split} is the {len(kept)} of {len(whole)} pictures whose contents fall there"
-    return replace(
-        whole,
-        split=split,
-        pictures=tuple(kept),
-        dropped=tuple(item for item in whole.dropped if item.picture in names),
-        clipped=tuple(item for item in whole.clipped if item.picture in names),
-        note="; ".join(filter(None, (whole.note, note))),
+    part: AnySplit = whole.part(
+        split, kept, f"{why}: {split} is the {len(kept)} of {total} pictures whose contents fall there"
     )
+    return part
 
 
 def label_numbers(classes: Iterable[str]) -> dict[str, int]:

@@ -6,6 +6,7 @@ of the boxes is that of the pixels after all rounding, so that box and object ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -64,7 +65,7 @@ class Orientation:
         return left, top, right, bottom
 
     def pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """[H, W, 3], laid."""
+        """[H, W] or [H, W, 3], laid."""
         if self.mirrored:
             pixels = cv2.flip(pixels, 1)
         return cv2.rotate(pixels, _TURNS[self.quarters % 4]) if self.quarters % 4 else pixels
@@ -121,15 +122,35 @@ class Placement:
 
     def draw(self, picture: SizedPicture, canvas: np.ndarray, interpolation: str) -> None:
         """Draws the picture onto the canvas, uint8 RGB [H, W, 3]; nothing where it lies beside its window."""
+        self._draw(
+            picture.pixels, picture, canvas, lambda crop, width, height: resize_to(crop, width, height, interpolation)
+        )
+
+    def draw_labels(self, labels: np.ndarray, picture: SizedPicture, canvas: np.ndarray) -> None:
+        """Draws the picture's label map just as `draw` draws its pixels, but never mixes labels.
+
+        Args:
+            labels: uint8 [h, w], of the same size as the picture's pixels. canvas: uint8 [H, W].
+        """
+        self._draw(labels, picture, canvas, nearest)
+
+    def _draw(
+        self,
+        values: np.ndarray,
+        picture: SizedPicture,
+        canvas: np.ndarray,
+        resized: Callable[[np.ndarray, int, int], np.ndarray],
+    ) -> None:
         spans = self._spans(picture)
         if spans is None:
             return
         ((from_x, to_x), (from_y, to_y)), (height, width) = spans, picture.pixels.shape[:2]
         left, top, right, bottom = self.orientation.undone((from_x[0], from_y[0], from_x[1], from_y[1]), width, height)
         new_width, new_height = self.orientation.size(to_x[1] - to_x[0], to_y[1] - to_y[0])
-        crop = np.ascontiguousarray(picture.pixels[top:bottom, left:right])
-        resized = resize_to(crop, int(new_width), int(new_height), interpolation)
-        canvas[to_y[0] : to_y[1], to_x[0] : to_x[1]] = self.orientation.pixels(resized)
+        crop = np.ascontiguousarray(values[top:bottom, left:right])
+        canvas[to_y[0] : to_y[1], to_x[0] : to_x[1]] = self.orientation.pixels(
+            resized(crop, int(new_width), int(new_height))
+        )
 
     def _kept_scale(self, picture: SizedPicture) -> tuple[float, float]:
         """How many pixels of the laid picture, as it is kept, an original pixel is."""
@@ -150,6 +171,15 @@ class Placement:
             for axis in (0, 1)
         )
         return None if across is None or down is None else (across, down)
+
+
+def nearest(labels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A label map [h, w] as [height, width]: each pixel has the label of the pixel in which its centre lies."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
+        for new, old in zip((height, width), labels.shape, strict=True)
+    )
+    return np.ascontiguousarray(labels[:, columns][rows])
 
 
 def _span(length: int, step: float, offset: float, start: int, end: int) -> Span | None:

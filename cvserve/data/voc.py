@@ -33,7 +33,7 @@ class _Side:
     listed: Path | None
 
 
-def find_voc(root: Path, classes: Sequence[str] | None = None) -> Sides | None:
+def find_voc(root: Path, classes: Sequence[str] | None = None) -> Sides[AnnotatedSplit] | None:
     """The sides of a folder in this layout; None for other folders.
 
     With ImageSets/Main/{train,val,test}.txt these are the sides; without, the folder is in one piece. Or each of

@@ -39,7 +39,7 @@ class _Layout:
     source: Path
 
 
-def find_yolo(root: Path, classes: Sequence[str] | None = None) -> Sides | None:
+def find_yolo(root: Path, classes: Sequence[str] | None = None) -> Sides[AnnotatedSplit] | None:
     """The sides of a folder in YOLO's layout; None for other folders.
 
     data.yaml names the classes ("names", a list or numbers to names) and the sides ("train", "val", "test": a folder of

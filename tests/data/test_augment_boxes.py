@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from cvserve.artifact import PreprocSpec
 from cvserve.data import Augmentation, Objects
-from cvserve.data.augment_boxes import as_served, augment_example, mosaic
+from cvserve.data.augment_boxes import augment_example, mosaic
 from cvserve.data.placement import Orientation, Placement, SizedPicture
+from cvserve.data.places import as_served
 from cvserve.preproc import Geometry, preprocess, resize_to
 
 SPEC = PreprocSpec(height=96, width=128, resize="letterbox")

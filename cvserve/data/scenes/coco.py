@@ -10,6 +10,7 @@ import numpy as np
 
 from cvserve.data.scenes.folder import encode_scene
 from cvserve.data.scenes.generator import Scenes
+from cvserve.data.scenes.shapes import SHAPES
 from cvserve.errors import InvalidInput
 
 
@@ -47,7 +48,7 @@ def write_coco(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> P
                     {
                         "id": len(annotations) + 1,
                         "image_id": image_id,
-                        "category_id": scenes.category_ids[label],
+                        "category_id": label + 1,
                         "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
                         "area": int(mask.sum()),
                         "iscrowd": 0,
@@ -55,8 +56,7 @@ def write_coco(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> P
                     }
                 )
         categories = [
-            {"id": number, "name": name, "supercategory": "shape"}
-            for number, name in zip(scenes.category_ids, scenes.classes, strict=True)
+            {"id": number, "name": name, "supercategory": "shape"} for number, name in enumerate(SHAPES, start=1)
         ]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (root / "annotations" / f"instances_{scenes.split}.json").write_text(json.dumps(content), encoding="utf-8")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from cvserve.data.scenes.generator import Scenes
+from cvserve.data.scenes.shapes import SHAPES
 from cvserve.errors import InvalidInput
 
 _QUALITY = 92
@@ -31,11 +32,11 @@ def write_image_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jp
         raise InvalidInput(f"scenes are written as .jpg or .png, not {suffix!r}")
     root = Path(directory)
     try:
-        for name in scenes.classes:
+        for name in SHAPES:
             (root / scenes.split / name).mkdir(parents=True, exist_ok=True)
         for index in range(len(scenes)):
             scene = scenes.scene(index)
-            path = root / scenes.split / scenes.classes[scene.label] / f"{index:06d}{suffix}"
+            path = root / scenes.split / SHAPES[scene.label] / f"{index:06d}{suffix}"
             path.write_bytes(encode_scene(scene.image, suffix))
     except OSError as error:
         raise InvalidInput(f"{error.filename or root} cannot be written: {error.strerror}") from error

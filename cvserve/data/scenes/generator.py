@@ -18,6 +18,9 @@ from cvserve.data.scenes.shapes import SHAPES
 from cvserve.data.splitting import SPLITS
 from cvserve.errors import InvalidInput
 
+GROUND = "ground"
+"""What segmentation scenes call pixels of no object."""
+
 _SIZE: dict[Task, int] = {"classification": 64, "detection": 128, "segmentation": 128, "captioning": 128}
 
 
@@ -51,7 +54,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A split of generated scenes, as a `cvserve.data.Dataset`: shapes in colours and sizes on textured ground.
+    """A split of generated scenes, as a data set of any task: shapes in colours and sizes on textured ground.
 
     Scene i depends on (seed, task, split, i) and the picture's size, and on nothing else: not on `count`, nor on the
     process. Different splits share no scene.
@@ -97,8 +100,8 @@ class Scenes:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The shapes, sorted by name."""
-        return SHAPES
+        """The shapes, sorted by name; of segmentation scenes "ground" before them."""
+        return (GROUND, *SHAPES) if self.task == "segmentation" else SHAPES
 
     def __len__(self) -> int:
         return self.count
@@ -123,12 +126,21 @@ class Scenes:
         """The shape of the largest object, an index into `classes`."""
         if self.task == "classification":
             return self._single_label(index)
-        return self.scene(index).label
+        return self.scene(index).label + self._first_shape
 
     def objects(self, index: int) -> Objects:
         """Every object of the scene, with the area of its mask."""
         scene = _remembered(self, index)
-        return Objects.of(scene.boxes, scene.labels, areas=scene.masks.sum(axis=(1, 2)))
+        return Objects.of(scene.boxes, scene.labels + self._first_shape, areas=scene.masks.sum(axis=(1, 2)))
+
+    def mask(self, index: int) -> np.ndarray:
+        """The scene's label map, uint8 [S, S]: indices into `classes` of segmentation scenes."""
+        return _remembered(self, index).class_map
+
+    @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """Empty: the classes are shapes, of any colour."""
+        return ()
 
     def image_id(self, index: int) -> int:
         """index + 1."""
@@ -136,8 +148,8 @@ class Scenes:
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """1 to the number of classes."""
-        return tuple(range(1, len(SHAPES) + 1))
+        """1 for the first shape, and so on; 0 for the ground, where that is a class."""
+        return tuple(range(1 - self._first_shape, len(SHAPES) + 1))
 
     def name(self, index: int) -> str:
         """For example "scenes/train/000012"."""
@@ -147,8 +159,13 @@ class Scenes:
         """One line: task, split, number, size, seed and classes."""
         return (
             f"scenes:{self.task} {self.split}: {self.count} generated pictures of {self.side} x {self.side}, seed "
-            f"{self.seed}, in {len(SHAPES)} classes ({', '.join(SHAPES)})"
+            f"{self.seed}, in {len(self.classes)} classes ({', '.join(self.classes)})"
         )
+
+    @property
+    def _first_shape(self) -> int:
+        """The place of the first shape in `classes`."""
+        return len(self.classes) - len(SHAPES)
 
     def _single_label(self, index: int) -> int:
         return index % len(SHAPES)

@@ -1,0 +1,126 @@
+"""Pictures with label maps to batches: as `ImagePipeline`, with labels that move with the pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cvserve.artifact.specs import PreprocSpec
+from cvserve.data.augment import Augmentation
+from cvserve.data.augment_masks import Example, augment_masked
+from cvserve.data.batches import CACHE_BYTES, ArraySpec, BatchPipeline
+from cvserve.data.masked_cache import MaskedPictureCache
+from cvserve.data.masks import VOID, SegmentationSource
+from cvserve.data.places import recoloured
+from cvserve.errors import InvalidInput
+from cvserve.preproc import Geometry
+
+# Apart from the draws of the other pipelines and of the order.
+_SEGMENTATION = 4
+
+
+class SegmentationPipeline(BatchPipeline[SegmentationSource, Example]):
+    """The batches of one split for semantic segmentation: (uint8 [B, H, W, 3], uint8 [B, H, W]).
+
+    Labels are indices into the classes, or `VOID` (255) for pixels without one and for padding. Order, cache, threads
+    and pictures that cannot be used are as in `ImagePipeline`; a picture whose mask is missing, damaged or of another
+    size cannot be used.
+
+    Args:
+        augmentation: None shows pictures as `preproc.preprocess` gives them, byte for byte. There are no mosaics.
+        epochs: of the whole training, as `DetectionPipeline` takes it; nothing here depends on it.
+
+    Raises:
+        InvalidInput: an option out of range, a mask with a label that is none of the classes, or a training split
+            without any labelled pixel.
+    """
+
+    def __init__(
+        self,
+        source: SegmentationSource,
+        preproc: PreprocSpec,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        epochs: int | None = None,
+        drop_remainder: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+        workers: int | None = None,
+    ) -> None:
+        del epochs
+        self.augmentation = (augmentation or Augmentation.none()).model_copy(update={"mosaic": 0.0})
+        self._cache = MaskedPictureCache(source, preproc, self.augmentation, cache_bytes)
+        super().__init__(
+            source,
+            preproc,
+            self._cache,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_remainder=drop_remainder,
+            workers=workers,
+            log=__name__,
+        )
+
+    def geometry(self, index: int) -> Geometry:
+        """From the upright original of a picture to the network's input, as in serving.
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        return self._cache.geometry(index)
+
+    def mask(self, index: int) -> np.ndarray:
+        """uint8 [H, W]: the label map of the original, read anew.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return self.source.mask(index)
+
+    def batch(self, epoch: int, indices: np.ndarray) -> Example:
+        """Pictures as this epoch shows them, uint8 RGB [B, H, W, 3], and their labels, uint8 [B, H, W].
+
+        Raises:
+            ImageError: not one of them can be read.
+        """
+        images, labels = self._batch(epoch, indices)[1]
+        return images, labels
+
+    @property
+    def class_pixels(self) -> np.ndarray:
+        """int64 [C]: how many pixels each class has in the pictures that are in memory, at the size at which they are
+        kept: for the class weights of a loss."""
+        return self._pixels.copy()
+
+    def _read_targets(self) -> None:
+        classes = len(self.source.classes)
+        self._pixels = np.zeros(classes, np.int64)
+        for labels in self._cache.kept_labels():
+            self._pixels += np.bincount(labels.reshape(-1), minlength=VOID + 1)[:classes]
+        if self.source.split != "train" or len(self._cache) < len(self):
+            return
+        if not self._pixels.any():
+            raise InvalidInput(f"train: not one of the {len(self)} pictures that can be used has a labelled pixel")
+        missing = [name for name, pixels in zip(self.source.classes, self._pixels, strict=True) if not pixels]
+        if missing:
+            shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+            self._log.warning("train: no picture that can be used has a pixel of class %s", shown)
+
+    def _example(self, epoch: int, index: int) -> Example:
+        example = self._cache.get(index)
+        rng = np.random.default_rng((self.seed, epoch, index, _SEGMENTATION))
+        if self.augmentation.moves:
+            return augment_masked(example, self.preproc, self.augmentation, rng)
+        return recoloured(example.picture.pixels, self.augmentation, rng), example.labels
+
+    def _join(self, indices: list[int], examples: list[Example]) -> Example:
+        labels = np.empty((len(examples), self.preproc.height, self.preproc.width), np.uint8)
+        for row, (_, own) in enumerate(examples):
+            labels[row] = own
+        return self._stack([pixels for pixels, _ in examples]), labels
+
+    def _specs(self) -> tuple[ArraySpec, ArraySpec]:
+        size = self.preproc.height, self.preproc.width
+        return ArraySpec("uint8", (None, *size, 3)), ArraySpec("uint8", (None, *size))
