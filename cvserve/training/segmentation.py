@@ -20,8 +20,8 @@ from cvserve.training.step import Trainable
 class SegmentationTask:
     """Data, network, loss and score of a segmenter; the trainer knows nothing more of it.
 
-    monitor: the score that decides which epoch is kept. Scores are of the network's own pixels: on pictures that serving
-    shrinks, those of `evaluate`, which are of the original's, differ a little.
+    monitor: the score that decides which epoch is kept. Scores are of the network's own pixels; those of `evaluate`,
+    of the originals' pixels, differ a little.
     """
 
     monitor = "miou"

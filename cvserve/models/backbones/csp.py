@@ -6,7 +6,6 @@ import keras
 from keras import layers
 
 from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
-from cvserve.models.layers.fused_batch_norm import FusedBatchNormalization
 
 
 def conv_norm_silu(
@@ -22,7 +21,7 @@ def conv_norm_silu(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(features)
-    features = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(
+    features = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(
         features
     )
     return layers.Activation("silu", name=f"{name}_silu")(features)

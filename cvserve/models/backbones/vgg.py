@@ -6,7 +6,6 @@ import keras
 from keras import layers
 
 from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
-from cvserve.models.layers.fused_batch_norm import FusedBatchNormalization
 
 _BLOCKS = (2, 2, 3, 3, 3)
 
@@ -61,7 +60,7 @@ def conv_maybe_norm_relu(
         name=name,
     )(features)
     if normalised:
-        features = FusedBatchNormalization(
+        features = layers.BatchNormalization(
             momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm"
         )(features)
     return layers.ReLU(name=f"{name}_relu")(features)

@@ -3,7 +3,7 @@
 from cvserve.models.layers.bed_of_nails import BedOfNails
 from cvserve.models.layers.bilinear_kernel import BilinearKernel
 from cvserve.models.layers.convolution import conv_norm_relu
-from cvserve.models.layers.fused_batch_norm import FusedBatchNormalization
+from cvserve.models.layers.fused_batch_norm import FusedBatchNormalization, fuse_batch_norm
 from cvserve.models.layers.identity_kernel import IdentityKernel
 from cvserve.models.layers.max_pooling_switches import MaxPoolingWithSwitches
 from cvserve.models.layers.max_unpooling import MaxUnpooling
@@ -20,5 +20,6 @@ __all__ = [
     "MaxUnpooling",
     "NearestUnpooling",
     "conv_norm_relu",
+    "fuse_batch_norm",
     "pixel_range",
 ]

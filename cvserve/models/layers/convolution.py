@@ -5,8 +5,6 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from cvserve.models.layers.fused_batch_norm import FusedBatchNormalization
-
 # A running mean over about 20 batches: short trainings on small sets validate with statistics of their own, not with
 # what is left of the initial ones (Keras's 0.99 needs some 500 batches).
 BATCH_NORM_MOMENTUM = 0.95
@@ -45,7 +43,7 @@ def conv_norm_relu(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(features)
-    features = FusedBatchNormalization(
+    features = layers.BatchNormalization(
         momentum=BATCH_NORM_MOMENTUM,
         epsilon=BATCH_NORM_EPSILON,
         gamma_initializer="zeros" if zero_scale else "ones",

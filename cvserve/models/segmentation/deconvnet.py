@@ -10,7 +10,6 @@ from keras import layers
 from cvserve.errors import InvalidInput
 from cvserve.models.detection.options import check_sides, check_whole
 from cvserve.models.layers import (
-    FusedBatchNormalization,
     MaxPoolingWithSwitches,
     MaxUnpooling,
     conv_norm_relu,
@@ -80,7 +79,7 @@ def _deconv_norm_relu(features: keras.KerasTensor, filters: int, kernel_size: in
     features = layers.Conv2DTranspose(
         filters, kernel_size, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_deconv"
     )(features)
-    features = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(
+    features = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(
         features
     )
     return layers.ReLU(name=f"{name}_relu")(features)

@@ -1,4 +1,4 @@
-"""segnet: VGG16 and its mirror image, joined by the switches of the pooling (Badrinarayanan et al. 2015, 1511.00561)."""
+"""segnet: VGG16 and its mirror image, joined by the switches of the pooling (Badrinarayanan et al., 1511.00561)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvserve.models.layers import FusedBatchNormalization
+from cvserve.models.layers import FusedBatchNormalization, fuse_batch_norm
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 6, 3), (16, 3)])
@@ -62,3 +62,26 @@ def test_it_answers_as_keras_does() -> None:
         layer.build((None, 3, 3, 2))
         layer.set_weights(values)
     np.testing.assert_array_equal(own(pixels, training=False), theirs(pixels, training=False))
+
+
+def test_a_network_is_changed_in_place() -> None:
+    """In a network within a network as well, under mixed precision, and without another answer in inference."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inner = keras.Sequential([keras.layers.Conv2D(3, 3), keras.layers.BatchNormalization()])
+        network = keras.Sequential([keras.Input((6, 6, 2)), inner, keras.layers.BatchNormalization(name="last")])
+    finally:
+        keras.config.set_dtype_policy(policy)
+    pixels = np.random.default_rng(0).normal(3, 2, (4, 6, 6, 2)).astype(np.float32)
+    before = network(pixels, training=False)
+    trained_before = network(pixels, training=True)
+    names = [variable.path for variable in network.variables]
+    assert fuse_batch_norm(network) == 2
+    assert fuse_batch_norm(network) == 0
+    assert type(network.get_layer("last")) is FusedBatchNormalization
+    assert [variable.path for variable in network.variables] == names
+    trained = network(pixels, training=True)
+    assert trained.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(trained, tf.float32), tf.cast(trained_before, tf.float32), atol=0.05)
+    assert before.dtype == network(pixels, training=False).dtype

@@ -40,7 +40,10 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         "unet",
         {"backbone": "vgg16", "backbone_options": {"width": 4}, "width": 4, "depth": 2, "finest": 1},
     ),
-    "unet of csp, transposed": ("unet", {"backbone": "csp", "backbone_options": {"width": 4}, "upsampling": "transposed"}),
+    "unet of csp, transposed": (
+        "unet",
+        {"backbone": "csp", "backbone_options": {"width": 4}, "upsampling": "transposed"},
+    ),
     "unet of mobilenet_v2": (
         "unet",
         {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "width": 4, "finest": 4},
@@ -211,8 +214,6 @@ def test_published_sizes() -> None:
     """VGG16's 14.71 M weights and biases make half of SegNet; its authors' own count is 29.5 M (arXiv 1511.00561)."""
     segnet = create_segmenter("segnet", num_classes=12, image_size=32, width=64)
     assert round(segnet.network.count_params() / 1e6, 1) == 29.5
-    front = create_segmenter("fcn32s", num_classes=21, image_size=32, hidden=4096, backbone_options={"width": 64})
-    assert round(front.network.count_params() / 1e6) == 136  # 134.5 M as published, and our normalisation and enlarging
 
 
 @pytest.mark.parametrize(
