@@ -26,8 +26,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         super().__init__(autocast=False, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        is_plain = len(inputs.shape) == 4 and self.axis in (3, -1) and self.scale and self.center and not self.renorm
-        if not (training and self.trainable and mask is None and is_plain):
+        is_plain = len(inputs.shape) == 4 and self.axis in (3, -1) and self.scale and self.center
+        renormalises = getattr(self, "renorm", False)  # unknown to older versions of Keras
+        if not (training and self.trainable and mask is None and is_plain) or renormalises:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             tf.cast(inputs, self.compute_dtype),
