@@ -44,10 +44,50 @@ class ScheduleConfig(Spec):
     factor: float = Field(default=0.1, gt=0, le=1)
 
 
+ClassWeights = Literal["none", "median_frequency", "logarithm"] | tuple[float, ...]
+"""See `cvserve.training.class_weights`."""
+
+
+class SegmentationConfig(Spec):
+    """What a segmenter learns from.
+
+    losses: "cross_entropy", "focal", "dice" or "lovasz", each with its weight in the sum. Cross-entropy makes most
+    pixels right; dice and Lovász-softmax count every class alike, as mIoU does; Lovász takes long on CPUs.
+    class_weights: what a pixel of each class counts in cross-entropy and focal loss: "none", "median_frequency" or
+    "logarithm" (rare classes count more, the latter mildly), or a number for each class in label order.
+    focal_gamma: exponent of the focal loss.
+    """
+
+    losses: dict[Literal["cross_entropy", "focal", "dice", "lovasz"], float] = {"cross_entropy": 1.0}
+    class_weights: ClassWeights = "none"
+    focal_gamma: float = Field(default=2.0, ge=0)
+
+    @field_validator("losses")
+    @classmethod
+    def _some_loss(cls, losses: dict[str, float]) -> dict[str, float]:
+        if not losses or any(weight <= 0 for weight in losses.values()):
+            raise ValueError("it must name one loss or more, each with a weight above 0")
+        return losses
+
+    @field_validator("class_weights")
+    @classmethod
+    def _weights_not_negative(cls, weights: Any) -> Any:
+        if not isinstance(weights, str) and (min(weights, default=0.0) < 0 or not any(weights)):
+            raise ValueError("numbers must not be below 0, nor all 0")
+        return weights
+
+
 # What a task takes where nothing else is said, unlike the defaults of TrainConfig, which suit classification.
 _OF_TASK: dict[str, dict[str, Any]] = {
     "detection": {
         "model": "yolo",
+        "resize": "letterbox",
+        "batch_size": 8,
+        "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 10.0},
+        "label_smoothing": 0.0,
+    },
+    "segmentation": {
+        "model": "unet",
         "resize": "letterbox",
         "batch_size": 8,
         "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 10.0},
@@ -63,8 +103,8 @@ class TrainConfig(Spec):
     the model's own.
     precision: "bfloat16" computes in it and keeps the weights in float32; about 1.2 to 1.4 times faster on CPUs with
     AVX512-BF16, slow on others. average_decay: of the running mean of the weights that is validated and kept (Polyak
-    averaging), 0 for none. patience: epochs without a better score after which training stops, None for never.
-    workers: threads that decode and augment.
+    averaging), 0 for none. segmentation: of that task alone. patience: epochs without a better score after which
+    training stops, None for never. workers: threads that decode and augment.
     """
 
     task: Task = "classification"
@@ -80,6 +120,7 @@ class TrainConfig(Spec):
     schedule: ScheduleConfig = ScheduleConfig()
     augmentation: Augmentation = Augmentation()
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    segmentation: SegmentationConfig = SegmentationConfig()
     average_decay: float = Field(default=0.995, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     patience: int | None = Field(default=None, ge=1)

@@ -32,11 +32,13 @@ from cvserve.training.config import TrainConfig
 from cvserve.training.detection import DetectionTask
 from cvserve.training.history import History
 from cvserve.training.schedule import learning_rate
+from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
-_TASKS: dict[str, Callable[[TrainConfig], ClassificationTask | DetectionTask]] = {
+_TASKS: dict[str, Callable[[TrainConfig], ClassificationTask | DetectionTask | SegmentationTask]] = {
     "classification": ClassificationTask,
     "detection": DetectionTask,
+    "segmentation": SegmentationTask,
 }
 # Settings that change how fast a training is, not what comes out.
 _NO_INFLUENCE = ("workers", "cache_gib")

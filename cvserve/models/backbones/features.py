@@ -34,9 +34,9 @@ def backbone_features(images: keras.KerasTensor, name: str, *, weights: str | No
 
     Args:
         images: uint8 [B, H, W, 3], RGB; scaling happens inside.
-        name: one of `list_backbones()`. resnet18, resnet34 (options width, stem, shortcut as the classifiers have),
-            csp (width, depth; the backbone of yolo), vgg16 (width, normalised), darknet (width), or one of
-            keras.applications (options of its constructor, such as alpha).
+        name: one of `list_backbones()`. resnet18, resnet34 (options width, stem, shortcut as the classifiers have,
+            and output_stride), csp (width, depth; the backbone of yolo), vgg16 (width, normalised), darknet (width), or
+            one of keras.applications (options of its constructor, such as alpha).
         weights: "imagenet" (downloaded, keras.applications only), a file (see `load_backbone_weights`; a classifier's
             run fills the layers that have the same names and shapes), or None.
 
@@ -137,11 +137,22 @@ def _whole(name: str, least: int = 1, **values: Any) -> None:
 
 def _resnet(name: str) -> Callable[..., Features]:
     def build(
-        images: keras.KerasTensor, width: int = 64, stem: Stem = "conv7", shortcut: Shortcut = "projection"
+        images: keras.KerasTensor,
+        width: int = 64,
+        stem: Stem = "conv7",
+        shortcut: Shortcut = "projection",
+        output_stride: int = 32,
     ) -> Features:
         check_resnet_options(f"backbone {name}", width=width, stem=stem, shortcut=shortcut)
-        pixels = pixel_range(images, "symmetric")
-        return resnet_features(pixels, blocks=RESNETS[name], width=width, stem=stem, shortcut=shortcut)
+        _whole(name, output_stride=output_stride)
+        return resnet_features(
+            pixel_range(images, "symmetric"),
+            blocks=RESNETS[name],
+            width=width,
+            stem=stem,
+            shortcut=shortcut,
+            output_stride=output_stride,
+        )
 
     return build
 
@@ -163,7 +174,7 @@ def _vgg(images: keras.KerasTensor, width: int = 64, normalised: bool = True) ->
 
 
 _OWN: dict[str, tuple[Callable[..., Features], tuple[str, ...]]] = {
-    **{name: (_resnet(name), ("width", "stem", "shortcut")) for name in RESNETS},
+    **{name: (_resnet(name), ("width", "stem", "shortcut", "output_stride")) for name in RESNETS},
     "csp": (_csp, ("width", "depth")),
     "darknet": (_darknet, ("width",)),
     "vgg16": (_vgg, ("width", "normalised")),

@@ -33,6 +33,7 @@ def resnet_features(
     width: int,
     stem: Stem,
     shortcut: Shortcut,
+    output_stride: int = 32,
 ) -> dict[int, keras.KerasTensor]:
     """The stages of a residual network.
 
@@ -46,9 +47,11 @@ def resnet_features(
         shortcut: where the shape changes: "projection" is a strided 1x1 convolution (option B of the paper);
             "pooled" averages 2x2 before it, so that no pixel is thrown away (ResNet-D); "padded" subsamples and fills
             the new channels with zeros, without parameters (option A, the paper's choice for CIFAR).
+        output_stride: beyond which nothing shrinks any more: later stages dilate their convolutions instead, so that
+            they see as much with more pixels (Chen et al. 2017, arXiv 1706.05587, section 3.1).
 
     Returns:
-        Stride to feature map: {4: [B, H/4, W/4, width], 8: ..., ...} ({1: ...} onwards for "cifar").
+        Stride to feature map, the last of each: {4: [B, H/4, W/4, width], 8: ..., ...} ({1: ...} onwards for "cifar").
     """
     stride = 1
     if stem == "conv7":
@@ -64,14 +67,21 @@ def resnet_features(
         stride = 4
 
     stages: dict[int, keras.KerasTensor] = {}
+    dilation = 1
     for stage, count in enumerate(blocks):
         for block in range(count):
             shrink = 2 if stage > 0 and block == 0 else 1
+            dilations = (dilation, dilation)
+            if shrink > 1 and stride >= output_stride:
+                # The first convolution of the stage still reads pixels as far apart as the stage before wrote them.
+                shrink, dilations = 1, (dilation, 2 * dilation)
+                dilation *= 2
             stride *= shrink
             features = _basic_block(
                 features,
                 width * 2**stage,
                 stride=shrink,
+                dilations=dilations,
                 shortcut=shortcut,
                 name=f"stage{stage + 1}_block{block + 1}",
             )
@@ -80,10 +90,18 @@ def resnet_features(
 
 
 def _basic_block(
-    features: keras.KerasTensor, filters: int, *, stride: int, shortcut: Shortcut, name: str
+    features: keras.KerasTensor,
+    filters: int,
+    *,
+    stride: int,
+    dilations: tuple[int, int],
+    shortcut: Shortcut,
+    name: str,
 ) -> keras.KerasTensor:
-    residual = conv_norm_relu(features, filters, 3, stride=stride, name=f"{name}_1")
-    residual = conv_norm_relu(residual, filters, 3, activation=False, zero_scale=True, name=f"{name}_2")
+    residual = conv_norm_relu(features, filters, 3, stride=stride, dilation=dilations[0], name=f"{name}_1")
+    residual = conv_norm_relu(
+        residual, filters, 3, dilation=dilations[1], activation=False, zero_scale=True, name=f"{name}_2"
+    )
     if stride > 1 or features.shape[-1] != filters:
         features = _shortcut(features, filters, stride, shortcut, name=f"{name}_shortcut")
     return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([features, residual]))

@@ -17,6 +17,7 @@ def conv_norm_relu(
     kernel_size: int,
     *,
     stride: int = 1,
+    dilation: int = 1,
     activation: bool = True,
     zero_scale: bool = False,
     name: str,
@@ -25,6 +26,7 @@ def conv_norm_relu(
 
     Args:
         features: float [B, H, W, C].
+        dilation: distance of the kernel's weights, in pixels; with more than 1, the stride is 1.
         zero_scale: start the normalisation's scale at 0, so that a residual block begins as the identity
             (Goyal et al. 2017, section 5.1).
 
@@ -35,6 +37,7 @@ def conv_norm_relu(
         filters,
         kernel_size,
         strides=stride,
+        dilation_rate=dilation,
         padding="same",
         use_bias=False,
         kernel_initializer="he_normal",

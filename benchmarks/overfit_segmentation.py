@@ -1,0 +1,208 @@
+"""Can every segmentation network learn eight photos by heart? mIoU of at least 0.9 on the pictures it was shown.
+
+python benchmarks/overfit_segmentation.py --data ../shared/data/camvid --out runs/overfit_masks [--models unet segnet]
+
+A network that cannot is broken somewhere between labels, loss and layers, whatever its other tests say; or it is too
+coarse: beside each score stands what a network of its stride would score that told of each of its cells exactly which
+share every class has in it, interpolated as the network does. Thin things end there, whoever tells them, unless scores
+overshoot. The pictures are the same for all: eight of the training side, evenly spread over it, since neighbours in a
+video look alike. They are shown as they are, all eight in every step, until the score is reached or the time is over.
+Results are kept in OUT/overfit_segmentation.json model by model; a model that is there already is not trained again,
+unless --again is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cvserve.console import say, table
+from cvserve.data import open_dataset
+from cvserve.data.masks import SegmentationSource
+from cvserve.data.segmentation import SegmentationPipeline
+from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
+from cvserve.preproc import ImageSource
+
+PICTURES = 8
+WANTED = 0.9
+SCORED_EVERY = 25
+SEED = 0
+FINE, COARSE = (192, 256), (384, 512)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained here. stride: of its class scores. seconds: after which it is given up."""
+
+    stride: int
+    image_size: tuple[int, int] = FINE
+    learning_rate: float = 0.002
+    steps: int = 1500
+    seconds: float = 600.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+# No dropout, which is there to keep networks from this. Networks of coarse scores get larger pictures.
+NO_DROPOUT = {"dropout": 0.0}
+SETTINGS: dict[str, Settings] = {
+    "unet": Settings(2, options=NO_DROPOUT),
+    "segnet": Settings(1),
+    "deconvnet": Settings(1),
+    "deeplabv3plus": Settings(4, options=NO_DROPOUT),
+    "deeplabv3": Settings(8, image_size=COARSE, options={**NO_DROPOUT, "output_stride": 8}),
+    "dilated": Settings(8, image_size=COARSE, options=NO_DROPOUT),
+    "fcn8s": Settings(8, image_size=COARSE, options=NO_DROPOUT),
+    "fcn16s": Settings(16, image_size=COARSE, options=NO_DROPOUT),
+    "fcn32s": Settings(32, image_size=COARSE, options=NO_DROPOUT),
+}
+
+
+class Chosen:
+    """Some pictures of a split."""
+
+    def __init__(self, source: SegmentationSource, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, list(indices)
+        self.split = source.split
+        self.classes = source.classes
+        self.colours = source.colours
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def image(self, index: int) -> ImageSource:
+        return self._source.image(self._indices[index])
+
+    def name(self, index: int) -> str:
+        return self._source.name(self._indices[index])
+
+    def mask(self, index: int) -> np.ndarray:
+        return self._source.mask(self._indices[index])
+
+    def describe(self) -> str:
+        return f"{len(self)} pictures of {self._source.describe()}"
+
+
+def choose(count: int, wanted: int = PICTURES) -> list[int]:
+    """The rule of this file's first words: from the first picture on, equal steps."""
+    return [index * count // wanted for index in range(wanted)]
+
+
+def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
+    """Trains one model and says how it went."""
+    import keras
+    import tensorflow as tf
+
+    from cvserve.models import default_preproc
+    from cvserve.models.segmentation import create_segmenter
+    from cvserve.training.config import OptimizerConfig
+    from cvserve.training.segmentation_losses import pixel_cross_entropy
+    from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(SEED)
+    begun = time.perf_counter()
+    built = create_segmenter(name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options)
+    preproc = default_preproc("segmentation", name, settings.image_size)
+    pipeline = SegmentationPipeline(source, preproc, batch_size=len(source))
+
+    def loss(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return pixel_cross_entropy(built.logits(images, training=True), labels)
+
+    rate = settings.learning_rate
+    config = OptimizerConfig(name="adamw", learning_rate=rate, weight_decay=0.0, clip_norm=10.0)
+    specs = specs_of(pipeline.epoch(0))
+    step = TrainStep(
+        Trainable(built.network, loss), make_optimizer(config, built.network), average_decay=0.0, specs=specs
+    )
+    predict = tf.function(lambda images: built.network(images, training=False)["class_map"])
+    images, labels = next(iter(pipeline.batches(0)))
+    truth = np.asarray(labels)
+
+    report = None
+    for number in range(1, settings.steps + 1):
+        # A start without running means wants small steps.
+        value = float(step.run(images, labels, tf.constant(rate * min(1.0, number / SCORED_EVERY), tf.float32)))
+        seconds = time.perf_counter() - begun
+        over = number == settings.steps or seconds > settings.seconds
+        if number % SCORED_EVERY and not over:
+            continue
+        report = _score(truth, np.asarray(predict(images)), source.classes)
+        say(f"{name}: step {number}, {seconds:.0f} s, loss {value:.3f}, mIoU {report.miou:.3f}")
+        if over or report.miou >= WANTED:
+            break
+    assert report is not None
+    shares = of_shares(truth, settings.stride, len(source.classes))
+    worst = sorted((row.iou, row.label) for row in report.classes if row.iou is not None)[:3]
+    return {
+        "miou": round(report.miou, 4),
+        "pixel_accuracy": round(report.pixel_accuracy, 4),
+        "worst": ", ".join(f"{label} {iou:.2f}" for iou, label in worst),
+        "stride": settings.stride,
+        "of_shares": round(_score(truth, shares, source.classes).miou, 4),
+        "steps": number,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "parameters": built.network.count_params(),
+        "image_size": "x".join(map(str, settings.image_size)),
+        "learning_rate": rate,
+        "options": settings.options,
+    }
+
+
+def of_shares(labels: np.ndarray, stride: int, classes: int) -> np.ndarray:
+    """The answers of a network that tells each cell's shares of the classes: uint8 [B, H, W] of labels like that."""
+    height, width = labels.shape[1:]
+    answers = np.empty_like(labels)
+    for row, own in enumerate(labels):
+        shares = (own[..., None] == np.arange(classes)).astype(np.float32)
+        cells = shares.reshape(height // stride, stride, width // stride, stride, classes).mean(axis=(1, 3))
+        planes = [cv2.resize(cells[..., c], (width, height), interpolation=cv2.INTER_LINEAR) for c in range(classes)]
+        answers[row] = np.argmax(planes, axis=0)
+    return answers
+
+
+def _score(labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]) -> SegmentationReport:
+    return segmentation_report(confusion_matrix(labels, answers, classes), classes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of camvid, or another with masks")
+    parser.add_argument("--out", type=Path, default=Path("runs/overfit_masks"), help="where results are kept")
+    parser.add_argument("--models", nargs="+", help="names of networks; all that are registered if not said")
+    parser.add_argument("--again", action="store_true", help="train what has a result already, too")
+    parser.add_argument("--seconds", type=float, help="after which each is given up, instead of its own limit")
+    asked = parser.parse_args()
+
+    from cvserve.models import list_models
+
+    whole = open_dataset(asked.data, "train", task="segmentation")
+    source = Chosen(whole, choose(len(whole)))
+    say(f"{source.describe()}: {', '.join(source.name(index) for index in range(len(source)))}")
+    file = asked.out / "overfit_segmentation.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    for name in asked.models or list_models("segmentation"):
+        if name in results and not asked.again:
+            say(f"{name}: has a result already")
+            continue
+        settings = SETTINGS.get(name, Settings(1))
+        if asked.seconds:
+            settings = replace(settings, seconds=asked.seconds)
+        results[name] = overfit(name, source, settings)
+        asked.out.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(results, indent=2) + "\n")
+        part.replace(file)
+    columns = ("miou", "pixel_accuracy", "worst", "of_shares", "stride", "steps", "seconds", "parameters", "image_size")
+    table([(name, *(row[key] for key in columns)) for name, row in sorted(results.items())], ("model", *columns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""deeplabv3 and deeplabv3plus: few strides, dilated convolutions, a pyramid of distances (Chen et al. 2017, 2018)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from cvserve.errors import InvalidInput
+from cvserve.models.backbones import pick_strides
+from cvserve.models.backbones.resnet import RESNETS
+from cvserve.models.detection.options import check_sides, check_whole
+from cvserve.models.layers import conv_norm_relu
+from cvserve.models.segmentation.aspp import spatial_pyramid
+from cvserve.models.segmentation.encoder import encoder_features
+from cvserve.models.segmentation.head import class_scores, enlarge
+from cvserve.models.segmentation.options import check_share, check_whole_numbers
+from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.segmentation.weights import fill_network
+
+DECODER_STRIDE = 4
+
+
+def deeplab(
+    *,
+    num_classes: int,
+    image_size: tuple[int, int],
+    weights: str | None = None,
+    has_decoder: bool,
+    backbone: str = "resnet18",
+    backbone_options: Mapping[str, Any] | None = None,
+    output_stride: int = 16,
+    channels: int = 128,
+    rates: Sequence[int] = (3, 6, 9),
+    low_channels: int = 24,
+    dropout: float = 0.1,
+) -> Segmenter:
+    """Builds the network.
+
+    Args:
+        image_size: (height, width), multiples of 32.
+        weights: a file, or None.
+        has_decoder: v3+ puts what the pyramid says beside the backbone's map of stride 4 and looks again (arXiv
+            1802.02611); v3 only interpolates.
+        backbone, backbone_options: of `encoder_features`; resnet18 or resnet34, the ones that can be dilated.
+        output_stride: 16 or 8, of the backbone's last map.
+        channels: of pyramid and decoder; 256 in the paper.
+        rates: dilations of the pyramid at stride 16, doubled at 8. The paper's (6, 12, 18) suit pictures of 513 pixels;
+            more than half the map sees nothing but its border.
+        low_channels: of the map of stride 4 in the decoder; 48 in the paper.
+        dropout: before the scores.
+
+    Raises:
+        InvalidInput: a size or option that it cannot have.
+    """
+    name = "deeplabv3plus" if has_decoder else "deeplabv3"
+    check_sides(name, image_size, 32)
+    check_whole(name, channels=(channels, 4), low_channels=(low_channels, 4))
+    check_whole_numbers(name, rates=rates)
+    check_share(name, dropout=dropout)
+    if output_stride not in (8, 16):
+        raise InvalidInput(f"{name} has an output_stride of 16 or 8, not {output_stride!r}")
+    if backbone not in RESNETS:
+        raise InvalidInput(f"{name} dilates its backbone, which {', '.join(RESNETS)} can be, not {backbone!r}")
+    images = keras.Input((*image_size, 3), dtype="uint8", name="images")
+    options = {**(backbone_options or {}), "output_stride": output_stride}
+    stages = encoder_features(images, backbone, options, weights)
+    stages = pick_strides(stages, (DECODER_STRIDE, output_stride), backbone)
+    features = spatial_pyramid(
+        stages[output_stride], channels=channels, rates=[rate * 16 // output_stride for rate in rates]
+    )
+    stride = output_stride
+    if has_decoder:
+        low = conv_norm_relu(stages[DECODER_STRIDE], low_channels, 1, name="decoder_low")
+        features = enlarge(features, stride // DECODER_STRIDE, name="decoder_up")
+        features = layers.Concatenate(name="decoder_join")([features, low])
+        for index in (1, 2):
+            features = conv_norm_relu(features, channels, 3, name=f"decoder_{index}")
+        stride = DECODER_STRIDE
+    if dropout:
+        features = layers.Dropout(dropout, name="dropout")(features)
+    network = segmenter(images, class_scores(features, num_classes, stride), name=name)
+    fill_network(network.network, weights, has_backbone=True)
+    return network
+
+
+register_segmenter(
+    "deeplabv3", functools.partial(deeplab, has_decoder=False), 256, "dilated backbone, spatial pyramid pooling"
+)
+register_segmenter(
+    "deeplabv3plus", functools.partial(deeplab, has_decoder=True), 256, "deeplabv3 with a decoder at stride 4"
+)

@@ -1,0 +1,40 @@
+"""Backbones as the segmentation networks use them: light ones where nothing else is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from cvserve.errors import InvalidInput
+from cvserve.models.backbones import Features, backbone_features
+
+LIGHT: dict[str, dict[str, Any]] = {
+    "resnet18": {"width": 32, "stem": "deep", "shortcut": "pooled"},
+    "resnet34": {"width": 32, "stem": "deep", "shortcut": "pooled"},
+    "vgg16": {"width": 16},
+    "darknet": {"width": 16},
+}
+"""Options of backbones for pictures of some 200 to 400 pixels and a training on a CPU; the published widths are 64."""
+
+
+def encoder_features(
+    images: keras.KerasTensor, name: str, options: Mapping[str, Any] | None, weights: str | None
+) -> Features:
+    """The feature maps of a backbone.
+
+    Args:
+        images: uint8 [B, H, W, 3].
+        name, weights: of `backbone_features`.
+        options: of `backbone_features`; what is not said is that of `LIGHT`.
+
+    Returns:
+        Stride to feature map, finest first.
+
+    Raises:
+        InvalidInput: as `backbone_features`.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInput(f"backbone_options are names with values, not {options!r}")
+    return backbone_features(images, name, weights=weights, **{**LIGHT.get(name, {}), **(options or {})})
