@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from cvserve.data import Scenes
 from cvserve.demo.classification import CLASSIFICATION
 from cvserve.demo.detection import DETECTION
 from cvserve.demo.overview import draw_overview
+from cvserve.demo.segmentation import SEGMENTATION
 from cvserve.demo.server import running_server
 from cvserve.demo.task import DemoTask
 from cvserve.errors import CvserveError
@@ -35,7 +37,7 @@ from cvserve.training import TrainConfig, train
 
 Value = TypeVar("Value")
 
-TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, DETECTION)
+TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, DETECTION, SEGMENTATION)
 _SHOWN = 12
 """Pictures of a task in the overview."""
 
@@ -56,14 +58,22 @@ class _Log:
 
 @dataclass(frozen=True)
 class _Built:
-    """A task's model, trained, packed and scored. folder: where all that is its own lies. tests: its test pictures."""
+    """A task's model, trained, packed and scored. folder: where all that is its own lies."""
 
     task: DemoTask
     folder: Path
     run: Run
     artifact: Artifact
     score: tuple[str, float]
-    tests: tuple[Path, ...]
+
+    @property
+    def test_folder(self) -> Path:
+        return self.folder / "pictures" / "test" / self.task.inside
+
+    @cached_property
+    def tests(self) -> tuple[Path, ...]:
+        """The test pictures."""
+        return tuple(sorted(self.test_folder.rglob("*.jpg")))
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -133,7 +143,7 @@ def _build(task: DemoTask, out: Path, seed: int, log: _Log) -> _Built:
         lambda: task.score(evaluate(artifact.directory, str(pictures), split="test", out=folder / "evaluation").report),
         lambda score: f"test {score[0]} {score[1]:.3f}",
     )
-    return _Built(task, folder, run, artifact, score, tuple(sorted((pictures / "test").rglob("*.jpg"))))
+    return _Built(task, folder, run, artifact, score)
 
 
 def _generate(task: DemoTask, folder: Path, seed: int) -> Path:
@@ -191,8 +201,7 @@ def _use(item: _Built, served: list[Result], per_second: float, log: _Log) -> di
 def _predict_folder(item: _Built) -> list[dict[str, Any]]:
     path = item.folder / "results.jsonl"
     with open_instances(item.artifact.directory) as pipelines, open_sink(path) as sink:
-        pictures = Sources([item.folder / "pictures" / "test"])
-        predict(pipelines, pictures, sink, annotate=item.folder / "annotated", **item.options)
+        predict(pipelines, Sources([item.test_folder]), sink, annotate=item.folder / "annotated", **item.options)
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -200,7 +209,7 @@ def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any
     """Every place's results for the same pictures against Keras's."""
     truth = _of_keras(item)
     by_name = {row["image"]: row for row in rows}
-    names = [path.relative_to(item.folder / "pictures" / "test").as_posix() for path in item.tests]
+    names = [path.relative_to(item.test_folder).as_posix() for path in item.tests]
     answers: dict[str, Sequence[Result]] = {
         "server (gRPC)": served,
         "cvserve predict": [item.task.from_row(by_name[name], item.run.labels) for name in names],

@@ -5,6 +5,7 @@ from cvserve.data.scenes.describe import describe, phrase, relation
 from cvserve.data.scenes.folder import write_image_folder
 from cvserve.data.scenes.generator import Scene, Scenes, ScenesOptions
 from cvserve.data.scenes.layout import SceneObject
+from cvserve.data.scenes.mask_folder import write_mask_folder
 from cvserve.data.scenes.shapes import COLOURS, SHAPES, SIZES
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "relation",
     "write_coco",
     "write_image_folder",
+    "write_mask_folder",
 ]

@@ -1,0 +1,72 @@
+"""Semantic segmentation in the demo: which shape is each pixel of?"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.client import Client
+from cvserve.data import write_mask_folder
+from cvserve.demo.task import DemoTask, Difference
+from cvserve.postproc import Result, SegmentationResult
+from cvserve.postproc.masks import from_png
+
+_AGREEING = 0.999
+"""Of a picture's pixels: those at a tie may be of either class."""
+_LIMIT = 1e-3
+
+
+def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.segment_many(model, pictures, **options))
+
+
+def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
+    found = row["segmentation"]
+    confidence = np.zeros(len(labels), np.float32)
+    for item in found["classes"]:
+        confidence[item["index"]] = item["confidence"]
+    return SegmentationResult(from_png(base64.b64decode(found["class_map"])), confidence, labels)
+
+
+def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
+    """Of the classes' mean confidences; the same where hardly a pixel is of another class."""
+    largest, same = 0.0, True
+    for mine, theirs in zip(results, wanted, strict=True):
+        assert isinstance(mine, SegmentationResult)
+        assert isinstance(theirs, SegmentationResult)
+        # Clients know the classes that there are, and so maybe fewer.
+        confidence = np.zeros(len(theirs.names), np.float32)
+        confidence[: len(mine.confidence)] = mine.confidence
+        largest = max(largest, float(np.abs(confidence - theirs.confidence).max()))
+        same = same and float((mine.class_map == theirs.class_map).mean()) >= _AGREEING
+    return Difference(largest, same and largest <= _LIMIT)
+
+
+SEGMENTATION = DemoTask(
+    task="segmentation",
+    pictures={"train": 600, "val": 100, "test": 120},
+    training={
+        "model": "unet",
+        "model_options": {"backbone_options": {"width": 16}, "width": 16},
+        "image_size": 128,
+        "epochs": 12,
+        "batch_size": 16,
+        "average_decay": 0.98,
+        "label_smoothing": 0.0,
+        "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 10.0},
+        "schedule": {"name": "cosine", "warmup_epochs": 1, "final_share": 0.02},
+        "augmentation": {"flip": 0.5, "scale": [0.8, 1.25], "translate": 0.1},
+        "segmentation": {"losses": {"cross_entropy": 1.0, "dice": 0.5}},
+    },
+    write=write_mask_folder,
+    score=lambda report: ("mIoU", report.miou),
+    ask=_ask,
+    from_row=_from_row,
+    compare=_compare,
+    inside="images",
+    look_at=("confusion.png", "worst.jpg"),
+)
