@@ -26,5 +26,5 @@ def test_files_say_what_the_scenes_say(tmp_path: Path) -> None:
 def test_scenes_of_other_tasks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="ask for segmentation"):
         write_mask_folder(Scenes(2, task="detection"), tmp_path)
-    with pytest.raises(InvalidInput, match="not '.gif'"):
+    with pytest.raises(InvalidInput, match=r"not '\.gif'"):
         write_mask_folder(Scenes(2, task="segmentation"), tmp_path, ".gif")
