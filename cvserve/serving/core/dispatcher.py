@@ -91,6 +91,8 @@ class Dispatcher:
         self._report = report
         self._wake_at = wake_at
         self._pace = Pace(len(slots))
+        self.refused_at = -math.inf
+        """When the last request was refused for want of room."""
         self._lock = threading.Lock()
         # Behind the lock:
         self._idle = list(slots)
@@ -118,8 +120,7 @@ class Dispatcher:
             self._check_hope(waiting, deadline - self._clock())
         # One request is let into an empty queue whatever its size: the limits on messages have already passed it.
         if waiting and (waiting >= self.bounds.requests or self._queued_bytes + size > self.bounds.bytes):
-            self.counts.rejected += 1
-            self._report.rejected("queue full")
+            self._refused("queue full")
             raise Overloaded(
                 f"the queue of {self._name} is full: {waiting} requests of {self._queued_bytes >> 20} MiB wait; "
                 "try again later",
@@ -131,13 +132,17 @@ class Dispatcher:
         # long as it may be: the server would work for clients that have gone.
         needed = self._pace.at_best(waiting + 1)
         if needed is not None and 0 < left * HOPEFUL < needed:
-            self.counts.rejected += 1
-            self._report.rejected("hopeless")
+            self._refused("hopeless")
             raise Overloaded(
                 f"{waiting} requests wait for {self._name}, which takes {needed:.2g} s: too long for the {left:.2g} s "
                 "that this one has left; try again later",
                 self._pace.wait(waiting),
             )
+
+    def _refused(self, reason: str) -> None:
+        self.refused_at = self._clock()
+        self.counts.rejected += 1
+        self._report.rejected(reason)
 
     def unloading(self) -> Unavailable:
         """What those hear who come too late."""
