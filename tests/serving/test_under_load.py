@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -17,6 +17,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving import Server
 from cvserve.serving.core.batcher import Batcher
 from cvserve.serving.core.engine import ModelRef, PredictRequest
+from cvserve.serving.grpc.calls import refuse
 
 
 def batcher(server: Server) -> Batcher:
@@ -162,6 +163,15 @@ async def test_under_pressure_requests_are_refused_before_their_message_is_read(
         with pytest.raises(grpc.aio.AioRpcError, match="cannot be read") as fault:
             await unreadable(b"\xff\xff", timeout=10)
         assert fault.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_refusal_that_no_client_hears_any_more_is_no_fault() -> None:
+    class Gone:
+        async def abort(self, *_: Any) -> None:
+            raise grpc.aio.InternalError('Failed "execute_batch"')
+
+    with pytest.raises(asyncio.CancelledError):
+        await refuse(cast("Any", Gone()), Overloaded("full", 0.1))
 
 
 async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_again(

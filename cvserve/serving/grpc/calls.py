@@ -187,7 +187,12 @@ async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoR
     if isinstance(error, Overloaded):
         # gRPC's own clients honour it (proposal A6, "server pushback").
         trailers = (*trailers, ("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))))
-    await context.abort(getattr(grpc.StatusCode, status.grpc), text_of(error), trailers)
+    try:
+        await context.abort(getattr(grpc.StatusCode, status.grpc), text_of(error), trailers)
+    except grpc.aio.InternalError:
+        # The client has gone, and gRPC would log that as a fault of ours, with a traceback, which takes the loop longer
+        # than a refusal: under overload many clients go when their deadline passes.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort does not return")
 
 
