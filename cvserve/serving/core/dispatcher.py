@@ -242,12 +242,13 @@ class Dispatcher:
 
     def _pump(self) -> None:
         while self._idle and self._queue:
-            job = self._next_job(self._idle[0])
+            job = self._next_job(self._idle[0], others=self.slots - len(self._idle))
             if job is None:
                 return
             self._idle.pop(0).begin(job)
 
-    def _next_job(self, slot: Slot) -> Job | None:
+    def _next_job(self, slot: Slot, others: int) -> Job | None:
+        # others: slots that are at work.
         if not self._queue:
             return None
         queue: Iterable[Entry] = self._queue
@@ -263,7 +264,9 @@ class Dispatcher:
         for entry in decision.run:
             self._dequeue(entry)
         self._report.queue(self.waiting)
-        return self._job(slot, decision.run, len(decision.run) if self._queue else self._would_fit(decision.run))
+        lone = len(decision.run) == 1 and not others and not self.waiting
+        fitting = len(decision.run) if self._queue else self._would_fit(decision.run)
+        return self._job(slot, decision.run, fitting, lone)
 
     def _would_fit(self, batch: Sequence[Entry]) -> int:
         """How many requests like these the batch would have taken in the same time or little more, had they been
@@ -287,8 +290,8 @@ class Dispatcher:
 
     # On a worker's thread:
 
-    def _job(self, slot: Slot, batch: tuple[Entry, ...], fitting: int) -> Job:
-        # fitting: as many requests as this batch would have held.
+    def _job(self, slot: Slot, batch: tuple[Entry, ...], fitting: int, lone: bool) -> Job:
+        # fitting: as many requests as this batch would have held. lone: nothing else runs or waits.
         def job(run: RunGraph) -> Job | None:
             results: dict[Entry, Any] = {}
             whole: list[Entry] = []
@@ -307,7 +310,7 @@ class Dispatcher:
                         else:
                             results[entry] = refused
                 if whole:
-                    answers = self._run(run, whole)
+                    answers = self._run(run, whole, lone)
                     self._finish(whole, answers, results)
             except BaseException as error:  # noqa: BLE001 - handed to the callers, which wait on the loop
                 failure = error
@@ -317,7 +320,7 @@ class Dispatcher:
             with self._lock:
                 if failure is not None and len(whole) > 1:
                     self._retry_singly(whole)
-                following = self._next_job(slot)
+                following = self._next_job(slot, others=self.slots - len(self._idle) - 1)
                 if following is None:
                     self._idle.append(slot)
             if results:
@@ -326,7 +329,7 @@ class Dispatcher:
 
         return job
 
-    def _run(self, run: RunGraph, batch: Sequence[Entry]) -> list[Tensors]:
+    def _run(self, run: RunGraph, batch: Sequence[Entry], lone: bool) -> list[Tensors]:
         rows = [entry.rows for entry in batch]
         size = self.limits.padded(sum(rows))
         count, padded = (1, 0) if batch[0].alone else (sum(rows), size - sum(rows))
@@ -336,7 +339,7 @@ class Dispatcher:
             self.counts.padded_rows += padded
         self._report.batch(count, count + padded)
         began = self._clock()
-        graph = entry_point(run, batch[0].signature)
+        graph = entry_point(run, batch[0].signature, lone=lone)
         answers = run_batch(graph, [entry.inputs for entry in batch], rows, size, batch[0].outputs)
         ended = self._clock()
         self._report.stage("run", ended - began)
