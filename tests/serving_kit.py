@@ -63,6 +63,8 @@ class PuppetSlots:
 
     def __init__(self, slots: int = 1, graph: Callable[..., dict[str, np.ndarray]] | None = None) -> None:
         self.graph = graph or (lambda inputs, outputs: {"y": inputs["x"] * 2})
+        self.graph_of: Callable[..., Any] = self._run
+        """What jobs are given."""
         self.running: list[tuple[PuppetSlot, Callable[..., Any]]] = []
         self.batches: list[list[float]] = []
         """The values of x in each call of the graph, also of calls that then failed."""
@@ -71,7 +73,7 @@ class PuppetSlots:
     def finish(self, index: int = 0) -> None:
         """Ends a running batch, and begins the next one if the batcher names one, as a worker would."""
         slot, job = self.running.pop(index)
-        following = job(self._run)
+        following = job(self.graph_of)
         if following is not None:
             slot.begin(following)
 

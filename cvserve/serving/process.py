@@ -16,6 +16,7 @@ from cvserve import __version__
 from cvserve.serving import logs
 from cvserve.serving.core.config import ServerSettings, load_settings
 from cvserve.serving.core.scheduling import stand_back
+from cvserve.serving.event_loop import run_loop
 from cvserve.serving.grpc.server import Server
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     sys.setswitchinterval(SWITCH_SECONDS)
     stand_back()
     try:
-        asyncio.run(_serve(server, beside))
+        run_loop(_serve(server, beside))
     finally:
         logs.flush()
 

@@ -15,6 +15,7 @@ from cvserve.errors import DeadlineExceeded, FailedPrecondition, ImageError, Inv
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher
 from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.execution import WithLone
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.requests import PRIORITY
 
@@ -55,6 +56,36 @@ def test_batches_grow_while_the_slot_is_busy() -> None:
         assert slots.batches == [[1], [2, 3, 4, 5], [6]]
         assert [values(await task) for task in (first, *others)] == [[2], [4], [6], [8], [10], [12]]
         assert (batcher.counts.requests, batcher.counts.batches, batcher.counts.rows) == (6, 3, 6)
+
+    on_jumping_clock(main())
+
+
+def test_a_request_that_has_the_machine_for_itself_runs_on_the_copy_for_it() -> None:
+    async def main() -> None:
+        slots = PuppetSlots(2)
+        batcher = batcher_of(slots, BatchLimits(2))
+        alone: list[list[float]] = []
+
+        def lone(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+            alone.append(inputs["x"].reshape(-1).tolist())
+            return {"y": inputs["x"] * 2}
+
+        slots.graph_of = WithLone(slots.graph_of, lone)
+        first = ask(batcher, 1)
+        await turns()
+        # The other slot is free, but this one is not alone; nor are those that share a batch, or that others wait for.
+        second = ask(batcher, 2)
+        await turns()
+        third = [ask(batcher, value) for value in (3, 4, 5)]
+        await turns()
+        await slots.finish_all()
+        assert [values(await task) for task in (first, second, *third)] == [[2], [4], [6], [8], [10]]
+        assert (alone, slots.batches) == ([[1]], [[2], [3, 4], [5]])
+        last = ask(batcher, 6)
+        await turns()
+        await slots.finish_all()
+        assert values(await last) == [12]
+        assert alone == [[1], [6]]
 
     on_jumping_clock(main())
 

@@ -17,7 +17,8 @@ from cvserve.errors import ArtifactError
 from cvserve.runtimes.instances import Layout
 from cvserve.serving.core import loading, measuring, placement
 from cvserve.serving.core.config import ModelSettings
-from cvserve.serving.core.measuring import Score, Trial, choose
+from cvserve.serving.core.execution import entry_point
+from cvserve.serving.core.measuring import Score, Trial, choose, lone_threads
 from cvserve.serving.core.placement import Place
 
 MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
@@ -46,6 +47,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_rate_first_then_the_lone_picture(scores: dict[Layout, Score], expected: Layout) -> None:
     assert choose(scores) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        # The layout for load is slow with a lone picture: it gets a copy with the threads of the quickest.
+        ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, 2),
+        ({MANY: Score(200, 0.012), WIDE: Score(170, 0.0119)}, None),
+        # It is the quickest, or has as many threads.
+        ({MANY: Score(200, 0.008), WIDE: Score(170, 0.012)}, None),
+        ({BOTH: Score(200, 0.010), WIDE: Score(170, 0.008), MANY: Score(170, 0.012)}, None),
+    ],
+)
+def test_a_copy_for_lone_pictures_where_it_is_quicker(scores: dict[Layout, Score], expected: int | None) -> None:
+    assert lone_threads(scores, choose(scores)) == expected
 
 
 def test_the_race_tells_quick_from_slow() -> None:
@@ -103,6 +119,35 @@ def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> 
     assert [threads for threads, _ in opener.opened] == [1, 2, 2], "layouts of as many threads share a copy"
     assert [runtime.closed for _, runtime in opener.opened] == [True, True, False]
     model.close()
+
+
+def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scores(trials: Mapping[Layout, Trial], *_: object) -> dict[Layout, Score]:
+        return {layout: Score(200 if layout == MANY else 100, 0.012 if layout == MANY else 0.008) for layout in trials}
+
+    monkeypatch.setattr(loading, "race", scores)
+    directory = publish_tiny(tmp_path / "m").directory
+    for opened_to_measure in (2, 0):
+        opener = Opener()
+        model = loading.load(directory, ModelSettings(max_batch_size=2), opener)
+        assert (model.workers, model.threads) == (2, 1)
+        assert "2 instances x 1 thread (2 threads for a lone request)" in model.describe()
+        assert [threads for threads, _ in opener.opened[opened_to_measure:]] == [1, 2]
+        copy = opener.opened[-1][1]
+        assert model.lone == (copy, 2)
+        assert copy.batch_sizes == [1], "it is warm"
+        graph = model.graphs[0]
+        inputs = {"images": np.zeros((1, *copy.inputs["images"].shape[1:]), np.uint8)}
+        entry_point(graph, "serving_default", lone=True)(inputs, None)
+        entry_point(graph, "serving_default")(inputs, None)
+        assert copy.batch_sizes == [1, 1]
+        model.close()
+        assert all(runtime.closed for _, runtime in opener.opened)
+    monkeypatch.setattr(loading, "LONE_COPY_BYTES", 0)
+    other = publish_tiny(tmp_path / "other").directory
+    assert loading.load(other, ModelSettings(max_batch_size=1), Opener()).lone is None, "too large to have it twice"
 
 
 def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache: Path) -> None:

@@ -16,6 +16,9 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import TRACED, UNOBSERVED, VersionReport
 from cvserve.serving.core.requests import Entry, Finish, Make, answer_with, priority_of
 
+PRESSED_SECONDS = 0.1
+"""So long after a refusal the next one is likely."""
+
 Give = Callable[[Tensors], None]
 Fail = Callable[[BaseException], None]
 GiveUp = Callable[[], None]
@@ -74,6 +77,11 @@ class Batcher:
     def queued_bytes(self) -> int:
         """Bytes of what waits."""
         return self._queue.queued_bytes
+
+    @property
+    def pressed(self) -> bool:
+        """Whether requests are being refused for want of room."""
+        return self._clock() - self._queue.refused_at < PRESSED_SECONDS
 
     def check_room(self, size: int = 0, deadline: float = math.inf) -> None:
         """Refuses before anything has been spent on a request of `size` bytes.

@@ -91,6 +91,8 @@ class Dispatcher:
         self._report = report
         self._wake_at = wake_at
         self._pace = Pace(len(slots))
+        self.refused_at = -math.inf
+        """When the last request was refused for want of room."""
         self._lock = threading.Lock()
         # Behind the lock:
         self._idle = list(slots)
@@ -118,8 +120,7 @@ class Dispatcher:
             self._check_hope(waiting, deadline - self._clock())
         # One request is let into an empty queue whatever its size: the limits on messages have already passed it.
         if waiting and (waiting >= self.bounds.requests or self._queued_bytes + size > self.bounds.bytes):
-            self.counts.rejected += 1
-            self._report.rejected("queue full")
+            self._refused("queue full")
             raise Overloaded(
                 f"the queue of {self._name} is full: {waiting} requests of {self._queued_bytes >> 20} MiB wait; "
                 "try again later",
@@ -131,13 +132,17 @@ class Dispatcher:
         # long as it may be: the server would work for clients that have gone.
         needed = self._pace.at_best(waiting + 1)
         if needed is not None and 0 < left * HOPEFUL < needed:
-            self.counts.rejected += 1
-            self._report.rejected("hopeless")
+            self._refused("hopeless")
             raise Overloaded(
                 f"{waiting} requests wait for {self._name}, which takes {needed:.2g} s: too long for the {left:.2g} s "
                 "that this one has left; try again later",
                 self._pace.wait(waiting),
             )
+
+    def _refused(self, reason: str) -> None:
+        self.refused_at = self._clock()
+        self.counts.rejected += 1
+        self._report.rejected(reason)
 
     def unloading(self) -> Unavailable:
         """What those hear who come too late."""
@@ -237,12 +242,13 @@ class Dispatcher:
 
     def _pump(self) -> None:
         while self._idle and self._queue:
-            job = self._next_job(self._idle[0])
+            job = self._next_job(self._idle[0], others=self.slots - len(self._idle))
             if job is None:
                 return
             self._idle.pop(0).begin(job)
 
-    def _next_job(self, slot: Slot) -> Job | None:
+    def _next_job(self, slot: Slot, others: int) -> Job | None:
+        # others: slots that are at work.
         if not self._queue:
             return None
         queue: Iterable[Entry] = self._queue
@@ -258,7 +264,9 @@ class Dispatcher:
         for entry in decision.run:
             self._dequeue(entry)
         self._report.queue(self.waiting)
-        return self._job(slot, decision.run, len(decision.run) if self._queue else self._would_fit(decision.run))
+        lone = len(decision.run) == 1 and not others and not self.waiting
+        fitting = len(decision.run) if self._queue else self._would_fit(decision.run)
+        return self._job(slot, decision.run, fitting, lone)
 
     def _would_fit(self, batch: Sequence[Entry]) -> int:
         """How many requests like these the batch would have taken in the same time or little more, had they been
@@ -282,8 +290,8 @@ class Dispatcher:
 
     # On a worker's thread:
 
-    def _job(self, slot: Slot, batch: tuple[Entry, ...], fitting: int) -> Job:
-        # fitting: as many requests as this batch would have held.
+    def _job(self, slot: Slot, batch: tuple[Entry, ...], fitting: int, lone: bool) -> Job:
+        # fitting: as many requests as this batch would have held. lone: nothing else runs or waits.
         def job(run: RunGraph) -> Job | None:
             results: dict[Entry, Any] = {}
             whole: list[Entry] = []
@@ -302,7 +310,7 @@ class Dispatcher:
                         else:
                             results[entry] = refused
                 if whole:
-                    answers = self._run(run, whole)
+                    answers = self._run(run, whole, lone)
                     self._finish(whole, answers, results)
             except BaseException as error:  # noqa: BLE001 - handed to the callers, which wait on the loop
                 failure = error
@@ -312,7 +320,7 @@ class Dispatcher:
             with self._lock:
                 if failure is not None and len(whole) > 1:
                     self._retry_singly(whole)
-                following = self._next_job(slot)
+                following = self._next_job(slot, others=self.slots - len(self._idle) - 1)
                 if following is None:
                     self._idle.append(slot)
             if results:
@@ -321,7 +329,7 @@ class Dispatcher:
 
         return job
 
-    def _run(self, run: RunGraph, batch: Sequence[Entry]) -> list[Tensors]:
+    def _run(self, run: RunGraph, batch: Sequence[Entry], lone: bool) -> list[Tensors]:
         rows = [entry.rows for entry in batch]
         size = self.limits.padded(sum(rows))
         count, padded = (1, 0) if batch[0].alone else (sum(rows), size - sum(rows))
@@ -331,7 +339,7 @@ class Dispatcher:
             self.counts.padded_rows += padded
         self._report.batch(count, count + padded)
         began = self._clock()
-        graph = entry_point(run, batch[0].signature)
+        graph = entry_point(run, batch[0].signature, lone=lone)
         answers = run_batch(graph, [entry.inputs for entry in batch], rows, size, batch[0].outputs)
         ended = self._clock()
         self._report.stage("run", ended - began)

@@ -252,6 +252,26 @@ class Engine:
     def _count_examples(self, model: ModelRef, examples: Sequence[bytes]) -> None:
         self.observer.examples(model.name, len(examples))
 
+    @property
+    def pressed(self) -> str | None:
+        """The model whose requests are being refused for want of room, if it is the only one; else None."""
+        servable = self.manager.sole()
+        return servable.name if servable is not None and servable.batcher.pressed else None
+
+    def check_room(self, deadline: float) -> None:
+        """Refuses a request of which no more than the deadline is known, before its message is read: under overload
+        most of what comes is refused, and what that costs is taken from the answers. Where several versions are
+        served, the message must say which one is asked, and nothing is refused here.
+
+        Raises:
+            Overloaded: there is no room for it. Unavailable: the server is shutting down.
+        """
+        if self._draining:
+            raise Unavailable("the server is shutting down")
+        servable = self.manager.sole()
+        if servable is not None:
+            servable.batcher.check_room(0, deadline)
+
     def model_info(self, model: ModelRef) -> ModelInfo:
         """What the model is.
 

@@ -10,7 +10,7 @@ from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.dispatcher import QueueBounds
-from cvserve.serving.core.execution import Entries, RunGraph
+from cvserve.serving.core.execution import Entries, RunGraph, WithLone
 from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
 
 
@@ -24,7 +24,7 @@ class LoadedModel:
     fewer, they are shared (runtimes whose calls may run at the same time need only one). detect: the signature of that
     name of each copy, where the model and the runtime have it. decodes_in_worker: pictures
     are decoded by the worker that runs them rather than by the pool; right where every core has a worker. devices: on
-    which the copies are, in turn.
+    which the copies are, in turn. lone: a copy for a request that has the machine for itself, and its threads.
     """
 
     pipelines: tuple[Pipeline, ...]
@@ -39,6 +39,7 @@ class LoadedModel:
     signatures: Mapping[str, Signature] = field(default_factory=dict)
     runtime: str = ""
     devices: tuple[str, ...] = ("cpu",)
+    lone: tuple[Runtime, int] | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -56,14 +57,17 @@ class LoadedModel:
         if self.detect:
             pairs = zip(copies, self.detect, strict=True)
             copies = [Entries({DEFAULT: run, DETECT: detect.run}) for run, detect in pairs]
+        if self.lone is not None:
+            copies = [WithLone(run, self.lone[0].run) for run in copies]
         return [copies[index % len(copies)] for index in range(self.workers)]
 
     def describe(self) -> str:
         """`onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`; with the devices unless it is just the cpu."""
         on = "" if self.devices == ("cpu",) else f" on {', '.join(self.devices)}"
         batches = f"batches up to {self.limits.max_rows}" if self.limits.batching else "no batching"
+        lone = "" if self.lone is None else f" ({_count(self.lone[1], 'thread')} for a lone request)"
         return (
-            f"{self.runtime_name}, {_count(self.workers, 'instance')} x {_count(self.threads, 'thread')}{on}, "
+            f"{self.runtime_name}, {_count(self.workers, 'instance')} x {_count(self.threads, 'thread')}{lone}{on}, "
             f"{batches}, delay {self.limits.delay * 1000:g} ms"
         )
 
@@ -71,6 +75,8 @@ class LoadedModel:
         """Gives the memory back."""
         for detect in self.detect:
             detect.close()
+        if self.lone is not None:
+            self.lone[0].close()
         for pipeline in self.pipelines:
             pipeline.close()
         for entries in self.entries:

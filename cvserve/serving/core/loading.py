@@ -15,7 +15,7 @@ import numpy as np
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.pipeline import Pipeline
-from cvserve.runtimes import Runtime, open_runtime
+from cvserve.runtimes import FORMAT_OF, Runtime, open_runtime
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import CONCURRENT, Layout
 from cvserve.runtimes.remembering import key_of, package_version, processor, recall, remember
@@ -25,7 +25,7 @@ from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.measuring import Trial, best_batch, choose, race, run_all, sizes
+from cvserve.serving.core.measuring import Trial, best_batch, choose, lone_threads, race, run_all, sizes
 from cvserve.serving.core.placement import Place, candidates, on_cpu, places, worker_count
 from cvserve.serving.core.signatures import DETECT
 
@@ -33,6 +33,9 @@ FEW_SIZES = ("litert",)
 """Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes."""
 
 OpenRuntime = Callable[[Artifact, ModelSettings, Place], Runtime]
+
+LONE_COPY_BYTES = 256 << 20
+"""Of a graph that is not loaded once more for lone requests."""
 
 STEADY = 0.85
 """Less than this, and what was measured is measured again an hour later: something else had the machine."""
@@ -73,6 +76,10 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
         limits = _limits(settings, chosen.max_rows, pipelines[0].runtime.name)
         warm(_graphs(pipelines, workers), _noise(pipelines[0]), limits)
         detect = _detect(pipelines)
+        lone = None
+        if chosen.lone is not None:
+            lone = (open_one(artifact, settings, Place(settings.devices[0], chosen.lone)), chosen.lone)
+            lone[0].run(_noise(pipelines[0])(limits.padded(1)))
     except BaseException:
         _close(pipelines)
         raise
@@ -86,18 +93,20 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
         decodes_in_worker=_decodes_in_worker(settings, chosen.layout),
         detect=detect,
         devices=settings.devices,
+        lone=lone,
     )
 
 
 @dataclass(frozen=True)
 class _Chosen:
     """max_rows: the largest batch. runtime: with which it was measured; empty where nothing was. steady: whether the
-    machine was left alone meanwhile."""
+    machine was left alone meanwhile. lone: threads of a copy for lone requests; None: they run as all do."""
 
     layout: Layout
     max_rows: int
     runtime: str = ""
     steady: bool = True
+    lone: int | None = None
 
 
 def _chosen(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime) -> _Chosen:
@@ -117,6 +126,7 @@ def _chosen(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime) 
         "max_rows": chosen.max_rows,
         "runtime": chosen.runtime,
         "steady": chosen.steady,
+        "lone": chosen.lone,
         "measured": time.time(),
     }
     remember(_MEMORY, key, content)
@@ -128,7 +138,10 @@ def _remembered(content: dict[str, Any]) -> _Chosen | None:
         if not content["steady"] and time.time() - float(content["measured"]) > UNSTEADY_SECONDS:
             return None
         layout = Layout(int(content["instances"]), int(content["threads"]))
-        return _Chosen(layout, int(content["max_rows"]), str(content["runtime"]))
+        lone = content["lone"]
+        return _Chosen(
+            layout, int(content["max_rows"]), str(content["runtime"]), lone=None if lone is None else int(lone)
+        )
     except (KeyError, TypeError, ValueError):
         return None  # nothing there, or something damaged
 
@@ -149,16 +162,23 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_o
             graphs = _graphs(pipelines, worker_count(settings, layout))
             rows = settings.largest_batch or (best_batch(graphs, _noise(pipelines[0])) if settings.batching else 1)
             trials[layout] = Trial(graphs, rows, _decodes_in_worker(settings, layout))
-        chosen, steady = first, True
+        chosen, steady, lone = first, True, None
         if len(trials) > 1:
             scores = race(trials, _photograph(opened[first][0]), usable_cores())
             chosen = choose(scores)
             steady = all(score.steady >= STEADY for score in scores.values())
-        return _Chosen(chosen, trials[chosen].batch, runtime, steady)
+            lone = lone_threads(scores, chosen) if _worth_two(artifact, settings, runtime) else None
+        return _Chosen(chosen, trials[chosen].batch, runtime, steady, lone)
     finally:
         # Runtimes keep the memory of the largest batch they ever ran.
         for pipelines in opened.values():
             _close(pipelines)
+
+
+def _worth_two(artifact: Artifact, settings: ModelSettings, runtime: str) -> bool:
+    """Whether the graph may be loaded once more for lone requests."""
+    sizes = [graph.bytes for graph in artifact.manifest.graphs if graph.format == FORMAT_OF.get(runtime)]
+    return on_cpu(settings) and max(sizes, default=0) <= LONE_COPY_BYTES
 
 
 def _same_copies(opened: dict[Layout, list[Pipeline]], wanted: Layout, runtime: str) -> list[Pipeline] | None:

@@ -208,6 +208,16 @@ class Manager:
         versions = self._models.get(name, {})
         return sorted(number for number, version in versions.items() if version.state is State.AVAILABLE)
 
+    def sole(self) -> Servable | None:
+        """The version that every request asks, where one is loaded and no other."""
+        loaded = [
+            version.servable
+            for versions in self._models.values()
+            for version in versions.values()
+            if version.servable is not None
+        ]
+        return loaded[0] if len(loaded) == 1 else None
+
     def _pick(self, name: str, number: int | None) -> _Version:
         versions = self._models.get(name, {})
         newest = max(versions, default=None) if number is None else number

@@ -162,6 +162,15 @@ def choose(scores: Mapping[Layout, Score]) -> Layout:
     return chosen
 
 
+def lone_threads(scores: Mapping[Layout, Score], chosen: Layout) -> int | None:
+    """The threads with which a lone picture is so much quicker than in the chosen layout that a copy of the graph for
+    it is worth its memory; None where there are none."""
+    quickest = min(scores, key=lambda layout: scores[layout].lone)
+    if quickest.threads == chosen.threads or scores[quickest].lone >= QUICKER * scores[chosen].lone:
+        return None
+    return quickest.threads
+
+
 def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> float:
     """Rows a second of all workers, each of which takes a batch, runs it and takes the next."""
     counts = [0] * len(trial.graphs)

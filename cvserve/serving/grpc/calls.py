@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cvserve.errors import CvserveError, InvalidInput, Overloaded
+from cvserve.serving.core.engine import Engine
 from cvserve.serving.errors import INTERNAL, status_of, text_of
 from cvserve.serving.gate import REQUEST_ID, Gate, current
 from cvserve.serving.security.tokens import Right
@@ -82,6 +83,24 @@ class Calls:
             except BaseException as error:  # noqa: BLE001 - see _end
                 visit.leave(None, code_of(error), error)
                 await self._end(name, context, error)
+
+        return call
+
+    def looking_first(self, method: Method, handler: Handler, engine: Engine) -> Handler:
+        """The same for a method registered as one of streams, so that its message is read only if there is room."""
+        answer = self.answering(method, handler)
+
+        async def call(_: Any, context: grpc.aio.ServicerContext) -> None:
+            try:
+                engine.check_room(deadline_of(context))
+            except CvserveError as error:
+                visit = self._gate.enter(method.name, method.right, context.invocation_metadata, context.peer)
+                visit.model = engine.pressed or ""
+                visit.leave(None, code_of(error), error)
+                await self._end(method.name, context, error)
+            raw = await context.read()
+            if raw is not grpc.aio.EOF:
+                await context.write(await answer(raw, context))
 
         return call
 
@@ -168,7 +187,12 @@ async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoR
     if isinstance(error, Overloaded):
         # gRPC's own clients honour it (proposal A6, "server pushback").
         trailers = (*trailers, ("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))))
-    await context.abort(getattr(grpc.StatusCode, status.grpc), text_of(error), trailers)
+    try:
+        await context.abort(getattr(grpc.StatusCode, status.grpc), text_of(error), trailers)
+    except grpc.aio.InternalError:
+        # The client has gone, and gRPC would log that as a fault of ours, with a traceback, which takes the loop longer
+        # than a refusal: under overload many clients go when their deadline passes.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort does not return")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import grpc
@@ -34,10 +34,24 @@ def add_all(
     calls = Calls(gate)
     vision = VisionService(engine, calls, settings.stream_window, settings.max_message_bytes)
     prediction = PredictionService(engine, settings.max_message_bytes, settings.tensor_content)
-    add(server, calls, prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"], prediction)
+    add(
+        server,
+        calls,
+        prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+        prediction,
+        queued=("Predict", "Classify", "Regress", "MultiInference"),
+        engine=engine,
+    )
     changes: dict[str, Right] = {"HandleReloadConfigRequest": "management"}
     add(server, calls, reflection.model_service(), ModelService(engine), rights=changes)
-    add(server, calls, vision_pb2.DESCRIPTOR.services_by_name["VisionService"], vision)
+    add(
+        server,
+        calls,
+        vision_pb2.DESCRIPTOR.services_by_name["VisionService"],
+        vision,
+        queued=("Classify", "Detect", "Segment", "Caption"),
+        engine=engine,
+    )
     add(server, calls, health_pb2.DESCRIPTOR.services_by_name["Health"], health, right=None)
     if settings.reflection:
         reflected = reflection.Reflection()
@@ -54,6 +68,8 @@ def add(
     right: Right | None = "inference",
     rights: Mapping[str, Right] = {},
     full_name: str | None = None,
+    queued: Collection[str] = (),
+    engine: Engine | None = None,
 ) -> None:
     """Adds a service to a server that has not started.
 
@@ -64,21 +80,50 @@ def add(
         right: what a caller needs; None for nothing.
         rights: the same for single methods.
         full_name: the service's name on the wire, where it is not its own.
+        queued: methods whose requests wait for a model, and so may be refused before their message is read.
+        engine: knows whether there is room for them.
     """
-    handlers = {}
+    handlers: dict[str, Any] = {}
+    looking_first: dict[str, Any] = {}
+    name = full_name or service.full_name
     for method in service.methods:
         handler = getattr(servicer, method.name, None)
         if handler is not None:
-            handlers[method.name] = _rpc_handler(calls, method, handler, rights.get(method.name, right))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(full_name or service.full_name, handlers),))
+            path, needed = f"/{name}/{method.name}", rights.get(method.name, right)
+            handlers[path] = _rpc_handler(calls, method, handler, needed)
+            if engine is not None and method.name in queued:
+                looking_first[path] = _rpc_handler(calls, method, handler, needed, engine)
+    server.add_generic_rpc_handlers((_Handlers(handlers, looking_first, engine),))
 
 
-def _rpc_handler(calls: Calls, descriptor: MethodDescriptor, handler: Any, right: Right | None) -> Any:
+class _Handlers(grpc.GenericRpcHandler):
+    """Those of one service, by path; for some of them others under overload."""
+
+    def __init__(self, handlers: Mapping[str, Any], looking_first: Mapping[str, Any], engine: Engine | None) -> None:
+        self._handlers, self._looking_first, self._engine = handlers, looking_first, engine
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        path = handler_call_details.method
+        # Only then, since it takes a lone request a little longer.
+        if path in self._looking_first and self._engine is not None and self._engine.pressed:
+            return self._looking_first[path]
+        return self._handlers.get(path)
+
+
+def _rpc_handler(
+    calls: Calls,
+    descriptor: MethodDescriptor,
+    handler: Any,
+    right: Right | None,
+    engine: Engine | None = None,
+) -> Any:
     request = message_factory.GetMessageClass(descriptor.input_type)
     write = message_factory.GetMessageClass(descriptor.output_type).SerializeToString
     method = Method(
         descriptor.name, right, request.FromString, model_of(descriptor.input_type), version_of(descriptor.output_type)
     )
+    if engine is not None:
+        return grpc.stream_stream_rpc_method_handler(calls.looking_first(method, handler, engine), None, write)
     if descriptor.client_streaming:
         return grpc.stream_stream_rpc_method_handler(calls.streaming(method, handler), None, write)
     if descriptor.server_streaming:

@@ -1,0 +1,19 @@
+"""The event loop of the server's process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
+    """`asyncio.run` on uvloop's event loop where that is installed (it is not made for Windows): a call costs a tenth
+    less of the processor there."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.run(main)
+    return uvloop.run(main)
