@@ -11,11 +11,13 @@ from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
 from cvserve.postproc.decode import Wishes, decode_outputs
 from cvserve.postproc.results import (
+    CaptionResult,
     ClassificationResult,
     ClassScore,
     Detection,
     DetectionResult,
     Result,
+    ScoredCaption,
     SegmentationResult,
 )
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cvserve.postproc.drawing import draw
 
 __all__ = [
+    "CaptionResult",
     "ClassScore",
     "ClassificationResult",
     "Contract",
@@ -30,6 +33,7 @@ __all__ = [
     "DetectionResult",
     "NetworkContract",
     "Result",
+    "ScoredCaption",
     "SegmentationResult",
     "Wishes",
     "class_scores",

@@ -152,3 +152,31 @@ class SegmentationResult:
     def coverage(self) -> np.ndarray:
         """float64 [C]: the share of the picture that each class covers, 0 to 1."""
         return np.bincount(self.class_map.reshape(-1), minlength=len(self.names)) / max(self.class_map.size, 1)
+
+
+@dataclass(frozen=True)
+class ScoredCaption:
+    """A sentence about a picture. log_probability: natural logarithm, 0 at most, of all its tokens together."""
+
+    text: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class CaptionResult:
+    """Sentences about a picture, best first; at least one."""
+
+    captions: tuple[ScoredCaption, ...]
+    task: ClassVar[str] = "captioning"
+
+    @property
+    def best(self) -> ScoredCaption:
+        return self.captions[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"captions": [{"text", "log_probability"}, ...]}`"""
+        return {
+            "captions": [
+                {"text": item.text, "log_probability": round(item.log_probability, 6)} for item in self.captions
+            ]
+        }
