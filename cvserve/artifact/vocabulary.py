@@ -29,7 +29,7 @@ class Vocabulary(Spec):
                     whose whole is the first in `tokens`, until no two make a token: byte-pair encoding (Sennrich et
                     al. 2016, arXiv 1508.07909), on characters.
 
-    tokens: by id; the first four are `SPECIAL`. length: T, ids of a sentence with <start>, and with <end> where it fits.
+    tokens: by id; the first four are `SPECIAL`. length: T, ids of a sentence with <start>, and <end> where it fits.
     """
 
     kind: Literal["words", "subwords"]

@@ -47,9 +47,7 @@ def decode_captioning(
         except InvalidInput as error:
             raise ArtifactError(f"{manifest.name}: the graph gave a token that is none: {error}") from error
         results.append(
-            CaptionResult(
-                tuple(ScoredCaption(text, own[place]) for text, place in zip(texts, best_first, strict=True))
-            )
+            CaptionResult(tuple(ScoredCaption(text, own[place]) for text, place in zip(texts, best_first, strict=True)))
         )
     return results
 

@@ -1,10 +1,10 @@
 """Captions as words and as token ids, and back. Needs numpy alone.
 
-    ptb.py        the words of a caption, as COCO's evaluation counts them
-    pieces.py     words as they stand in a vocabulary
-    merging.py    byte-pair encoding
-    learning.py   a vocabulary from captions
-    tokenizer.py  captions to ids and ids to captions, by a vocabulary
+ptb.py        the words of a caption, as COCO's evaluation counts them
+pieces.py     words as they stand in a vocabulary
+merging.py    byte-pair encoding
+learning.py   a vocabulary from captions
+tokenizer.py  captions to ids and ids to captions, by a vocabulary
 """
 
 from cvserve.text.learning import learn_vocabulary

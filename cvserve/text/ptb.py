@@ -20,8 +20,7 @@ BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-"
 
 # Scripts that put no spaces between words, of which each character is taken for a word: Han, Hiragana, Katakana.
 UNSPACED = (
-    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
-    "\U00020000-\U0003ffff"
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 
 CLITICS = frozenset({"n't", "'s", "'m", "'d", "'ll", "'re", "'ve"})
@@ -98,8 +97,7 @@ def _pattern(ascii_only: bool) -> re.Pattern[str]:
         f"{begin}\\.\\d+{end}",
         f"{word}(?:[.?!]{word})+",
         f"{begin}[a-z]\\.{end}",
-        f"{begin}(?:[a-hj-xz]'(?!(?:s|m|d|ll|re|ve){end})|{letter}*[aeiouy]'(?=[aeiou]))"
-        f"{letter}+|{begin}ol'",
+        f"{begin}(?:[a-hj-xz]'(?!(?:s|m|d|ll|re|ve){end})|{letter}*[aeiouy]'(?=[aeiou])){letter}+|{begin}ol'",
         f"{word}(?:/{word})+",
         f"{word}(?:[-_](?!o'clock){word})*(?:-o'clock)?",
         f"[#@](?!\\d){word}|[-+]\\d+{end}",

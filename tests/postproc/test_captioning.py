@@ -64,6 +64,4 @@ def test_what_the_contract_lacks() -> None:
     with pytest.raises(ArtifactError, match="no output 'token_ids', only"):
         decode_outputs({"log_probability": np.zeros(1)}, [WHOLE], CONTRACT)
     with pytest.raises(InvalidInput, match="answered for 1 pictures, 2 were given"):
-        decode_outputs(
-            {"token_ids": np.full((1, 3), 4), "log_probability": np.zeros(1)}, [WHOLE, WHOLE], CONTRACT
-        )
+        decode_outputs({"token_ids": np.full((1, 3), 4), "log_probability": np.zeros(1)}, [WHOLE, WHOLE], CONTRACT)

@@ -30,7 +30,7 @@ def slowly(counts: dict[str, int], most: int, min_count: int) -> list[str]:
 
 
 def test_the_example_of_the_paper() -> None:
-    """Sennrich et al. 2016, algorithm 1, without its end-of-word mark; "e s" and "s t" are equally frequent, 9 times."""
+    """Sennrich et al. 2016, algorithm 1, without its end-of-word mark; "es" and "st" are equally frequent, 9 times."""
     counts = {"low": 5, "lower": 2, "newest": 6, "widest": 3}
     assert learn_merges(counts, 4, 1) == ["es", "est", "lo", "low"]
     assert merged(list("lowest"), {"es": 0, "est": 1, "lo": 2, "low": 3}) == ["low", "est"]

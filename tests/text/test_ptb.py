@@ -33,7 +33,10 @@ STANFORD = [
     ("he'll'd couldn't've DON'T dogs'", "he 'll 'd could n't 've do n't dogs"),
     ("a--b a -- b a---b a- -a non-smoking-", "a b a b a b a a non-smoking"),
     ("man,woman man.Woman man;woman man?woman man)woman", "man woman man.woman man woman man?woman man -rrb- woman"),
-    ("skating/skiing 24/7 schoolbus/boat/house pickup/drop-off", "skating/skiing 24/7 schoolbus/boat/house pickup/drop off"),
+    (
+        "skating/skiing 24/7 schoolbus/boat/house pickup/drop-off",
+        "skating/skiing 24/7 schoolbus/boat/house pickup/drop off",
+    ),
     ("một người đàn ông café naïve", "một người đàn ông café naïve"),
     ("#hashtag @user a_b a+b a=b a*b **a** 5'10\"", "#hashtag @user a_b a + b a = b a * b ** a ** 5 10"),
     ("foo.org test.jpg http://a.com a@b.co merry-go-round's", "foo.org test.jpg http://a.com a@b.co merry-go-round 's"),

@@ -25,7 +25,7 @@ class Bleu:
 class Matches:
     """What BLEU counts of a sentence, or of several together.
 
-    right: for each order, n-grams that a reference has, each as often as the reference that has it most. total: n-grams.
+    right: for each order, n-grams that a reference has, each as often as the one that has it most. total: n-grams.
     words: of the answer. reference_words: of the reference whose length is closest, of equally close ones the shorter.
     """
 

@@ -53,14 +53,18 @@ class CaptionReport:
     def table(self) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
         """Rows and column names: a score a row."""
         names = {"bleu1": "BLEU-1", "bleu2": "BLEU-2", "bleu3": "BLEU-3", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L"}
-        names |= {"cider_d": "CIDEr-D", "exact": "exact", "words": "words a sentence", "different": "different sentences"}
+        names |= {
+            "cider_d": "CIDEr-D",
+            "exact": "exact",
+            "words": "words a sentence",
+            "different": "different sentences",
+        }
         return [(shown, getattr(self, name)) for name, shown in names.items()], ("score", "value")
 
     def headline(self) -> str:
         """The scores in one line."""
         return (
-            f"BLEU-4 {self.bleu4:.4f}, ROUGE-L {self.rouge_l:.4f}, CIDEr-D {self.cider_d:.4f}, "
-            f"exact {self.exact:.4f}"
+            f"BLEU-4 {self.bleu4:.4f}, ROUGE-L {self.rouge_l:.4f}, CIDEr-D {self.cider_d:.4f}, exact {self.exact:.4f}"
         )
 
 
@@ -80,9 +84,7 @@ def caption_report(answers: Sequence[str], references: Sequence[Sequence[str]]) 
     true = [[caption_words(text) for text in own] for own in references]
     by_bleu, by_rouge, by_cider = bleu(said, true), rouge_l(said, true), cider_d(said, true)
     exact = [words in own for words, own in zip(said, true, strict=True)]
-    pictures = tuple(
-        PictureScores(*scores) for scores in zip(by_bleu.each, by_rouge, by_cider, exact, strict=True)
-    )
+    pictures = tuple(PictureScores(*scores) for scores in zip(by_bleu.each, by_rouge, by_cider, exact, strict=True))
     return CaptionReport(
         *by_bleu.corpus,
         rouge_l=fmean(by_rouge),

@@ -29,6 +29,10 @@ DOG = [
 ]
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def coco(answers: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> dict[str, Any]:
     """(all, each) by pycocoevalcap, whose scorers take sentences as text with spaces."""
     pytest.importorskip("pycocoevalcap")
@@ -36,8 +40,8 @@ def coco(answers: Sequence[Sequence[str]], references: Sequence[Sequence[Sequenc
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    said = {number: [" ".join(words)] for number, words in enumerate(answers)}
-    true = {number: [" ".join(words) for words in own] for number, own in enumerate(references)}
+    said = {number: [" ".join(answer)] for number, answer in enumerate(answers)}
+    true = {number: [" ".join(item) for item in own] for number, own in enumerate(references)}
     return {
         "bleu": Bleu(4).compute_score(true, said, verbose=0),
         "rouge": Rouge().compute_score(true, said),
@@ -56,8 +60,8 @@ def assert_as_coco(answers: Sequence[Sequence[str]], references: Sequence[Sequen
 
 def test_the_worked_example_of_bleu() -> None:
     """Precisions 3/4, 2/3, 1/2 and 0/1; the closest of the references has 8 words: brevity penalty 1/e."""
-    answer, references = "a dog is hiding".split(), [text.split() for text in DOG]
-    assert [len(words) for words in references] == [15, 11, 12, 8, 10]
+    answer, references = words("a dog is hiding"), [text.split() for text in DOG]
+    assert [len(item) for item in references] == [15, 11, 12, 8, 10]
     matches = Matches.of(answer, references)
     assert matches == Matches((3, 2, 1, 0), (4, 3, 2, 1), 4, 8)
     scores = bleu([answer], [references]).corpus
@@ -70,7 +74,7 @@ def test_the_worked_example_of_bleu() -> None:
 
 def test_counts_are_clipped_and_the_closest_length_counts() -> None:
     """Papineni et al. 2002: seven times "the" has a precision of 2/7; of equally close lengths the shorter counts."""
-    references = ["the cat is on the mat".split(), "there is a cat on the mat".split()]
+    references = [words("the cat is on the mat"), words("there is a cat on the mat")]
     assert Matches.of(["the"] * 7, references).right[0] == 2
     assert Matches.of(["a"] * 7, references).reference_words == 7
     assert Matches.of(["a"] * 5, [["a"] * 6, ["a"] * 4]).reference_words == 4
@@ -78,8 +82,8 @@ def test_counts_are_clipped_and_the_closest_length_counts() -> None:
 
 def test_rouge_l_by_hand() -> None:
     """The longest common subsequence of Lin 2004, section 2: police ... the gunman."""
-    assert longest_common("police kill the gunman".split(), "police killed the gunman".split()) == 3
-    assert longest_common("the gunman kill police".split(), "police killed the gunman".split()) == 2
+    assert longest_common(words("police kill the gunman"), words("police killed the gunman")) == 3
+    assert longest_common(words("the gunman kill police"), words("police killed the gunman")) == 2
     assert rouge_l([["police", "kill"]], [[["police", "killed", "the", "gunman"]]])[0] == pytest.approx(
         (1 + 1.44) * 0.5 * 0.25 / (0.25 + 1.44 * 0.5)
     )
@@ -104,8 +108,8 @@ def test_cider_d_by_hand() -> None:
     assert cider_d([["a", "dog"], ["a", "dog"]], references) == pytest.approx([10 * 2 / 4, 0.0])
     # Twice "dog" counts once, and one word more costs exp(-1 / 72).
     norm = 2.0
-    words, pairs = math.exp(-1 / 72) * 1 / norm, math.exp(-1 / 72) / math.sqrt(2)
-    assert cider_d([["a", "dog", "dog"], ["a"]], references)[0] == pytest.approx(10 * (words + pairs) / 4)
+    singles, pairs = math.exp(-1 / 72) * 1 / norm, math.exp(-1 / 72) / math.sqrt(2)
+    assert cider_d([["a", "dog", "dog"], ["a"]], references)[0] == pytest.approx(10 * (singles + pairs) / 4)
     assert cider_d([["a", "dog"]], [[["a", "dog"]]]) == [0.0]  # a single picture's words are in all pictures
 
 
@@ -116,7 +120,7 @@ SETS = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=4)), min_s
 @settings(deadline=None)
 @given(SETS)
 def test_equals_cocos_own_on_random_sentences(pictures: list[tuple[list[str], list[list[str]]]]) -> None:
-    if not any(words for _, own in pictures for words in own):
+    if not any(item for _, own in pictures for item in own):
         return  # without any word in the references, COCO's CIDEr fails
     assert_as_coco([answer for answer, _ in pictures], [own for _, own in pictures])
 
@@ -132,9 +136,9 @@ def val(shared: Path) -> list[list[str]]:
 
 
 def test_equals_cocos_own_on_real_captions(val: list[list[str]]) -> None:
-    """The first caption of each picture, by people, against its others; and that of the next picture, which is wrong."""
-    words = [[caption_words(text) for text in own] for own in val]
-    answers, references = [own[0] for own in words], [own[1:] for own in words]
+    """The first caption of each picture, by people, against its others; and the next picture's, which is wrong."""
+    true = [[caption_words(text) for text in own] for own in val]
+    answers, references = [own[0] for own in true], [own[1:] for own in true]
     assert_as_coco(answers, references)
     assert_as_coco(answers[1:] + answers[:1], references)
 
