@@ -4,6 +4,9 @@
 greatest loss, truth and answers drawn on them), and detections.json with ground_truth.json in COCO's formats, from
 which pycocotools computes the same mAP. A detector is scored with all answers whose score is at least 0.001, at most
 100 a picture, whatever thresholds it is used with.
+
+Of a captioner --out gets captions.jpg (the worst and the best, with the true sentences most like them), and
+captions.json with ground_truth.json in COCO's formats, from which pycocoevalcap computes the same scores.
 """
 
 from __future__ import annotations

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from cvserve.errors import InvalidInput
+from cvserve.evaluation.judges.captioning import CaptionJudge
 from cvserve.evaluation.judges.classification import ClassificationJudge
 from cvserve.evaluation.judges.detection import DetectionJudge
 from cvserve.postproc import Contract
 from cvserve.preproc import Geometry
 
-__all__ = ["ClassificationJudge", "DetectionJudge", "Judge", "Report", "open_judge"]
+__all__ = ["CaptionJudge", "ClassificationJudge", "DetectionJudge", "Judge", "Report", "open_judge"]
 
 
 class Report(Protocol):
@@ -54,6 +55,7 @@ class Judge(Protocol):
 
 
 _JUDGES: dict[str, Callable[[Contract, Any], Judge]] = {
+    "captioning": CaptionJudge,
     "classification": ClassificationJudge,
     "detection": DetectionJudge,
 }
