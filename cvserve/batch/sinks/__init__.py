@@ -40,8 +40,8 @@ def open_sink(
 
     Args:
         out: a file, or "-" for stdout.
-        format: "jsonl", "csv" or "coco" (detection and captioning: COCO's results); by default what the suffix says: .csv,
-            and .json of these two is COCO's; JSON lines for any other.
+        format: "jsonl", "csv" or "coco" (detection and captioning: COCO's results); by default what the suffix says:
+            .csv, and .json of these two is COCO's; JSON lines for any other.
         resume: continue an unfinished (or finished) file: its last half-written line is dropped, pictures that it
             has are skipped. Not of COCO's results.
         overwrite: replace an unfinished file.

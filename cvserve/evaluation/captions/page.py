@@ -25,6 +25,7 @@ _COLUMNS = 3
 _WIDTH, _HEIGHT, _GAP, _HEAD, _LETTERS, _PITCH = 480, 320, 12, 40, 15, 20
 _LINES = 2
 _TEXT = (1 + 2 * _LINES) * _PITCH
+_WHITE: Colour = (255, 255, 255)
 _GREY: Colour = (170, 170, 170)
 _SAID: Colour = (110, 190, 255)
 _TRUE: Colour = (90, 215, 105)
@@ -63,7 +64,8 @@ def draw_page(pictures: Sequence[Told], dataset: CaptionSource, path: Path) -> N
     top = 0
     for heading, half, height in zip(("worst by CIDEr-D", "best by CIDEr-D"), halves, heights, strict=True):
         if half:
-            write(page, heading, (_GAP, top + 28), 22)
+            for text, left, colour in ((heading, 0, _WHITE), ("answer", 240, _SAID), ("true", 320, _TRUE)):
+                write(page, text, (_GAP + left, top + 28), 20, colour)
         for place, item in enumerate(half):
             row, column = divmod(place, _COLUMNS)
             corner = (top + _HEAD + row * pitch, _GAP + column * (_WIDTH + _GAP))

@@ -86,7 +86,7 @@ def caption_report(answers: Sequence[str], references: Sequence[Sequence[str]]) 
     exact = [words in own for words, own in zip(said, true, strict=True)]
     pictures = tuple(PictureScores(*scores) for scores in zip(by_bleu.each, by_rouge, by_cider, exact, strict=True))
     return CaptionReport(
-        *by_bleu.corpus,
+        **{f"bleu{order}": score for order, score in enumerate(by_bleu.corpus, start=1)},
         rouge_l=fmean(by_rouge),
         cider_d=fmean(by_cider),
         exact=fmean(exact),
