@@ -151,7 +151,12 @@ class Pipeline:
                 self.prepare(source, None if isinstance(source, str | Path) else f"image {start + offset}")
                 for offset, source in enumerate(chunk)
             ]
-            results += self.run(named, **vars(wishes))
+            results += self.run(
+                named,
+                top_k=wishes.top_k,
+                score_threshold=wishes.score_threshold,
+                max_results=wishes.max_results,
+            )
         return results
 
     def close(self) -> None:

@@ -44,6 +44,11 @@ class Parity(Spec):
     objects, of either side, that the other side has not. unmatched_limit: what that was held against. box_iou,
     box_iou_min: mean and least intersection over union of matched boxes. score_difference: the largest of a matched
     object. map_difference: of the two sides' mean average precision (COCO's), where the truth was known.
+
+    Of segmentation alone (max_abs_difference is of the confidence where both sides have the same class; a picture
+    agrees whose pixels do): pixel_agreement: the share of pixels with the same class. pixel_agreement_limit: the least
+    that holds. miou: mean intersection over union of the two sides' classes. miou_difference: of the two sides' mIoU
+    with the truth, where that was known.
     """
 
     images: int = Field(ge=0)
@@ -58,10 +63,17 @@ class Parity(Spec):
     box_iou_min: float | None = None
     score_difference: float | None = None
     map_difference: float | None = None
+    pixel_agreement: float | None = None
+    pixel_agreement_limit: float | None = None
+    miou: float | None = None
+    miou_difference: float | None = None
 
     @property
     def holds(self) -> bool:
         if self.unmatched is not None and self.unmatched_limit is not None and self.unmatched > self.unmatched_limit:
+            return False
+        least, same = self.pixel_agreement_limit, self.pixel_agreement
+        if least is not None and same is not None and same < least:
             return False
         return self.max_abs_difference <= self.limit
 
@@ -196,8 +208,9 @@ class Manifest(Spec):
             raise ValueError("a segmentation model needs labels")
         if len(self.labels) > 255:
             raise ValueError(f"a class map has one byte a pixel, which is too little for {len(self.labels)} labels")
-        if self.output("class_map") is None:
-            raise ValueError("a segmentation model needs an output of role class_map")
+        for role in ("class_map", "confidence"):
+            if self.output(role) is None:
+                raise ValueError(f"a segmentation model needs an output of role {role}")
         if self.postproc.colours and len(self.postproc.colours) != len(self.labels):
             raise ValueError(f"{len(self.postproc.colours)} colours do not fit {len(self.labels)} labels")
 

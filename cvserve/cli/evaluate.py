@@ -3,7 +3,9 @@
 --out also gets, of a classifier: confusion.png; of a detector: precision_recall.png, worst.jpg (the pictures with the
 greatest loss, truth and answers drawn on them), and detections.json with ground_truth.json in COCO's formats, from
 which pycocotools computes the same mAP. A detector is scored with all answers whose score is at least 0.001, at most
-100 a picture, whatever thresholds it is used with.
+100 a picture, whatever thresholds it is used with. Of a segmentation model: confusion.png (in percent of each class's
+pixels) and worst.jpg (the pictures with the least mIoU: picture, truth, answer and errors side by side); pixels are
+scored at the size of the original pictures, and those without a class (void) count nowhere.
 
 Of a captioner --out gets captions.jpg (the worst and the best, with the true sentences most like them), and
 captions.json with ground_truth.json in COCO's formats, from which pycocoevalcap computes the same scores.
@@ -27,12 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="write evaluation.json and the files named above there")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="pictures a call; default: 32")
+    parser.add_argument(
+        "--average",
+        metavar="VIEWS",
+        help="of a segmentation run: mean of the probabilities over mirrored and resized pictures, such as "
+        "flip,0.75,1.25",
+    )
     add_runtime(parser)
     example(
         parser,
         "cvserve evaluate runs/flowers --split val --out runs/flowers/evaluation",
         "cvserve evaluate models/flowers --data photos/ --runtime litert",
         "cvserve evaluate runs/cells --split test --out runs/cells/test",
+        "cvserve evaluate runs/streets --split test --average flip,0.75,1.25",
     )
 
 
@@ -50,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         threads=arguments.threads,
         batch_size=arguments.batch_size,
+        average=arguments.average,
         out=arguments.out,
     )
     if arguments.json:

@@ -102,7 +102,12 @@ def _parity(found: Parity | None) -> str | None:
         boxes = f", {found.objects} objects{overlap}, {found.unmatched:.1%} unmatched"
         if found.map_difference is not None:
             boxes += f", mAP differs by {found.map_difference:.1e}"
-    return f"{found.max_abs_difference:.1e}, {found.agreement:.1%} same on {found.images}{boxes}{verdict}"
+    pixels = ""
+    if found.pixel_agreement is not None and found.miou is not None:
+        pixels = f", {found.pixel_agreement:.3%} of pixels, mIoU {found.miou:.4f}"
+        if found.miou_difference is not None:
+            pixels += f", with the truth differs by {found.miou_difference:.1e}"
+    return f"{found.max_abs_difference:.1e}, {found.agreement:.1%} same on {found.images}{boxes}{pixels}{verdict}"
 
 
 def _latency(graph: Graph) -> str | None:

@@ -30,8 +30,8 @@ class SegmentationPipeline(BatchPipeline[SegmentationSource, Example]):
         epochs: of the whole training, as `DetectionPipeline` takes it; nothing here depends on it.
 
     Raises:
-        InvalidInput: an option out of range, a mask with a label that is none of the classes, or a training split
-            without any labelled pixel.
+        InvalidInput: an option out of range, a mask with a label that is none of the classes, or a training split, all
+            of it in memory, without any labelled pixel.
     """
 
     def __init__(
@@ -88,22 +88,15 @@ class SegmentationPipeline(BatchPipeline[SegmentationSource, Example]):
         images, labels = self._batch(epoch, indices)[1]
         return images, labels
 
-    @property
-    def class_pixels(self) -> np.ndarray:
-        """int64 [C]: how many pixels each class has in the pictures that are in memory, at the size at which they are
-        kept: for the class weights of a loss."""
-        return self._pixels.copy()
-
     def _read_targets(self) -> None:
-        classes = len(self.source.classes)
-        self._pixels = np.zeros(classes, np.int64)
-        for labels in self._cache.kept_labels():
-            self._pixels += np.bincount(labels.reshape(-1), minlength=VOID + 1)[:classes]
         if self.source.split != "train" or len(self._cache) < len(self):
             return
-        if not self._pixels.any():
+        seen = np.zeros(VOID + 1, bool)
+        for labels in self._cache.kept_labels():
+            seen |= np.bincount(labels.reshape(-1), minlength=VOID + 1) > 0
+        if not seen[:VOID].any():
             raise InvalidInput(f"train: not one of the {len(self)} pictures that can be used has a labelled pixel")
-        missing = [name for name, pixels in zip(self.source.classes, self._pixels, strict=True) if not pixels]
+        missing = [name for label, name in enumerate(self.source.classes) if not seen[label]]
         if missing:
             shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
             self._log.warning("train: no picture that can be used has a pixel of class %s", shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvserve.data import mask_folder
+from cvserve.data import coco, coco_masks, mask_folder
 from cvserve.data.layout import open_side
 from cvserve.data.masked import MaskedSplit
 from cvserve.data.splitting import Shares
@@ -30,7 +30,8 @@ def open_segmentation_folder(
         raise NotFound(f"{root}: there is no such folder")
     if not root.is_dir():
         raise InvalidInput(f"{root} is a file; a folder of pictures with masks is needed")
-    sides = mask_folder.find_mask_folder(root, classes)
-    if sides is not None:
-        return open_side(sides, split, shares)
-    raise InvalidInput(f"{root}: no masks were found; looked for {mask_folder.LOOKED_FOR}")
+    for find in (mask_folder.find_mask_folder, coco_masks.find_coco_masks):
+        sides = find(root, classes)
+        if sides is not None:
+            return open_side(sides, split, shares)
+    raise InvalidInput(f"{root}: no masks were found; looked for {mask_folder.LOOKED_FOR}; {coco.LOOKED_FOR}")

@@ -10,15 +10,19 @@ from cvserve.evaluation.classification import ClassificationReport, ClassScores,
 if TYPE_CHECKING:
     from cvserve.evaluation.detection import DetectionReport, detection_report
     from cvserve.evaluation.scoring import Evaluation, evaluate
+    from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
 
 __all__ = [
     "ClassScores",
     "ClassificationReport",
     "DetectionReport",
     "Evaluation",
+    "SegmentationReport",
     "classification_report",
+    "confusion_matrix",
     "detection_report",
     "evaluate",
+    "segmentation_report",
 ]
 
 _AT_FIRST_USE = {
@@ -26,6 +30,9 @@ _AT_FIRST_USE = {
     "detection_report": "cvserve.evaluation.detection",
     "Evaluation": "cvserve.evaluation.scoring",
     "evaluate": "cvserve.evaluation.scoring",
+    "SegmentationReport": "cvserve.evaluation.segmentation",
+    "confusion_matrix": "cvserve.evaluation.segmentation",
+    "segmentation_report": "cvserve.evaluation.segmentation",
 }
 
 

@@ -13,11 +13,12 @@ _LABELLED_CLASSES = 60
 _NAMED_CURVES = 10
 
 
-def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> None:
+def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, *, percent: bool = False) -> None:
     """Draws a confusion matrix as a PNG: rows are true classes, colours the share of the row, numbers the pictures.
 
     Args:
         confusion: int [C, C]. With more than 60 classes labels and numbers are left out.
+        percent: the numbers are the shares in percent, for matrices of pixels; those that round to 0 are left out.
     """
     from matplotlib.figure import Figure
 
@@ -28,14 +29,16 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path) -> N
     axes = figure.subplots()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    unit = ", numbers in percent" if percent else ""
+    figure.colorbar(image, label=f"share of the true class{unit}", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true")
     if labelled:
         axes.set_xticks(range(count), names, rotation=60 if count > 5 else 30, ha="right")
         axes.set_yticks(range(count), names)
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
+            number = round(100 * share[row, column]) if percent else confusion[row, column]
+            axes.text(column, row, str(number or ""), ha="center", va="center", color=colour, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 

@@ -31,9 +31,18 @@ class Scorer:
 
 
 def open_scorer(
-    target: str | Path, *, runtime: str = "auto", threads: int | None = None, precision: str | None = None
+    target: str | Path,
+    *,
+    runtime: str = "auto",
+    threads: int | None = None,
+    precision: str | None = None,
+    average: str | None = None,
 ) -> Scorer:
     """Opens a run directory (`runtime` must be "auto" or "keras") or an artifact.
+
+    Args:
+        average: of a run directory of segmentation, the views of a picture that are averaged, such as
+            "flip,0.75,1.25"; see `cvserve.evaluation.averaging`.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra
@@ -41,24 +50,33 @@ def open_scorer(
     if is_run(target):
         if runtime not in ("auto", "keras"):
             raise InvalidInput(f"{target} is a run directory, which runs in keras; export it to score it in {runtime}")
-        return _of_run(Path(target))
+        return _of_run(Path(target), average)
+    if average is not None:
+        raise InvalidInput(f"{target} is an artifact; only run directories of segmentation are averaged")
     return _of_artifact(Pipeline.load(target, runtime=runtime, threads=threads, precision=precision))
 
 
-def _of_run(directory: Path) -> Scorer:
+def _of_run(directory: Path, average: str | None) -> Scorer:
     run = load_run(directory)
     model = run.load_model()
 
     import tensorflow as tf
+
+    contract = NetworkContract.of(
+        str(directory), run.task, run.labels, run.preproc, run.postproc or PostprocSpec(), model.output
+    )
+    if average is not None:
+        from cvserve.evaluation.averaging import Views, averaged
+
+        views = Views.parse(average)
+        name = f"{directory} (keras, averaged over {views})"
+        return Scorer(name, contract, run.data_path, averaged(run, model, views))
 
     graph = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
 
     def predict(pixels: np.ndarray) -> dict[str, np.ndarray]:
         return {name: values.numpy() for name, values in graph(tf.constant(pixels)).items()}
 
-    contract = NetworkContract.of(
-        str(directory), run.task, run.labels, run.preproc, run.postproc or PostprocSpec(), model.output
-    )
     return Scorer(f"{directory} (keras)", contract, run.data_path, predict)
 
 

@@ -26,7 +26,8 @@ from cvserve.runs import write_json
 class Evaluation:
     """Scores of `target` on a split. failed: (picture, reason) of those that could not be read and were left out.
 
-    report: of the model's task, such as a `ClassificationReport` or a `DetectionReport`. judge: what it comes from.
+    report: of the model's task: a `ClassificationReport`, a `DetectionReport` or a `SegmentationReport`. judge: what it
+    comes from.
     """
 
     target: str
@@ -63,6 +64,7 @@ def evaluate(
     threads: int | None = None,
     batch_size: int = 32,
     workers: int = 2,
+    average: str | None = None,
     out: str | Path | None = None,
 ) -> Evaluation:
     """Scores a model by the measures of its task.
@@ -73,12 +75,13 @@ def evaluate(
         split: "train", "val" or "test".
         runtime: of an artifact: "auto", "tensorflow", "onnx" or "litert".
         batch_size: pictures a call. workers: threads that decode.
+        average: see `open_scorer`.
         out: directory for evaluation.json and the task's pictures and files; None writes nothing.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra
     """
-    with closing(open_scorer(target, runtime=runtime, threads=threads, precision=precision)) as scorer:
+    with closing(open_scorer(target, runtime=runtime, threads=threads, precision=precision, average=average)) as scorer:
         data = data or scorer.data
         if data is None:
             raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
@@ -90,7 +93,8 @@ def evaluate(
     return result
 
 
-_Picture = tuple[int, np.ndarray, Geometry]
+_Picture = tuple[int, np.ndarray, Geometry, Any]
+"""Index, pixels of the network's input, and what is true of it."""
 
 
 def _score(
@@ -101,7 +105,8 @@ def _score(
 
     def prepared(index: int) -> _Picture | ImageError:
         try:
-            return index, *preprocess(dataset.image(index), scorer.contract.preproc, name=dataset.name(index))
+            truth = judge.truth(index)
+            return index, *preprocess(dataset.image(index), scorer.contract.preproc, name=dataset.name(index)), truth
         except ImageError as error:
             return error
 
@@ -114,8 +119,8 @@ def _score(
 
     with Progress(len(dataset), description=f"scoring {scorer.description}", unit="images") as progress:
         for batch in _batches(readable(), batch_size):
-            indices, pixels, geometries = zip(*batch, strict=True)
-            judge.add(indices, scorer.predict(np.stack(pixels)), geometries)
+            indices, pixels, geometries, truths = zip(*batch, strict=True)
+            judge.add(indices, scorer.predict(np.stack(pixels)), geometries, truths)
             scored = True
             progress.advance(len(batch))
     if not scored:

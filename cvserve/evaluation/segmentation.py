@@ -87,6 +87,8 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int |
         InvalidInput: shapes that differ, or a value that is no class.
     """
     count = classes if isinstance(classes, int) else len(classes)
+    if not 1 <= count <= VOID:
+        raise InvalidInput(f"there can be from 1 to {VOID} classes, not {count}")
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape:
         raise InvalidInput(f"predictions {list(predictions.shape)} do not fit labels {list(labels.shape)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -73,21 +73,25 @@ class ClassComparison:
 
 
 def comparison_of(
-    manifest: Manifest, *, precision: str = "float32", truth: Sequence[Objects] | None = None
+    manifest: Manifest, *, precision: str = "float32", truth: Sequence[Objects] | Sequence[np.ndarray] | None = None
 ) -> Comparison:
     """How a graph of that precision is compared with the network.
 
     Args:
-        truth: of detection, the objects of each picture in pixels of the graph's input, for the difference in mAP.
+        truth: of detection, the objects of each picture in pixels of the graph's input, for the difference in mAP; of
+            segmentation, its label map in the size of the graph's input, for the difference in mIoU.
     """
     from cvserve.export.comparison_detection import DetectionComparison, Tolerance, in_order
+    from cvserve.export.comparison_segmentation import SegmentationComparison
 
     if manifest.task == "classification":
         return ClassComparison(manifest, LIMITS[precision])
     if manifest.task == "detection":
         tolerance = Tolerance()
         limit = LIMITS[precision] if in_order(manifest) else tolerance.score
-        return DetectionComparison(manifest, limit, tolerance, truth)
+        return DetectionComparison(manifest, limit, tolerance, cast("Sequence[Objects] | None", truth))
+    if manifest.task == "segmentation":
+        return SegmentationComparison(manifest, LIMITS[precision], truth=cast("Sequence[np.ndarray] | None", truth))
     raise ExportError(f"{manifest.task} models cannot be compared by this version")
 
 
@@ -97,7 +101,11 @@ def encoded_comparison(manifest: Manifest) -> Comparison:
     The pixels differ by a rounding at most, which a network hardly amplifies; beyond these limits something is wrong.
     """
     from cvserve.export.comparison_detection import ROUNDED_PIXELS, DetectionComparison
+    from cvserve.export.comparison_segmentation import SegmentationComparison
 
     if manifest.task == "detection":
         return DetectionComparison(manifest, limit=0.25, tolerance=ROUNDED_PIXELS)
+    if manifest.task == "segmentation":
+        # Along the borders of classes, and all over a network that has not learned yet, a rounding decides.
+        return SegmentationComparison(manifest, limit=0.25, pixel_limit=None)
     return ClassComparison(manifest, 0.05)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "FORMATS", "Progress", "export_model", "model_name", "now"]
 
-TASKS: tuple[Task, ...] = ("classification", "detection")
+TASKS: tuple[Task, ...] = ("classification", "detection", "segmentation")
 _LATENCY_SECONDS = 0.5
 _PLACEHOLDER = FileEntry(path="unwritten", bytes=0, sha256="0" * 64)
 
@@ -66,7 +66,7 @@ def export_model(
     roles: Mapping[str, str] | None = None,
     postproc: PostprocSpec | None = None,
     detect_signature: bool = True,
-    truth: Sequence[Objects] | None = None,
+    truth: Sequence[Objects] | Sequence[np.ndarray] | None = None,
     on_step: Progress | None = None,
 ) -> Artifact:
     """Publishes the next version of a model.
@@ -77,7 +77,7 @@ def export_model(
     Args:
         model: takes uint8 RGB images [B, H, W, 3], H and W being those of `preproc`, and returns a dict of tensors.
         to: `<repository>/<model name>`; its last part becomes the model's name.
-        task: "classification" or "detection".
+        task: "classification", "detection" or "segmentation".
         labels: in index order.
         preproc: the geometry that the model was trained with.
         parity_images: uint8 RGB [N, H, W, 3], real pictures that went through `preproc`.
@@ -89,11 +89,11 @@ def export_model(
         parity_names: what errors call the parity images.
         roles: output name to role; by default an output's name is its role.
         postproc: how the outputs become results. Detection needs it; classification by default has a softmax where the
-            output is logits.
+            output is logits; segmentation has its colours there.
         detect_signature: detection: add the signature `detect`, with decoding and suppression inside, to each format
             (to ONNX as a second file).
-        truth: detection: the objects of each parity image, in its own pixels; the parity then tells the difference in
-            mAP too.
+        truth: detection: the objects of each parity image, in its own pixels; segmentation: its label map, uint8
+            [H, W], 255 where it has none; the parity then tells the difference in mAP or mIoU too.
         on_step: told what is being done, one line at a time.
 
     Returns:
@@ -108,7 +108,7 @@ def export_model(
     name = model_name(to)
     formats = checked_formats(formats)
     if task not in TASKS:
-        raise InvalidInput(f"{task} models cannot be exported by this version; only {' and '.join(TASKS)}")
+        raise InvalidInput(f"{task} models cannot be exported by this version; only {', '.join(TASKS)}")
     if task == "detection" and (postproc is None or postproc.boxes is None):
         raise InvalidInput("a detection model needs postproc, which says how its outputs become boxes (postproc.boxes)")
     _check_images(parity_images, preproc)
@@ -120,7 +120,9 @@ def export_model(
     outputs = _outputs(expected, roles or {})
     if task == "classification":
         _check_scores(outputs, labels)
-    postproc = postproc or _default_postproc(outputs)
+    if task == "segmentation":
+        _check_class_map(outputs, expected, labels)
+    postproc = postproc or _default_postproc(task, outputs)
     encoded = list(encoded_images) if encoded_images is not None else as_png(parity_images)
 
     def build(directory: Path, version: int) -> Manifest:
@@ -241,7 +243,23 @@ def _check_scores(outputs: Sequence[OutputSpec], labels: Sequence[str]) -> None:
         )
 
 
-def _default_postproc(outputs: Sequence[OutputSpec]) -> PostprocSpec:
+def _check_class_map(outputs: Sequence[OutputSpec], expected: Mapping[str, np.ndarray], labels: Sequence[str]) -> None:
+    by_role = {output.role: output for output in outputs}
+    if not {"class_map", "confidence"} <= set(by_role):
+        raise InvalidInput(
+            "a segmentation network needs the outputs class_map and confidence; this one has "
+            f"{', '.join(output.name for output in outputs)}; say which is which"
+        )
+    found = expected[by_role["class_map"].name]
+    if found.dtype != np.uint8:
+        raise InvalidInput(f"a class map has one byte a pixel, but {by_role['class_map'].name!r} is {found.dtype}")
+    if found.max() >= len(labels):
+        raise InvalidInput(f"{len(labels)} labels do not fit a network that answers with class {found.max()}")
+
+
+def _default_postproc(task: Task, outputs: Sequence[OutputSpec]) -> PostprocSpec:
+    if task == "segmentation":
+        return PostprocSpec()
     has_probabilities = any(output.role == "probabilities" for output in outputs)
     return PostprocSpec(activation="none" if has_probabilities else "softmax")
 

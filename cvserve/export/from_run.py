@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvserve.artifact import Artifact, Provenance
+from cvserve.artifact import Artifact, PostprocSpec, PreprocSpec, Provenance
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.export.encoded import as_png
 from cvserve.export.exporter import FORMATS, Progress, export_model
@@ -36,7 +36,7 @@ def export_run(
     on_step: Progress | None = None,
 ) -> Artifact:
     """Exports the best network of a run; parity is measured over its own validation pictures, and of a detector also as
-    the difference in mAP on them.
+    the difference in mAP on them, of a segmentation network as that in mIoU.
 
     Args:
         run_directory: what `cvserve train` made.
@@ -59,7 +59,8 @@ def export_run(
     run = load_run(run_directory)
     dataset = open_dataset(data or run.data_path, split, task=run.task, classes=run.labels)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).round().astype(int))
-    images, encoded, names, truth = [], [], [], []
+    images, encoded, names = [], [], []
+    truth: list[Any] = []
     for index in map(int, chosen):
         source, name = dataset.image(index), dataset.name(index)
         try:
@@ -74,6 +75,8 @@ def export_run(
         names.append(name)
         if run.task == "detection":
             truth.append(_in_input(dataset.objects(index), geometry))
+        elif run.task == "segmentation":
+            truth.append(_labels_in_input(dataset.mask(index), geometry, run.preproc))
     if not images:
         raise InvalidInput(f"none of the {len(chosen)} {split} pictures of {data or run.data_path} can be used")
     with without_chatter():
@@ -88,7 +91,7 @@ def export_run(
         parity_names=names,
         encoded_images=encoded,
         formats=formats,
-        postproc=run.postproc,
+        postproc=run.postproc or (PostprocSpec(colours=dataset.colours) if run.task == "segmentation" else None),
         detect_signature=detect_signature,
         truth=truth or None,
         provenance=Provenance(
@@ -109,6 +112,26 @@ def _in_input(objects: Objects, geometry: Geometry) -> Objects:
         boxes=geometry.to_input(objects.boxes),
         areas=(objects.areas * geometry.scale_x * geometry.scale_y).astype(np.float32),
     )
+
+
+def _labels_in_input(mask: np.ndarray, geometry: Geometry, preproc: PreprocSpec) -> np.ndarray:
+    """The label map of the original picture, uint8 [H, W], in the size of the graph's input: of each pixel the label
+    where its centre lies, VOID where that is padding."""
+    from cvserve.data.masks import VOID
+
+    labels = np.full((preproc.height, preproc.width), VOID, np.uint8)
+    at = [
+        np.floor((np.arange(length) + 0.5 - offset) / scale).astype(int)
+        for length, scale, offset in (
+            (preproc.height, geometry.scale_y, geometry.offset_y),
+            (preproc.width, geometry.scale_x, geometry.offset_x),
+        )
+    ]
+    rows, columns = (
+        np.flatnonzero((places >= 0) & (places < size)) for places, size in zip(at, mask.shape, strict=True)
+    )
+    labels[np.ix_(rows, columns)] = mask[np.ix_(at[0][rows], at[1][columns])]
+    return labels
 
 
 def _read(source: str | Path | bytes, name: str) -> bytes:

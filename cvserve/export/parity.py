@@ -67,11 +67,22 @@ def check_parity(
     )
     if not parity.holds:
         raise ExportError(
-            f"{what} answers differently: {parity.unmatched:.1%} of the objects have no partner among the network's "
-            f"(limit {parity.unmatched_limit:.0%}), the first time in {names[int(np.argmin(agreeing))]}; "
+            f"{what} answers differently: {_fault(parity)}, the first time in {names[int(np.argmin(agreeing))]}; "
             "nothing was published"
         )
     return parity
+
+
+def _fault(parity: Parity) -> str:
+    """Why it does not hold, although its differences are small enough."""
+    if parity.pixel_agreement is not None and parity.pixel_agreement_limit is not None:
+        return (
+            f"{1 - parity.pixel_agreement:.2%} of the pixels have another class than the network's "
+            f"(limit {1 - parity.pixel_agreement_limit:.1%})"
+        )
+    assert parity.unmatched is not None, "nothing else keeps a parity from holding"
+    share, limit = f"{parity.unmatched:.1%}", f"{parity.unmatched_limit:.0%}"
+    return f"{share} of the objects have no partner among the network's (limit {limit})"
 
 
 def _run(runtime: Runtime, images: np.ndarray, batch: int) -> dict[str, np.ndarray]:

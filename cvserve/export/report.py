@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvserve.artifact import DetectSignature, Manifest, Parity
+from cvserve.artifact import DetectSignature, Manifest, Parity, Task
 from cvserve.console import format_table
 
 COLUMNS = ("graph", "precision", "MB", "pictures", "max difference", "agreement", "ms x1", "ms x8")
@@ -13,26 +13,31 @@ BOX_COLUMNS = ("box IoU", "least", "score", "unmatched", "mAP")
 partner, difference in mAP."""
 
 
+PIXEL_COLUMNS = ("pixels", "mIoU", "mIoU differs")
+"""Of segmentation: share of pixels with the same class, mIoU of the two sides, how their mIoU with the truth differs."""
+
+_FURTHER: dict[Task, tuple[str, ...]] = {"detection": BOX_COLUMNS, "segmentation": PIXEL_COLUMNS}
+
+
 def columns(manifest: Manifest) -> tuple[str, ...]:
     """What stands in `report_rows`."""
-    return (*COLUMNS[:6], *BOX_COLUMNS, *COLUMNS[6:]) if manifest.task == "detection" else COLUMNS
+    return (*COLUMNS[:6], *_FURTHER.get(manifest.task, ()), *COLUMNS[6:])
 
 
 def report_rows(manifest: Manifest) -> list[list[Any]]:
     """A row a graph, and one for each further signature, by `columns`; None where unknown."""
-    is_detection = manifest.task == "detection"
     rows: list[list[Any]] = []
     for graph in manifest.graphs:
         latency = [graph.latency_ms.get("1"), graph.latency_ms.get("8")]
         megabytes = round(graph.bytes / 1e6, 2)
-        rows.append([graph.format, graph.precision, megabytes, *_figures(graph.parity, is_detection), *latency])
+        rows.append([graph.format, graph.precision, megabytes, *_figures(graph.parity, manifest.task), *latency])
         for second in (graph.encoded, graph.detect):
             if second is None:
                 continue
             own = second.file if isinstance(second, DetectSignature) else None
             name = f"{graph.format} ({second.signature})"
             size = round(own.bytes / 1e6, 2) if own else None
-            rows.append([name, graph.precision, size, *_figures(second.parity, is_detection), None, None])
+            rows.append([name, graph.precision, size, *_figures(second.parity, manifest.task), None, None])
     return rows
 
 
@@ -41,13 +46,19 @@ def report_table(manifest: Manifest) -> str:
     return format_table(report_rows(manifest), columns(manifest), title=f"{manifest.name} version {manifest.version}")
 
 
-def _figures(parity: Parity | None, is_detection: bool) -> list[Any]:
+def _figures(parity: Parity | None, task: Task) -> list[Any]:
     if parity is None:
-        return [None] * (3 + len(BOX_COLUMNS) * is_detection)
+        return [None] * (3 + len(_FURTHER.get(task, ())))
     figures = [parity.images, f"{parity.max_abs_difference:.1e}", parity.agreement]
-    if not is_detection:
-        return figures
-    ious = [None if value is None else f"{value:.5f}" for value in (parity.box_iou, parity.box_iou_min)]
-    small = [None if value is None else f"{value:.1e}" for value in (parity.score_difference, parity.map_difference)]
-    unmatched = None if parity.unmatched is None else f"{parity.unmatched:.2%}"
-    return [*figures, *ious, small[0], unmatched, small[1]]
+    if task == "segmentation":
+        shares = [None if value is None else f"{value:.5f}" for value in (parity.pixel_agreement, parity.miou)]
+        return [*figures, *shares, _small(parity.miou_difference)]
+    if task == "detection":
+        ious = [None if value is None else f"{value:.5f}" for value in (parity.box_iou, parity.box_iou_min)]
+        unmatched = None if parity.unmatched is None else f"{parity.unmatched:.2%}"
+        return [*figures, *ious, _small(parity.score_difference), unmatched, _small(parity.map_difference)]
+    return figures
+
+
+def _small(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1e}"

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
 from cvserve.postproc.decode import Wishes, decode_outputs
+from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
 from cvserve.postproc.results import (
     CaptionResult,
+    ClassArea,
     ClassificationResult,
     ClassScore,
     Detection,
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
     from cvserve.postproc.drawing import draw
 
 __all__ = [
+    "MASK_FORMATS",
     "CaptionResult",
+    "ClassArea",
     "ClassScore",
     "ClassificationResult",
     "Contract",
     "Detection",
     "DetectionResult",
+    "EncodedSegmentation",
     "NetworkContract",
     "Result",
     "ScoredCaption",
@@ -40,6 +45,7 @@ __all__ = [
     "decode_classification",
     "decode_outputs",
     "draw",
+    "encode_segmentation",
 ]
 
 

@@ -12,7 +12,9 @@ from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.captioning import decode_captioning
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract
+from cvserve.postproc.encoded import check_mask_format
 from cvserve.postproc.results import Result
+from cvserve.postproc.segmentation import decode_segmentation
 
 if TYPE_CHECKING:
     from cvserve.preproc import Geometry
@@ -25,6 +27,8 @@ class Wishes:
     top_k: how many classes a picture (classification), at least 1.
     score_threshold: the least score of an object (detection), 0 to 1.
     max_results: how many objects a picture (detection) or sentences (captioning), at least 1.
+    mask_format: how a segmentation is written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png". Decoding
+    itself has no use for it.
 
     Raises:
         InvalidInput: a value that makes no sense.
@@ -33,6 +37,7 @@ class Wishes:
     top_k: int | None = None
     score_threshold: float | None = None
     max_results: int | None = None
+    mask_format: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("top_k", "max_results"):
@@ -41,6 +46,8 @@ class Wishes:
                 raise InvalidInput(f"{name} must be at least 1, not {value}")
         if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
             raise InvalidInput(f"score_threshold must be from 0 to 1, not {self.score_threshold}")
+        if self.mask_format is not None:
+            check_mask_format(self.mask_format)
 
 
 def decode_outputs(
@@ -97,6 +104,12 @@ def _detection(
     )
 
 
+def _segmentation(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+) -> list[Result]:
+    return list(decode_segmentation(outputs, geometries, manifest))
+
+
 def _captioning(
     outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
 ) -> list[Result]:
@@ -111,4 +124,5 @@ _DECODERS: dict[str, _Decoder] = {
     "classification": _classification,
     "detection": _detection,
     "captioning": _captioning,
+    "segmentation": _segmentation,
 }

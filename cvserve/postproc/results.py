@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+
+_COUNTED_AT_ONCE = 1 << 18
 
 
 class Result(Protocol):
@@ -127,6 +130,16 @@ class DetectionResult:
         }
 
 
+@dataclass(frozen=True)
+class ClassArea:
+    """One class of a segmentation. coverage: share of the picture, 0 to 1. confidence: mean of its pixels, 0 to 1."""
+
+    label: str
+    index: int
+    coverage: float
+    confidence: float
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
     """The class of every pixel of a picture.
@@ -149,9 +162,48 @@ class SegmentationResult:
             raise ValueError(f"{list(self.confidence.shape)} confidences do not fit {len(self.names)} classes")
 
     @property
+    def image_width(self) -> int:
+        return int(self.class_map.shape[1])
+
+    @property
+    def image_height(self) -> int:
+        return int(self.class_map.shape[0])
+
+    @cached_property
     def coverage(self) -> np.ndarray:
         """float64 [C]: the share of the picture that each class covers, 0 to 1."""
-        return np.bincount(self.class_map.reshape(-1), minlength=len(self.names)) / max(self.class_map.size, 1)
+        counts = np.zeros(256)
+        # In pieces: counting makes eight bytes of each pixel.
+        for piece in np.array_split(self.class_map.reshape(-1), self.class_map.size // _COUNTED_AT_ONCE + 1):
+            counts += np.bincount(piece, minlength=256)
+        return counts[: len(self.names)] / max(self.class_map.size, 1)
+
+    @property
+    def classes(self) -> tuple[ClassArea, ...]:
+        """The classes that there are, the largest first; equal ones in index order."""
+        coverage, confidence = self.coverage.tolist(), self.confidence.tolist()
+        there = sorted(np.flatnonzero(self.coverage).tolist(), key=lambda index: -coverage[index])
+        return tuple(ClassArea(self.names[index], index, coverage[index], confidence[index]) for index in there)
+
+    def to_dict(self, mask_format: str = "png") -> dict[str, Any]:
+        """See `EncodedSegmentation.to_dict`.
+
+        Args:
+            mask_format: one of `cvserve.postproc.MASK_FORMATS`.
+        """
+        # At the point of use: it loads OpenCV, which the client does without.
+        from cvserve.postproc.encoded import encode_segmentation
+
+        return encode_segmentation(self, mask_format).to_dict()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SegmentationResult):
+            return NotImplemented
+        return (self.names, self.colours) == (other.names, other.colours) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("class_map", "confidence")
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)

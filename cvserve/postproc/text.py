@@ -64,7 +64,12 @@ def shortened(text: str, size: int, width: int) -> str:
     return text[:fits].rstrip() + "…"
 
 
-def draw_table(image: np.ndarray, rows: Sequence[tuple[str, str]], size: int) -> None:
+def draw_table(
+    image: np.ndarray,
+    rows: Sequence[tuple[str, str]],
+    size: int,
+    colours: Sequence[tuple[int, int, int]] = (),
+) -> None:
     """Writes rows of (right-aligned, left-aligned) text into the top left corner, on a dark plate, in place.
 
     Rows that do not fit below each other are left out, all but the first; text too wide is shortened.
@@ -72,12 +77,14 @@ def draw_table(image: np.ndarray, rows: Sequence[tuple[str, str]], size: int) ->
     Args:
         image: uint8 RGB [H, W, 3], C-contiguous.
         size: letter size in pixels.
+        colours: of a square before each row; empty: there are none.
     """
     height, width = image.shape[:2]
     margin, pitch = max(2, size // 3), round(size * 1.3)
     rows = rows[: max(1, (height - margin) // pitch)]
+    first_at = margin + (size + size // 2 if colours else 0)
     first = max(text_width(left, size) for left, _ in rows)
-    second_at = margin + first + size // 2
+    second_at = first_at + first + size // 2
     room = width - second_at - margin
     cells = [(left, shortened(drawable(right), size, room)) for left, right in rows]
     right_edge = second_at + max(text_width(right, size) for _, right in cells) + margin
@@ -86,7 +93,10 @@ def draw_table(image: np.ndarray, rows: Sequence[tuple[str, str]], size: int) ->
     np.floor_divide(plate, _DARKENED, out=plate)
     for index, (left, right) in enumerate(cells):
         baseline = margin + pitch * index + size
-        write(image, left, (margin + first - text_width(left, size), baseline), size)
+        if colours:
+            # As high as a capital letter, which is about three quarters of the size.
+            image[max(baseline - size * 3 // 4, 0) : baseline, margin : margin + size] = colours[index]
+        write(image, left, (first_at + first - text_width(left, size), baseline), size)
         write(image, right, (second_at, baseline), size)
 
 

@@ -136,5 +136,5 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
 
 
 def test_a_task_of_a_later_version_is_named() -> None:
-    with pytest.raises(Unimplemented, match="model: results of segmentation models cannot be decoded by this version"):
-        decode_outputs({"out": np.zeros((1, 3))}, [GEOMETRY], manifest("boxes", task="segmentation"))
+    with pytest.raises(Unimplemented, match="model: results of captioning models cannot be decoded by this version"):
+        decode_outputs({"out": np.zeros((1, 3))}, [GEOMETRY], manifest("words", task="captioning"))

@@ -12,10 +12,19 @@ from cvserve.errors import InvalidInput
 from cvserve.evaluation.judges.captioning import CaptionJudge
 from cvserve.evaluation.judges.classification import ClassificationJudge
 from cvserve.evaluation.judges.detection import DetectionJudge
+from cvserve.evaluation.judges.segmentation import SegmentationJudge
 from cvserve.postproc import Contract
 from cvserve.preproc import Geometry
 
-__all__ = ["CaptionJudge", "ClassificationJudge", "DetectionJudge", "Judge", "Report", "open_judge"]
+__all__ = [
+    "CaptionJudge",
+    "ClassificationJudge",
+    "DetectionJudge",
+    "Judge",
+    "Report",
+    "SegmentationJudge",
+    "open_judge",
+]
 
 
 class Report(Protocol):
@@ -38,13 +47,27 @@ class Report(Protocol):
 class Judge(Protocol):
     """Takes a network's outputs for the pictures of one split, batch by batch, and scores them in the end."""
 
-    def add(self, indices: Sequence[int], outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry]) -> None:
+    def truth(self, index: int) -> Any:
+        """What the data set says of a picture; called by several threads, ahead of `add`.
+
+        Raises:
+            ImageError: it cannot be read; the picture is left out.
+        """
+
+    def add(
+        self,
+        indices: Sequence[int],
+        outputs: Mapping[str, np.ndarray],
+        geometries: Sequence[Geometry],
+        truths: Sequence[Any],
+    ) -> None:
         """One batch.
 
         Args:
             indices: of the pictures in the data set.
             outputs: of the graph, by name, batch first.
             geometries: how each of the pictures was resized.
+            truths: what `truth` said of each.
         """
 
     def report(self) -> Report:
@@ -58,6 +81,7 @@ _JUDGES: dict[str, Callable[[Contract, Any], Judge]] = {
     "captioning": CaptionJudge,
     "classification": ClassificationJudge,
     "detection": DetectionJudge,
+    "segmentation": SegmentationJudge,
 }
 
 

@@ -24,9 +24,19 @@ class ClassificationJudge:
         self._answers: list[np.ndarray] = []
         self._report: ClassificationReport | None = None
 
-    def add(self, indices: Sequence[int], outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry]) -> None:
+    def truth(self, index: int) -> int:
+        """The picture's class."""
+        return self._dataset.label(index)
+
+    def add(
+        self,
+        indices: Sequence[int],
+        outputs: Mapping[str, np.ndarray],
+        geometries: Sequence[Geometry],
+        truths: Sequence[int],
+    ) -> None:
         self._answers.append(class_scores(outputs, self._contract))
-        self._labels += [self._dataset.label(index) for index in indices]
+        self._labels += truths
 
     def report(self) -> ClassificationReport:
         self._report = classification_report(

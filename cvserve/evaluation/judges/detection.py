@@ -32,18 +32,30 @@ class DetectionJudge:
         self._dataset = dataset
         self._indices: list[int] = []
         self._results: list[DetectionResult] = []
+        self._objects: list[Objects] = []
 
-    def add(self, indices: Sequence[int], outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry]) -> None:
+    def truth(self, index: int) -> Objects:
+        """What is in the picture."""
+        return self._dataset.objects(index)
+
+    def add(
+        self,
+        indices: Sequence[int],
+        outputs: Mapping[str, np.ndarray],
+        geometries: Sequence[Geometry],
+        truths: Sequence[Objects],
+    ) -> None:
         self._results += decode_detection(outputs, geometries, self._contract, **SCORING)
         self._indices += indices
+        self._objects += truths
 
     def report(self) -> DetectionReport:
         return detection_report(
-            self._results, self._objects(), self._contract.labels, self._image_ids(), self._dataset.category_ids
+            self._results, self._objects, self._contract.labels, self._image_ids(), self._dataset.category_ids
         )
 
     def write(self, directory: Path) -> None:
-        objects, image_ids = self._objects(), self._image_ids()
+        objects, image_ids = self._objects, self._image_ids()
         pictures = [
             {"file_name": self._dataset.name(index), "width": result.image_width, "height": result.image_height}
             for index, result in zip(self._indices, self._results, strict=True)
@@ -57,9 +69,6 @@ class DetectionJudge:
         draw_precision_recall(curves(matches, self._results, objects, labels), directory / "precision_recall.png")
         scored = [Scored(*parts) for parts in zip(self._indices, self._results, objects, matches, strict=True)]
         draw_worst(worst(scored), self._dataset, self._contract.postproc.score_threshold, directory / "worst.jpg")
-
-    def _objects(self) -> list[Objects]:
-        return [self._dataset.objects(index) for index in self._indices]
 
     def _image_ids(self) -> list[int]:
         return [self._dataset.image_id(index) for index in self._indices]

@@ -11,11 +11,18 @@ from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.drawing.boxes import Caption, draw_boxes
 from cvserve.postproc.drawing.canvas import letter_size, readable_copy
 from cvserve.postproc.drawing.colours import colour_of
-from cvserve.postproc.results import CaptionResult, ClassificationResult, DetectionResult, Result
+from cvserve.postproc.drawing.regions import draw_regions
+from cvserve.postproc.results import (
+    CaptionResult,
+    ClassificationResult,
+    DetectionResult,
+    Result,
+    SegmentationResult,
+)
 from cvserve.postproc.text import draw_table, drawable
 from cvserve.postproc.wrapping import wrapped
 
-__all__ = ["Caption", "colour_of", "draw", "draw_boxes", "letter_size", "readable_copy"]
+__all__ = ["Caption", "colour_of", "draw", "draw_boxes", "draw_regions", "letter_size", "readable_copy"]
 
 _MOST_ROWS = 5
 
@@ -24,9 +31,10 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
     """A copy of the picture with the result drawn on it.
 
     Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
-    in the colour of its class, with class and score on it, the best on top. Letters and lines grow with the picture;
-    a picture with a long side below 256 pixels is enlarged by a whole factor, so that they can be read. Captioning: the
-    best sentence at the top.
+    in the colour of its class, with class and score on it, the best on top. Segmentation: each class in its colour, and
+    a legend with its share of the picture. Letters and lines grow with the picture; a picture with a long side below
+    256 pixels is enlarged by a whole factor, so that they can be read. Captioning: the best
+    sentence at the top.
 
     Args:
         image: uint8 RGB [H, W, 3], upright, in its original size.
@@ -64,19 +72,30 @@ def _caption(image: np.ndarray, result: CaptionResult) -> np.ndarray:
 
 
 def _objects(image: np.ndarray, result: DetectionResult) -> np.ndarray:
+    canvas, factor = _canvas_of(image, result)
+    captions = [Caption(f"{item.label} {item.score:.2f}", colour_of(item.index)) for item in result]
+    draw_boxes(canvas, result.boxes * factor, captions)
+    return canvas
+
+
+def _regions(image: np.ndarray, result: SegmentationResult) -> np.ndarray:
+    canvas, factor = _canvas_of(image, result)
+    draw_regions(canvas, result, factor)
+    return canvas
+
+
+def _canvas_of(image: np.ndarray, result: DetectionResult | SegmentationResult) -> tuple[np.ndarray, int]:
     if image.shape[:2] != (result.image_height, result.image_width):
         raise InvalidInput(
             f"the picture has {image.shape[1]} x {image.shape[0]} pixels, but the result is of one with "
             f"{result.image_width} x {result.image_height}"
         )
-    canvas, factor = readable_copy(image)
-    captions = [Caption(f"{item.label} {item.score:.2f}", colour_of(item.index)) for item in result]
-    draw_boxes(canvas, result.boxes * factor, captions)
-    return canvas
+    return readable_copy(image)
 
 
 _DRAWN: dict[type, Callable[[np.ndarray, Any], np.ndarray]] = {
     CaptionResult: _caption,
     ClassificationResult: _classes,
     DetectionResult: _objects,
+    SegmentationResult: _regions,
 }

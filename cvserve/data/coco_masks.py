@@ -1,0 +1,210 @@
+"""COCO's polygons and run lengths as label maps for semantic segmentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvserve.data.class_table import VOID_NAMES
+from cvserve.data.coco_json import (
+    annotations_by_image,
+    as_float,
+    categories_of,
+    find_files,
+    is_number,
+    load_instances,
+    picture_folder,
+    stated_size,
+)
+from cvserve.data.layout import Sides, unknown_class
+from cvserve.data.masked import LabelledPicture, MaskedSplit
+from cvserve.data.masks import VOID
+from cvserve.errors import ImageError, InvalidInput
+from cvserve.extras import require
+from cvserve.postproc.masks import decompress, from_run_lengths
+from cvserve.preproc import ImageHeader
+from cvserve.preproc.exif import upright
+
+BACKGROUND = "background"
+"""Class 0: pixels of no object."""
+
+# A polygon farther out is a mistake, and pycocotools takes memory by its length.
+_FARTHEST = 10
+
+
+@dataclass(frozen=True)
+class CocoObject:
+    """An annotation. number: its id. label: a class, or `VOID`. segmentation: as in the file."""
+
+    number: Any
+    label: int
+    segmentation: Any
+    area: float
+    crowd: bool
+
+
+@dataclass(frozen=True)
+class CocoLabels:
+    """The objects of one picture. shown: the file's name. size: (width, height) that the file says, or None."""
+
+    shown: str
+    objects: tuple[CocoObject, ...]
+    size: tuple[int, int] | None
+
+    def read(self, picture: ImageHeader) -> np.ndarray:
+        """Paints the objects over the background: crowds first, then the others, the largest first, since of two
+        objects that overlap the smaller one is mostly in front.
+
+        Returns:
+            uint8 [H, W] of the upright picture.
+
+        Raises:
+            ImageError: an object without a mask that can be used, or of another size than the picture.
+        """
+        width, height = self._size(picture)
+        labels = np.zeros((height, width), np.uint8)
+        for item in sorted(self.objects, key=lambda item: (not item.crowd, -item.area)):
+            labels[self._mask(item, height, width)] = item.label
+        if (width, height) != picture.size:
+            return np.ascontiguousarray(upright(labels, picture.orientation))
+        return labels
+
+    def check(self, picture: ImageHeader) -> None:
+        """Raises ImageError where the sizes differ, or an object has no mask."""
+        self._size(picture)
+        for item in self.objects:
+            if not item.segmentation:
+                raise ImageError(self.shown, f"annotation {item.number} has no segmentation")
+
+    def _size(self, picture: ImageHeader) -> tuple[int, int]:
+        """(width, height) in which the objects are given: upright, or as the picture is stored."""
+        size = self.size or picture.size
+        if size not in (picture.size, (picture.width, picture.height)):
+            raise ImageError(
+                self.shown, f"says {size[0]} x {size[1]} pixels, but it has {picture.size[0]} x {picture.size[1]}"
+            )
+        return size
+
+    def _mask(self, item: CocoObject, height: int, width: int) -> np.ndarray:
+        """bool [height, width]."""
+        content = item.segmentation
+        try:
+            if isinstance(content, dict):
+                return _of_run_lengths(content, height, width)
+            if isinstance(content, list) and content:
+                return _of_polygons(content, height, width)
+        except InvalidInput as error:
+            raise ImageError(self.shown, f"annotation {item.number}: {error}") from None
+        raise ImageError(self.shown, f"annotation {item.number} has no segmentation")
+
+
+def find_coco_masks(root: Path, classes: Sequence[str] | None = None) -> Sides[MaskedSplit] | None:
+    """The sides of a folder in one of COCO's layouts (`cvserve.data.coco.find_coco`); None for other folders.
+
+    Class 0 is "background", unless a category is called so; the others follow in the order of the categories' numbers.
+    A category called as in `VOID_NAMES` is void.
+
+    Args:
+        classes: label order of a trained model, matched by name; None takes the categories of train.
+    """
+    files = find_files(root)
+    if not files:
+        return None
+
+    def read(split: str) -> MaskedSplit:
+        reference = files.get("train", files[split])
+        known = tuple(classes) if classes is not None else None
+        if known is None and reference != files[split]:
+            known = _class_names(load_instances(reference), reference)
+        return read_coco_masks(files[split], split, classes=known, root=root)
+
+    return Sides(root, tuple(files), read)
+
+
+def read_coco_masks(
+    path: Path, split: str, *, classes: Sequence[str] | None = None, root: Path | None = None
+) -> MaskedSplit:
+    """One JSON file of instances with masks.
+
+    Raises:
+        InvalidInput: it is no such file, or contradicts itself; the text names the file and the annotation.
+    """
+    root = root or path.parent
+    content = load_instances(path)
+    names = tuple(classes) if classes is not None else _class_names(content, path)
+    called = {item.category_id: item.name for item in categories_of(content, path)}
+    label_of = {name: label for label, name in enumerate(names)}
+    by_image = annotations_by_image(content, path)
+    for item in content["annotations"]:
+        name = called.get(item["category_id"])
+        if name is None:
+            raise InvalidInput(
+                f"{path}: annotation {item.get('id')} is of category {item['category_id']}, which is not there"
+            )
+        if name not in label_of and name.lower() not in VOID_NAMES:
+            raise unknown_class(f"{path}: annotation {item.get('id')}", name, names)
+    images = content["images"]
+    folder = picture_folder(root, path, split, images)
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    pictures = []
+    for image in images:
+        file = folder / image["file_name"]
+        objects = tuple(
+            CocoObject(
+                item.get("id"),
+                label_of.get(called[item["category_id"]], VOID),
+                item.get("segmentation"),
+                as_float(item["area"]) if is_number(item.get("area")) else 0.0,
+                bool(item.get("iscrowd")),
+            )
+            for item in by_image[image["id"]]
+        )
+        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+        pictures.append(LabelledPicture(file, name, CocoLabels(shown, objects, stated_size(image, path))))
+    if pictures and not any(picture.path.exists() for picture in pictures):
+        raise InvalidInput(
+            f"{path}: not one of its {len(pictures)} pictures is there; the first would be {pictures[0].path}"
+        )
+    return MaskedSplit(str(root), split, names, (), tuple(pictures))
+
+
+def _class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = [item.name for item in categories_of(content, path) if item.name.lower() not in VOID_NAMES]
+    if not names:
+        raise InvalidInput(f"{path}: it has no categories")
+    ground = next((name for name in names if name.lower() == BACKGROUND), BACKGROUND)
+    return (ground, *(name for name in names if name != ground))
+
+
+def _of_run_lengths(content: dict[str, Any], height: int, width: int) -> np.ndarray:
+    counts, size = content.get("counts"), content.get("size")
+    if size != [height, width]:
+        raise InvalidInput(f"its run lengths are of the size {size}, not {[height, width]}")
+    if isinstance(counts, str):
+        return from_run_lengths(decompress(counts), height, width)
+    if isinstance(counts, list) and all(isinstance(number, int) and 0 <= number < 2**31 for number in counts):
+        return from_run_lengths(np.array(counts, np.int64), height, width)
+    raise InvalidInput("its run lengths are neither numbers nor a string")
+
+
+def _of_polygons(content: list[Any], height: int, width: int) -> np.ndarray:
+    """As COCO's own tools fill them, the borders included."""
+    limit = _FARTHEST * max(height, width)
+    for polygon in content:
+        if (
+            not isinstance(polygon, list)
+            or len(polygon) < 6
+            or len(polygon) % 2
+            or not all(is_number(value) and math.isfinite(as_float(value)) for value in polygon)
+        ):
+            raise InvalidInput("its polygons are not lists of three or more points x, y")
+        if max(abs(value) for value in polygon) > limit:
+            raise InvalidInput("a polygon reaches far out of the picture")
+    masks = require("pycocotools.mask")
+    filled = masks.decode(masks.merge(masks.frPyObjects(content, height, width)))
+    return np.asarray(filled, bool)

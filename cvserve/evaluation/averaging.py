@@ -1,0 +1,131 @@
+"""Test-time averaging of segmentation: the mean of the probabilities that a network gives for several views of a
+picture, mirrored and at other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cvserve.artifact import PreprocSpec
+from cvserve.errors import CvserveError, InvalidInput
+from cvserve.models.segmentation import create_segmenter
+from cvserve.models.segmentation.segmenter import LOGITS
+from cvserve.runs import Run
+
+# What the sides of a network's input are multiples of, since networks halve them up to five times.
+_STEP = 32
+_SCALES = (0.25, 4.0)
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is averaged beside the picture itself. flip: each view mirrored, too. scales: sizes relative to the
+    network's own input."""
+
+    flip: bool = False
+    scales: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(["flip"] * self.flip + [f"{scale:g}" for scale in self.scales])
+
+    @classmethod
+    def parse(cls, text: str) -> Views:
+        """From "flip", "0.75,1.25" or "flip,0.75,1.25".
+
+        Raises:
+            InvalidInput: something else, or a scale that is not from 0.25 to 4.
+        """
+        flip, scales = False, []
+        for word in (part.strip() for part in text.split(",")):
+            if word == "flip":
+                flip = True
+                continue
+            try:
+                scale = float(word)
+            except ValueError:
+                raise InvalidInput(f"an average is over flip and scales, as in flip,0.75,1.25, not {word!r}") from None
+            if not _SCALES[0] <= scale <= _SCALES[1]:
+                raise InvalidInput(f"a scale to average over is from {_SCALES[0]} to {_SCALES[1]:g}, not {scale:g}")
+            if scale != 1:
+                scales.append(scale)
+        return cls(flip, tuple(scales))
+
+
+def averaged(run: Run, model: keras.Model, views: Views) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """The function that answers for a network as its outputs would: the best class and its probability, by the mean.
+
+    For another size the same network is built with it and given the same weights; pictures are brought to it from the
+    network's own input, so that larger sizes show no more detail. Probabilities are brought back bilinearly.
+
+    Args:
+        run: which says how the network is built. model: its network, float32.
+
+    Returns:
+        uint8 RGB [B, H, W, 3] to {"class_map": uint8 [B, H, W], "confidence": float32 [B, H, W]}.
+
+    Raises:
+        InvalidInput: the run's task is another, or the network cannot be built in another size.
+    """
+    if run.task != "segmentation":
+        raise InvalidInput(f"{run.directory} is a {run.task} run; only those of segmentation are averaged")
+    size = run.preproc.height, run.preproc.width
+    sized = [(size, keras.Model(model.input, model.get_layer(LOGITS).output))]
+    sized += [(other, _rebuilt(run, model, other)) for other in _sizes(run.preproc, views)]
+
+    @tf.function(reduce_retracing=True)
+    def answer(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shares = []
+        for own_size, logits in sized:
+            view = images if own_size == size else _resized(images, own_size)
+            for mirrored in (False, True) if views.flip else (False,):
+                found = tf.nn.softmax(logits(_mirrored(view) if mirrored else view, training=False))
+                found = _mirrored(found) if mirrored else found
+                shares.append(found if own_size == size else tf.image.resize(found, size))
+        mean = tf.add_n(shares) / len(shares)
+        return tf.cast(tf.argmax(mean, axis=-1), tf.uint8), tf.reduce_max(mean, axis=-1)
+
+    def predict(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        class_map, confidence = answer(tf.constant(pixels))
+        return {"class_map": class_map.numpy(), "confidence": confidence.numpy()}
+
+    return predict
+
+
+def _sizes(preproc: PreprocSpec, views: Views) -> list[tuple[int, int]]:
+    """The other sizes (height, width), in whole steps; each once, and not the network's own."""
+    own = preproc.height, preproc.width
+    sizes = [
+        (max(1, round(own[0] * scale / _STEP)) * _STEP, max(1, round(own[1] * scale / _STEP)) * _STEP)
+        for scale in views.scales
+    ]
+    return [size for size in dict.fromkeys(sizes) if size != own]
+
+
+def _rebuilt(run: Run, model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """The network's logits for pictures of another size."""
+    try:
+        other = create_segmenter(
+            run.architecture, num_classes=len(run.labels), image_size=size, **run.description.model_options
+        )
+        other.network.set_weights(model.get_weights())
+    except (ValueError, CvserveError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInput(
+            f"{run.directory}: its {run.architecture} cannot be built for {size[0]} x {size[1]} pixels, so that it "
+            f"cannot be averaged over scales, only over flip ({reason})"
+        ) from error
+    return other.logits
+
+
+def _resized(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """uint8 [B, H, W, 3] at another size, without aliasing where it shrinks."""
+    larger = tf.image.resize(tf.cast(images, tf.float32), size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(larger), 0, 255), tf.uint8)
+
+
+def _mirrored(values: tf.Tensor) -> tf.Tensor:
+    return tf.reverse(values, axis=[2])
