@@ -21,7 +21,7 @@ _LONGEST = 80
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/%]')
 
 
-def annotated_path(folder: Path, name: str) -> Path:
+def annotated_path(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
     """Where the annotated copy of the picture `name` goes: `<folder>/<name>.jpg`, the suffix always added.
 
     Different names get different files (a.png and a.jpg too), all below `folder`: what would lead out of it (a
@@ -30,8 +30,8 @@ def annotated_path(folder: Path, name: str) -> Path:
     *folders, last = PurePath(name).parts or ("%",)
     parts = [_part(part) for part in folders]
     # A folder must not be called like a picture of another name: only pictures end in the suffix.
-    parts = [re.sub(r"\.jpg$", ".jp%67", part) for part in parts]
-    return folder.joinpath(*parts, _part(last) + SUFFIX)
+    parts = [part[:-1] + f"%{ord(part[-1]):02X}" if part.endswith(suffix) else part for part in parts]
+    return folder.joinpath(*parts, _part(last) + suffix)
 
 
 def _part(text: str) -> str:
@@ -55,9 +55,18 @@ def write_annotated(source: Source, result: Result, folder: Path) -> Path:
     encoded, data = cv2.imencode(SUFFIX, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
         raise InvalidInput(f"{source.name} cannot be written as {SUFFIX}")
+    write_file(path, data.tobytes())
+    return path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes the file, with the folders that it lies in.
+
+    Raises:
+        InvalidInput: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
+        path.write_bytes(content)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}") from error
-    return path

@@ -14,13 +14,14 @@ from queue import SimpleQueue
 
 from cvserve.artifact import Manifest
 from cvserve.batch.annotate import write_annotated
+from cvserve.batch.mask_files import write_mask
 from cvserve.batch.sinks import Row, Sink
 from cvserve.batch.sources import Source
 from cvserve.console import Progress
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.parallel import ordered_map
 from cvserve.pipeline import Pipeline, Prepared
-from cvserve.postproc import Result, Wishes
+from cvserve.postproc import Result, SegmentationResult, Wishes
 from cvserve.runtimes.device import usable_cores
 
 REPORTED_FAILURES = 1000
@@ -63,6 +64,8 @@ def predict(
     top_k: int | None = None,
     score_threshold: float | None = None,
     max_results: int | None = None,
+    mask_format: str | None = None,
+    masks: str | Path | None = None,
     batch_size: int = 16,
     workers: int | None = None,
     total: int | None = None,
@@ -78,7 +81,10 @@ def predict(
         sink: open (inside its `with`).
         annotate: a folder for copies with the result drawn on them.
         top_k, score_threshold, max_results: see `cvserve.postproc.Wishes`.
-        batch_size: pictures a call of the graph.
+        mask_format: of segmentation, how a row holds its masks (see `EncodedSegmentation`); None: as "png", or not at
+            all where `masks` is given.
+        masks: of segmentation, a folder for the class maps as PNG files, whose names the rows then have as "file".
+        batch_size: pictures a call of the graph; the class maps of so many pictures are in memory at the same time.
         workers: threads that decode (and annotate); by default one a usable core.
         total: how many sources there are, for the progress.
 
@@ -90,8 +96,9 @@ def predict(
     workers = workers or usable_cores()
     if workers < 1:
         raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
-    wishes = Wishes(top_k, score_threshold, max_results)
-    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, wishes)
+    wishes = Wishes(top_k, score_threshold, max_results, mask_format)
+    finish = _Finish(wishes, None if masks is None else Path(masks), keep=annotate is not None)
+    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, wishes, finish)
     summary = Summary(failed_before=sink.failed_before)
     start = time.perf_counter()
     with (
@@ -119,7 +126,8 @@ def predict(
                         summary.fail(source.name, outcome)
                     else:
                         summary.done += 1
-                        annotator.add(source, outcome)
+                        if outcome.result is not None:
+                            annotator.add(source, outcome.result)
                 sink.flush()
                 fields = {"failed": summary.failed_count} if summary.failed_count else {}
                 bar.advance(len(batch), **fields)
@@ -129,11 +137,37 @@ def predict(
     return summary
 
 
-def _row(source: Source, outcome: Result | str, manifest: Manifest) -> Row:
+def _row(source: Source, outcome: _Answer | str, manifest: Manifest) -> Row:
     if isinstance(outcome, str):
         return {"image": source.name, "error": outcome}
-    known = {"image": source.name, "task": outcome.task, "model": manifest.name, "version": manifest.version}
-    return {**known, **outcome.to_dict()}
+    known = {"image": source.name, "task": manifest.task, "model": manifest.name, "version": manifest.version}
+    return {**known, **outcome.row}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """row: the task's part. result: kept only for who draws it, since class maps are large."""
+
+    row: Row
+    result: Result | None
+
+
+class _Finish:
+    """A result to what is written of it, on the threads of the graphs."""
+
+    def __init__(self, wishes: Wishes, masks: Path | None, *, keep: bool) -> None:
+        self._mask_format = wishes.mask_format or ("png" if masks is None else "none")
+        self._masks = masks
+        self._keep = keep
+
+    def __call__(self, source: Source, result: Result) -> _Answer:
+        if not isinstance(result, SegmentationResult):
+            return _Answer(result.to_dict(), result if self._keep else None)
+        row = result.to_dict(self._mask_format)
+        if self._masks is not None:
+            path = write_mask(source, result, self._masks)
+            row["segmentation"]["file"] = path.relative_to(self._masks).as_posix()
+        return _Answer(row, result if self._keep else None)
 
 
 class _Graphs:
@@ -142,9 +176,10 @@ class _Graphs:
     The reason alone, not the exception: its traceback would keep the file's bytes alive until the row is written.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline], wishes: Wishes) -> None:
+    def __init__(self, pipelines: Sequence[Pipeline], wishes: Wishes, finish: _Finish) -> None:
         if not pipelines:
             raise InvalidInput("there is no pipeline to run the pictures through")
+        self._finish = finish
         self.count = len(pipelines)
         self.manifest = pipelines[0].manifest
         self._first = pipelines[0]
@@ -159,14 +194,23 @@ class _Graphs:
         except ImageError as error:
             return source, error.reason
 
-    def run(self, batch: list[tuple[Source, Prepared | str]]) -> list[tuple[Source, Result | str]]:
+    def run(self, batch: list[tuple[Source, Prepared | str]]) -> list[tuple[Source, _Answer | str]]:
         pipeline = self._free.get()
         try:
             readable = [item for _, item in batch if isinstance(item, Prepared)]
-            results = iter(pipeline.run(readable, **vars(self._wishes)))
+            results = pipeline.run(
+                readable,
+                top_k=self._wishes.top_k,
+                score_threshold=self._wishes.score_threshold,
+                max_results=self._wishes.max_results,
+            )
         finally:
             self._free.put(pipeline)
-        return [(source, item if isinstance(item, str) else next(results)) for source, item in batch]
+        results.reverse()
+        # Each result is let go as soon as its row is made.
+        return [
+            (source, item if isinstance(item, str) else self._finish(source, results.pop())) for source, item in batch
+        ]
 
 
 class _Annotator:

@@ -39,7 +39,7 @@ class Sources:
     Memory grows with the largest single folder's names, not with their sum.
 
     Args:
-        leave_out: a folder that folders and globs pass over: the one that annotated copies are being written to.
+        leave_out: folders that folders and globs pass over: those that pictures are being written to.
 
     Raises:
         InvalidInput: no word, or a folder or glob that lies in `leave_out`.
@@ -47,11 +47,15 @@ class Sources:
     """
 
     def __init__(
-        self, words: Sequence[str | Path], *, stdin: BinaryIO | None = None, leave_out: str | Path | None = None
+        self,
+        words: Sequence[str | Path],
+        *,
+        stdin: BinaryIO | None = None,
+        leave_out: Sequence[str | Path] = (),
     ) -> None:
         self._words = [str(word) for word in words]
         self._stdin = stdin
-        self._leave_out = None if leave_out is None else os.path.realpath(leave_out)
+        self._leave_out = tuple(os.path.realpath(folder) for folder in leave_out)
         if not self._words:
             raise InvalidInput("no pictures were named; give a folder, files, a glob or @list.txt")
         for word in self._words:
@@ -61,10 +65,12 @@ class Sources:
                 raise NotFound(f"there is no folder at {word}")
             if glob.has_magic(word) and not os.path.lexists(word) and next(_glob(word), None) is None:
                 raise NotFound(f"no file matches {word}")
-            if self._leave_out is not None and (root := _root(word)) and _lies_in(root, self._leave_out):
-                raise InvalidInput(
-                    f"{word}: these pictures lie in {leave_out}, where the annotated copies go; give another folder"
-                )
+            root = _root(word)
+            for folder, given in zip(self._leave_out, leave_out, strict=True):
+                if root and _lies_in(root, folder):
+                    raise InvalidInput(
+                        f"{word}: these pictures lie in {given}, where new pictures are written; give another folder"
+                    )
 
     def __iter__(self) -> Iterator[Source]:
         for word in self._words:
@@ -95,10 +101,10 @@ class Sources:
             yield Source(word, Path(word))
 
 
-def walk(folder: str, leave_out: str | None = None) -> Iterator[str]:
+def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
     """The paths of the pictures under `folder`, sorted by name within each folder, sub-folders in their place.
 
-    The folder `leave_out` (a real path) is passed over. A folder that cannot be listed stands for itself, so that its
+    The folders `leave_out` (real paths) are passed over. A folder that cannot be listed stands for itself, so that its
     error is reported and the others are done.
     """
     try:
@@ -112,21 +118,21 @@ def walk(folder: str, leave_out: str | None = None) -> Iterator[str]:
         path = os.path.join(folder, name)
         if os.path.isdir(path):
             # A link may lead back up.
-            if not os.path.islink(path) and (leave_out is None or os.path.realpath(path) != leave_out):
+            if not os.path.islink(path) and os.path.realpath(path) not in leave_out:
                 yield from walk(path, leave_out)
         elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
             yield path
 
 
-def _glob(pattern: str, leave_out: str | None = None) -> Iterator[str]:
+def _glob(pattern: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
     """As glob.iglob(recursive=True), but files only and sorted, holding one folder's names and the folders'.
 
-    Nothing in the folder `leave_out` (a real path) is found.
+    Nothing in the folders `leave_out` (real paths) is found.
     """
     parent, last = os.path.split(pattern)
     folders = sorted(glob.iglob(parent, recursive=True)) if glob.has_magic(parent) else [parent]
     for folder in folders:
-        if leave_out is not None and _lies_in(folder or ".", leave_out):
+        if any(_lies_in(folder or ".", left) for left in leave_out):
             continue
         if last == "**":
             yield from walk(folder or ".", leave_out)

@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 from cvserve import console
 
+MASK_FORMATS = ("png", "rle", "polygons", "none")
+"""Those of `cvserve.postproc`, which loads too much for a help text."""
+
 
 class Parser(argparse.ArgumentParser):
     """argparse without abbreviations, with its faults as one sentence that names the nearest option."""

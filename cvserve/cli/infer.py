@@ -1,4 +1,5 @@
-"""Asks a server about pictures: their classes, or the objects in them with boxes x1 y1 x2 y2, as the model does.
+"""Asks a server about pictures: their classes, the objects in them with boxes x1 y1 x2 y2, or what share of them each
+class covers, as the model does.
 
 Needs neither TensorFlow nor the model, only the light installation.
 
@@ -10,11 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvserve import console
-from cvserve.cli.arguments import example, positive
+from cvserve.cli.arguments import MASK_FORMATS, example, positive
 from cvserve.cli.connection import add_connection, connection
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
@@ -41,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-results", type=positive, metavar="N", help="at most so many objects (or classes) a picture"
     )
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
+    parser.add_argument(
+        "--mask-format",
+        choices=MASK_FORMATS,
+        help="segmentation: the masks in the rows of --json (see cvserve predict); default: png",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds a picture; default: 30")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures under way; default: 8")
@@ -67,11 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
         info = client.model_info(arguments.model, arguments.version, label=arguments.label)
         if info.task not in _METHODS:
             raise InvalidInput(_not_shown(info))
+        if arguments.mask_format and info.task != "segmentation":
+            raise InvalidInput(f"--mask-format is for segmentation models; {info.name} does {info.task}")
         method = _METHODS[info.task]
 
         # The version that was just named answers all of them, even if a newer one is loaded meanwhile.
         def ask(name: str) -> dict[str, Any]:
-            return {"image": name, **_ask(method, client, arguments, name, info.version)}
+            return {"image": name, **_ask(method, client, arguments, name, info)}
 
         pictures = ordered_map(ask, arguments.pictures, workers=arguments.concurrency, ahead=2 * arguments.concurrency)
         for row in pictures:
@@ -111,11 +120,19 @@ def _detect(client: Client, arguments: argparse.Namespace, content: bytes, versi
     )
 
 
+def _segment(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
+    # What is neither printed nor drawn is not asked for.
+    mask_format = (arguments.mask_format or "png") if arguments.json else "none"
+    if arguments.annotate and mask_format == "none":
+        mask_format = "png"
+    return client.segment_encoded(arguments.model, content, mask_format, version=version)
+
+
 _Method = Callable[["Client", argparse.Namespace, bytes, int], "Result"]
-_METHODS: dict[str, _Method] = {"classification": _classify, "detection": _detect}
+_METHODS: dict[str, _Method] = {"classification": _classify, "detection": _detect, "segmentation": _segment}
 
 
-def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: str, version: int) -> dict[str, Any]:
+def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: str, info: ModelInfo) -> dict[str, Any]:
     """The result's part of a row, or {"error"} where the fault is this picture's and the next may do better."""
     from cvserve.preproc.source import read_file
 
@@ -124,15 +141,21 @@ def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: s
     except ImageError as error:
         return {"error": error.reason}
     try:
-        result = method(client, arguments, content, version)
+        result = method(client, arguments, content, info.version)
+        row = result.to_dict()
         if arguments.annotate:
             from cvserve.batch.annotate import write_annotated
             from cvserve.batch.sources import Source
+            from cvserve.postproc import EncodedSegmentation
 
+            if isinstance(result, EncodedSegmentation):
+                if arguments.mask_format == "none":
+                    row = replace(result, mask_format="none", png=b"").to_dict()
+                result = result.decode(info.colours)
             write_annotated(Source(name, Path(name)), result, Path(arguments.annotate))
     except (InvalidInput, Overloaded, DeadlineExceeded) as error:
         return {"error": str(error)}
-    return result.to_dict()
+    return row
 
 
 def _print(row: dict[str, Any], *, as_json: bool) -> None:
@@ -150,6 +173,12 @@ def _print(row: dict[str, Any], *, as_json: bool) -> None:
         for item in found:
             corners = "".join(f"{value:8.1f}" for value in item["box"])
             console.say(f"  {item['score']:7.2%}  {item['label']:<{widest}}{corners}")
+    elif "segmentation" in row:
+        found = row["segmentation"]["classes"]
+        console.say(f"{row['image']} ({row['width']} x {row['height']})")
+        widest = max((len(item["label"]) for item in found), default=0)
+        for item in found:
+            console.say(f"  {item['coverage']:7.2%}  {item['label']:<{widest}}  {item['confidence']:7.2%} sure")
 
 
 def _health(arguments: argparse.Namespace) -> int:

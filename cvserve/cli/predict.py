@@ -8,6 +8,12 @@ JSON lines have one row a picture: its "classes", or its "detections" with boxes
 upright picture. CSV has the best classes of a picture in one line, but a line for each object: image, ..., label,
 index, score, x1, y1, x2, y2; a picture without objects has one line where these are empty.
 
+Of segmentation, JSON lines have under "segmentation" the "classes" of a picture, the largest first, with coverage (the
+share of the picture, 0 to 1) and confidence; and, as --mask-format says, the masks: png (the default) is one
+"class_map", a grey PNG in base64 of which each byte is the index of a class; rle is a "mask" for each class as COCO's
+tools read it; polygons is [[x, y, x, y, ...], ...] for each class, holes among them; none leaves them out. --masks DIR
+writes the class maps as PNG files instead, and the row has the name of its "file". CSV has a line a class, no masks.
+
 COCO results (of detectors, for pycocotools) have an entry for each object, its box as [x, y, width, height]. With
 --coco, the numbers of pictures and categories are those of that ground truth, by file name and category name, so that
 the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, a picture such
@@ -23,7 +29,7 @@ import argparse
 from pathlib import Path
 
 from cvserve import console
-from cvserve.cli.arguments import add_runtime, example, positive, share
+from cvserve.cli.arguments import MASK_FORMATS, add_runtime, example, positive, share
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, InvalidInput
 
@@ -41,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--coco", metavar="GROUND_TRUTH", help="a COCO file whose numbers --format coco shall use")
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
+    parser.add_argument(
+        "--mask-format", choices=MASK_FORMATS, help="segmentation: the masks in a row; default: png, in CSV none"
+    )
+    parser.add_argument("--masks", metavar="DIR", help="segmentation: write the class maps as PNG files")
     parser.add_argument("--top-k", type=positive, metavar="K", help="classes a picture; default: the model's")
     parser.add_argument(
         "--score-threshold", type=share, metavar="S", help="objects with less are left out; default: the model's"
@@ -57,14 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "cvserve predict models/flowers photos/ --out results.jsonl --annotate out/",
         "cvserve predict models/cells photos/ --out results.json --coco instances.json --score-threshold 0.001",
+        "cvserve predict models/streets photos/ --out results.csv --masks masks/ --annotate out/",
         "find /archive -name '*.jpg' | cvserve predict models/flowers - --out results.csv",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cvserve.batch import GroundTruthNumbers, Sources, open_instances, open_sink, predict
+    from cvserve.batch import CsvSink, GroundTruthNumbers, Sources, open_instances, open_sink, predict
 
-    sources = Sources(arguments.pictures, leave_out=arguments.annotate)
+    sources = Sources(arguments.pictures, leave_out=[item for item in (arguments.annotate, arguments.masks) if item])
     total = sources.count()
     if total == 0:
         raise InvalidInput(f"there are no pictures in {', '.join(arguments.pictures)}")
@@ -77,6 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
     ) as pipelines:
         manifest, runtime = pipelines[0].manifest, pipelines[0].runtime.name
+        for option in ("mask_format", "masks"):
+            if getattr(arguments, option) and manifest.task != "segmentation":
+                raise InvalidInput(
+                    f"--{option.replace('_', '-')} is for segmentation models; {manifest.name} does {manifest.task}"
+                )
         top_k = arguments.top_k or manifest.postproc.top_k
         numbers = None
         if arguments.coco is not None:
@@ -95,6 +111,11 @@ def run(arguments: argparse.Namespace) -> int:
             top_k=min(top_k, len(manifest.labels) or top_k),
             made_by=(manifest.name, manifest.version),
         )
+        mask_format = arguments.mask_format
+        if isinstance(sink, CsvSink):
+            if mask_format not in (None, "none"):
+                raise InvalidInput(f"CSV has no masks as {mask_format}; write JSON lines, or --masks DIR")
+            mask_format = "none"
         try:
             with sink:
                 summary = predict(
@@ -105,6 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
                     top_k=top_k,
                     score_threshold=arguments.score_threshold,
                     max_results=arguments.max_results,
+                    mask_format=mask_format,
+                    masks=arguments.masks,
                     batch_size=arguments.batch_size,
                     workers=arguments.workers,
                     total=total,

@@ -1,6 +1,7 @@
 """Asks a cvserve server: `Client` blocks, `AsyncClient` is awaited.
 
-Needs grpcio, protobuf and numpy; never TensorFlow. OpenCV is imported when a picture is given as an array.
+Needs grpcio, protobuf and numpy; never TensorFlow. OpenCV is imported when a picture is given as an array, and when a
+class map is decoded.
 """
 
 from cvserve.client.asynchronous import AsyncClient

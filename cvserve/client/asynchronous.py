@@ -17,7 +17,8 @@ from cvserve.client.many import in_turn_async
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import AsyncSending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
-from cvserve.postproc.results import ClassificationResult, DetectionResult
+from cvserve.postproc.encoded import EncodedSegmentation
+from cvserve.postproc.results import ClassificationResult, DetectionResult, SegmentationResult
 from cvserve.protos import vision_pb2_grpc
 
 
@@ -120,6 +121,55 @@ class AsyncClient:
             async for answer in answers:
                 yield answer
 
+    async def segment(
+        self,
+        model: str,
+        image: Image,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        request_id: str | None = None,
+    ) -> SegmentationResult:
+        """The class of every pixel of one picture. See `Client.segment`."""
+        options = {"label": label, "request_id": request_id}
+        found = await self.segment_encoded(model, image, "png", version, timeout, **options)
+        return await asyncio.to_thread(found.decode)
+
+    async def segment_encoded(
+        self,
+        model: str,
+        image: Image,
+        mask_format: str = "png",
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        request_id: str | None = None,
+    ) -> EncodedSegmentation:
+        """The same as the server sends it. See `Client.segment_encoded`."""
+        ask = Ask(model, version, label, mask_format=mask_format)
+        request = await asyncio.to_thread(ask.segment, image)
+        response = await self._call(self._stub.Segment, request, timeout, request_id)
+        return await asyncio.to_thread(messages.segmentation, response)
+
+    async def segment_many(
+        self,
+        model: str,
+        images: Iterable[Image],
+        version: int | None = None,
+        timeout: float | None = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> AsyncIterator[SegmentationResult]:
+        """The classes of the pixels of many pictures, in order. See `Client.segment_many`."""
+        answers = in_turn_async(
+            lambda image: self.segment(model, image, version, timeout, **options), images, concurrency
+        )
+        async with contextlib.aclosing(answers):
+            async for answer in answers:
+                yield answer
+
     async def stream(
         self,
         model: str,
@@ -131,6 +181,7 @@ class AsyncClient:
         label: str | None = None,
         score_threshold: float | None = None,
         max_results: int | None = None,
+        mask_format: str | None = None,
         frame_timeout: float | None = None,
         ahead: int = 8,
         request_id: str | None = None,
@@ -142,7 +193,7 @@ class AsyncClient:
         """
         if ahead < 1:
             raise InvalidInput(f"ahead must be at least 1, not {ahead}")
-        ask = Ask(model, version, label, top_k, score_threshold, max_results)
+        ask = Ask(model, version, label, top_k, score_threshold, max_results, mask_format)
         sending = AsyncSending(images, lambda number, image: ask.frame(number, image, frame_timeout), ahead)
         started = time.monotonic()
         await self._reach(timeout)
@@ -151,7 +202,11 @@ class AsyncClient:
         try:
             async for response in call:
                 sending.answered()
-                yield messages.frame_answer(response, self.target)
+                if response.WhichOneof("answer") == "segmentation":
+                    # Decoding a class map would hold up the loop.
+                    yield await asyncio.to_thread(messages.frame_answer, response, self.target)
+                else:
+                    yield messages.frame_answer(response, self.target)
         except grpc.aio.AioRpcError as error:
             failures.raise_for(error, self.target, timeout, self._secure)
         finally:

@@ -15,7 +15,8 @@ from cvserve.client.many import in_turn
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import Sending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
-from cvserve.postproc.results import ClassificationResult, DetectionResult
+from cvserve.postproc.encoded import EncodedSegmentation
+from cvserve.postproc.results import ClassificationResult, DetectionResult, SegmentationResult
 from cvserve.protos import vision_pb2_grpc
 
 
@@ -148,6 +149,56 @@ class Client:
         """The objects in many pictures, in order. See `detect` and `classify_many`."""
         return in_turn(lambda image: self.detect(model, image, version, timeout, **options), images, concurrency)
 
+    def segment(
+        self,
+        model: str,
+        image: Image,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        request_id: str | None = None,
+    ) -> SegmentationResult:
+        """The class of every pixel of one picture, in the size that it has after its EXIF orientation.
+
+        Only the classes that there are have names in the result; `model_info` has the names and colours of all. Needs
+        OpenCV. See `classify` for the arguments and errors.
+        """
+        options = {"label": label, "request_id": request_id}
+        return self.segment_encoded(model, image, "png", version, timeout, **options).decode()
+
+    def segment_encoded(
+        self,
+        model: str,
+        image: Image,
+        mask_format: str = "png",
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        request_id: str | None = None,
+    ) -> EncodedSegmentation:
+        """The same as the server sends it: coverage and confidence of each class, and masks that are left encoded.
+
+        Args:
+            mask_format: "png" (the class map), "rle" or "polygons" (a mask for each class), or "none": no masks.
+            Others: see `classify`, for the errors too.
+        """
+        ask = Ask(model, version, label, mask_format=mask_format)
+        return messages.segmentation(self._call(self._stub.Segment, ask.segment(image), timeout, request_id))
+
+    def segment_many(
+        self,
+        model: str,
+        images: Iterable[Image],
+        version: int | None = None,
+        timeout: float | None = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> Iterator[SegmentationResult]:
+        """The classes of the pixels of many pictures, in order. See `segment` and `classify_many`."""
+        return in_turn(lambda image: self.segment(model, image, version, timeout, **options), images, concurrency)
+
     def stream(
         self,
         model: str,
@@ -159,6 +210,7 @@ class Client:
         label: str | None = None,
         score_threshold: float | None = None,
         max_results: int | None = None,
+        mask_format: str | None = None,
         frame_timeout: float | None = None,
         ahead: int = 8,
         request_id: str | None = None,
@@ -169,6 +221,8 @@ class Client:
         stream goes on. See `classify` and `detect` for the rest.
 
         Args:
+            mask_format: how a segmentation is sent, see `segment_encoded`; it is given as SegmentationResult all the
+                same, but with "none" as EncodedSegmentation.
             images: may be endless; a picture is taken from it when there is room for it, on another thread. What it
                 raises is raised here after the answers to the frames before it.
             timeout: seconds for the whole stream; None: no limit.
@@ -181,7 +235,7 @@ class Client:
         """
         if ahead < 1:
             raise InvalidInput(f"ahead must be at least 1, not {ahead}")
-        ask = Ask(model, version, label, top_k, score_threshold, max_results)
+        ask = Ask(model, version, label, top_k, score_threshold, max_results, mask_format)
         sending = Sending(images, lambda number, image: ask.frame(number, image, frame_timeout), ahead)
         return self._stream(sending, timeout, request_id)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from cvserve import errors
 from cvserve.client.failures import STATUS_OF_NUMBER, fault
-from cvserve.postproc.results import ClassificationResult, ClassScore, DetectionResult, Result
+from cvserve.postproc.encoded import EncodedSegmentation, check_mask_format
+from cvserve.postproc.results import ClassArea, ClassificationResult, ClassScore, DetectionResult, Result
 from cvserve.protos import vision_pb2
 
 Image = str | Path | bytes | np.ndarray
@@ -27,7 +28,8 @@ class ModelInfo:
 
     version: the one that answered. versions: all that are available. labels: in index order. input_height,
     input_width: pixels that the network sees. runtime: "tensorflow", "onnx" or "litert". version_labels: names that may
-    stand for versions. task "", no labels and no size: a model that was not made by cvserve.
+    stand for versions. colours: RGB of each class of a segmentation model, in index order; may be empty. task "", no
+    labels and no size: a model that was not made by cvserve.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ModelInfo:
     input_width: int
     runtime: str
     version_labels: Mapping[str, int] = field(default_factory=dict)
+    colours: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Ask:
     """Which model is asked, and how its answer is to look.
 
     version, label: None for both is the newest. top_k: None is the model's own default. score_threshold: only classes
-    or objects with at least this score, 0 to 1. max_results: at most so many.
+    or objects with at least this score, 0 to 1. max_results: at most so many. mask_format: of a segmentation, one of
+    `cvserve.postproc.MASK_FORMATS`; None is "png".
     """
 
     model: str
@@ -119,6 +123,7 @@ class Ask:
     top_k: int | None = None
     score_threshold: float | None = None
     max_results: int | None = None
+    mask_format: str | None = None
 
     def __post_init__(self) -> None:
         """
@@ -134,6 +139,8 @@ class Ask:
             raise errors.InvalidInput(f"score_threshold must be between 0 and 1, not {self.score_threshold:g}")
         if self.version is not None and not 0 <= self.version <= LARGEST_VERSION:
             raise errors.InvalidInput(f"version must be between 0 and {LARGEST_VERSION}, not {self.version}")
+        if self.mask_format is not None:
+            check_mask_format(self.mask_format)
         if self.version is not None and self.label is not None:
             raise errors.InvalidInput(f"ask for version {self.version} or for label {self.label!r}, not for both")
 
@@ -145,9 +152,11 @@ class Ask:
     @property
     def options(self) -> Any:
         """A cvserve.v1.Options; None where there is nothing to say but top_k, which has a field of its own."""
-        if self.score_threshold is None and self.max_results is None:
+        if self.score_threshold is None and self.max_results is None and self.mask_format is None:
             return None
-        return vision_pb2.Options(score_threshold=self.score_threshold, max_results=self.max_results)
+        return vision_pb2.Options(
+            score_threshold=self.score_threshold, max_results=self.max_results, mask_format=self._mask_number
+        )
 
     def classify(self, image: Image) -> Any:
         """A cvserve.v1.ClassifyRequest."""
@@ -159,6 +168,10 @@ class Ask:
         """A cvserve.v1.DetectRequest."""
         return vision_pb2.DetectRequest(model=self.spec, image=encoded(image), options=self.options)
 
+    def segment(self, image: Image) -> Any:
+        """A cvserve.v1.SegmentRequest."""
+        return vision_pb2.SegmentRequest(model=self.spec, image=encoded(image), options=self.options)
+
     def frame(self, number: int, image: Image, timeout: float | None) -> Any:
         """A cvserve.v1.StreamRequest; the first one names the model for all.
 
@@ -166,7 +179,10 @@ class Ask:
             timeout: seconds after which the answer is of no more use.
         """
         options = vision_pb2.Options(
-            top_k=self.top_k, score_threshold=self.score_threshold, max_results=self.max_results
+            top_k=self.top_k,
+            score_threshold=self.score_threshold,
+            max_results=self.max_results,
+            mask_format=self._mask_number,
         )
         # A number of the proto's: 24 days at most.
         milliseconds = 0 if timeout is None else max(1, round(min(timeout * 1000, LARGEST_NUMBER)))
@@ -177,6 +193,18 @@ class Ask:
             timeout_ms=milliseconds,
             options=options,
         )
+
+    @property
+    def _mask_number(self) -> vision_pb2.MaskFormat | None:
+        return None if self.mask_format is None else _MASK_NUMBERS[self.mask_format]
+
+
+_MASK_NUMBERS = {
+    "png": vision_pb2.MASK_FORMAT_PNG,
+    "rle": vision_pb2.MASK_FORMAT_RUN_LENGTHS,
+    "polygons": vision_pb2.MASK_FORMAT_POLYGONS,
+    "none": vision_pb2.MASK_FORMAT_NONE,
+}
 
 
 def info_request(model: str, version: int | None, label: str | None) -> Any:
@@ -226,7 +254,41 @@ def detection(response: Any) -> DetectionResult:
     )
 
 
-_RESULTS: dict[str, Callable[[Any], Result]] = {"classification": classification, "detection": detection}
+def segmentation(response: Any) -> EncodedSegmentation:
+    """The typed value in a cvserve.v1.SegmentResponse; which of its fields are set tells the mask format."""
+    classes = tuple(ClassArea(item.label, item.index, item.area, item.score) for item in response.masks)
+    size = (response.image_width, response.image_height)
+    if response.HasField("class_map"):
+        return EncodedSegmentation(*size, classes, "png", response.class_map.png)
+    kind = response.masks[0].mask.WhichOneof("format") if response.masks else None
+    if kind == "run_lengths":
+        counts = tuple(np.array(item.mask.run_lengths.counts, np.int64) for item in response.masks)
+        return EncodedSegmentation(*size, classes, "rle", masks=counts)
+    if kind == "polygons":
+        outlines = tuple(
+            tuple(_points(polygon.points) for polygon in item.mask.polygons.polygons) for item in response.masks
+        )
+        return EncodedSegmentation(*size, classes, "polygons", masks=outlines)
+    return EncodedSegmentation(*size, classes, "none")
+
+
+def _points(points: Any) -> np.ndarray:
+    """Numbers [N, 2]; whole ones where they are, as those of cvserve's own servers."""
+    found = np.array(points, np.float64).reshape(-1, 2)
+    whole = found.astype(np.int64)
+    return whole if np.array_equal(whole, found) else found
+
+
+def _segmented(response: Any) -> Result:
+    found = segmentation(response)
+    return found if found.mask_format == "none" else found.decode()
+
+
+_RESULTS: dict[str, Callable[[Any], Result]] = {
+    "classification": classification,
+    "detection": detection,
+    "segmentation": _segmented,
+}
 """By the field of a cvserve.v1.StreamResponse."""
 
 
@@ -242,4 +304,5 @@ def model_info(response: Any) -> ModelInfo:
         input_width=response.input_width,
         runtime=response.runtime,
         version_labels=dict(response.version_labels),
+        colours=tuple((colour >> 16 & 255, colour >> 8 & 255, colour & 255) for colour in response.colours),
     )

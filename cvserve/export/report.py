@@ -14,7 +14,7 @@ partner, difference in mAP."""
 
 
 PIXEL_COLUMNS = ("pixels", "mIoU", "mIoU differs")
-"""Of segmentation: share of pixels with the same class, mIoU of the two sides, how their mIoU with the truth differs."""
+"""Of segmentation: share of pixels of the same class, mIoU of the two sides, how their mIoU with the truth differs."""
 
 _FURTHER: dict[Task, tuple[str, ...]] = {"detection": BOX_COLUMNS, "segmentation": PIXEL_COLUMNS}
 

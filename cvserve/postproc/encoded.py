@@ -111,7 +111,7 @@ def encode_segmentation(result: SegmentationResult, mask_format: str = "png") ->
         InvalidInput: another format.
     """
     from cvserve.postproc.masks import class_runs, to_png
-    from cvserve.postproc.polygons import to_polygons
+    from cvserve.postproc.polygons import class_polygons
 
     check_mask_format(mask_format)
     png, classes = b"", result.classes
@@ -122,7 +122,8 @@ def encode_segmentation(result: SegmentationResult, mask_format: str = "png") ->
         runs = class_runs(result.class_map)
         masks = tuple(runs[item.index] for item in classes)
     elif mask_format == "polygons":
-        masks = tuple(tuple(to_polygons(result.class_map == item.index)) for item in classes)
+        outlines = class_polygons(result.class_map)
+        masks = tuple(tuple(outlines[item.index]) for item in classes)
     return EncodedSegmentation(result.image_width, result.image_height, classes, mask_format, png, masks)
 
 

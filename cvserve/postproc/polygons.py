@@ -18,8 +18,33 @@ def to_polygons(mask: np.ndarray) -> list[np.ndarray]:
     Returns:
         int64 [N, 2] each, x and y of N corners, of which neighbours share x or y; the topmost outline first.
     """
-    set_ = np.pad(np.asarray(mask) != 0, 1)
-    north_west, north_east, south_west, south_east = set_[:-1, :-1], set_[:-1, 1:], set_[1:, :-1], set_[1:, 1:]
+    return class_polygons((np.asarray(mask) != 0).astype(np.uint8)).get(1, [])
+
+
+def class_polygons(class_map: np.ndarray) -> dict[int, list[np.ndarray]]:
+    """The outlines of the mask of each class that there is: class to what `to_polygons` gives.
+
+    Args:
+        class_map: uint8 [H, W].
+    """
+    if not class_map.size:
+        return {}
+    # Rows and columns like the ones before them have no corner: an enlarged map is as small as before.
+    rows = np.flatnonzero(np.append(True, (class_map[1:] != class_map[:-1]).any(axis=1)))
+    kept = class_map[rows]
+    columns = np.flatnonzero(np.append(True, (kept[:, 1:] != kept[:, :-1]).any(axis=0)))
+    kept = kept[:, columns]
+    at_y, at_x = np.append(rows, class_map.shape[0]), np.append(columns, class_map.shape[1])
+    return {
+        index: [np.stack([at_x[outline[:, 0]], at_y[outline[:, 1]]], axis=1) for outline in _outlines(kept == index)]
+        for index in np.unique(kept).tolist()
+    }
+
+
+def _outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """See `to_polygons`; of a mask, bool [H, W]."""
+    padded = np.pad(mask, 1)
+    north_west, north_east, south_west, south_east = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
     odd = north_west ^ north_east ^ south_west ^ south_east
     # Two pixels that meet in this corner alone: the outline passes it twice.
     twice = (north_west == south_east) & (north_east == south_west) & (north_west != north_east)

@@ -118,6 +118,27 @@ def test_a_graph_is_usable_while_its_parity_holds() -> None:
     assert graph().usable
 
 
+def segmentation(**changes: Any) -> Manifest:
+    outputs = tuple(OutputSpec(name=role, role=role) for role in ("class_map", "confidence"))
+    return manifest(**{"task": "segmentation", "outputs": outputs, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ()}, "a segmentation model needs labels"),
+        ({"labels": tuple(map(str, range(256)))}, "too little for 256 labels"),
+        ({"outputs": (OutputSpec(name="a", role="class_map"),)}, "needs an output of role confidence"),
+        ({"outputs": (OutputSpec(name="a", role="confidence"),)}, "needs an output of role class_map"),
+        ({"postproc": PostprocSpec(colours=((1, 2, 3),))}, "1 colours do not fit 2 labels"),
+    ],
+)
+def test_segmentation_models_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+    assert segmentation().task == "segmentation"
+    with pytest.raises(ValidationError, match=message):
+        segmentation(**changes)
+
+
 def test_all_files_names_each_once() -> None:
     shared = FileEntry(path="labels.txt", bytes=1, sha256=HASH)
     both = manifest(graphs=(graph("a.onnx"), graph("b.onnx"), graph("a.onnx")), extra_files=(shared, shared))

@@ -70,15 +70,15 @@ def test_lists_from_a_file_and_from_stdin(folder: Path, tmp_path: Path) -> None:
 
 def test_the_folder_of_the_annotated_copies_is_passed_over(folder: Path) -> None:
     def left(word: str, leave_out: str) -> list[str]:
-        return [source.name for source in Sources([word], leave_out=leave_out)]
+        return [source.name for source in Sources([word], leave_out=[leave_out, "elsewhere"])]
 
     assert left("photos", "photos/a/") == ["b.jpg", "c/x.heic"]
     assert left("photos/**/*.jp*g", "./photos/a") == ["photos/b.jpg"]
     assert left("photos/**", str(folder / "a")) == ["photos/b.jpg", "photos/c/x.heic"]
     assert left("photos/a/1.jpeg", "photos/a") == ["photos/a/1.jpeg"]  # a file is itself
     for word in ("photos", "photos/a", "photos/*.jpg"):
-        with pytest.raises(InvalidInput, match="these pictures lie in photos, where the annotated copies go"):
-            Sources([word], leave_out="photos")
+        with pytest.raises(InvalidInput, match="these pictures lie in photos, where new pictures are written"):
+            Sources([word], leave_out=["elsewhere", "photos"])
 
 
 def test_counting(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from concurrent import futures
@@ -30,7 +31,8 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server needs a token")
         self.requests.append(request)
         model = vision_pb2.ModelSpec(name=request.model.name, version=3)
-        return vision_pb2.GetModelInfoResponse(model=model, task=self.task)
+        colours = [0x0000FF, 0xFF0000, 0x00FF00] if self.task == "segmentation" else []
+        return vision_pb2.GetModelInfoResponse(model=model, task=self.task, colours=colours)
 
     def Classify(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
@@ -45,6 +47,20 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
             for label, index, score in (("person", 2, 0.75), ("cat", 0, 0.5))
         ]
         return vision_pb2.DetectResponse(objects=found, image_width=64, image_height=48)
+
+    def Segment(self, request: Any, context: Any) -> Any:
+        self.requests.append(request)
+        figures = [
+            vision_pb2.ClassMask(label=label, index=index, score=0.5, area=area)
+            for label, index, area in (("sky", 1, 0.75), ("car", 0, 0.25))
+        ]
+        response = vision_pb2.SegmentResponse(masks=figures, image_width=64, image_height=48)
+        class_map = np.ones((48, 64), np.uint8)
+        class_map[:, 48:] = 0
+        if request.options.mask_format == vision_pb2.MASK_FORMAT_PNG:
+            png = cv2.imencode(".png", class_map)[1].tobytes()
+            response.class_map.CopyFrom(vision_pb2.Mask(width=64, height=48, png=png))
+        return response
 
 
 @pytest.fixture
@@ -140,10 +156,45 @@ def test_boxes_of_a_detector(
     assert not service.requests[-1].options.HasField("score_threshold")
 
 
+def test_class_maps_are_shown_and_drawn(
+    target: str,
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    service.task = "segmentation"
+    picture = tmp_path / "photo.png"
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    asked = ["infer", target, "streets", str(picture)]
+    assert main(asked) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{picture} (64 x 48)",
+        "   75.00%  sky   50.00% sure",
+        "   25.00%  car   50.00% sure",
+    ]
+    assert service.requests[-1].options.mask_format == vision_pb2.MASK_FORMAT_NONE
+    assert main([*asked, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["task"], row["width"], row["height"]) == ("segmentation", 64, 48)
+    png = base64.b64decode(row["segmentation"]["class_map"])
+    assert cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED).mean() == 0.75
+    assert main([*asked, "--json", "--mask-format", "none", "--annotate", str(tmp_path / "out")]) == 0
+    assert "class_map" not in json.loads(capsys.readouterr().out)["segmentation"]
+    [drawn] = (tmp_path / "out").rglob("*.jpg")
+    # Red is the colour of class 1, as the server says.
+    blue, green, red = cv2.imread(str(drawn))[150, 20].tolist()
+    assert red > 100 > max(blue, green)
+    service.task = "detection"
+    assert main([*asked, "--mask-format", "png"]) == 2
+    assert "--mask-format is for segmentation models; streets does detection" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("task", "sentence"),
     [
-        ("segmentation", "flowers is a model for segmentation, which this command cannot show yet"),
+        ("captioning", "flowers is a model for captioning, which this command cannot show yet"),
         ("", "flowers takes tensors, not pictures"),
     ],
 )

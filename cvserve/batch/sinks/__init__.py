@@ -13,7 +13,7 @@ from cvserve.batch.sinks.coco_captions import CocoCaptionsSink
 from cvserve.batch.sinks.coco_results import CocoResultsSink
 from cvserve.batch.sinks.csv_rows import CsvSink
 from cvserve.batch.sinks.json_lines import JsonLinesSink
-from cvserve.batch.sinks.tables import ClassTable, ObjectTable
+from cvserve.batch.sinks.tables import ClassTable, ObjectTable, RegionTable, Table
 from cvserve.batch.sinks.target import Target
 from cvserve.errors import InvalidInput
 
@@ -81,7 +81,8 @@ def open_sink(
         return CsvSink(target, CaptionTable(), made_by)
     if format == "jsonl":
         return JsonLinesSink(target, made_by)
-    return CsvSink(target, ObjectTable() if task == "detection" else ClassTable(top_k), made_by)
+    tables: dict[Task, Table] = {"detection": ObjectTable(), "segmentation": RegionTable()}
+    return CsvSink(target, tables.get(task, ClassTable(top_k)), made_by)
 
 
 def _suffix(out: str | Path) -> str:

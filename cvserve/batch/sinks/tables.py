@@ -81,6 +81,31 @@ class ObjectTable:
         return max(int(cells[self.columns.index("objects")] or 0), 1)
 
 
+@dataclass(frozen=True)
+class RegionTable:
+    """Segmentation: a line for each class that there is, the largest first; a picture with an error has one without.
+
+    width, height: of the picture, pixels. classes: how many there are, which is how many lines. CSV has no masks.
+    """
+
+    columns: tuple[str, ...] = (
+        *COMMON,
+        *("width", "height", "classes"),
+        *("label", "index", "coverage", "confidence"),
+    )
+
+    def lines(self, row: Row) -> list[list[Any]]:
+        _only(row, "width", "height", "segmentation")
+        classes = row.get("segmentation", {}).get("classes", [])
+        known = [row.get(name, "") for name in (*COMMON, "width", "height")]
+        known.append("" if "error" in row else len(classes))
+        found = [[*known, item["label"], item["index"], item["coverage"], item["confidence"]] for item in classes]
+        return found or [known + [""] * (len(self.columns) - len(known))]
+
+    def count(self, cells: Sequence[str]) -> int:
+        return max(int(cells[self.columns.index("classes")] or 0), 1)
+
+
 def _only(row: Row, *names: str) -> None:
     if unknown := set(row) - {*COMMON, *names}:
         raise InvalidInput(f"CSV has no column for {', '.join(sorted(unknown))}; write JSON lines instead")

@@ -173,10 +173,11 @@ class Engine:
         *,
         task: Task | None = None,
         deadline: float = math.inf,
+        encode: Callable[[Result], Result] | None = None,
     ) -> PictureAnswer:
-        """One encoded picture to its result. See `Servable.answer` for the errors."""
+        """One encoded picture to its result. See `Servable.answer` for the arguments and errors."""
         with self._accepted(), self._acquire(model) as servable:
-            result = await servable.answer(image, wishes, task=task, deadline=deadline)
+            result = await servable.answer(image, wishes, task=task, deadline=deadline, encode=encode)
             return PictureAnswer(ModelRef(servable.name, servable.version), result)
 
     async def classify_examples(

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -214,7 +214,13 @@ class Servable:
         ]
 
     async def answer(
-        self, image: bytes, wishes: Wishes = AS_IT_IS, *, task: Task | None = None, deadline: float = math.inf
+        self,
+        image: bytes,
+        wishes: Wishes = AS_IT_IS,
+        *,
+        task: Task | None = None,
+        deadline: float = math.inf,
+        encode: Callable[[Result], Result] | None = None,
     ) -> Result:
         """One encoded picture to its result, whatever the model's task is.
 
@@ -222,6 +228,8 @@ class Servable:
             wishes: what the result is to hold.
             task: what the caller takes the model for; None: for anything.
             deadline: in the loop's time.
+            encode: called with the result on the worker's thread, for what would hold up the loop; what it returns is
+                the answer.
 
         Raises:
             FailedPrecondition: the model does something else.
@@ -237,13 +245,14 @@ class Servable:
         geometries: list[Geometry] = []
 
         def finish(outputs: Tensors) -> object:
-            return pipeline.finish(
+            result = pipeline.finish(
                 outputs,
                 geometries,
                 top_k=wishes.top_k,
                 score_threshold=wishes.score_threshold,
                 max_results=wishes.max_results,
             )[0]
+            return result if encode is None else encode(result)
 
         if self.model.decodes_in_worker and len(image) <= DECODED_BY_WORKER_BYTES:
 

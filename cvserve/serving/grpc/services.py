@@ -32,7 +32,7 @@ def add_all(
         The vision service, whose streams are to be told of a drain.
     """
     calls = Calls(gate)
-    vision = VisionService(engine, calls, settings.stream_window)
+    vision = VisionService(engine, calls, settings.stream_window, settings.max_message_bytes)
     prediction = PredictionService(engine, settings.max_message_bytes, settings.tensor_content)
     add(server, calls, prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"], prediction)
     changes: dict[str, Right] = {"HandleReloadConfigRequest": "management"}

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import grpc
+from google.protobuf.json_format import MessageToDict
 
 from cvserve.errors import InvalidInput, Overloaded
-from cvserve.postproc import ClassificationResult, DetectionResult, Wishes
+from cvserve.postproc import (
+    ClassificationResult,
+    DetectionResult,
+    EncodedSegmentation,
+    Result,
+    SegmentationResult,
+    Wishes,
+    encode_segmentation,
+)
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import ModelInfo, ModelRef, PictureAnswer
 from cvserve.serving.errors import status_of, text_of
+
+_MASK_FORMATS: dict[int, str | None] = {
+    vision_pb2.MASK_FORMAT_UNSPECIFIED: None,
+    vision_pb2.MASK_FORMAT_PNG: "png",
+    vision_pb2.MASK_FORMAT_RUN_LENGTHS: "rle",
+    vision_pb2.MASK_FORMAT_POLYGONS: "polygons",
+    vision_pb2.MASK_FORMAT_NONE: "none",
+}
 
 
 def wishes_of(options: Any, top_k: int) -> Wishes:
@@ -32,9 +50,9 @@ def wishes_of(options: Any, top_k: int) -> Wishes:
     # Not `threshold < 0 or threshold > 1`, which a NaN would pass.
     if not 0 <= options.score_threshold <= 1:
         raise InvalidInput(f"score_threshold must be between 0 and 1, not {options.score_threshold:g}")
-    if options.mask_format not in vision_pb2.MaskFormat.values():
+    if options.mask_format not in _MASK_FORMATS:
         raise InvalidInput(f"mask_format {options.mask_format} is not known to this version")
-    return Wishes(wanted, least, most)
+    return Wishes(wanted, least, most, _MASK_FORMATS[options.mask_format])
 
 
 def model_ref(spec: Any) -> ModelRef:
@@ -85,9 +103,65 @@ def detection(answer: PictureAnswer, wishes: Wishes) -> Any:
     return response
 
 
+@dataclass(frozen=True)
+class SegmentMessage:
+    """A segmentation as its message, in which only the model is missing."""
+
+    response: Any
+    task: ClassVar[str] = "segmentation"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message's fields."""
+        return MessageToDict(self.response)
+
+
+def encoded(result: Result, wishes: Wishes, largest: int) -> Result:
+    """What of a result takes long to encode, encoded, on the worker's thread: masks, which may have a million numbers.
+
+    Raises:
+        InvalidInput: the answer would be larger than `largest` bytes.
+    """
+    if not isinstance(result, SegmentationResult):
+        return result
+    found = encode_segmentation(result, wishes.mask_format or "png")
+    response = vision_pb2.SegmentResponse(image_width=found.width, image_height=found.height)
+    if found.mask_format == "png":
+        _sized(response.class_map, found).png = found.png
+    for place, item in enumerate(found.classes):
+        added = response.masks.add(label=item.label, index=item.index, score=item.confidence, area=item.coverage)
+        if found.mask_format == "rle":
+            _sized(added.mask, found).run_lengths.counts.extend(found.masks[place].tolist())
+        elif found.mask_format == "polygons":
+            outlines = _sized(added.mask, found).polygons
+            for outline in found.masks[place]:
+                outlines.polygons.add(points=outline.reshape(-1).tolist())
+    size = response.ByteSize()
+    # With room for the rest of the message.
+    if size > largest - 1024:
+        raise InvalidInput(
+            f"the masks as {found.mask_format} take {size} bytes, more than the {largest} that a message may have; ask "
+            "for another mask_format, such as PNG"
+        )
+    return SegmentMessage(response)
+
+
+def _sized(mask: Any, found: EncodedSegmentation) -> Any:
+    mask.width, mask.height = found.width, found.height
+    return mask
+
+
+def segmentation(answer: PictureAnswer, wishes: Wishes) -> Any:
+    """A cvserve.v1.SegmentResponse."""
+    assert isinstance(answer.result, SegmentMessage)
+    response = answer.result.response
+    response.model.CopyFrom(_model_spec(answer.model))
+    return response
+
+
 RESPONSES: dict[str, tuple[str, Callable[[PictureAnswer, Wishes], Any]]] = {
     "classification": ("classification", classification),
     "detection": ("detection", detection),
+    "segmentation": ("segmentation", segmentation),
 }
 """By task: the field of a StreamResponse, and what makes its message."""
 
@@ -109,6 +183,7 @@ def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
         response.task = manifest.task
         response.labels.extend(manifest.labels)
         response.input_height, response.input_width = manifest.preproc.height, manifest.preproc.width
+        response.colours.extend(red << 16 | green << 8 | blue for red, green, blue in manifest.postproc.colours)
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import time
@@ -19,7 +20,7 @@ from cvserve.serving.core.servable import AS_IT_IS
 from cvserve.serving.errors import status_of
 from cvserve.serving.grpc.calls import Calls, Requests, deadline_of
 from cvserve.serving.grpc.frames import Frames
-from cvserve.serving.grpc.vision_messages import RESPONSES, frame_error, model_info, model_ref, wishes_of
+from cvserve.serving.grpc.vision_messages import RESPONSES, encoded, frame_error, model_info, model_ref, wishes_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,15 +28,17 @@ _LOG = logging.getLogger(__name__)
 class VisionService:
     """Encoded pictures in, typed results out."""
 
-    def __init__(self, engine: Engine, calls: Calls, stream_window: int) -> None:
+    def __init__(self, engine: Engine, calls: Calls, stream_window: int, max_message_bytes: int) -> None:
         """
         Args:
             calls: told of each frame of a stream, as it is of other requests.
             stream_window: frames of one stream that may be under way.
+            max_message_bytes: the largest answer.
         """
         self._engine = engine
         self._calls = calls
         self._window = stream_window
+        self._largest = max_message_bytes
         self._streams: set[Frames] = set()
         self._draining = False
 
@@ -55,7 +58,7 @@ class VisionService:
 
     async def Segment(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The class of every pixel."""
-        _not_yet("segmentation")
+        return await self._answer(request, context, "segmentation", _wishes(request, 0))
 
     async def Caption(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """A sentence about one picture."""
@@ -65,7 +68,7 @@ class VisionService:
         """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
         if self._draining:
             raise Unavailable("the server is shutting down")
-        answers = _FrameAnswers(self._engine, self._calls, context)
+        answers = _FrameAnswers(self._engine, self._calls, context, self._largest)
         frames = Frames(answers.to, self._window)
         self._streams.add(frames)
         try:
@@ -83,7 +86,12 @@ class VisionService:
 
     async def _answer(self, request: Any, context: grpc.aio.ServicerContext, task: Task, wishes: Wishes) -> Any:
         answer = await self._engine.answer(
-            model_ref(request.model), request.image, wishes, task=task, deadline=deadline_of(context)
+            model_ref(request.model),
+            request.image,
+            wishes,
+            task=task,
+            deadline=deadline_of(context),
+            encode=functools.partial(encoded, wishes=wishes, largest=self._largest),
         )
         return RESPONSES[task][1](answer, wishes)
 
@@ -91,8 +99,9 @@ class VisionService:
 class _FrameAnswers:
     """The answers to the frames of one stream."""
 
-    def __init__(self, engine: Engine, calls: Calls, context: grpc.aio.ServicerContext) -> None:
+    def __init__(self, engine: Engine, calls: Calls, context: grpc.aio.ServicerContext, max_message_bytes: int) -> None:
         self._engine = engine
+        self._largest = max_message_bytes
         self._calls = calls
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -134,7 +143,13 @@ class _FrameAnswers:
             raise InvalidInput(f"timeout_ms must not be negative, but is {frame.timeout_ms}")
         own = self._loop.time() + frame.timeout_ms / 1000 if frame.timeout_ms else math.inf
         wishes = _wishes(frame, 0)
-        answer = await self._engine.answer(model_ref(model), frame.image, wishes, deadline=min(self._deadline, own))
+        answer = await self._engine.answer(
+            model_ref(model),
+            frame.image,
+            wishes,
+            deadline=min(self._deadline, own),
+            encode=functools.partial(encoded, wishes=wishes, largest=self._largest),
+        )
         field, message = RESPONSES[answer.result.task]
         return field, message(answer, wishes)
 
@@ -148,4 +163,6 @@ def _wishes(request: Any, top_k: int) -> Wishes:
 
 
 def _not_yet(task: str) -> NoReturn:
-    raise Unimplemented(f"this version of cvserve serves no {task} models yet, only those that Classify and Detect ask")
+    raise Unimplemented(
+        f"this version of cvserve serves no {task} models yet, only those that Classify, Detect and Segment ask"
+    )

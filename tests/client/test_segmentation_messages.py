@@ -1,0 +1,91 @@
+"""Class maps through the server's messages and the client's, without a server between them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cvserve.client import messages
+from cvserve.client.messages import Ask
+from cvserve.errors import InvalidInput
+from cvserve.postproc import EncodedSegmentation, SegmentationResult, Wishes
+from cvserve.protos import vision_pb2
+from cvserve.serving.core.engine import ModelRef, PictureAnswer
+from cvserve.serving.grpc.vision_messages import RESPONSES, encoded, wishes_of
+
+NAMES = ("road", "tree", "sky", "car")
+CONFIDENCE = np.array([0.25, 0.5, 0.75, 1], np.float32)
+
+
+def sent(class_map: np.ndarray, mask_format: str | None, largest: int = 1 << 20) -> bytes:
+    """What goes over the wire."""
+    wishes = Wishes(mask_format=mask_format)
+    found = encoded(SegmentationResult(class_map, CONFIDENCE, NAMES), wishes, largest)
+    field, make = RESPONSES[found.task]
+    assert field == "segmentation"
+    return bytes(make(PictureAnswer(ModelRef("streets", 7), found), wishes).SerializeToString())
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 15), st.integers(1, 15)).flatmap(
+        lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 3))
+    ),
+    st.sampled_from([None, "png", "rle", "polygons"]),
+)
+def test_there_and_back(class_map: np.ndarray, mask_format: str | None) -> None:
+    response = vision_pb2.SegmentResponse.FromString(sent(class_map, mask_format))
+    assert (response.model.name, response.model.version) == ("streets", 7)
+    found = messages.segmentation(response)
+    assert found.mask_format == (mask_format or "png")
+    decoded = found.decode()
+    assert np.array_equal(decoded.class_map, class_map)
+    for item in decoded.classes:
+        assert item.label == NAMES[item.index]
+        assert item.confidence == CONFIDENCE[item.index]
+        assert item.coverage == (class_map == item.index).mean()
+
+
+def test_figures_alone() -> None:
+    response = vision_pb2.SegmentResponse.FromString(sent(np.zeros((3, 5), np.uint8), "none"))
+    found = messages.segmentation(response)
+    assert (found.width, found.height, found.mask_format) == (5, 3, "none")
+    assert [(item.label, item.coverage) for item in found.classes] == [("road", 1.0)]
+    answer = messages.frame_answer(vision_pb2.StreamResponse(segmentation=response), "here")
+    assert isinstance(answer.value, EncodedSegmentation)
+
+
+def test_outlines_of_other_servers_may_lie_between_pixels() -> None:
+    outline = vision_pb2.Polygon(points=[0, 0, 4.2, 0, 4.2, 3, 0, 3])
+    mask = vision_pb2.Mask(width=4, height=3, polygons=vision_pb2.Polygons(polygons=[outline]))
+    item = vision_pb2.ClassMask(label="sky", index=2, score=0.5, area=1, mask=mask)
+    response = vision_pb2.SegmentResponse(masks=[item], image_width=4, image_height=3)
+    assert (messages.segmentation(response).decode().class_map == 2).all()
+
+
+def test_what_is_asked() -> None:
+    formats = {
+        None: vision_pb2.MASK_FORMAT_UNSPECIFIED,
+        "png": vision_pb2.MASK_FORMAT_PNG,
+        "rle": vision_pb2.MASK_FORMAT_RUN_LENGTHS,
+        "polygons": vision_pb2.MASK_FORMAT_POLYGONS,
+        "none": vision_pb2.MASK_FORMAT_NONE,
+    }
+    assert set(formats.values()) == set(vision_pb2.MaskFormat.values())
+    for mask_format, number in formats.items():
+        ask = Ask("streets", mask_format=mask_format)
+        assert ask.segment(b"picture").options.mask_format == number
+        assert ask.frame(0, b"picture", None).options.mask_format == number
+        assert wishes_of(ask.segment(b"picture").options, 0).mask_format == mask_format
+    with pytest.raises(InvalidInput, match="mask_format must be"):
+        Ask("streets", mask_format="gif")
+
+
+def test_too_large_an_answer() -> None:
+    noise = np.random.default_rng(0).integers(0, 4, (60, 60), np.uint8)
+    assert len(sent(noise, "png", 4000)) < 4000
+    with pytest.raises(InvalidInput, match=r"the masks as polygons take \d+ bytes, more than the 4000"):
+        sent(noise, "polygons", 4000)
