@@ -29,20 +29,32 @@ class CaptionJudge:
         self._contract = contract
         self._dataset = dataset
         self._indices: list[int] = []
+        self._references: list[tuple[str, ...]] = []
         self._results: list[CaptionResult] = []
         self._report: CaptionReport | None = None
 
-    def add(self, indices: Sequence[int], outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry]) -> None:
+    def truth(self, index: int) -> tuple[str, ...]:
+        """The captions of the picture."""
+        return self._dataset.captions(index)
+
+    def add(
+        self,
+        indices: Sequence[int],
+        outputs: Mapping[str, np.ndarray],
+        geometries: Sequence[Geometry],
+        truths: Sequence[tuple[str, ...]],
+    ) -> None:
         self._results += decode_captioning(outputs, self._contract, max_results=1)
         self._indices += indices
+        self._references += truths
 
     def report(self) -> CaptionReport:
-        self._report = caption_report([item.best.text for item in self._results], self._references())
+        self._report = caption_report([item.best.text for item in self._results], self._references)
         return self._report
 
     def write(self, directory: Path) -> None:
         assert self._report is not None, "report() is called first"
-        texts, references = [item.best.text for item in self._results], self._references()
+        texts, references = [item.best.text for item in self._results], self._references
         image_ids = [self._dataset.image_id(index) for index in self._indices]
         names = [self._dataset.name(index) for index in self._indices]
         found = coco_caption_results(texts, image_ids)
@@ -51,6 +63,3 @@ class CaptionJudge:
         write_text(directory / "ground_truth.json", json.dumps(truth, ensure_ascii=False))
         parts = zip(self._indices, texts, references, self._report.pictures, strict=True)
         draw_page([Told(*part) for part in parts], self._dataset, directory / "captions.jpg")
-
-    def _references(self) -> list[tuple[str, ...]]:
-        return [self._dataset.captions(index) for index in self._indices]

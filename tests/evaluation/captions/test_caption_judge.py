@@ -43,7 +43,8 @@ def judged(pictures: int = 20) -> tuple[Any, list[str]]:
         part = range(start, min(start + 8, pictures))
         ids = TOKENIZER.encode_all(said[index] for index in part)
         outputs = {"token_ids": ids, "log_probability": np.full(len(part), -1.0, np.float32)}
-        judge.add(part, outputs, [Geometry(32, 32, 1.0, 1.0)] * len(part))
+        truths = [judge.truth(index) for index in part]
+        judge.add(part, outputs, [Geometry(32, 32, 1.0, 1.0)] * len(part), truths)
     return judge, said
 
 
