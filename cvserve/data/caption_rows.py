@@ -38,7 +38,7 @@ def find_caption_rows(root: Path) -> Sides[CaptionedSplit] | None:
 
     Of Flickr8k the lists *trainImages.txt, *devImages.txt and *testImages.txt are the sides, where they are there.
     """
-    files = {}
+    files: dict[str, Path] = {}
     for path in sorted(root.glob("captions_*.csv")):
         if name := SPLIT_FOLDERS.get(path.stem.removeprefix("captions_")):
             files.setdefault(name, path)
@@ -61,7 +61,7 @@ def find_caption_rows(root: Path) -> Sides[CaptionedSplit] | None:
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(root.glob("*.txt")):
         for ending, side in _LISTS.items():
             if path.stem.lower().endswith(ending):
@@ -112,8 +112,10 @@ def _csv_rows(path: Path, dropped: list[CaptionProblem]) -> Iterator[Row]:
     header = lines[0] if lines else ""
     # Captions with "|" between are not quoted (Flickr30k's results.csv), and have quotation marks of their own.
     delimiter = max("|\t;,", key=header.count)
-    quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+    if delimiter == "|":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter)
     columns = [name.strip().lower() for name in next(reader, [])]
     image = next((place for place, name in enumerate(columns) if name in _IMAGE), None)
     caption = next((place for place, name in enumerate(columns) if name in _CAPTION), None)
