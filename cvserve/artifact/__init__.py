@@ -13,6 +13,7 @@ from cvserve.artifact.specs import (
     Task,
 )
 from cvserve.artifact.store import Artifact, file_entry, models, publish, read, resolve, versions
+from cvserve.artifact.vocabulary import Vocabulary
 
 __all__ = [
     "TASKS",
@@ -32,6 +33,7 @@ __all__ = [
     "Provenance",
     "Quantization",
     "Task",
+    "Vocabulary",
     "file_entry",
     "models",
     "publish",

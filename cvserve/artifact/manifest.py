@@ -173,6 +173,8 @@ class Manifest(Spec):
             self._check_detection()
         elif self.task == "segmentation":
             self._check_segmentation()
+        elif self.task == "captioning":
+            self._check_captioning()
         return self
 
     def _check_classification(self) -> None:
@@ -211,6 +213,17 @@ class Manifest(Spec):
                 raise ValueError(f"a segmentation model needs an output of role {role}")
         if self.postproc.colours and len(self.postproc.colours) != len(self.labels):
             raise ValueError(f"{len(self.postproc.colours)} colours do not fit {len(self.labels)} labels")
+
+    def _check_captioning(self) -> None:
+        vocabulary = self.postproc.vocabulary
+        if vocabulary is None:
+            raise ValueError("a captioning model needs postproc.vocabulary")
+        for role in ("token_ids", "log_probability"):
+            if self.output(role) is None:
+                raise ValueError(f"a captioning model needs an output of role {role}")
+        ids = self.output("token_ids")
+        if ids is not None and ids.shape and (ids.shape[-1] or 0) > vocabulary.length:
+            raise ValueError(f"sentences of {ids.shape[-1]} tokens do not fit a vocabulary of {vocabulary.length}")
 
     def output(self, role: str) -> OutputSpec | None:
         """The output with this role, or None."""

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from cvserve.artifact.base import Spec
+from cvserve.artifact.vocabulary import Vocabulary
 
 Task = Literal["classification", "detection", "segmentation", "captioning"]
 TASKS: tuple[Task, ...] = ("classification", "detection", "segmentation", "captioning")
-
-
-class Spec(BaseModel):
-    """Base of all specs: unknown keys are errors, instances never change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PreprocSpec(Spec):
@@ -161,6 +158,8 @@ class PostprocSpec(Spec):
 
     colours: of segmentation, the RGB in which each class is drawn, in label order; empty: the drawing chooses.
 
+    vocabulary: of captioning, what the graph's token ids mean.
+
     boxes: of detection. score_threshold: boxes with less are not given. iou_threshold: of two boxes of one class that
     overlap more, the better stays. max_candidates: boxes a picture that take part in this. max_results: that are given.
     """
@@ -168,6 +167,7 @@ class PostprocSpec(Spec):
     top_k: int = Field(default=5, gt=0)
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     colours: tuple[tuple[int, int, int], ...] = ()
+    vocabulary: Vocabulary | None = None
     boxes: BoxCoding | None = None
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     iou_threshold: float = Field(default=0.6, gt=0, le=1)

@@ -44,13 +44,13 @@ class OwnNumbers:
 
 
 class GroundTruthNumbers:
-    """Those of a file in COCO's instances format, so that the results are scored against it as they are.
+    """Those of a file in COCO's instances (or captions) format, so that the results are scored against it as they are.
 
     A picture is found by its name as the file has it, or by the name without folders where that is no other's. Classes
     are found by name.
 
     Args:
-        labels: of the model.
+        labels: of the model; without any the file needs no categories.
 
     Raises:
         InvalidInput: the file cannot be read, is not of this format, or lacks a label.
@@ -58,7 +58,7 @@ class GroundTruthNumbers:
 
     def __init__(self, path: str | Path, labels: Sequence[str]) -> None:
         self._path = path
-        images, categories = _read(path)
+        images, categories = _read(path, bool(labels))
         numbers: dict[str, int] = {}
         for name, number in categories:
             if name in numbers:
@@ -86,12 +86,13 @@ class GroundTruthNumbers:
         return number
 
 
-def _read(path: str | Path) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+def _read(path: str | Path, with_categories: bool) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """(file name, number) of the pictures and (name, number) of the categories."""
     try:
         content: Any = json.loads(Path(path).read_bytes())
         images = [(str(item["file_name"]), int(item["id"])) for item in content["images"]]
-        categories = [(str(item["name"]), int(item["id"])) for item in content["categories"]]
+        named = content["categories"] if with_categories else []
+        categories = [(str(item["name"]), int(item["id"])) for item in named]
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

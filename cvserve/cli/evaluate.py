@@ -6,6 +6,9 @@ which pycocotools computes the same mAP. A detector is scored with all answers w
 100 a picture, whatever thresholds it is used with. Of a segmentation model: confusion.png (in percent of each class's
 pixels) and worst.jpg (the pictures with the least mIoU: picture, truth, answer and errors side by side); pixels are
 scored at the size of the original pictures, and those without a class (void) count nowhere.
+
+Of a captioner --out gets captions.jpg (the worst and the best, with the true sentences most like them), and
+captions.json with ground_truth.json in COCO's formats, from which pycocoevalcap computes the same scores.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Asks a server about pictures: their classes, the objects in them with boxes x1 y1 x2 y2, or what share of them each
-class covers, as the model does.
+"""Asks a server about pictures: their classes, the objects in them with boxes x1 y1 x2 y2, what share of them each
+class covers, or sentences with their probabilities, as the model does.
 
 Needs neither TensorFlow nor the model, only the light installation.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,8 +129,17 @@ def _segment(client: Client, arguments: argparse.Namespace, content: bytes, vers
     return client.segment_encoded(arguments.model, content, mask_format, version=version)
 
 
+def _caption(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
+    return client.caption(arguments.model, content, version=version, max_results=arguments.max_results)
+
+
 _Method = Callable[["Client", argparse.Namespace, bytes, int], "Result"]
-_METHODS: dict[str, _Method] = {"classification": _classify, "detection": _detect, "segmentation": _segment}
+_METHODS: dict[str, _Method] = {
+    "classification": _classify,
+    "detection": _detect,
+    "segmentation": _segment,
+    "captioning": _caption,
+}
 
 
 def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: str, info: ModelInfo) -> dict[str, Any]:
@@ -173,6 +183,10 @@ def _print(row: dict[str, Any], *, as_json: bool) -> None:
         for item in found:
             corners = "".join(f"{value:8.1f}" for value in item["box"])
             console.say(f"  {item['score']:7.2%}  {item['label']:<{widest}}{corners}")
+    elif "captions" in row:
+        console.say(row["image"])
+        for item in row["captions"]:
+            console.say(f"  {math.exp(item['log_probability']):7.2%}  {item['text']}")
     elif "segmentation" in row:
         found = row["segmentation"]["classes"]
         console.say(f"{row['image']} ({row['width']} x {row['height']})")

@@ -18,6 +18,9 @@ COCO results (of detectors, for pycocotools) have an entry for each object, its 
 --coco, the numbers of pictures and categories are those of that ground truth, by file name and category name, so that
 the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, a picture such
 as 000000397133.jpg has the number that its name is, and any other the first free one from 1 on; "file_name" says which.
+
+Of captioners JSON lines have the "captions" of a picture, each a text with its log_probability, best first; CSV has a
+line for each; COCO results have the best one of each picture.
 """
 
 from __future__ import annotations

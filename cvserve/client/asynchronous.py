@@ -18,7 +18,7 @@ from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import AsyncSending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
 from cvserve.postproc.encoded import EncodedSegmentation
-from cvserve.postproc.results import ClassificationResult, DetectionResult, SegmentationResult
+from cvserve.postproc.results import CaptionResult, ClassificationResult, DetectionResult, SegmentationResult
 from cvserve.protos import vision_pb2_grpc
 
 
@@ -165,6 +165,39 @@ class AsyncClient:
         """The classes of the pixels of many pictures, in order. See `Client.segment_many`."""
         answers = in_turn_async(
             lambda image: self.segment(model, image, version, timeout, **options), images, concurrency
+        )
+        async with contextlib.aclosing(answers):
+            async for answer in answers:
+                yield answer
+
+    async def caption(
+        self,
+        model: str,
+        image: Image,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        max_results: int | None = None,
+        request_id: str | None = None,
+    ) -> CaptionResult:
+        """Sentences about one picture. See `Client.caption`."""
+        ask = Ask(model, version, label, max_results=max_results)
+        request = await asyncio.to_thread(messages.caption_request, ask, image)
+        return messages.captioning(await self._call(self._stub.Caption, request, timeout, request_id))
+
+    async def caption_many(
+        self,
+        model: str,
+        images: Iterable[Image],
+        version: int | None = None,
+        timeout: float | None = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> AsyncIterator[CaptionResult]:
+        """Sentences about many pictures, in order. See `Client.caption_many`."""
+        answers = in_turn_async(
+            lambda image: self.caption(model, image, version, timeout, **options), images, concurrency
         )
         async with contextlib.aclosing(answers):
             async for answer in answers:

@@ -16,7 +16,7 @@ from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import Sending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
 from cvserve.postproc.encoded import EncodedSegmentation
-from cvserve.postproc.results import ClassificationResult, DetectionResult, SegmentationResult
+from cvserve.postproc.results import CaptionResult, ClassificationResult, DetectionResult, SegmentationResult
 from cvserve.protos import vision_pb2_grpc
 
 
@@ -198,6 +198,38 @@ class Client:
     ) -> Iterator[SegmentationResult]:
         """The classes of the pixels of many pictures, in order. See `segment` and `classify_many`."""
         return in_turn(lambda image: self.segment(model, image, version, timeout, **options), images, concurrency)
+
+    def caption(
+        self,
+        model: str,
+        image: Image,
+        version: int | None = None,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        max_results: int | None = None,
+        request_id: str | None = None,
+    ) -> CaptionResult:
+        """Sentences about one picture, best first; `best.text` is the one.
+
+        Args:
+            max_results: at most so many sentences; how many there are, the model decides.
+            Others: see `classify`, for the errors too.
+        """
+        request = messages.caption_request(Ask(model, version, label, max_results=max_results), image)
+        return messages.captioning(self._call(self._stub.Caption, request, timeout, request_id))
+
+    def caption_many(
+        self,
+        model: str,
+        images: Iterable[Image],
+        version: int | None = None,
+        timeout: float | None = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> Iterator[CaptionResult]:
+        """Sentences about many pictures, in order. See `caption` and `classify_many`."""
+        return in_turn(lambda image: self.caption(model, image, version, timeout, **options), images, concurrency)
 
     def stream(
         self,

@@ -12,7 +12,15 @@ import numpy as np
 from cvserve import errors
 from cvserve.client.failures import STATUS_OF_NUMBER, fault
 from cvserve.postproc.encoded import EncodedSegmentation, check_mask_format
-from cvserve.postproc.results import ClassArea, ClassificationResult, ClassScore, DetectionResult, Result
+from cvserve.postproc.results import (
+    CaptionResult,
+    ClassArea,
+    ClassificationResult,
+    ClassScore,
+    DetectionResult,
+    Result,
+    ScoredCaption,
+)
 from cvserve.protos import vision_pb2
 
 Image = str | Path | bytes | np.ndarray
@@ -207,6 +215,11 @@ _MASK_NUMBERS = {
 }
 
 
+def caption_request(ask: Ask, image: Image) -> Any:
+    """A cvserve.v1.CaptionRequest."""
+    return vision_pb2.CaptionRequest(model=ask.spec, image=encoded(image), options=ask.options)
+
+
 def info_request(model: str, version: int | None, label: str | None) -> Any:
     """A cvserve.v1.GetModelInfoRequest."""
     return vision_pb2.GetModelInfoRequest(model=Ask(model, version, label).spec)
@@ -284,10 +297,16 @@ def _segmented(response: Any) -> Result:
     return found if found.mask_format == "none" else found.decode()
 
 
+def captioning(response: Any) -> CaptionResult:
+    """The typed result in a cvserve.v1.CaptionResponse."""
+    return CaptionResult(tuple(ScoredCaption(item.text, item.log_probability) for item in response.captions))
+
+
 _RESULTS: dict[str, Callable[[Any], Result]] = {
     "classification": classification,
     "detection": detection,
     "segmentation": _segmented,
+    "caption": captioning,
 }
 """By the field of a cvserve.v1.StreamResponse."""
 

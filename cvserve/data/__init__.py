@@ -2,6 +2,9 @@
 
 from cvserve.data.annotated import AnnotatedPicture, AnnotatedSplit
 from cvserve.data.augment import Augmentation, augment
+from cvserve.data.captioned import CaptionedPicture, CaptionedSplit
+from cvserve.data.captioning import CaptionPipeline, all_captions
+from cvserve.data.captions import CaptionSource
 from cvserve.data.dataset import Dataset, open_dataset, same_data
 from cvserve.data.detection import DetectionPipeline
 from cvserve.data.folder import ImageFolder, Sample, Split
@@ -20,6 +23,10 @@ __all__ = [
     "AnnotatedSplit",
     "Augmentation",
     "BadPicture",
+    "CaptionPipeline",
+    "CaptionSource",
+    "CaptionedPicture",
+    "CaptionedSplit",
     "Dataset",
     "DetectionPipeline",
     "DetectionSource",
@@ -35,6 +42,7 @@ __all__ = [
     "SegmentationSource",
     "Shares",
     "Split",
+    "all_captions",
     "augment",
     "image_dataset",
     "open_dataset",

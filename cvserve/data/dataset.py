@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 
 from cvserve.artifact.specs import TASKS, Task
+from cvserve.data.caption_folder import open_caption_folder
 from cvserve.data.detection_folder import open_detection_folder
 from cvserve.data.folder import ImageFolder
 from cvserve.data.scenes import Scenes, ScenesOptions
@@ -36,7 +37,7 @@ def open_dataset(
 
     Args:
         data: a folder (see `ImageFolder`; for detection `cvserve.data.detection_folder`, for
-            segmentation `cvserve.data.segmentation_folder`), or "scenes",
+            segmentation `cvserve.data.segmentation_folder`, for captioning `cvserve.data.caption_folder`), or "scenes",
             "scenes:classification" or "scenes:classification?count=600&seed=1&image_size=64" (see `ScenesOptions`). A
             folder that is really called "scenes" is written "./scenes".
         split: "train", "val" or "test"; a folder without splits also has "all".
@@ -46,7 +47,8 @@ def open_dataset(
 
     Returns:
         A `Dataset`; a `cvserve.data.objects.DetectionSource` for detection, a
-        `cvserve.data.masks.SegmentationSource` for segmentation.
+        `cvserve.data.masks.SegmentationSource` for segmentation, a `cvserve.data.captions.CaptionSource` for
+        captioning, where `classes` say nothing.
 
     Raises:
         NotFound, InvalidInput: the data is not there or not usable.
@@ -55,12 +57,16 @@ def open_dataset(
         train = open_dataset("photos/", "train")
         print(train.describe(), train.classes[train.label(0)])
     """
+    if task == "captioning":
+        classes = None
     if isinstance(data, str) and _is_scenes(data):
         return _open_scenes(data, split, task, classes)
     if task == "detection":
         return open_detection_folder(data, split, classes=classes, shares=shares)
     if task == "segmentation":
         return open_segmentation_folder(data, split, classes=classes, shares=shares)
+    if task == "captioning":
+        return open_caption_folder(data, split, shares=shares)
     return ImageFolder(data, shares=shares, classes=classes).split(split)
 
 

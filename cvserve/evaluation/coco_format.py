@@ -64,3 +64,27 @@ def coco_ground_truth(
         "categories": [{"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)],
         "annotations": [{"id": number, **item} for number, item in enumerate(annotations, start=1)],
     }
+
+
+def coco_caption_results(captions: Sequence[str], image_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """COCO's results format for captions: [{"image_id", "caption"}, ...], one a picture."""
+    return [{"image_id": number, "caption": text} for text, number in zip(captions, image_ids, strict=True)]
+
+
+def coco_caption_truth(
+    references: Sequence[Sequence[str]], image_ids: Sequence[int], names: Sequence[str]
+) -> dict[str, Any]:
+    """COCO's captions format, for pycocotools and pycocoevalcap.
+
+    Args:
+        references: the captions of each picture. image_ids, names: of each picture.
+    """
+    captions = [(number, text) for own, number in zip(references, image_ids, strict=True) for text in own]
+    return {
+        "info": {},
+        "type": "captions",
+        "images": [{"id": number, "file_name": name} for number, name in zip(image_ids, names, strict=True)],
+        "annotations": [
+            {"id": place, "image_id": number, "caption": text} for place, (number, text) in enumerate(captions, start=1)
+        ],
+    }

@@ -12,12 +12,14 @@ from cvserve.postproc.contract import Contract, NetworkContract
 from cvserve.postproc.decode import Wishes, decode_outputs
 from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
 from cvserve.postproc.results import (
+    CaptionResult,
     ClassArea,
     ClassificationResult,
     ClassScore,
     Detection,
     DetectionResult,
     Result,
+    ScoredCaption,
     SegmentationResult,
 )
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MASK_FORMATS",
+    "CaptionResult",
     "ClassArea",
     "ClassScore",
     "ClassificationResult",
@@ -35,6 +38,7 @@ __all__ = [
     "EncodedSegmentation",
     "NetworkContract",
     "Result",
+    "ScoredCaption",
     "SegmentationResult",
     "Wishes",
     "class_scores",

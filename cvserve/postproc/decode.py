@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvserve.errors import InvalidInput, Unimplemented
+from cvserve.postproc.captioning import decode_captioning
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract
 from cvserve.postproc.encoded import check_mask_format
@@ -25,7 +26,7 @@ class Wishes:
 
     top_k: how many classes a picture (classification), at least 1.
     score_threshold: the least score of an object (detection), 0 to 1.
-    max_results: how many objects a picture (detection), at least 1.
+    max_results: how many objects a picture (detection) or sentences (captioning), at least 1.
     mask_format: how a segmentation is written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png". Decoding
     itself has no use for it.
 
@@ -109,9 +110,19 @@ def _segmentation(
     return list(decode_segmentation(outputs, geometries, manifest))
 
 
+def _captioning(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+) -> list[Result]:
+    results = decode_captioning(outputs, manifest, max_results=wishes.max_results)
+    if len(results) != len(geometries):
+        raise InvalidInput(f"the graph answered for {len(results)} pictures, {len(geometries)} were given")
+    return list(results)
+
+
 _Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Wishes], list[Result]]
 _DECODERS: dict[str, _Decoder] = {
     "classification": _classification,
     "detection": _detection,
+    "captioning": _captioning,
     "segmentation": _segmentation,
 }

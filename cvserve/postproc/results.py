@@ -206,3 +206,31 @@ class SegmentationResult:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class ScoredCaption:
+    """A sentence about a picture. log_probability: natural logarithm, 0 at most, of all its tokens together."""
+
+    text: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class CaptionResult:
+    """Sentences about a picture, best first; at least one."""
+
+    captions: tuple[ScoredCaption, ...]
+    task: ClassVar[str] = "captioning"
+
+    @property
+    def best(self) -> ScoredCaption:
+        return self.captions[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"captions": [{"text", "log_probability"}, ...]}`"""
+        return {
+            "captions": [
+                {"text": item.text, "log_probability": round(item.log_probability, 6)} for item in self.captions
+            ]
+        }

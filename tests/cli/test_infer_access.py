@@ -194,7 +194,7 @@ def test_class_maps_are_shown_and_drawn(
 @pytest.mark.parametrize(
     ("task", "sentence"),
     [
-        ("captioning", "flowers is a model for captioning, which this command cannot show yet"),
+        ("depth", "flowers is a model for depth, which this command cannot show yet"),
         ("", "flowers takes tensors, not pictures"),
     ],
 )

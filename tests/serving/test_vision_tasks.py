@@ -1,4 +1,4 @@
-"""VisionService: options of a request, labels of versions, and the tasks that have no models yet."""
+"""VisionService: options of a request, labels of versions, and models of another task."""
 
 from __future__ import annotations
 
@@ -81,13 +81,12 @@ async def test_options_out_of_their_range(serve: Serve, options: dict[str, Any],
         assert (error.value.code(), error.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-async def test_tasks_without_models_are_unimplemented(serve: Serve) -> None:
+async def test_a_model_of_another_task_does_not_answer(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         request = vision_pb2.CaptionRequest(model=vision_pb2.ModelSpec(name="colours"), image=jpeg())
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await vision_pb2_grpc.VisionServiceStub(channel).Caption(request)
-        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "serves no captioning models yet" in (error.value.details() or "")
+        assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_versions_by_label(tmp_path: Path) -> None:

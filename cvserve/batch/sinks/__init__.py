@@ -8,6 +8,8 @@ from pathlib import Path
 from cvserve.artifact import Task
 from cvserve.batch.coco_numbers import CocoNumbers, OwnNumbers
 from cvserve.batch.sinks.base import Row, Sink
+from cvserve.batch.sinks.caption_table import CaptionTable
+from cvserve.batch.sinks.coco_captions import CocoCaptionsSink
 from cvserve.batch.sinks.coco_results import CocoResultsSink
 from cvserve.batch.sinks.csv_rows import CsvSink
 from cvserve.batch.sinks.json_lines import JsonLinesSink
@@ -18,6 +20,8 @@ from cvserve.errors import InvalidInput
 __all__ = ["FORMATS", "CocoResultsSink", "CsvSink", "JsonLinesSink", "Row", "Sink", "open_sink"]
 
 FORMATS = ("jsonl", "csv", "coco")
+
+_OF_COCO: tuple[Task, ...] = ("detection", "captioning")
 
 
 def open_sink(
@@ -36,8 +40,8 @@ def open_sink(
 
     Args:
         out: a file, or "-" for stdout.
-        format: "jsonl", "csv" or "coco" (detection alone: COCO's results); by default what the suffix says: .csv, and
-            .json of detection is COCO's; JSON lines for any other.
+        format: "jsonl", "csv" or "coco" (detection and captioning: COCO's results); by default what the suffix says:
+            .csv, and .json of these two is COCO's; JSON lines for any other.
         resume: continue an unfinished (or finished) file: its last half-written line is dropped, pictures that it
             has are skipped. Not of COCO's results.
         overwrite: replace an unfinished file.
@@ -52,7 +56,7 @@ def open_sink(
             is entered); resume with stdout or COCO's results.
     """
     if format is None:
-        format = {".csv": "csv", ".json": "coco" if task == "detection" else "jsonl"}.get(_suffix(out), "jsonl")
+        format = {".csv": "csv", ".json": "coco" if task in _OF_COCO else "jsonl"}.get(_suffix(out), "jsonl")
     if format not in FORMATS:
         raise InvalidInput(f"{format!r} is no format of results; it is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     if resume and overwrite:
@@ -60,15 +64,21 @@ def open_sink(
     if numbers is not None and format != "coco":
         raise InvalidInput(f"numbers of COCO are only in COCO results, not in {format}; choose the format coco")
     if format == "coco":
-        if task != "detection":
-            raise InvalidInput(f"COCO results are of detection models, not of {task}; write jsonl or csv")
+        if task not in _OF_COCO:
+            raise InvalidInput(
+                f"COCO results are of {' and '.join(_OF_COCO)} models, not of {task}; write jsonl or csv"
+            )
         if resume:
             raise InvalidInput(
                 "COCO results cannot be continued, for they do not tell which pictures had no objects or failed; "
                 "write JSON lines to use --resume"
             )
+        if task == "captioning":
+            return CocoCaptionsSink(Target(out, overwrite=overwrite, resumable=False), numbers or OwnNumbers(labels))
         return CocoResultsSink(Target(out, overwrite=overwrite, resumable=False), numbers or OwnNumbers(labels))
     target = Target(out, resume=resume, overwrite=overwrite)
+    if format == "csv" and task == "captioning":
+        return CsvSink(target, CaptionTable(), made_by)
     if format == "jsonl":
         return JsonLinesSink(target, made_by)
     tables: dict[Task, Table] = {"detection": ObjectTable(), "segmentation": RegionTable()}

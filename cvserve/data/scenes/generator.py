@@ -142,6 +142,10 @@ class Scenes:
         """Empty: the classes are shapes, of any colour."""
         return ()
 
+    def captions(self, index: int) -> tuple[str, ...]:
+        """All sentences about the scene; the first says most."""
+        return _remembered(self, index).sentences
+
     def image_id(self, index: int) -> int:
         """index + 1."""
         return index + 1

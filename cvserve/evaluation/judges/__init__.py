@@ -9,13 +9,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from cvserve.errors import InvalidInput
+from cvserve.evaluation.judges.captioning import CaptionJudge
 from cvserve.evaluation.judges.classification import ClassificationJudge
 from cvserve.evaluation.judges.detection import DetectionJudge
 from cvserve.evaluation.judges.segmentation import SegmentationJudge
 from cvserve.postproc import Contract
 from cvserve.preproc import Geometry
 
-__all__ = ["ClassificationJudge", "DetectionJudge", "Judge", "Report", "SegmentationJudge", "open_judge"]
+__all__ = [
+    "CaptionJudge",
+    "ClassificationJudge",
+    "DetectionJudge",
+    "Judge",
+    "Report",
+    "SegmentationJudge",
+    "open_judge",
+]
 
 
 class Report(Protocol):
@@ -69,6 +78,7 @@ class Judge(Protocol):
 
 
 _JUDGES: dict[str, Callable[[Contract, Any], Judge]] = {
+    "captioning": CaptionJudge,
     "classification": ClassificationJudge,
     "detection": DetectionJudge,
     "segmentation": SegmentationJudge,

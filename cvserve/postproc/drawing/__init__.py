@@ -12,8 +12,15 @@ from cvserve.postproc.drawing.boxes import Caption, draw_boxes
 from cvserve.postproc.drawing.canvas import letter_size, readable_copy
 from cvserve.postproc.drawing.colours import colour_of
 from cvserve.postproc.drawing.regions import draw_regions
-from cvserve.postproc.results import ClassificationResult, DetectionResult, Result, SegmentationResult
-from cvserve.postproc.text import draw_table
+from cvserve.postproc.results import (
+    CaptionResult,
+    ClassificationResult,
+    DetectionResult,
+    Result,
+    SegmentationResult,
+)
+from cvserve.postproc.text import draw_table, drawable
+from cvserve.postproc.wrapping import wrapped
 
 __all__ = ["Caption", "colour_of", "draw", "draw_boxes", "draw_regions", "letter_size", "readable_copy"]
 
@@ -26,7 +33,8 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
     Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
     in the colour of its class, with class and score on it, the best on top. Segmentation: each class in its colour, and
     a legend with its share of the picture. Letters and lines grow with the picture; a picture with a long side below
-    256 pixels is enlarged by a whole factor, so that they can be read.
+    256 pixels is enlarged by a whole factor, so that they can be read. Captioning: the best
+    sentence at the top.
 
     Args:
         image: uint8 RGB [H, W, 3], upright, in its original size.
@@ -54,6 +62,15 @@ def _classes(image: np.ndarray, result: ClassificationResult) -> np.ndarray:
     return canvas
 
 
+def _caption(image: np.ndarray, result: CaptionResult) -> np.ndarray:
+    canvas, _ = readable_copy(image)
+    size = letter_size(canvas, 24)
+    lines = wrapped(drawable(result.best.text), size, canvas.shape[1] - 3 * size, _MOST_ROWS)
+    if lines:
+        draw_table(canvas, [("", line) for line in lines], size)
+    return canvas
+
+
 def _objects(image: np.ndarray, result: DetectionResult) -> np.ndarray:
     canvas, factor = _canvas_of(image, result)
     captions = [Caption(f"{item.label} {item.score:.2f}", colour_of(item.index)) for item in result]
@@ -77,6 +94,7 @@ def _canvas_of(image: np.ndarray, result: DetectionResult | SegmentationResult) 
 
 
 _DRAWN: dict[type, Callable[[np.ndarray, Any], np.ndarray]] = {
+    CaptionResult: _caption,
     ClassificationResult: _classes,
     DetectionResult: _objects,
     SegmentationResult: _regions,

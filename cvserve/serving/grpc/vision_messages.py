@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from cvserve.errors import InvalidInput, Overloaded
 from cvserve.postproc import (
+    CaptionResult,
     ClassificationResult,
     DetectionResult,
     EncodedSegmentation,
@@ -158,10 +159,20 @@ def segmentation(answer: PictureAnswer, wishes: Wishes) -> Any:
     return response
 
 
+def captioning(answer: PictureAnswer, wishes: Wishes) -> Any:
+    """A cvserve.v1.CaptionResponse."""
+    assert isinstance(answer.result, CaptionResult)
+    response = vision_pb2.CaptionResponse(model=_model_spec(answer.model))
+    for item in answer.result.captions:
+        response.captions.add(text=item.text, log_probability=item.log_probability)
+    return response
+
+
 RESPONSES: dict[str, tuple[str, Callable[[PictureAnswer, Wishes], Any]]] = {
     "classification": ("classification", classification),
     "detection": ("detection", detection),
     "segmentation": ("segmentation", segmentation),
+    "captioning": ("caption", captioning),
 }
 """By task: the field of a StreamResponse, and what makes its message."""
 

@@ -7,12 +7,12 @@ import functools
 import logging
 import math
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 
 from cvserve.artifact import Task
-from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable, Unimplemented
+from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable
 from cvserve.postproc import Wishes
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import Engine
@@ -62,7 +62,7 @@ class VisionService:
 
     async def Caption(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """A sentence about one picture."""
-        _not_yet("captioning")
+        return await self._answer(request, context, "captioning", _wishes(request, 0))
 
     async def Stream(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
         """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
@@ -160,9 +160,3 @@ def _wishes(request: Any, top_k: int) -> Wishes:
     if top_k < 0:
         raise InvalidInput(f"top_k must be at least 1, not {top_k}")
     return Wishes(top_k) if top_k else AS_IT_IS
-
-
-def _not_yet(task: str) -> NoReturn:
-    raise Unimplemented(
-        f"this version of cvserve serves no {task} models yet, only those that Classify, Detect and Segment ask"
-    )

@@ -1,0 +1,11 @@
+"""What all pieces of the manifest share."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Spec(BaseModel):
+    """Base of all specs: unknown keys are errors, instances never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

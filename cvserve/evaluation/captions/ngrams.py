@@ -1,0 +1,19 @@
+"""Counting n-grams."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+Sentence = Sequence[str]
+"""Words."""
+
+Ngram = tuple[str, ...]
+
+ORDERS = 4
+"""n-grams of 1 to 4 words."""
+
+
+def ngrams(words: Sentence, order: int) -> Counter[Ngram]:
+    """How often each n-gram of `order` words occurs in a sentence."""
+    return Counter(tuple(words[start : start + order]) for start in range(len(words) - order + 1))
