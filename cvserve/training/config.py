@@ -46,6 +46,8 @@ class ScheduleConfig(Spec):
 
 ClassWeights = Literal["none", "median_frequency", "logarithm"] | tuple[float, ...]
 """See `cvserve.training.class_weights`."""
+SegmentationLoss = Literal["cross_entropy", "focal", "dice", "lovasz"]
+"""See `cvserve.training.segmentation_losses`."""
 
 
 class SegmentationConfig(Spec):
@@ -58,7 +60,7 @@ class SegmentationConfig(Spec):
     focal_gamma: exponent of the focal loss.
     """
 
-    losses: dict[Literal["cross_entropy", "focal", "dice", "lovasz"], float] = {"cross_entropy": 1.0}
+    losses: dict[SegmentationLoss, float] = {"cross_entropy": 1.0}
     class_weights: ClassWeights = "none"
     focal_gamma: float = Field(default=2.0, ge=0)
 

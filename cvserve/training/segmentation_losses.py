@@ -6,11 +6,12 @@ where there is no labelled pixel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
 from cvserve.data.masks import VOID
+from cvserve.training.config import SegmentationLoss
 
 
 def pixel_cross_entropy(
@@ -74,7 +75,7 @@ def lovasz_softmax(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def combined(
     logits: tf.Tensor,
     labels: tf.Tensor,
-    losses: Mapping[str, float],
+    losses: Mapping[SegmentationLoss, float],
     *,
     class_weights: Sequence[float] | None = None,
     focal_gamma: float = 2.0,
@@ -86,7 +87,7 @@ def combined(
         losses: "cross_entropy", "focal", "dice" or "lovasz" to weight.
         class_weights: of cross-entropy and focal loss. smoothing: of cross-entropy.
     """
-    known = {
+    known: dict[SegmentationLoss, Callable[[], tf.Tensor]] = {
         "cross_entropy": lambda: pixel_cross_entropy(logits, labels, class_weights, smoothing),
         "focal": lambda: focal(logits, labels, focal_gamma, class_weights),
         "dice": lambda: dice(logits, labels),

@@ -45,7 +45,7 @@ def test_a_segmenter_learns_three_colours(folder: Path, tmp_path: Path) -> None:
             "data": str(folder),
             "model_options": {"backbone_options": {"width": 4}, "width": 8},
             "image_size": [32, 64],
-            "epochs": 8,
+            "epochs": 25,
             "batch_size": 4,
             "optimizer": {"learning_rate": 0.02},
             "schedule": {"warmup_epochs": 1},
