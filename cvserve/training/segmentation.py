@@ -59,7 +59,6 @@ class SegmentationTask:
     def build(self) -> Trainable:
         """A fresh network under the current dtype policy, and its loss."""
         config, settings = self._config, self._config.segmentation
-        losses = {str(name): weight for name, weight in settings.losses.items()}
         built = create_segmenter(
             config.model,
             num_classes=len(self.labels),
@@ -72,7 +71,7 @@ class SegmentationTask:
             return combined(
                 built.logits(images, training=True),
                 labels,
-                losses,
+                settings.losses,
                 class_weights=self.class_weights,
                 focal_gamma=settings.focal_gamma,
                 smoothing=config.label_smoothing,
