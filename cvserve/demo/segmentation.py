@@ -48,18 +48,18 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 SEGMENTATION = DemoTask(
     task="segmentation",
-    pictures={"train": 600, "val": 100, "test": 120},
+    pictures={"train": 1600, "val": 100, "test": 120},
     training={
         "model": "unet",
-        "model_options": {"backbone_options": {"width": 16}, "width": 16},
+        "model_options": {"backbone_options": {"width": 16}, "width": 16, "dropout": 0.0},
         "image_size": 128,
         "epochs": 12,
-        "batch_size": 16,
+        "batch_size": 8,
         "average_decay": 0.98,
         "label_smoothing": 0.0,
         "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 10.0},
         "schedule": {"name": "cosine", "warmup_epochs": 1, "final_share": 0.02},
-        "augmentation": {"flip": 0.5, "scale": [0.8, 1.25], "translate": 0.1},
+        "augmentation": {"flip": 0.5, "scale": [0.9, 1.1], "translate": 0.05},
         "segmentation": {"losses": {"cross_entropy": 1.0, "dice": 0.5}},
     },
     write=write_mask_folder,

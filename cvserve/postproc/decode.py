@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.errors import InvalidInput, Unimplemented
+from cvserve.artifact import Task
+from cvserve.errors import InvalidInput
 from cvserve.postproc.captioning import decode_captioning
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract
@@ -69,13 +70,9 @@ def decode_outputs(
     Raises:
         InvalidInput: see `Wishes`; or another number of geometries than pictures.
         ArtifactError: the outputs are not what the manifest says.
-        Unimplemented: a task that this version cannot decode.
     """
     wishes = Wishes(top_k, score_threshold, max_results)
-    decoder = _DECODERS.get(manifest.task)
-    if decoder is None:
-        raise Unimplemented(f"{manifest.name}: results of {manifest.task} models cannot be decoded by this version")
-    return decoder(outputs, geometries, manifest, wishes)
+    return _DECODERS[manifest.task](outputs, geometries, manifest, wishes)
 
 
 def _classification(
@@ -120,7 +117,7 @@ def _captioning(
 
 
 _Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Wishes], list[Result]]
-_DECODERS: dict[str, _Decoder] = {
+_DECODERS: dict[Task, _Decoder] = {
     "classification": _classification,
     "detection": _detection,
     "captioning": _captioning,

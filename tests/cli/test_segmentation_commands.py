@@ -51,7 +51,10 @@ def test_predict(cvserve, root: Path, tmp_path: Path) -> None:
             "--masks is for segmentation models; classifier does class",
         ),
         (["classifier", "photos", "--mask-format", "png"], "--mask-format is for segmentation models"),
-        (["model", "photos", "--out", "r.json", "--format", "coco"], "COCO results are of detection models"),
+        (
+            ["model", "photos", "--out", "r.json", "--format", "coco"],
+            "COCO results are of detection and captioning models",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(cvserve, root: Path, tmp_path: Path, words: list, sentence: str) -> None:

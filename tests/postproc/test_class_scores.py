@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
-from cvserve.errors import ArtifactError, InvalidInput, Unimplemented
+from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import class_scores, decode_classification, decode_outputs
 from cvserve.preproc import Geometry
 
@@ -133,8 +133,3 @@ def test_one_result_a_picture() -> None:
 def test_scores_that_are_no_numbers_are_an_error() -> None:
     with pytest.raises(ArtifactError, match="NaN"):
         decode_outputs({"out": np.array([[0, np.nan, 1]], np.float32)}, [GEOMETRY], manifest())
-
-
-def test_a_task_of_a_later_version_is_named() -> None:
-    with pytest.raises(Unimplemented, match="model: results of captioning models cannot be decoded by this version"):
-        decode_outputs({"out": np.zeros((1, 3))}, [GEOMETRY], manifest("words", task="captioning"))

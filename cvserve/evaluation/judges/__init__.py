@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cvserve.errors import InvalidInput
+from cvserve.artifact import Task
 from cvserve.evaluation.judges.captioning import CaptionJudge
 from cvserve.evaluation.judges.classification import ClassificationJudge
 from cvserve.evaluation.judges.detection import DetectionJudge
@@ -77,7 +77,7 @@ class Judge(Protocol):
         """Writes the task's own files into the directory, after `report`."""
 
 
-_JUDGES: dict[str, Callable[[Contract, Any], Judge]] = {
+_JUDGES: dict[Task, Callable[[Contract, Any], Judge]] = {
     "captioning": CaptionJudge,
     "classification": ClassificationJudge,
     "detection": DetectionJudge,
@@ -90,10 +90,5 @@ def open_judge(contract: Contract, dataset: Any) -> Judge:
 
     Args:
         dataset: a split opened for that task.
-
-    Raises:
-        InvalidInput: a task that cannot be scored yet.
     """
-    if contract.task not in _JUDGES:
-        raise InvalidInput(f"{contract.name} is a {contract.task} model, which cannot be scored yet")
     return _JUDGES[contract.task](contract, dataset)
