@@ -14,8 +14,8 @@ from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.faster_rcnn import CELLS, check_levels, region_maps
 from cvserve.models.detection.feature_pyramid import Norm
 from cvserve.models.detection.given_regions import GRID, check_regions, region_detector, region_inputs
-from cvserve.models.detection.options import check_choice, check_sides, check_whole, fills_whole_network
 from cvserve.models.detection.roi_head import Pooling, detector_outputs, pooling_layer, roi_head
+from cvserve.models.options import check_choice, check_sides, check_whole, fills_whole_network
 
 
 def fast_rcnn(

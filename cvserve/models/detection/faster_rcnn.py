@@ -14,13 +14,6 @@ from cvserve.models.backbones import Features, backbone_features, load_backbone_
 from cvserve.models.detection.anchors import RATIOS, levels_of, pyramid_anchors
 from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.feature_pyramid import Norm, feature_pyramid
-from cvserve.models.detection.options import (
-    check_choice,
-    check_positive,
-    check_sides,
-    check_whole,
-    fills_whole_network,
-)
 from cvserve.models.detection.region_proposals import Proposals, proposal_head, proposal_loss
 from cvserve.models.detection.roi_head import (
     Pooling,
@@ -31,6 +24,13 @@ from cvserve.models.detection.roi_head import (
     roi_head_loss,
 )
 from cvserve.models.detection.sampling import sample_proposals, seed_from
+from cvserve.models.options import (
+    check_choice,
+    check_positive,
+    check_sides,
+    check_whole,
+    fills_whole_network,
+)
 from cvserve.postproc.boxes import anchors as anchors_of
 
 POSITIVE_SHARE = 0.25

@@ -22,9 +22,9 @@ import tensorflow as tf
 from cvserve.artifact import PostprocSpec
 from cvserve.errors import InvalidInput
 from cvserve.models.detection.detector import Detector
-from cvserve.models.detection.options import check_choice, check_positive, check_whole
 from cvserve.models.detection.roi_head import detector_postproc, roi_head_loss
 from cvserve.models.detection.sampling import sample_proposals, seed_from
+from cvserve.models.options import check_choice, check_positive, check_whole
 from cvserve.preproc.regions import METHODS, find_regions
 
 GRID, GIVEN = "grid", "given"

@@ -15,9 +15,9 @@ from cvserve.models.backbones import backbone_features, load_backbone_weights
 from cvserve.models.detection.anchors import RATIOS
 from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.given_regions import GRID, check_regions, region_detector, region_inputs
-from cvserve.models.detection.options import check_whole, fills_whole_network
 from cvserve.models.detection.roi_head import detector_outputs, roi_head
 from cvserve.models.layers.roi_align import RoIAlign
+from cvserve.models.options import check_whole, fills_whole_network
 
 FILL = float(PreprocSpec(height=1, width=1).fill[0])
 """What lies around a letterboxed picture lies around the picture's border as well."""

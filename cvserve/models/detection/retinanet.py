@@ -18,14 +18,14 @@ from cvserve.models.detection.feature_pyramid import Norm, feature_pyramid
 from cvserve.models.detection.heads import shared_output, shared_tower
 from cvserve.models.detection.losses import mean_over, prior_bias, sigmoid_focal_loss, smooth_l1
 from cvserve.models.detection.matching import IGNORED, match_anchors
-from cvserve.models.detection.options import (
+from cvserve.models.detection.overlaps import complete_iou
+from cvserve.models.options import (
     check_choice,
     check_positive,
     check_sides,
     check_whole,
     fills_whole_network,
 )
-from cvserve.models.detection.overlaps import complete_iou
 from cvserve.postproc.boxes import anchors as anchors_of
 
 BoxLoss = Literal["smooth_l1", "ciou"]

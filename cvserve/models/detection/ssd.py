@@ -22,7 +22,7 @@ from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.heads import joined
 from cvserve.models.detection.losses import hardest_negatives, mean_over, smooth_l1
 from cvserve.models.detection.matching import match_anchors
-from cvserve.models.detection.options import check_positive, check_whole, fills_whole_network
+from cvserve.models.options import check_positive, check_whole, fills_whole_network
 from cvserve.postproc.boxes import anchors as anchors_of
 
 MAPS = 6

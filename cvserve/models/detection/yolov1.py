@@ -21,7 +21,7 @@ from cvserve.models.backbones import backbone_features, load_backbone_weights
 from cvserve.models.backbones.darknet import LEAK, conv_norm_leaky
 from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.grid_loss import grid_loss
-from cvserve.models.detection.options import check_whole, fills_whole_network
+from cvserve.models.options import check_whole, fills_whole_network
 
 _LIGHT = {"width": 32}
 SUPPRESSION = 0.5

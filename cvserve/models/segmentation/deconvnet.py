@@ -8,7 +8,6 @@ import keras
 from keras import layers
 
 from cvserve.errors import InvalidInput
-from cvserve.models.detection.options import check_sides, check_whole
 from cvserve.models.layers import (
     MaxPoolingWithSwitches,
     MaxUnpooling,
@@ -16,8 +15,8 @@ from cvserve.models.layers import (
     pixel_range,
 )
 from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from cvserve.models.options import check_sides, check_whole, check_whole_numbers
 from cvserve.models.segmentation.head import class_scores
-from cvserve.models.segmentation.options import check_whole_numbers
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
 from cvserve.models.segmentation.segnet import VGG16_BLOCKS
 from cvserve.models.segmentation.weights import fill_network

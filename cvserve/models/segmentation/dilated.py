@@ -8,11 +8,10 @@ import keras
 from keras import layers
 
 from cvserve.models.backbones.vgg import conv_maybe_norm_relu
-from cvserve.models.detection.options import check_choice, check_sides, check_whole
 from cvserve.models.layers import conv_norm_relu, pixel_range
+from cvserve.models.options import check_choice, check_share, check_sides, check_whole
 from cvserve.models.segmentation.context_module import context_module
 from cvserve.models.segmentation.head import enlarge
-from cvserve.models.segmentation.options import check_share
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
 from cvserve.models.segmentation.weights import fill_network
 

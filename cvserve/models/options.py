@@ -1,4 +1,4 @@
-"""The questions that builders of detectors ask of their options; what does not fit ends in one sentence."""
+"""The questions that builders of networks ask of their options; what does not fit ends in one sentence."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ def check_sides(model: str, image_size: tuple[int, int], multiple: int) -> None:
 def fills_whole_network(weights: str | None) -> bool:
     """Whether the file may hold more than a backbone: the run of a detector, whose every layer that fits is taken."""
     return weights is not None and str(weights).endswith(".keras")
+
+
+def check_share(model: str, **shares: Any) -> None:
+    """Each option must be a number from 0 to below 1."""
+    for option, value in shares.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+            raise InvalidInput(f"{model} needs a {option} from 0 to below 1, not {value!r}")
+
+
+def check_whole_numbers(model: str, count: int | None = None, **lists: Any) -> None:
+    """Each option must be one or more (`count`, if given) whole numbers above 0."""
+    for option, values in lists.items():
+        is_list = isinstance(values, Sequence) and not isinstance(values, str)
+        fits = is_list and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
+        if not fits or not values or len(values) != (count or len(values)):
+            raise InvalidInput(f"{model} needs {option} as {count or 'some'} whole numbers above 0, not {values!r}")
