@@ -54,7 +54,7 @@ DETECTION = DemoTask(
         "model": "yolo",
         "model_options": {"width": 8},
         "image_size": 128,
-        "epochs": 14,
+        "epochs": 18,
         "batch_size": 16,
         "average_decay": 0.99,
         "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 10.0},

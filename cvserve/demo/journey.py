@@ -131,7 +131,7 @@ def _build(task: DemoTask, out: Path, seed: int, log: _Log) -> _Built:
     run = log.step(
         f"{task.task}: train",
         lambda: train(config, folder / "run"),
-        lambda run: ", ".join(f"val {name} {value:.3f}" for name, value in run.metrics.items()),
+        lambda run: ", ".join(f"val {name} {value:.3f}" for name, value in run.metrics.items() if name != "epoch"),
     )
     artifact = log.step(
         f"{task.task}: export and compare",

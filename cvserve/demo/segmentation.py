@@ -53,7 +53,7 @@ SEGMENTATION = DemoTask(
         "model": "unet",
         "model_options": {"backbone_options": {"width": 16}, "width": 16, "dropout": 0.0},
         "image_size": 128,
-        "epochs": 12,
+        "epochs": 10,
         "batch_size": 8,
         "average_decay": 0.98,
         "label_smoothing": 0.0,
