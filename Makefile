@@ -29,10 +29,10 @@ demo: $(STAMP) ## Train, export, serve and ask on generated pictures: demo_outpu
 	@$(BIN)/cvserve demo --out demo_output
 
 test: $(STAMP) ## Run all tests (under 15 minutes on 2 cores)
-	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## Run the tests that take no time (under a minute)
-	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
 
 check: $(STAMP) ## Lint, formatting and types
 	@$(BIN)/ruff check .

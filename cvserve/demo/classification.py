@@ -39,12 +39,12 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 CLASSIFICATION = DemoTask(
     task="classification",
-    pictures={"train": 2000, "val": 300, "test": 120},
+    pictures={"train": 2000, "val": 200, "test": 120},
     training={
         "model": "resnet18",
         "model_options": {"width": 16, "stem": "deep", "shortcut": "pooled"},
         "image_size": 64,
-        "epochs": 10,
+        "epochs": 9,
         "batch_size": 16,
         "average_decay": 0.95,
         "optimizer": {"learning_rate": 0.04, "weight_decay": 0.001},

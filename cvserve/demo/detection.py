@@ -49,12 +49,12 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 DETECTION = DemoTask(
     task="detection",
-    pictures={"train": 1000, "val": 150, "test": 120},
+    pictures={"train": 1000, "val": 60, "test": 120},
     training={
         "model": "yolo",
         "model_options": {"width": 8},
         "image_size": 128,
-        "epochs": 18,
+        "epochs": 17,
         "batch_size": 16,
         "average_decay": 0.99,
         "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 10.0},

@@ -48,7 +48,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 SEGMENTATION = DemoTask(
     task="segmentation",
-    pictures={"train": 1600, "val": 100, "test": 120},
+    pictures={"train": 1600, "val": 50, "test": 120},
     training={
         "model": "unet",
         "model_options": {"backbone_options": {"width": 16}, "width": 16, "dropout": 0.0},

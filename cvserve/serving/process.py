@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
+import grpc.aio
+
 from cvserve import __version__
 from cvserve.serving import logs
 from cvserve.serving.core.config import ServerSettings, load_settings
@@ -56,6 +58,8 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     """
     logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
+    # gRPC's own thread only passes on who calls; started before this one stands back, it takes cores as usual.
+    grpc.aio.init_grpc_aio()
     stand_back()
     try:
         run_loop(_serve(server, beside))

@@ -49,6 +49,17 @@ def test_rate_first_then_the_lone_picture(scores: dict[Layout, Score], expected:
     assert choose(scores) == expected
 
 
+def test_with_a_copy_for_lone_pictures_the_fewest_threads_win_among_equals() -> None:
+    def score(rate: float, lone: float) -> Score:
+        return Score(rate, lone)
+
+    scores = {Layout(2, 2): score(100.0, 0.005), Layout(2, 1): score(98.0, 0.009), Layout(1, 2): score(80.0, 0.005)}
+    assert choose(scores) == Layout(2, 2)
+    assert choose(scores, lone_copy=True) == Layout(2, 1)
+    scores[Layout(2, 1)] = score(90.0, 0.009)
+    assert choose(scores, lone_copy=True) == Layout(2, 2)
+
+
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
@@ -88,13 +99,13 @@ def test_the_race_tells_quick_from_slow() -> None:
 
 
 class ManyThreadsPay(PuppetRuntime):
-    """onnxruntime's puppet: calls run at the same time, and one with one thread takes 5 ms."""
+    """onnxruntime's puppet: calls run at the same time, and one with one thread takes 20 ms."""
 
     name = "onnx"
 
     def __init__(self, threads: int) -> None:
         super().__init__()
-        self.seconds = 0.005 if threads == 1 else 0.0005
+        self.seconds = 0.02 if threads == 1 else 0.0005
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         time.sleep(self.seconds)
@@ -115,7 +126,7 @@ class Opener:
 def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> None:
     opener = Opener()
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(max_batch_size=2), opener)
-    assert (model.workers, model.threads) in ((1, 2), (2, 2)), "two threads are ten times as fast here"
+    assert (model.workers, model.threads) in ((1, 2), (2, 2)), "two threads are forty times as fast here"
     assert [threads for threads, _ in opener.opened] == [1, 2, 2], "layouts of as many threads share a copy"
     assert [runtime.closed for _, runtime in opener.opened] == [True, True, False]
     model.close()
@@ -154,14 +165,14 @@ def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache
     first = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), Opener())
     again = Opener()
     second = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), again)
-    assert len(again.opened) == 1, "nothing was opened to be measured"
+    assert len(again.opened) == 1 + (second.lone is not None), "nothing was opened to be measured"
     assert (second.workers, second.threads, second.limits) == (first.workers, first.threads, first.limits)
     (memory,) = cache.rglob("*.json")
     assert json.loads(memory.read_text())["runtime"] == "onnx"
     memory.write_text('{"instances": "many"}')
     damaged = Opener()
     loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), damaged)
-    assert len(damaged.opened) == 3, "a damaged memory is measured anew"
+    assert len(damaged.opened) > 2, "a damaged memory is measured anew"
 
 
 def test_what_was_measured_on_a_busy_machine_is_measured_again_later(

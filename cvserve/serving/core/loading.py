@@ -165,9 +165,10 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_o
         chosen, steady, lone = first, True, None
         if len(trials) > 1:
             scores = race(trials, _photograph(opened[first][0]), usable_cores())
-            chosen = choose(scores)
+            worth_two = _worth_two(artifact, settings, runtime)
+            chosen = choose(scores, lone_copy=worth_two)
             steady = all(score.steady >= STEADY for score in scores.values())
-            lone = lone_threads(scores, chosen) if _worth_two(artifact, settings, runtime) else None
+            lone = lone_threads(scores, chosen) if worth_two else None
         return _Chosen(chosen, trials[chosen].batch, runtime, steady, lone)
     finally:
         # Runtimes keep the memory of the largest batch they ever ran.

@@ -23,12 +23,16 @@ _LOG = logging.getLogger(__name__)
 MOST_ROWS = 32
 """The largest batch that is tried when max_batch_size is not given."""
 
-WORTHWHILE = 0.04
+WORTHWHILE = 0.06
 """How much faster a row must be for each doubling of the batch: what it costs is the wait of the first picture."""
 
-HAND_OVER_SECONDS = 0.00125
-"""What a batch costs beside its run, in the server and in its clients, on whom answers come one by one or together
-(measured with 64 clients on the same 2 cores: 1.36 times the pipeline's own time in batches of 1, 1.23 in 4)."""
+HAND_OVER_SECONDS = 0.0003
+"""What a batch costs beside its run: its worker is woken, its answers are handed to the loop.
+
+With 64 clients on the same 2 cores and a graph that gains nothing from batching (7.4 ms a picture), batches of 1
+answered 1.08 times what batches of up to 4 did (benchmarks/serving_throughput.py): a larger cost would have chosen the
+worse.
+"""
 
 TURNS = 3
 """Timed runs of each batch size after the first look; the fastest counts."""
@@ -151,10 +155,17 @@ def race(trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: 
     return scores
 
 
-def choose(scores: Mapping[Layout, Score]) -> Layout:
-    """Of the layouts that are as good as the best one under load, the one that is quickest with a lone picture."""
+def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout:
+    """Of the layouts that are as good as the best one under load, the one that is quickest with a lone picture.
+
+    Args:
+        lone_copy: lone pictures may have a copy of the graph to themselves, and so have no say: of the layouts that are
+            as good, the one with the fewest threads, which leave the cores to the messages.
+    """
     best = max(scores.values(), key=lambda score: score.rate)
     good = [key for key, score in scores.items() if score.rate >= AS_GOOD * best.rate]
+    if lone_copy:
+        return min(good, key=lambda key: (key.instances * key.threads, -scores[key].rate))
     chosen = max(good, key=lambda key: scores[key].rate)
     for key in good:
         if scores[key].lone < QUICKER * scores[chosen].lone:
