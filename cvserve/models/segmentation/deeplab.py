@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,9 +86,15 @@ def deeplab(
     return network
 
 
-register_segmenter(
-    "deeplabv3", functools.partial(deeplab, has_decoder=False), 256, "dilated backbone, spatial pyramid pooling"
-)
-register_segmenter(
-    "deeplabv3plus", functools.partial(deeplab, has_decoder=True), 256, "deeplabv3 with a decoder at stride 4"
-)
+def deeplabv3(**options: Any) -> Segmenter:
+    """`deeplab` without a decoder."""
+    return deeplab(has_decoder=False, **options)
+
+
+def deeplabv3plus(**options: Any) -> Segmenter:
+    """`deeplab` with its decoder."""
+    return deeplab(has_decoder=True, **options)
+
+
+register_segmenter("deeplabv3", deeplabv3, 256, "dilated backbone, spatial pyramid pooling")
+register_segmenter("deeplabv3plus", deeplabv3plus, 256, "deeplabv3 with a decoder at stride 4")

@@ -5,7 +5,6 @@ Class scores of stride 32 are enlarged by transposed convolutions; fcn16s and fc
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,10 +91,12 @@ def _enlarged(scores: keras.KerasTensor, factor: int, *, learned: bool, name: st
     )(scores)
 
 
+def _register(finest: int) -> None:
+    def build(**options: Any) -> Segmenter:
+        return fcn(finest=finest, **options)
+
+    register_segmenter(f"fcn{finest}s", build, 256, f"fully convolutional classifier, scores of stride {finest}")
+
+
 for _finest in (32, 16, 8):
-    register_segmenter(
-        f"fcn{_finest}s",
-        functools.partial(fcn, finest=_finest),
-        256,
-        f"fully convolutional classifier, scores of stride {_finest}",
-    )
+    _register(_finest)
