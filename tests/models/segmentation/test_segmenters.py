@@ -236,6 +236,7 @@ def test_published_sizes() -> None:
         ("segnet", {"blocks": (1,) * 6}, "up to five blocks, not 6"),
         ("segnet", {"weights": "imagenet"}, "segnet has no imagenet weights"),
         ("deconvnet", {"hidden": 0}, "hidden of at least 8"),
+        ("deeplabv3", {"has_decoder": True}, "takes no such option: 'has_decoder'"),
         ("deeplabv3", {"output_stride": 4}, "output_stride of 16 or 8, not 4"),
         ("deeplabv3plus", {"backbone": "csp"}, "which resnet18, resnet34 can be, not 'csp'"),
         ("deeplabv3plus", {"rates": ()}, "rates as some whole numbers above 0"),
