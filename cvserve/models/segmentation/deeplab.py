@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,12 +23,11 @@ DECODER_STRIDE = 4
 
 
 def deeplab(
-    has_decoder: bool,
-    /,
     *,
     num_classes: int,
     image_size: tuple[int, int],
     weights: str | None = None,
+    has_decoder: bool,
     backbone: str = "resnet18",
     backbone_options: Mapping[str, Any] | None = None,
     output_stride: int = 16,
@@ -41,10 +39,10 @@ def deeplab(
     """Builds the network.
 
     Args:
-        has_decoder: v3+ puts what the pyramid says beside the backbone's map of stride 4 and looks again (arXiv
-            1802.02611); v3 only interpolates.
         image_size: (height, width), multiples of 32.
         weights: a file, or None.
+        has_decoder: v3+ puts what the pyramid says beside the backbone's map of stride 4 and looks again (arXiv
+            1802.02611); v3 only interpolates.
         backbone, backbone_options: of `encoder_features`; resnet18 or resnet34, the ones that can be dilated.
         output_stride: 16 or 8, of the backbone's last map.
         channels: of pyramid and decoder; 256 in the paper.
@@ -87,5 +85,15 @@ def deeplab(
     return network
 
 
-register_segmenter("deeplabv3", functools.partial(deeplab, False), 256, "dilated backbone, spatial pyramid pooling")
-register_segmenter("deeplabv3plus", functools.partial(deeplab, True), 256, "deeplabv3 with a decoder at stride 4")
+def deeplabv3(**options: Any) -> Segmenter:
+    """`deeplab` without a decoder."""
+    return deeplab(has_decoder=False, **options)
+
+
+def deeplabv3plus(**options: Any) -> Segmenter:
+    """`deeplab` with its decoder."""
+    return deeplab(has_decoder=True, **options)
+
+
+register_segmenter("deeplabv3", deeplabv3, 256, "dilated backbone, spatial pyramid pooling")
+register_segmenter("deeplabv3plus", deeplabv3plus, 256, "deeplabv3 with a decoder at stride 4")

@@ -5,7 +5,6 @@ Class scores of stride 32 are enlarged by transposed convolutions; fcn16s and fc
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,12 +20,11 @@ from cvserve.models.segmentation.weights import fill_network
 
 
 def fcn(
-    finest: int,
-    /,
     *,
     num_classes: int,
     image_size: tuple[int, int],
     weights: str | None = None,
+    finest: int,
     backbone: str = "vgg16",
     backbone_options: Mapping[str, Any] | None = None,
     hidden: int = 256,
@@ -36,9 +34,9 @@ def fcn(
     """Builds the network.
 
     Args:
-        finest: 32, 16 or 8, the stride of the finest map whose scores count.
         image_size: (height, width), multiples of 32.
         weights: "imagenet" (vgg16 with a width of 64, backbones of keras.applications), a file, or None.
+        finest: 32, 16 or 8, the stride of the finest map whose scores count.
         backbone, backbone_options: of `encoder_features`. The paper has VGG16 with a width of 64.
         hidden: channels of the two layers that were the classifier's dense ones, a 7x7 and a 1x1 convolution; 4096 in
             the paper.
@@ -92,10 +90,12 @@ def _enlarged(scores: keras.KerasTensor, factor: int, *, learned: bool, name: st
     )(scores)
 
 
+def _register(finest: int) -> None:
+    def build(**options: Any) -> Segmenter:
+        return fcn(finest=finest, **options)
+
+    register_segmenter(f"fcn{finest}s", build, 256, f"fully convolutional classifier, scores of stride {finest}")
+
+
 for _finest in (32, 16, 8):
-    register_segmenter(
-        f"fcn{_finest}s",
-        functools.partial(fcn, _finest),
-        256,
-        f"fully convolutional classifier, scores of stride {_finest}",
-    )
+    _register(_finest)
