@@ -66,8 +66,10 @@ def make(rows: int) -> dict[str, np.ndarray]:
     [
         # 40 ms of fixed cost a call: batches pay until the cap.
         (40, 0.5, measuring.MOST_ROWS),
-        # Nearly each row for itself: what the hand-over saves is worth a few, not many.
-        (0, 10, 2),
+        # Quick rows, each for itself: what the hand-over saves is worth a few, not many.
+        (0, 1, 4),
+        # Slower ones: it is worth none.
+        (0, 10, 1),
         # Rows that cost far more than the hand-over: a larger batch only waits.
         (0, 60, 1),
     ],
