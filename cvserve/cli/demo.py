@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     known = {task.task: task for task in TASKS}
     for name in arguments.tasks or ():
         if name not in known:
-            raise InvalidInput(f"the demo has no task {name!r}{nearest(name, list(known))}; it has {', '.join(known)}")
+            raise InvalidInput(f"the demo has {', '.join(known)}, not {name!r}{nearest(name, list(known))}")
     chosen = [task for name, task in known.items() if name in (arguments.tasks or known)]
     run_demo(arguments.out, seed=arguments.seed, tasks=chosen)
     pictures = [f"{task.task}/evaluation/{name}" for task in chosen for name in task.look_at]
