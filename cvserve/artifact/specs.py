@@ -165,8 +165,9 @@ class PostprocSpec(Spec):
     vocabulary: of captioning, what the graph's token ids mean.
 
     boxes: of detection; an output of role "masks" [B, N, R, R] beside those of its kind "boxes" holds how likely each
-    cell of each box, R x R of them, belongs to the object, 0 to 1. score_threshold: boxes with less are not given. iou_threshold: of two boxes of one class that
-    overlap more, the better stays. max_candidates: boxes a picture that take part in this. max_results: that are given.
+    cell of each box, R x R of them, belongs to the object, 0 to 1. score_threshold: boxes with less are not given.
+    iou_threshold: of two boxes of one class that overlap more, the better stays. max_candidates: boxes a picture that
+    take part in this. max_results: that are given.
     """
 
     top_k: int = Field(default=5, gt=0)

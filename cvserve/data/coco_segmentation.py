@@ -21,7 +21,7 @@ _FARTHEST = 10
 
 @dataclass(frozen=True)
 class CocoMasks:
-    """The masks of one picture's objects, as they stand in a file. shown: the file's name. numbers: of the annotations."""
+    """The masks of one picture's objects, as they stand in a file. shown: its name. numbers: of the annotations."""
 
     shown: str
     numbers: Sequence[Any]

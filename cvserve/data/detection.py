@@ -21,8 +21,8 @@ from cvserve.preproc import Geometry
 _DETECTION = 3
 
 Targets = tuple[np.ndarray, ...]
-"""boxes float32 [B, M, 4] and labels int32 [B, M]; with masks also frames float32 [B, M, 4] and grids uint8 [B, M, R, R],
-see `cvserve.data.shapes`."""
+"""boxes float32 [B, M, 4] and labels int32 [B, M]; with masks also frames float32 [B, M, 4] and grids uint8
+[B, M, R, R], see `cvserve.data.shapes`."""
 
 
 class DetectionPipeline(BatchPipeline[DetectionSource, Example]):

@@ -21,8 +21,8 @@ def coco_results(
 
     Args:
         image_ids: of each result. category_ids: of each class.
-        kind: "segm" writes the masks instead, "segmentation": {"size", "counts"}; beside a box pycocotools would take its
-            area for the object's.
+        kind: "segm" writes the masks instead, "segmentation": {"size", "counts"}; beside a box pycocotools would take
+            its area for the object's.
     """
     rows: list[dict[str, Any]] = []
     for result, image_id in zip(results, image_ids, strict=True):

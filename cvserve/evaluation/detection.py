@@ -24,8 +24,8 @@ SCORING: dict[str, Any] = {"score_threshold": 0.001, "max_results": 100}
 @dataclass(frozen=True)
 class ClassRow:
     """One class. objects: how many there are, those that are ignored left out. ap: COCO's, mean over IoU 0.50:0.95.
-    ap50: COCO's at 0.50. voc_ap50: Pascal VOC's. mask_ap, mask_ap50: COCO's of masks, where there are some. None without
-    objects."""
+    ap50: COCO's at 0.50. voc_ap50: Pascal VOC's. mask_ap, mask_ap50: COCO's of masks, where there are some. None
+    without objects."""
 
     label: str
     objects: int

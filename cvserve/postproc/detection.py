@@ -197,8 +197,8 @@ def _check_labels(outputs: Mapping[str, np.ndarray], manifest: Contract) -> None
     indexes = outputs.get("classes")
     if indexes is not None and indexes.size and not 0 <= indexes.min() <= indexes.max() < len(manifest.labels):
         raise ArtifactError(
-            f"{manifest.name}: there are classes from {indexes.min():g} to {indexes.max():g}, but {len(manifest.labels)} "
-            "labels"
+            f"{manifest.name}: there are classes from {indexes.min():g} to {indexes.max():g}, but "
+            f"{len(manifest.labels)} labels"
         )
     logits = outputs.get("class_logits")
     classes = len(manifest.labels) + (manifest.postproc.activation == "softmax")

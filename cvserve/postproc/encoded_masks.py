@@ -23,7 +23,7 @@ def mask_to_png(masks: ObjectMasks, index: int) -> bytes:
 def mask_to_polygons(masks: ObjectMasks, index: int) -> list[np.ndarray]:
     """A mask's outlines, int64 [N, 2] each, in pixels of the picture: see `to_polygons`."""
     left, top, crop = masks.crop(index)
-    return [outline + (left, top) for outline in to_polygons(crop)]
+    return [outline + np.array([left, top]) for outline in to_polygons(crop)]
 
 
 def mask_to_json(masks: ObjectMasks, index: int, mask_format: str) -> Any:

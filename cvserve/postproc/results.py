@@ -123,8 +123,8 @@ class DetectionResult:
     def to_dict(self, mask_format: str = "rle") -> dict[str, Any]:
         """`{"width", "height", "detections": [{"label", "index", "score", "box": [x1, y1, x2, y2]}, ...]}`
 
-        Where there are masks, each has a "mask" too: with "rle" as COCO writes it, `{"size": [height, width], "counts":
-        a string}`; with "polygons" a list of `[x, y, x, y, ...]`; with "png" a grey PNG in base64, 255 inside; none with
+        Where there are masks, each has a "mask" too: with "rle" as COCO writes it, `{"size": [height, width],
+        "counts": a string}`; with "polygons" a list of `[x, y, x, y, ...]`; with "png" a grey PNG in base64, 255 inside; none with
         "none".
 
         Args:

@@ -24,8 +24,8 @@ def detections(outputs: Mapping[str, Any], spec: PostprocSpec, height: int, widt
     """Raw outputs, float32 tensors by role (see `PostprocSpec`), to the objects of each picture.
 
     Args:
-        spec: its `max_candidates` pairs of a box and a class take part in the suppression; the matrix of overlaps has the
-            square of it.
+        spec: its `max_candidates` pairs of a box and a class take part in the suppression; the matrix of overlaps has
+            the square of it.
         height, width: of the network's input.
 
     Returns:
