@@ -124,8 +124,8 @@ class DetectionResult:
         """`{"width", "height", "detections": [{"label", "index", "score", "box": [x1, y1, x2, y2]}, ...]}`
 
         Where there are masks, each has a "mask" too: with "rle" as COCO writes it, `{"size": [height, width],
-        "counts": a string}`; with "polygons" a list of `[x, y, x, y, ...]`; with "png" a grey PNG in base64, 255 inside; none with
-        "none".
+        "counts": a string}`; with "polygons" a list of `[x, y, x, y, ...]`; with "png" a grey PNG in base64, 255
+        inside; none with "none".
 
         Args:
             mask_format: one of `cvserve.postproc.MASK_FORMATS`.
