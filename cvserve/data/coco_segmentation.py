@@ -36,7 +36,7 @@ class CocoMasks:
         counts = []
         for number, content in zip(self.numbers, self.segmentations, strict=True):
             try:
-                counts.append(run_lengths_of(content, height, width))
+                counts.extend(ObjectMasks((run_lengths_of(content, height, width),), height, width).counts)
             except InvalidInput as error:
                 raise ImageError(self.shown, f"annotation {number}: {error}") from None
         return ObjectMasks(tuple(counts), height, width)

@@ -115,13 +115,23 @@ class TestPipeline:
         with pytest.raises(InvalidInput, match="has boxes without masks; masks are in COCO's JSON"):
             DetectionPipeline(train, SPEC, batch_size=1, masks=True)
 
-    def test_a_picture_with_a_mask_that_cannot_be_used_is_left_out(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("segmentation", "reason"),
+        [
+            (None, "it has no segmentation"),
+            ({"size": [30, 40], "counts": [9, 9]}, "run lengths of 18 pixels are not those of a mask of 40 x 30"),
+            ({"size": [30, 40], "counts": "~~~"}, "the run lengths are no compressed string of COCO's"),
+        ],
+    )
+    def test_a_picture_with_a_mask_that_cannot_be_used_is_left_out(
+        self, tmp_path: Path, segmentation: Any, reason: str
+    ) -> None:
         whole = {"bbox": [1, 1, 9, 9], "segmentation": [[1, 1, 10, 1, 10, 10]]}
-        train = coco(tmp_path, [whole], [whole, {"bbox": [2, 2, 9, 9]}])
+        train = coco(tmp_path, [whole], [whole, {"bbox": [2, 2, 9, 9], "segmentation": segmentation}])
         pipeline = DetectionPipeline(train, SPEC, batch_size=1, masks=True)
         [bad] = pipeline.bad
         assert bad.index == 1
-        assert bad.reason == "its masks in _annotations.coco.json cannot be used: annotation 2: it has no segmentation"
+        assert bad.reason == f"its masks in _annotations.coco.json cannot be used: annotation 2: {reason}"
 
 
 def test_written_scenes_come_back(tmp_path: Path) -> None:
