@@ -91,7 +91,7 @@ def export_model(
         postproc: how the outputs become results. Detection needs it; classification by default has a softmax where the
             output is logits; segmentation has its colours there.
         detect_signature: detection: add the signature `detect`, with decoding and suppression inside, to each format
-            (to ONNX as a second file).
+            (to ONNX as a second file); not where the network itself has them inside.
         truth: detection: the objects of each parity image, in its own pixels; segmentation: its label map, uint8
             [H, W], 255 where it has none; the parity then tells the difference in mAP or mIoU too.
         on_step: told what is being done, one line at a time.
@@ -140,7 +140,8 @@ def export_model(
             ),
         }
         manifest = parse(Manifest, values, "the manifest")
-        with_detect = task == "detection" and detect_signature
+        suppressed = postproc.boxes is not None and postproc.boxes.kind == "boxes"
+        with_detect = task == "detection" and detect_signature and not suppressed
         detect = detect_function(network, manifest) if with_detect else None
         comparison = comparison_of(manifest, truth=truth)
         graphs, extra = [], []

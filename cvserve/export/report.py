@@ -16,12 +16,15 @@ partner, difference in mAP."""
 PIXEL_COLUMNS = ("pixels", "mIoU", "mIoU differs")
 """Of segmentation: share of pixels of the same class, mIoU of the two sides, how their mIoU with the truth differs."""
 
+MASK_COLUMNS = ("mask IoU", "least mask")
+"""Of detection with masks: mean and least IoU of matched objects' masks."""
+
 _FURTHER: dict[Task, tuple[str, ...]] = {"detection": BOX_COLUMNS, "segmentation": PIXEL_COLUMNS}
 
 
 def columns(manifest: Manifest) -> tuple[str, ...]:
     """What stands in `report_rows`."""
-    return (*COLUMNS[:6], *_FURTHER.get(manifest.task, ()), *COLUMNS[6:])
+    return (*COLUMNS[:6], *_further(manifest), *COLUMNS[6:])
 
 
 def report_rows(manifest: Manifest) -> list[list[Any]]:
@@ -30,15 +33,19 @@ def report_rows(manifest: Manifest) -> list[list[Any]]:
     for graph in manifest.graphs:
         latency = [graph.latency_ms.get("1"), graph.latency_ms.get("8")]
         megabytes = round(graph.bytes / 1e6, 2)
-        rows.append([graph.format, graph.precision, megabytes, *_figures(graph.parity, manifest.task), *latency])
+        rows.append([graph.format, graph.precision, megabytes, *_figures(graph.parity, manifest), *latency])
         for second in (graph.encoded, graph.detect):
             if second is None:
                 continue
             own = second.file if isinstance(second, DetectSignature) else None
             name = f"{graph.format} ({second.signature})"
             size = round(own.bytes / 1e6, 2) if own else None
-            rows.append([name, graph.precision, size, *_figures(second.parity, manifest.task), None, None])
+            rows.append([name, graph.precision, size, *_figures(second.parity, manifest), None, None])
     return rows
+
+
+def _further(manifest: Manifest) -> tuple[str, ...]:
+    return (*_FURTHER.get(manifest.task, ()), *(MASK_COLUMNS if manifest.has_masks else ()))
 
 
 def report_table(manifest: Manifest) -> str:
@@ -46,18 +53,23 @@ def report_table(manifest: Manifest) -> str:
     return format_table(report_rows(manifest), columns(manifest), title=f"{manifest.name} version {manifest.version}")
 
 
-def _figures(parity: Parity | None, task: Task) -> list[Any]:
+def _figures(parity: Parity | None, manifest: Manifest) -> list[Any]:
+    task = manifest.task
     if parity is None:
-        return [None] * (3 + len(_FURTHER.get(task, ())))
+        return [None] * (3 + len(_further(manifest)))
     figures = [parity.images, f"{parity.max_abs_difference:.1e}", parity.agreement]
     if task == "segmentation":
-        shares = [None if value is None else f"{value:.5f}" for value in (parity.pixel_agreement, parity.miou)]
-        return [*figures, *shares, _small(parity.miou_difference)]
+        return [*figures, *_shares(parity.pixel_agreement, parity.miou), _small(parity.miou_difference)]
     if task == "detection":
-        ious = [None if value is None else f"{value:.5f}" for value in (parity.box_iou, parity.box_iou_min)]
+        ious = _shares(parity.box_iou, parity.box_iou_min)
         unmatched = None if parity.unmatched is None else f"{parity.unmatched:.2%}"
-        return [*figures, *ious, _small(parity.score_difference), unmatched, _small(parity.map_difference)]
+        masks = _shares(parity.mask_iou, parity.mask_iou_min) if manifest.has_masks else []
+        return [*figures, *ious, _small(parity.score_difference), unmatched, _small(parity.map_difference), *masks]
     return figures
+
+
+def _shares(*values: float | None) -> list[str | None]:
+    return [None if value is None else f"{value:.5f}" for value in values]
 
 
 def _small(value: float | None) -> str | None:
