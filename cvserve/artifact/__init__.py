@@ -1,5 +1,6 @@
 """The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
 
+from cvserve.artifact.decoding import Decoding
 from cvserve.artifact.manifest import DetectSignature, EncodedInput, FileEntry, Graph, Manifest, Parity, Provenance
 from cvserve.artifact.specs import (
     TASKS,
@@ -20,6 +21,7 @@ __all__ = [
     "Artifact",
     "BoxCoding",
     "BoxLevel",
+    "Decoding",
     "DetectSignature",
     "EncodedInput",
     "FileEntry",
