@@ -41,6 +41,7 @@ def _repeating(token_ids: tf.Tensor, position: tf.Tensor, ngram: int, num_tokens
         last = tf.reduce_sum(token_ids * here, axis=1, keepdims=True)
         start = ngram - 1 - back
         same = tf.logical_and(same, tf.equal(token_ids[:, start : start + windows], last))
-    followed = tf.where(same, token_ids[:, ngram - 1 :], -1)
+    # <pad> stands for none: it is never said anyway, and -1 is the last token to ONNX's OneHot.
+    followed = tf.where(same, token_ids[:, ngram - 1 :], PAD)
     found = tf.one_hot(followed, num_tokens, dtype=tf.float32)
     return tf.reduce_max(found, axis=1) > 0.5
