@@ -37,7 +37,7 @@ class Decoding(Spec):
                     sentences, in every format and whatever is beside it in the batch.
 
     no_repeat_ngram: no n tokens in a row occur twice in a sentence, n being this number; 0 allows it.
-    sentences: how many a picture, best first (sampling: in the order drawn).
+    sentences: how many a picture. A graph has them best first, of sampling in the order drawn; results are best first.
     """
 
     method: Literal["greedy", "beam", "sampling"] = "greedy"

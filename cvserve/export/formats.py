@@ -23,10 +23,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Written:
-    """One format. files: the one to open first. further: files of their own, by signature, for further ones."""
+    """One format. files: the one to open first. signatures: the further ones that it holds. further: their own files,
+    by signature, where they have such."""
 
     format: str
     files: tuple[Path, ...]
+    signatures: tuple[str, ...] = ()
     further: Mapping[str, Path] = field(default_factory=dict)
 
     def open(self) -> Runtime:
@@ -98,14 +100,14 @@ def write_formats(
 def _write(network: Network, directory: Path, graph_format: str, further: Mapping[str, Any]) -> Written:
     path = directory / FILES[graph_format]
     if graph_format == "saved_model":
-        return Written(graph_format, tuple(write_saved_model(network, directory, further)))
+        return Written(graph_format, tuple(write_saved_model(network, directory, further)), tuple(further))
     if graph_format == "onnx":
         others = {
             signature: write_onnx(network, path.with_suffix(f".{signature}.onnx"), function)
             for signature, function in further.items()
         }
-        return Written(graph_format, (write_onnx(network, path),), others)
-    return Written(graph_format, (write_tflite(directory, path, further=list(further)),))
+        return Written(graph_format, (write_onnx(network, path),), tuple(further), others)
+    return Written(graph_format, (write_tflite(directory, path, further=list(further)),), tuple(further))
 
 
 def _open(path: Path, graph_format: str, signature: str = "serving_default") -> Runtime:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cvserve.artifact import Decoding
+from cvserve.artifact.decoding import length_penalty
+from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc.contract import Contract
 from cvserve.postproc.results import CaptionResult, ScoredCaption
@@ -21,6 +24,9 @@ def decode_captioning(
         outputs: the graph's outputs by name: of role token_ids, integers [B, T], or [B, K, T] of K sentences a picture;
             of role log_probability, [B] or [B, K].
         max_results: sentences a picture; None takes the manifest's number.
+
+    Several sentences of a picture are put into the order in which they were searched, by log probability over the
+    length penalty of the manifest's `decoding`.
 
     Raises:
         ArtifactError: the outputs are not what the manifest says.
@@ -41,7 +47,9 @@ def decode_captioning(
     most = manifest.postproc.max_results if max_results is None else max_results
     results = []
     for sentences, own in zip(ids, scores.tolist(), strict=True):
-        best_first = sorted(range(len(own)), key=lambda place: -own[place])[:most]
+        penalties = _penalties(sentences, manifest.postproc.decoding)
+        ranks = [score / penalty for score, penalty in zip(own, penalties, strict=True)]
+        best_first = sorted(range(len(own)), key=lambda place: -ranks[place])[:most]
         try:
             texts = [decode(sentences[place], vocabulary) for place in best_first]
         except InvalidInput as error:
@@ -50,6 +58,20 @@ def decode_captioning(
             CaptionResult(tuple(ScoredCaption(text, own[place]) for text, place in zip(texts, best_first, strict=True)))
         )
     return results
+
+
+def _penalties(sentences: np.ndarray, decoding: Decoding | None) -> list[float]:
+    """What the log probabilities of sentences, int [K, T], are divided by before they are compared."""
+    if decoding is None or not decoding.length_penalty:
+        return [1.0] * len(sentences)
+    tokens = [_count(ids) for ids in sentences.tolist()]
+    return [length_penalty(float(count), decoding.length_penalty) for count in tokens]
+
+
+def _count(ids: list[int]) -> int:
+    """Tokens of a sentence with its <end>, without <start>."""
+    said = ids[: ids.index(END) + 1] if END in ids else ids
+    return sum(number not in (PAD, START) for number in said)
 
 
 def _of_role(role: str, outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.ndarray:

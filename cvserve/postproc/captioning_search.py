@@ -67,7 +67,7 @@ def search(step: StepFunction, memory: Arrays, state: Arrays, decoding: Decoding
         memory, state: of each picture, [B, ...] by name; the state is that before <start>.
         count: N, tokens of a sentence at most, <end> included.
     """
-    batch = len(next(iter(memory.values())))
+    batch = len(next(iter({**memory, **state}.values())))
     beams = decoding.method == "beam"
     width = decoding.beam_width if beams else decoding.sentences
     going = (_Beams if beams else _Chosen)(batch, width, count, decoding)

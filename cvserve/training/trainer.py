@@ -26,6 +26,7 @@ from cvserve.runs import (
     write_json,
     write_text,
 )
+from cvserve.training.captioning import CaptioningTask
 from cvserve.training.checkpoints import Checkpoints
 from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
@@ -35,7 +36,10 @@ from cvserve.training.schedule import learning_rate
 from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
-_TASKS: dict[str, Callable[[TrainConfig], ClassificationTask | DetectionTask | SegmentationTask]] = {
+AnyTask = CaptioningTask | ClassificationTask | DetectionTask | SegmentationTask
+
+_TASKS: dict[str, Callable[[TrainConfig], AnyTask]] = {
+    "captioning": CaptioningTask,
     "classification": ClassificationTask,
     "detection": DetectionTask,
     "segmentation": SegmentationTask,
