@@ -145,8 +145,8 @@ class TrainConfig(Spec):
     the model's own.
     precision: "bfloat16" computes in it and keeps the weights in float32; about 1.2 to 1.4 times faster on CPUs with
     AVX512-BF16, slow on others. average_decay: of the running mean of the weights that is validated and kept (Polyak
-    averaging), 0 for none. segmentation, captioning: of these tasks alone. patience: epochs without a better score after which
-    training stops, None for never. workers: threads that decode and augment.
+    averaging), 0 for none. segmentation, captioning: of these tasks alone. patience: epochs without a better score
+    after which training stops, None for never. workers: threads that decode and augment.
     """
 
     task: Task = "classification"
