@@ -101,7 +101,7 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.task.training) / self.config.batch_size)
+        return self.task.training.steps
 
     def run(self) -> Run:
         """Trains the epochs that are left."""
@@ -129,7 +129,7 @@ class Trainer:
         config, losses = self.config, []
         rate = 0.0
         with Progress(
-            len(self.task.training), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
+            len(self.task.training.order(epoch)), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
         ) as progress:
             for index, (images, targets) in enumerate(self.task.training.batches(epoch)):
                 rate = learning_rate(
