@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -11,8 +10,7 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What one token leads to.
 
     logits: float32 [B, V], scores of the token that follows. state: what the next step takes, of the same names, shapes
@@ -25,8 +23,7 @@ class Step:
     attention: tf.Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Taught:
+class Taught(NamedTuple):
     """What whole sentences lead to. logits: float32 [B, T, V], at each place scores of the token that follows it.
     attention: float32 [B, T, L], as of `Step`, or None."""
 
