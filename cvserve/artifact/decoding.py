@@ -10,11 +10,9 @@ from pydantic import Field, model_validator
 from cvserve.artifact.base import Spec
 
 _OWN = {
-    "greedy": (),
     "beam": ("beam_width", "length_penalty"),
     "sampling": ("temperature", "top_k", "seed"),
 }
-_OWNED = tuple(name for names in _OWN.values() for name in names)
 
 Number = TypeVar("Number", float, np.ndarray)
 
@@ -52,12 +50,13 @@ class Decoding(Spec):
     @model_validator(mode="after")
     def _check(self) -> Decoding:
         fields = type(self).model_fields
-        for name in _OWNED:
-            if getattr(self, name) != fields[name].default and name not in _OWN[self.method]:
-                raise ValueError(f"{name} is of another way of decoding than {self.method}")
+        for method, names in _OWN.items():
+            for name in names:
+                if method != self.method and getattr(self, name) != fields[name].default:
+                    raise ValueError(f"{name} is a setting of {method}, not of {self.method}")
         most = {"greedy": 1, "beam": self.beam_width, "sampling": self.sentences}[self.method]
         if self.sentences > most:
-            raise ValueError(f"decoding that is {self.method} gives at most {most} sentences, not {self.sentences}")
+            raise ValueError(f"{self.method} gives at most {most} sentences here, not {self.sentences}")
         return self
 
     def describe(self) -> str:

@@ -14,10 +14,10 @@ from cvserve.artifact.decoding import length_penalty
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"beam_width": 4}, "beam_width is of another way of decoding than greedy"),
-        ({"method": "beam", "beam_width": 2, "seed": 3}, "seed is of another way of decoding than beam"),
-        ({"method": "beam", "beam_width": 2, "sentences": 3}, "gives at most 2 sentences, not 3"),
-        ({"sentences": 2}, "greedy gives at most 1 sentences, not 2"),
+        ({"beam_width": 4}, "beam_width is a setting of beam, not of greedy"),
+        ({"method": "beam", "beam_width": 2, "seed": 3}, "seed is a setting of sampling, not of beam"),
+        ({"method": "beam", "beam_width": 2, "sentences": 3}, "gives at most 2 sentences here, not 3"),
+        ({"sentences": 2}, "greedy gives at most 1 sentences here, not 2"),
         ({"method": "sampling", "temperature": 0}, "greater than 0"),
         ({"method": "beam", "length_penalty": -1}, "greater than or equal to 0"),
     ],
