@@ -92,9 +92,8 @@ def _graph_rows(graph: Graph) -> Iterator[tuple[Any, ...]]:
         yield signature, None, *where, None, _parity(graph.detect.parity), None
     if graph.steps is not None:
         signature, files = f"  signatures {graph.steps.encode} and {graph.steps.step}", graph.steps.files
-        total = size(sum(file.bytes for file in files)) if files else None
-        where = (", ".join(file.path for file in files) or None, total)
-        yield signature, None, *where, None, _parity(graph.steps.parity), None
+        names, total = ", ".join(file.path for file in files), size(sum(file.bytes for file in files))
+        yield signature, None, names or None, total if files else None, None, _parity(graph.steps.parity), None
 
 
 def _parity(found: Parity | None) -> str | None:

@@ -30,7 +30,7 @@ def step_functions(network: Network, captions: Captions) -> dict[str, Any]:
     import keras
 
     decoder = captions.decoder
-    encoder = keras.Model(network.model.inputs, captions.input)
+    encoder = keras.Model(network.model.input, captions.input)
 
     def encode(images: Any) -> dict[str, Any]:
         memory = decoder.memory(encoder(images, training=False))

@@ -12,6 +12,7 @@ from cvserve.postproc.contract import Contract, NetworkContract
 from cvserve.postproc.decode import Wishes, decode_outputs
 from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
 from cvserve.postproc.results import (
+    Attention,
     CaptionResult,
     ClassArea,
     ClassificationResult,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MASK_FORMATS",
+    "Attention",
     "CaptionResult",
     "ClassArea",
     "ClassScore",

@@ -103,8 +103,6 @@ def with_decoding(model: keras.Model, decoding: Decoding) -> keras.Model:
     """
     layer = captions_of(model)
     if layer is None:
-        raise InvalidInput(
-            f"{model.name} does not search its sentences with cvserve's layer Captions: its way is fixed"
-        )
+        raise InvalidInput(f"{model.name} has no layer Captions of cvserve's: how it finds its sentences is fixed")
     answers = Captions(layer.decoder, layer.grid, decoding, name=layer.name)(layer.input)
-    return keras.Model(model.inputs, answers, name=model.name)
+    return keras.Model(model.input, answers, name=model.name)
