@@ -46,7 +46,10 @@ def write_saved_model(network: Network, directory: Path, further: Mapping[str, A
     for signature, function in (further or {}).items():
         archive.add_endpoint(signature, function)
     before = set(directory.rglob("*"))
-    archive.write_out(str(directory), verbose=False)
+    # Gradients of the network's functions (swish has its own) are of no use in what is served, and took two thirds of
+    # the time to write.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    archive.write_out(str(directory), options=options, verbose=False)
     written = sorted(path for path in set(directory.rglob("*")) - before if path.is_file())
     graph = directory / "saved_model.pb"
     return [graph, *(path for path in written if path != graph)]

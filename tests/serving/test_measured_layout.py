@@ -135,8 +135,9 @@ def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> 
 def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scores(trials: Mapping[Layout, Trial], *_: object) -> dict[Layout, Score]:
-        return {layout: Score(200 if layout == MANY else 100, 0.012 if layout == MANY else 0.008) for layout in trials}
+    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object) -> dict[tuple[Layout, int], Score]:
+        many, other = Score(200, 0.012), Score(100, 0.008)
+        return {(layout, rows): many if layout == MANY else other for layout, rows in trials}
 
     monkeypatch.setattr(loading, "race", scores)
     directory = publish_tiny(tmp_path / "m").directory
@@ -161,6 +162,23 @@ def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
     assert loading.load(other, ModelSettings(max_batch_size=1), Opener()).lone is None, "too large to have it twice"
 
 
+@pytest.mark.parametrize(("pairs", "expected"), [(108.0, 1), (120.0, 2)])
+def test_a_batch_that_gains_little_beside_decoding_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: float, expected: int
+) -> None:
+    """The graphs alone say batches of 2; with decoding beside them they must still be worth the wait."""
+    monkeypatch.setattr(loading, "good_batches", lambda *_: (2, 1))
+
+    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object) -> dict[tuple[Layout, int], Score]:
+        assert {rows for _, rows in trials} == {1, 2}
+        return {(layout, rows): Score(pairs if rows == 2 else 103.0, 0.01) for layout, rows in trials}
+
+    monkeypatch.setattr(loading, "race", scores)
+    model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), Opener())
+    assert model.limits.max_rows == expected
+    model.close()
+
+
 def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache: Path) -> None:
     first = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), Opener())
     again = Opener()
@@ -178,7 +196,7 @@ def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache
 def test_what_was_measured_on_a_busy_machine_is_measured_again_later(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "race", lambda trials, *_: {layout: Score(100, 0.01, steady=0.5) for layout in trials})
+    monkeypatch.setattr(loading, "race", lambda trials, *_: {trial: Score(100, 0.01, steady=0.5) for trial in trials})
     directory = publish_tiny(tmp_path / "m").directory
     loading.load(directory, ModelSettings(), Opener())
     soon = Opener()

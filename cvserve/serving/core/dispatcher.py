@@ -16,12 +16,15 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import VersionReport
 from cvserve.serving.core.pace import Pace
 from cvserve.serving.core.requests import Entry, answer_with, finished, group_of, made
+from cvserve.serving.core.scheduling import Hurry
 
 HOPEFUL = 0.6
 """A request is let in if the queue before it takes this share of its time at most: the rest is for its own run, its
 answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
 
 Job = Callable[[RunGraph], Any]
+
+_HURRY = Hurry()
 
 
 class Slot(Protocol):
@@ -143,6 +146,7 @@ class Dispatcher:
         self.refused_at = self._clock()
         self.counts.rejected += 1
         self._report.rejected(reason)
+        _HURRY.refused()
 
     def unloading(self) -> Unavailable:
         """What those hear who come too late."""

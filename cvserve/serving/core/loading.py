@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,17 @@ from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.measuring import Trial, best_batch, choose, lone_threads, race, run_all, sizes
+from cvserve.serving.core.measuring import (
+    Score,
+    Trial,
+    choose,
+    good_batches,
+    is_worthwhile,
+    lone_threads,
+    race,
+    run_all,
+    sizes,
+)
 from cvserve.serving.core.placement import Place, candidates, on_cpu, places, worker_count
 from cvserve.serving.core.signatures import DETECT
 
@@ -153,27 +163,43 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_o
         runtime = opened[first][0].runtime.name
         same = settings.model_copy(update={"runtime": runtime}) if settings.runtime == "auto" else settings
         layouts = (first, *(other for other in candidates(same, runtime) if other != first))
-        trials: dict[Layout, Trial] = {}
+        trials: dict[tuple[Layout, int], Trial] = {}
         for layout in layouts:
             if layout not in opened:
                 shared = _same_copies(opened, layout, runtime)
                 opened[layout] = shared or _open_all(artifact, same, layout, open_one)
             pipelines = opened[layout]
             graphs = _graphs(pipelines, worker_count(settings, layout))
-            rows = settings.largest_batch or (best_batch(graphs, _noise(pipelines[0])) if settings.batching else 1)
-            trials[layout] = Trial(graphs, rows, _decodes_in_worker(settings, layout))
-        chosen, steady, lone = first, True, None
-        if len(trials) > 1:
-            scores = race(trials, _photograph(opened[first][0]), usable_cores())
-            worth_two = _worth_two(artifact, settings, runtime)
-            chosen = choose(scores, lone_copy=worth_two)
-            steady = all(score.steady >= STEADY for score in scores.values())
-            lone = lone_threads(scores, chosen) if worth_two else None
-        return _Chosen(chosen, trials[chosen].batch, runtime, steady, lone)
+            if settings.largest_batch is not None or not settings.batching:
+                batches: Sequence[int] = (settings.largest_batch or 1,)
+            else:
+                batches = good_batches(graphs, _noise(pipelines[0]))
+            for rows in batches:
+                trials[layout, rows] = Trial(graphs, rows, _decodes_in_worker(settings, layout))
+        if len(trials) == 1:
+            ((layout, rows),) = trials
+            return _Chosen(layout, rows, runtime)
+        raced = race(trials, _photograph(opened[first][0]), usable_cores())
+        scores, rows_of = _with_their_batch(raced)
+        worth_two = _worth_two(artifact, settings, runtime)
+        chosen = choose(scores, lone_copy=worth_two)
+        steady = all(score.steady >= STEADY for score in raced.values())
+        lone = lone_threads(scores, chosen) if worth_two else None
+        return _Chosen(chosen, rows_of[chosen], runtime, steady, lone)
     finally:
         # Runtimes keep the memory of the largest batch they ever ran.
         for pipelines in opened.values():
             _close(pipelines)
+
+
+def _with_their_batch(raced: Mapping[tuple[Layout, int], Score]) -> tuple[dict[Layout, Score], dict[Layout, int]]:
+    """Of each layout the score and the rows of the batch that it is best served with."""
+    rows: dict[Layout, int] = {}
+    for (layout, batch), score in sorted(raced.items(), key=lambda item: item[0][1]):
+        known = rows.get(layout)
+        if known is None or is_worthwhile(batch, score.rate, known, raced[layout, known].rate):
+            rows[layout] = batch
+    return {layout: raced[layout, batch] for layout, batch in rows.items()}, rows
 
 
 def _worth_two(artifact: Artifact, settings: ModelSettings, runtime: str) -> bool:

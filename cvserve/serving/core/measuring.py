@@ -34,6 +34,9 @@ answered 1.08 times what batches of up to 4 did (benchmarks/serving_throughput.p
 worse.
 """
 
+CERTAIN = 1.5
+"""Batches that answer so many times what single rows do need no race against them."""
+
 TURNS = 3
 """Timed runs of each batch size after the first look; the fastest counts."""
 
@@ -78,18 +81,23 @@ class Score:
     steady: float = 1.0
 
 
-def best_batch(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
+def good_batches(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> tuple[int, ...]:
     """The smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
 
     Args:
         graphs: what each worker runs.
         make: inputs of that many rows.
+
+    Returns:
+        That batch; where it gains little, 1 as well, since only a race with decoding (`race`) tells.
     """
     with ThreadPoolExecutor(len(graphs)) as pool:
-        return _best_batch(pool, graphs, make)
+        return _good_batches(pool, graphs, make)
 
 
-def _best_batch(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> int:
+def _good_batches(
+    pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors]
+) -> tuple[int, ...]:
     fastest: dict[int, float] = {}
 
     def rate(size: int) -> float:
@@ -108,10 +116,15 @@ def _best_batch(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Call
             fastest[size] = min(fastest[size], run_all(pool, graphs, make(size)))
     best = 1
     for size in fastest:
-        if rate(size) > rate(best) * (1 + WORTHWHILE) ** math.log2(size / best):
+        if is_worthwhile(size, rate(size), best, rate(best)):
             best = size
     _LOG.info("rows a second by batch size: %s", {size: round(rate(size), 1) for size in fastest})
-    return best
+    return (best,) if best == 1 or rate(best) >= CERTAIN * rate(1) else (best, 1)
+
+
+def is_worthwhile(batch: int, rate: float, smaller: int, its_rate: float) -> bool:
+    """Whether a larger batch answers so many more rows a second than a smaller one that they may wait for it."""
+    return rate > its_rate * (1 + WORTHWHILE) ** math.log2(batch / smaller)
 
 
 def sizes(largest: int) -> Sequence[int]:
