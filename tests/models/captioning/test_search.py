@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -17,14 +18,16 @@ from cvserve.postproc import captioning_search
 PAD, START, END = 0, 1, 2
 
 
-def searched(decoder: TinyDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """In a graph of open batch size, as it is exported."""
+def searcher(decoder: TinyDecoder, decoding: Decoding) -> Callable[[tf.Tensor], Found]:
+    """The search in a graph of open batch size, as it is exported."""
     graph = tf.function(
-        lambda values: search(decoder, values, decoding).__dict__,
-        [tf.TensorSpec((None, *features.shape[1:]))],
-        autograph=False,
+        lambda features: vars(search(decoder, features, decoding)), [tf.TensorSpec((None, 12, 4))], autograph=False
     )
-    return Found(**{name: None if value is None else value.numpy() for name, value in graph(features).items()})
+    return lambda features: Found(**{name: value.numpy() for name, value in graph(features).items()})
+
+
+def searched(decoder: TinyDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
+    return searcher(decoder, decoding)(features)
 
 
 def sentences_of(num_tokens: int, count: int) -> list[tuple[int, ...]]:
@@ -95,11 +98,12 @@ def test_a_beam_of_one_is_greedy_and_greedy_takes_the_likeliest() -> None:
 )
 def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) -> None:
     decoder, features = make_decoder(), make_features(8, seed=3)
-    together = searched(decoder, features, decoding)
+    find = searcher(decoder, decoding)
+    together = find(features)
     assert together.token_ids.shape == (8, decoding.sentences, 5)
     assert len(np.unique(together.token_ids[:, 0], axis=0)) > 2, "the pictures have different sentences"
     for row in range(8):
-        alone = searched(decoder, features[row : row + 1], decoding)
+        alone = find(features[row : row + 1])
         assert np.array_equal(alone.token_ids[0], together.token_ids[row])
         assert np.allclose(alone.log_probability[0], together.log_probability[row], atol=1e-5)
         assert np.allclose(alone.attention[0], together.attention[row], atol=1e-5)
@@ -169,8 +173,8 @@ def test_sampling_is_distributed_as_asked() -> None:
         counts = np.zeros(9)
         for seed in range(16):
             decoding = Decoding(method="sampling", temperature=temperature, top_k=top_k, seed=seed, sentences=250)
-            first = searched(decoder, features, decoding).token_ids[0, :, 0]
-            counts += np.bincount(first, minlength=9)
+            first = search(decoder, features, decoding).token_ids[0, :, 0]
+            counts += np.bincount(first.numpy(), minlength=9)
         # Five standard deviations of a share of 4000.
         assert np.all(np.abs(counts / 4000 - shares) <= 5 * np.sqrt(shares * (1 - shares) / 4000))
 
