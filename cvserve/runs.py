@@ -99,7 +99,7 @@ class Run:
         import keras
 
         # Registers the layers of its networks, without which Keras does not know them by name.
-        from cvserve.models import detection, segmentation  # noqa: F401
+        from cvserve.models import captioning, detection, segmentation  # noqa: F401
 
         try:
             return keras.models.load_model(path, compile=False)

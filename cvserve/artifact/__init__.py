@@ -1,6 +1,16 @@
 """The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
 
-from cvserve.artifact.manifest import DetectSignature, EncodedInput, FileEntry, Graph, Manifest, Parity, Provenance
+from cvserve.artifact.decoding import Decoding
+from cvserve.artifact.manifest import (
+    DetectSignature,
+    EncodedInput,
+    FileEntry,
+    Graph,
+    Manifest,
+    Parity,
+    Provenance,
+    StepGraphs,
+)
 from cvserve.artifact.specs import (
     TASKS,
     BoxCoding,
@@ -20,6 +30,7 @@ __all__ = [
     "Artifact",
     "BoxCoding",
     "BoxLevel",
+    "Decoding",
     "DetectSignature",
     "EncodedInput",
     "FileEntry",
@@ -32,6 +43,7 @@ __all__ = [
     "PreprocSpec",
     "Provenance",
     "Quantization",
+    "StepGraphs",
     "Task",
     "Vocabulary",
     "file_entry",

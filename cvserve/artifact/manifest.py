@@ -50,6 +50,9 @@ class Parity(Spec):
     agrees whose pixels do): pixel_agreement: the share of pixels with the same class. pixel_agreement_limit: the least
     that holds. miou: mean intersection over union of the two sides' classes. miou_difference: of the two sides' mIoU
     with the truth, where that was known.
+
+    Of captioning alone (max_abs_difference is of the sentences' log probabilities, relative to them where they are
+    beyond 1; a picture agrees that has the same token ids): agreement_limit: the least agreement that holds.
     """
 
     images: int = Field(ge=0)
@@ -70,6 +73,7 @@ class Parity(Spec):
     pixel_agreement_limit: float | None = None
     miou: float | None = None
     miou_difference: float | None = None
+    agreement_limit: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -77,6 +81,8 @@ class Parity(Spec):
             return False
         least, same = self.pixel_agreement_limit, self.pixel_agreement
         if least is not None and same is not None and same < least:
+            return False
+        if self.agreement_limit is not None and self.agreement < self.agreement_limit:
             return False
         return self.max_abs_difference <= self.limit
 
@@ -107,6 +113,32 @@ class DetectSignature(Spec):
     parity: Parity
 
 
+MEMORY, STATE, NEXT = "memory_", "state_", "next_"
+"""How the names of tensors begin in the signatures of `StepGraphs`."""
+
+
+class StepGraphs(Spec):
+    """The two halves of a captioning graph, for who searches the sentence outside of it.
+
+    encode: the signature from the graph's own input to what belongs to the pictures, `memory_*` [B, ...], and the state
+    before the first token, `state_*` [B, ...]. step: the signature from `tokens` int32 [B] (1, <start>, at first),
+    `position` int32 [B] (0 at first, and the same for all), `memory_*` and `state_*` to `logits` float32 [B, V] of the
+    token that follows, the state after it, `next_*`, and `attention` float32 [B, L] where there is one. A format may
+    leave out inputs of which nothing depends. encode_file, step_file: where they are, for a format that holds one graph
+    a file; None: in the graph's own file. parity: of the sentences found with them.
+    """
+
+    encode: str = "encode"
+    step: str = "step"
+    encode_file: FileEntry | None = None
+    step_file: FileEntry | None = None
+    parity: Parity
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        return tuple(file for file in (self.encode_file, self.step_file) if file is not None)
+
+
 class Graph(Spec):
     """One executable form of the model.
 
@@ -123,6 +155,7 @@ class Graph(Spec):
     parity: Parity | None = None
     encoded: EncodedInput | None = None
     detect: DetectSignature | None = None
+    steps: StepGraphs | None = None
     latency_ms: dict[str, float] = {}
 
     @property
@@ -246,5 +279,6 @@ class Manifest(Spec):
         seen.update(
             {graph.detect.file.path: graph.detect.file for graph in self.graphs if graph.detect and graph.detect.file}
         )
+        seen.update({file.path: file for graph in self.graphs if graph.steps for file in graph.steps.files})
         seen.update({file.path: file for file in self.extra_files})
         return tuple(seen.values())

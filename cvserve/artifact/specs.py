@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from cvserve.artifact.base import Spec
+from cvserve.artifact.decoding import Decoding
 from cvserve.artifact.vocabulary import Vocabulary
 
 Task = Literal["classification", "detection", "segmentation", "captioning"]
@@ -162,7 +163,8 @@ class PostprocSpec(Spec):
 
     colours: of segmentation, the RGB in which each class is drawn, in label order; empty: the drawing chooses.
 
-    vocabulary: of captioning, what the graph's token ids mean.
+    vocabulary: of captioning, what the graph's token ids mean. decoding: how its sentences were searched; several of a
+    picture are put into the order that it says.
 
     boxes: of detection; an output of role "masks" [B, N, R, R] beside those of its kind "boxes" holds how likely each
     cell of each box, R x R of them, belongs to the object, 0 to 1. score_threshold: boxes with less are not given.
@@ -174,6 +176,7 @@ class PostprocSpec(Spec):
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     colours: tuple[tuple[int, int, int], ...] = ()
     vocabulary: Vocabulary | None = None
+    decoding: Decoding | None = None
     boxes: BoxCoding | None = None
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     iou_threshold: float = Field(default=0.6, gt=0, le=1)

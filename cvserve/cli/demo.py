@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo_output", metavar="DIR", help="where everything goes (demo_output)")
     parser.add_argument("--seed", type=not_negative, default=1, metavar="N", help="of pictures and training (1)")
     parser.add_argument(
-        "--tasks", nargs="+", metavar="TASK", help="classification, detection, segmentation; default: all"
+        "--tasks", nargs="+", metavar="TASK", help="classification, detection, segmentation, captioning; default: all"
     )
     example(parser, "cvserve demo --out demo_output", "cvserve demo --tasks detection")
 

@@ -10,7 +10,9 @@ import argparse
 
 from cvserve import console
 from cvserve.cli.arguments import example, names, positive
+from cvserve.cli.decoding import add_decoding, decoding_of
 from cvserve.cli.libraries import load_tensorflow
+from cvserve.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="detection: leave out the signature that decodes and suppresses boxes in the graph, for other clients",
     )
+    parser.add_argument(
+        "--no-step-graphs",
+        dest="step_graphs",
+        action="store_false",
+        help="captioning: leave out the encoder and the step, with which sentences are searched outside of the graph",
+    )
+    add_decoding(parser)
     example(
         parser,
         "cvserve export runs/flowers --to models/flowers",
         "cvserve export runs/flowers --to models/flowers --formats onnx,tflite",
+        "cvserve export runs/captions --to models/teller --beam 4 --length-penalty 0.7 --no-repeat-ngram 3",
     )
 
 
@@ -46,7 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     from cvserve.export import export_run, report_table
     from cvserve.runs import load_run
 
-    load_run(arguments.run_directory)  # before TensorFlow's seconds: a wrong path is told at once
+    decoding = decoding_of(arguments)
+    task = load_run(arguments.run_directory).task  # before TensorFlow's seconds: a wrong path is told at once
+    if decoding is not None and task != "captioning":
+        raise InvalidInput(f"decoding is of captioning models; {arguments.run_directory} does {task}")
     load_tensorflow()
     chosen = {"formats": arguments.formats} if arguments.formats else {}
     artifact = export_run(
@@ -58,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         licence=arguments.licence,
         notes=arguments.notes,
         detect_signature=arguments.detect_signature,
+        decoding=decoding,
+        step_graphs=arguments.step_graphs,
         on_step=console.note,
         **chosen,
     )

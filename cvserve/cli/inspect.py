@@ -17,7 +17,7 @@ from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, InvalidInput
 
 if TYPE_CHECKING:
-    from cvserve.artifact import Artifact, Graph, Parity, PreprocSpec
+    from cvserve.artifact import Artifact, Graph, Parity, PostprocSpec, PreprocSpec
 
 _LABELS_SHOWN = 10
 
@@ -73,6 +73,7 @@ def _show(artifact: Artifact) -> None:
         ("outputs", ", ".join(f"{item.name} ({item.role}, {item.dtype})" for item in manifest.outputs)),
         ("preprocessing", _preproc(manifest.preproc)),
         ("labels", _labels(manifest.labels)),
+        *_captions(manifest.postproc),
         *_provenance(artifact),
     ):
         if text:
@@ -89,6 +90,10 @@ def _graph_rows(graph: Graph) -> Iterator[tuple[Any, ...]]:
         signature, file = f"  signature {graph.detect.signature}, boxes decoded in the graph", graph.detect.file
         where = (file.path, size(file.bytes)) if file else (None, None)
         yield signature, None, *where, None, _parity(graph.detect.parity), None
+    if graph.steps is not None:
+        signature, files = f"  signatures {graph.steps.encode} and {graph.steps.step}", graph.steps.files
+        names, total = ", ".join(file.path for file in files), size(sum(file.bytes for file in files))
+        yield signature, None, names or None, total if files else None, None, _parity(graph.steps.parity), None
 
 
 def _parity(found: Parity | None) -> str | None:
@@ -140,6 +145,14 @@ def _preproc(spec: PreprocSpec) -> str:
 def _labels(labels: tuple[str, ...]) -> str:
     shown = ", ".join(labels[:_LABELS_SHOWN])
     return f"{len(labels)}: {shown}{', ...' if len(labels) > _LABELS_SHOWN else ''}" if labels else ""
+
+
+def _captions(spec: PostprocSpec) -> list[tuple[str, str]]:
+    vocabulary, decoding = spec.vocabulary, spec.decoding
+    if vocabulary is None:
+        return []
+    kind = f"{len(vocabulary)} {vocabulary.kind}, sentences of up to {vocabulary.length}"
+    return [("vocabulary", kind), ("decoding", "" if decoding is None else decoding.describe())]
 
 
 def _provenance(artifact: Artifact) -> list[tuple[str, str]]:

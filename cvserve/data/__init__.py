@@ -13,7 +13,7 @@ from cvserve.data.masks import VOID, SegmentationSource
 from cvserve.data.objects import DetectionSource, Objects
 from cvserve.data.pipeline import ImagePipeline, image_dataset
 from cvserve.data.problems import BadPicture, verify
-from cvserve.data.scenes import Scene, Scenes, write_coco, write_image_folder, write_mask_folder
+from cvserve.data.scenes import Scene, Scenes, write_captions, write_coco, write_image_folder, write_mask_folder
 from cvserve.data.segmentation import SegmentationPipeline
 from cvserve.data.splitting import Shares
 
@@ -48,6 +48,7 @@ __all__ = [
     "open_dataset",
     "same_data",
     "verify",
+    "write_captions",
     "write_coco",
     "write_image_folder",
     "write_mask_folder",

@@ -33,7 +33,7 @@ class CocoMasks:
         Raises:
             ImageError: an object without a mask that can be used, or of another size than the picture.
         """
-        counts = []
+        counts: list[np.ndarray] = []
         for number, content in zip(self.numbers, self.segmentations, strict=True):
             try:
                 counts.extend(ObjectMasks((run_lengths_of(content, height, width),), height, width).counts)

@@ -18,6 +18,7 @@ from cvserve.artifact import Artifact, read
 from cvserve.batch import Sources, open_instances, open_sink, predict
 from cvserve.client import Client
 from cvserve.data import Scenes
+from cvserve.demo.captioning import CAPTIONING
 from cvserve.demo.classification import CLASSIFICATION
 from cvserve.demo.detection import DETECTION
 from cvserve.demo.overview import draw_overview
@@ -37,7 +38,7 @@ from cvserve.training import TrainConfig, train
 
 Value = TypeVar("Value")
 
-TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, DETECTION, SEGMENTATION)
+TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, DETECTION, SEGMENTATION, CAPTIONING)
 _SHOWN = 12
 """Pictures of a task in the overview."""
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from cvserve.artifact import Manifest
-from cvserve.errors import ExportError
 from cvserve.postproc import class_scores
 
 if TYPE_CHECKING:
@@ -81,6 +80,7 @@ def comparison_of(
         truth: of detection, the objects of each picture in pixels of the graph's input, for the difference in mAP; of
             segmentation, its label map in the size of the graph's input, for the difference in mIoU.
     """
+    from cvserve.export.comparison_captioning import CaptionComparison
     from cvserve.export.comparison_detection import DetectionComparison, Tolerance, in_order
     from cvserve.export.comparison_segmentation import SegmentationComparison
 
@@ -92,7 +92,7 @@ def comparison_of(
         return DetectionComparison(manifest, limit, tolerance, cast("Sequence[Objects] | None", truth))
     if manifest.task == "segmentation":
         return SegmentationComparison(manifest, LIMITS[precision], truth=cast("Sequence[np.ndarray] | None", truth))
-    raise ExportError(f"{manifest.task} models cannot be compared by this version")
+    return CaptionComparison(manifest, LIMITS[precision])
 
 
 def encoded_comparison(manifest: Manifest) -> Comparison:
@@ -100,6 +100,7 @@ def encoded_comparison(manifest: Manifest) -> Comparison:
 
     The pixels differ by a rounding at most, which a network hardly amplifies; beyond these limits something is wrong.
     """
+    from cvserve.export.comparison_captioning import CaptionComparison
     from cvserve.export.comparison_detection import ROUNDED_PIXELS, DetectionComparison
     from cvserve.export.comparison_segmentation import SegmentationComparison
 
@@ -108,4 +109,7 @@ def encoded_comparison(manifest: Manifest) -> Comparison:
     if manifest.task == "segmentation":
         # Along the borders of classes, and all over a network that has not learned yet, a rounding decides.
         return SegmentationComparison(manifest, limit=0.25, pixel_limit=None)
+    if manifest.task == "captioning":
+        # A rounding may decide between two words; the rest of the sentence then is another one.
+        return CaptionComparison(manifest, limit=0.25, agreement_limit=None)
     return ClassComparison(manifest, 0.05)

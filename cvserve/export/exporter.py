@@ -13,8 +13,9 @@ import numpy as np
 import cvserve
 from cvserve import artifact as artifacts
 from cvserve.artifact import (
+    TASKS,
     Artifact,
-    DetectSignature,
+    Decoding,
     FileEntry,
     Graph,
     Manifest,
@@ -26,15 +27,15 @@ from cvserve.artifact import (
     file_entry,
 )
 from cvserve.errors import InvalidInput
+from cvserve.export.checks import check_images, check_outputs, outputs_of
 from cvserve.export.comparison import comparison_of
-from cvserve.export.comparison_detection import SignatureComparison
-from cvserve.export.detect_signature import detect_function
+from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.encoded import as_png, check_encoded
-from cvserve.export.formats import FILES, FORMATS, Progress, Written, checked_formats, write_formats
+from cvserve.export.formats import FILES, FORMATS, Progress, checked_formats, write_formats
+from cvserve.export.further import Asked, check_further, further_functions
 from cvserve.export.network import Network
 from cvserve.export.parity import check_parity
 from cvserve.export.warmup import can_write_warmup, write_warmup
-from cvserve.runtimes import Runtime
 from cvserve.runtimes.choose import measure
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.settings import parse
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "FORMATS", "Progress", "export_model", "model_name", "now"]
 
-TASKS: tuple[Task, ...] = ("classification", "detection", "segmentation")
 _LATENCY_SECONDS = 0.5
 _PLACEHOLDER = FileEntry(path="unwritten", bytes=0, sha256="0" * 64)
 
@@ -66,6 +66,8 @@ def export_model(
     roles: Mapping[str, str] | None = None,
     postproc: PostprocSpec | None = None,
     detect_signature: bool = True,
+    decoding: Decoding | None = None,
+    step_graphs: bool = True,
     truth: Sequence[Objects] | Sequence[np.ndarray] | None = None,
     on_step: Progress | None = None,
 ) -> Artifact:
@@ -77,8 +79,8 @@ def export_model(
     Args:
         model: takes uint8 RGB images [B, H, W, 3], H and W being those of `preproc`, and returns a dict of tensors.
         to: `<repository>/<model name>`; its last part becomes the model's name.
-        task: "classification", "detection" or "segmentation".
-        labels: in index order.
+        task: "classification", "detection", "segmentation" or "captioning".
+        labels: in index order; captioning has none.
         preproc: the geometry that the model was trained with.
         parity_images: uint8 RGB [N, H, W, 3], real pictures that went through `preproc`.
         provenance: where the model came from; version and date are filled in.
@@ -89,9 +91,13 @@ def export_model(
         parity_names: what errors call the parity images.
         roles: output name to role; by default an output's name is its role.
         postproc: how the outputs become results. Detection needs it; classification by default has a softmax where the
-            output is logits; segmentation has its colours there.
+            output is logits; segmentation has its colours there; captioning needs the vocabulary.
         detect_signature: detection: add the signature `detect`, with decoding and suppression inside, to each format
             (to ONNX as a second file); not where the network itself has them inside.
+        decoding: captioning: how sentences are searched; None keeps the network's own way. Sampling too is the same in
+            every format, see `Decoding`.
+        step_graphs: captioning: add the signatures `encode` and `step` to each format (to ONNX as two more files), for
+            `cvserve.stepwise`.
         truth: detection: the objects of each parity image, in its own pixels; segmentation: its label map, uint8
             [H, W], 255 where it has none; the parity then tells the difference in mAP or mIoU too.
         on_step: told what is being done, one line at a time.
@@ -108,20 +114,20 @@ def export_model(
     name = model_name(to)
     formats = checked_formats(formats)
     if task not in TASKS:
-        raise InvalidInput(f"{task} models cannot be exported by this version; only {', '.join(TASKS)}")
-    if task == "detection" and (postproc is None or postproc.boxes is None):
-        raise InvalidInput("a detection model needs postproc, which says how its outputs become boxes (postproc.boxes)")
-    _check_images(parity_images, preproc)
+        raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASKS)}")
+    check_images(parity_images, preproc)
     names = list(parity_names or [f"parity picture {number}" for number in range(len(parity_images))])
     say = on_step or _silent
+    if task == "captioning":
+        model, postproc = _searching(model, postproc, decoding)
+    elif decoding is not None:
+        raise InvalidInput(f"decoding is of captioning models; {name} does {task}")
     network = Network(model, preproc)
     say(f"asking the network about {len(parity_images)} pictures")
     expected = network.answers(parity_images)
-    outputs = _outputs(expected, roles or {})
-    if task == "classification":
-        _check_scores(outputs, labels)
-    if task == "segmentation":
-        _check_class_map(outputs, expected, labels)
+    asked = Asked(parity_images, names, expected)
+    outputs = outputs_of(expected, roles or {})
+    check_outputs(task, outputs, expected, labels, postproc)
     postproc = postproc or _default_postproc(task, outputs)
     encoded = list(encoded_images) if encoded_images is not None else as_png(parity_images)
 
@@ -141,20 +147,17 @@ def export_model(
         }
         manifest = parse(Manifest, values, "the manifest")
         suppressed = postproc.boxes is not None and postproc.boxes.kind == "boxes"
-        with_detect = task == "detection" and detect_signature and not suppressed
-        detect = detect_function(network, manifest) if with_detect else None
+        further = further_functions(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
         comparison = comparison_of(manifest, truth=truth)
         graphs, extra = [], []
-        for written in write_formats(network, directory, formats, detect, say):
+        for written in write_formats(network, directory, formats, further, say):
             say(f"comparing {written.format} with the network")
             what = f"the exported {written.format} graph"
             runtime = written.open()
             try:
                 parity = check_parity(runtime, parity_images, names, expected, comparison, what=what)
                 latency = measure(runtime, manifest, budget_seconds=_LATENCY_SECONDS)
-                second = None
-                if detect is not None:
-                    second = _checked_detect(written, runtime, directory, parity_images, names, expected, manifest)
+                seconds = check_further(written, runtime, directory, asked, manifest, comparison)
                 compared, taken = None, encoded
                 if isinstance(runtime, TensorFlowRuntime):
                     say("comparing the signature for encoded pictures with OpenCV")
@@ -163,7 +166,7 @@ def export_model(
                 runtime.close()
             if written.format == "saved_model":
                 if can_write_warmup():
-                    path = write_warmup(directory, name, parity_images, taken, detect=with_detect)
+                    path = write_warmup(directory, name, parity_images, taken, detect=DETECT_SIGNATURE in further)
                     extra.append(file_entry(directory, path))
                 else:
                     say("no warm-up requests for TensorFlow Serving: they need pip install 'cvserve[serve]'")
@@ -172,7 +175,7 @@ def export_model(
                 "files": tuple(file_entry(directory, path) for path in written.files),
                 "parity": parity,
                 "encoded": compared,
-                "detect": second,
+                **seconds,
                 "latency_ms": {str(batch): round(value, 3) for batch, value in latency.items()},
             }
             graphs.append(Graph.model_validate(values))
@@ -195,74 +198,25 @@ def model_name(to: Path) -> str:
     return name
 
 
-def _checked_detect(
-    written: Written,
-    runtime: Runtime,
-    directory: Path,
-    images: np.ndarray,
-    names: Sequence[str],
-    expected: Mapping[str, np.ndarray],
-    manifest: Manifest,
-) -> DetectSignature:
-    second = written.open_detect(runtime)
-    try:
-        what = f"the signature detect of the exported {written.format} graph"
-        parity = check_parity(second, images, names, expected, SignatureComparison(manifest), what=what)
-    finally:
-        second.close()
-    file = None if written.detect is None else file_entry(directory, written.detect)
-    return DetectSignature(file=file, parity=parity)
-
-
-def _check_images(images: np.ndarray, preproc: PreprocSpec) -> None:
-    wanted = (preproc.height, preproc.width, 3)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or not len(images):
-        raise InvalidInput(
-            f"parity pictures must be uint8 [at least 1, {preproc.height}, {preproc.width}, 3], "
-            f"not {images.dtype} {list(images.shape)}"
-        )
-
-
-def _outputs(expected: Mapping[str, np.ndarray], roles: Mapping[str, str]) -> tuple[OutputSpec, ...]:
-    return tuple(
-        OutputSpec(name=name, role=roles.get(name, name), dtype=str(values.dtype), shape=values.shape[1:])
-        for name, values in sorted(expected.items())
-    )
-
-
-def _check_scores(outputs: Sequence[OutputSpec], labels: Sequence[str]) -> None:
-    scores = [output for output in outputs if output.role in ("probabilities", "logits")]
-    for output in scores:
-        if output.shape != (len(labels),):
-            raise InvalidInput(
-                f"{len(labels)} labels do not fit output {output.name!r}, which is {list(output.shape)} a picture"
-            )
-    if not scores:
-        raise InvalidInput(
-            "the network has no output called probabilities or logits, only "
-            f"{', '.join(output.name for output in outputs)}; say which is which"
-        )
-
-
-def _check_class_map(outputs: Sequence[OutputSpec], expected: Mapping[str, np.ndarray], labels: Sequence[str]) -> None:
-    by_role = {output.role: output for output in outputs}
-    if not {"class_map", "confidence"} <= set(by_role):
-        raise InvalidInput(
-            "a segmentation network needs the outputs class_map and confidence; this one has "
-            f"{', '.join(output.name for output in outputs)}; say which is which"
-        )
-    found = expected[by_role["class_map"].name]
-    if found.dtype != np.uint8:
-        raise InvalidInput(f"a class map has one byte a pixel, but {by_role['class_map'].name!r} is {found.dtype}")
-    if found.max() >= len(labels):
-        raise InvalidInput(f"{len(labels)} labels do not fit a network that answers with class {found.max()}")
-
-
 def _default_postproc(task: Task, outputs: Sequence[OutputSpec]) -> PostprocSpec:
-    if task == "segmentation":
+    if task != "classification":
         return PostprocSpec()
     has_probabilities = any(output.role == "probabilities" for output in outputs)
     return PostprocSpec(activation="none" if has_probabilities else "softmax")
+
+
+def _searching(
+    model: keras.Model, postproc: PostprocSpec | None, decoding: Decoding | None
+) -> tuple[keras.Model, PostprocSpec | None]:
+    """A captioning network that decodes as wanted, and what says so."""
+    from cvserve.models.captioning.captions import captions_of, with_decoding
+
+    if decoding is not None:
+        model = with_decoding(model, decoding)
+    captions = captions_of(model)
+    if captions is not None and postproc is not None:
+        postproc = postproc.model_copy(update={"decoding": captions.decoding})
+    return model, postproc
 
 
 def now() -> str:

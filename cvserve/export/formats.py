@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cvserve.errors import CvserveError, ExportError, InvalidInput
-from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
 from cvserve.export.saved_model import write_saved_model
@@ -18,18 +17,19 @@ from cvserve.runtimes.tensorflow import TensorFlowRuntime
 
 FORMATS = ("saved_model", "onnx", "tflite")
 FILES = {"saved_model": "saved_model.pb", "onnx": "model.onnx", "tflite": "model.tflite"}
-DETECT_ONNX = "model.detect.onnx"
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Written:
-    """One format. files: the one to open first. detect: a file of its own for the signature `detect`, if it has one."""
+    """One format. files: the one to open first. signatures: the further ones that it holds. further: their own files,
+    by signature, where they have such."""
 
     format: str
     files: tuple[Path, ...]
-    detect: Path | None = None
+    signatures: tuple[str, ...] = ()
+    further: Mapping[str, Path] = field(default_factory=dict)
 
     def open(self) -> Runtime:
         """The graph itself.
@@ -39,13 +39,13 @@ class Written:
         """
         return _open(self.files[0], self.format)
 
-    def open_detect(self, runtime: Runtime) -> Runtime:
-        """The signature `detect`. runtime: what `open` gave."""
+    def open_further(self, signature: str, runtime: Runtime) -> Runtime:
+        """A further signature. runtime: what `open` gave."""
         if isinstance(runtime, TensorFlowRuntime):
-            return runtime.with_signature(DETECT_SIGNATURE)
-        if self.detect is not None:
-            return _open(self.detect, self.format)
-        return _open(self.files[0], self.format, DETECT_SIGNATURE)
+            return runtime.with_signature(signature)
+        if signature in self.further:
+            return _open(self.further[signature], self.format)
+        return _open(self.files[0], self.format, signature)
 
 
 def checked_formats(formats: Sequence[str]) -> list[str]:
@@ -63,13 +63,13 @@ def checked_formats(formats: Sequence[str]) -> list[str]:
 
 
 def write_formats(
-    network: Network, directory: Path, formats: Sequence[str], detect: Any | None, say: Progress
+    network: Network, directory: Path, formats: Sequence[str], further: Mapping[str, Any], say: Progress
 ) -> list[Written]:
     """Writes the formats.
 
     Args:
         formats: TFLite is made from the SavedModel, which is then written for the moment even if it is not wanted.
-        detect: the tf.function of the signature `detect`, for detection.
+        further: tf.functions of further signatures, by name; each becomes an ONNX file of its own.
 
     Raises:
         ExportError: a format cannot hold the network.
@@ -81,7 +81,7 @@ def write_formats(
             continue
         say(f"writing {graph_format}")
         try:
-            written.append(_write(network, directory, graph_format, detect))
+            written.append(_write(network, directory, graph_format, further))
         except ExportError as error:
             others = [other for other in formats if other != graph_format]
             way_out = f"; to go without it, say --formats {','.join(others)}" if others else ""
@@ -97,14 +97,17 @@ def write_formats(
     return written
 
 
-def _write(network: Network, directory: Path, graph_format: str, detect: Any | None) -> Written:
+def _write(network: Network, directory: Path, graph_format: str, further: Mapping[str, Any]) -> Written:
     path = directory / FILES[graph_format]
     if graph_format == "saved_model":
-        return Written(graph_format, tuple(write_saved_model(network, directory, detect)))
+        return Written(graph_format, tuple(write_saved_model(network, directory, further)), tuple(further))
     if graph_format == "onnx":
-        second = None if detect is None else write_onnx(network, directory / DETECT_ONNX, detect)
-        return Written(graph_format, (write_onnx(network, path),), second)
-    return Written(graph_format, (write_tflite(directory, path, detect=detect is not None),))
+        others = {
+            signature: write_onnx(network, path.with_suffix(f".{signature}.onnx"), function)
+            for signature, function in further.items()
+        }
+        return Written(graph_format, (write_onnx(network, path),), tuple(further), others)
+    return Written(graph_format, (write_tflite(directory, path, further=list(further)),), tuple(further))
 
 
 def _open(path: Path, graph_format: str, signature: str = "serving_default") -> Runtime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvserve.artifact import Artifact, PostprocSpec, PreprocSpec, Provenance
+from cvserve.artifact import Artifact, Decoding, PostprocSpec, PreprocSpec, Provenance
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.export.encoded import as_png
 from cvserve.export.exporter import FORMATS, Progress, export_model
@@ -33,6 +33,8 @@ def export_run(
     licence: str = "",
     notes: str = "",
     detect_signature: bool = True,
+    decoding: Decoding | None = None,
+    step_graphs: bool = True,
     on_step: Progress | None = None,
 ) -> Artifact:
     """Exports the best network of a run; parity is measured over its own validation pictures, and of a detector also as
@@ -46,7 +48,7 @@ def export_run(
         split: which of them to use.
         pictures: how many, evenly spread over the split.
         licence, notes: for the manifest's provenance.
-        detect_signature: see `export_model`.
+        detect_signature, decoding, step_graphs: see `export_model`.
 
     Raises:
         NotFound, ArtifactError: no (whole) run directory, or its pictures have gone.
@@ -93,6 +95,8 @@ def export_run(
         formats=formats,
         postproc=run.postproc or (PostprocSpec(colours=dataset.colours) if run.task == "segmentation" else None),
         detect_signature=detect_signature,
+        decoding=decoding,
+        step_graphs=step_graphs,
         truth=truth or None,
         provenance=Provenance(
             architecture=run.architecture,

@@ -15,7 +15,7 @@ from typing import Any
 
 from cvserve.errors import ExportError
 from cvserve.export.inlining import inline_calls
-from cvserve.export.network import INPUT, Network
+from cvserve.export.network import Network
 from cvserve.extras import require
 from cvserve.runtimes.quiet import without_chatter
 
@@ -29,7 +29,7 @@ def write_onnx(network: Network, path: Path, function: Any | None = None) -> Pat
     """Writes `path`: uint8 `images` [batch, H, W, 3] to the network's outputs by name, opset 17.
 
     Args:
-        function: another tf.function of the images than the network's own.
+        function: another tf.function than the network's own; its inputs have the names of its signature.
 
     Raises:
         ExportError: ONNX cannot hold the network; the text names the operations.
@@ -54,7 +54,7 @@ def write_onnx(network: Network, path: Path, function: Any | None = None) -> Pat
 
 
 def _frozen(traced: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
-    """The graph with its variables as constants, and the wanted names of its input and outputs by tensor name.
+    """The graph with its variables as constants, and the wanted names of its inputs and outputs by tensor name.
 
     Without freezing, a tensor that a layer holds would become an input that nobody feeds.
     """
@@ -63,7 +63,7 @@ def _frozen(traced: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
     function = traced.get_concrete_function()
     names = sorted(function.structured_outputs)
     frozen = convert_variables_to_constants_v2(function)
-    inputs = {tensor.name: INPUT for tensor in frozen.inputs}
+    inputs = {tensor.name: tensor.name.partition(":")[0] for tensor in frozen.inputs}
     outputs = {tensor.name: name for tensor, name in zip(frozen.outputs, names, strict=True)}
     return inline_calls(frozen.graph.as_graph_def()), inputs, outputs
 

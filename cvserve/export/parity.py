@@ -80,6 +80,8 @@ def _fault(parity: Parity) -> str:
             f"{1 - parity.pixel_agreement:.2%} of the pixels have another class than the network's "
             f"(limit {1 - parity.pixel_agreement_limit:.1%})"
         )
+    if parity.agreement_limit is not None:
+        return f"{1 - parity.agreement:.2%} of the pictures have another sentence than the network's"
     assert parity.unmatched is not None, "nothing else keeps a parity from holding"
     share, limit = f"{parity.unmatched:.1%}", f"{parity.unmatched_limit:.0%}"
     return f"{share} of the objects have no partner among the network's (limit {limit})"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from cvserve.artifact import DetectSignature, Manifest, Parity, Task
+from cvserve.artifact import FileEntry, Graph, Manifest, Parity, Task
 from cvserve.console import format_table
 
 COLUMNS = ("graph", "precision", "MB", "pictures", "max difference", "agreement", "ms x1", "ms x8")
@@ -19,12 +20,12 @@ PIXEL_COLUMNS = ("pixels", "mIoU", "mIoU differs")
 MASK_COLUMNS = ("mask IoU", "least mask")
 """Of detection with masks: mean and least IoU of matched objects' masks."""
 
-_FURTHER: dict[Task, tuple[str, ...]] = {"detection": BOX_COLUMNS, "segmentation": PIXEL_COLUMNS}
+_COLUMNS: dict[Task, tuple[str, ...]] = {"detection": BOX_COLUMNS, "segmentation": PIXEL_COLUMNS}
 
 
 def columns(manifest: Manifest) -> tuple[str, ...]:
     """What stands in `report_rows`."""
-    return (*COLUMNS[:6], *_further(manifest), *COLUMNS[6:])
+    return (*COLUMNS[:6], *_more_columns(manifest), *COLUMNS[6:])
 
 
 def report_rows(manifest: Manifest) -> list[list[Any]]:
@@ -34,18 +35,25 @@ def report_rows(manifest: Manifest) -> list[list[Any]]:
         latency = [graph.latency_ms.get("1"), graph.latency_ms.get("8")]
         megabytes = round(graph.bytes / 1e6, 2)
         rows.append([graph.format, graph.precision, megabytes, *_figures(graph.parity, manifest), *latency])
-        for second in (graph.encoded, graph.detect):
-            if second is None:
-                continue
-            own = second.file if isinstance(second, DetectSignature) else None
-            name = f"{graph.format} ({second.signature})"
-            size = round(own.bytes / 1e6, 2) if own else None
-            rows.append([name, graph.precision, size, *_figures(second.parity, manifest), None, None])
+        for name, files, parity in _further(graph):
+            size = round(sum(file.bytes for file in files) / 1e6, 2) if files else None
+            figures = _figures(parity, manifest)
+            rows.append([f"{graph.format} ({name})", graph.precision, size, *figures, None, None])
     return rows
 
 
-def _further(manifest: Manifest) -> tuple[str, ...]:
-    return (*_FURTHER.get(manifest.task, ()), *(MASK_COLUMNS if manifest.has_masks else ()))
+def _further(graph: Graph) -> Iterator[tuple[str, tuple[FileEntry, ...], Parity]]:
+    """Name, own files and parity of each further signature."""
+    if graph.encoded is not None:
+        yield graph.encoded.signature, (), graph.encoded.parity
+    if graph.detect is not None:
+        yield graph.detect.signature, (graph.detect.file,) if graph.detect.file else (), graph.detect.parity
+    if graph.steps is not None:
+        yield f"{graph.steps.encode}, {graph.steps.step}", graph.steps.files, graph.steps.parity
+
+
+def _more_columns(manifest: Manifest) -> tuple[str, ...]:
+    return (*_COLUMNS.get(manifest.task, ()), *(MASK_COLUMNS if manifest.has_masks else ()))
 
 
 def report_table(manifest: Manifest) -> str:
@@ -56,7 +64,7 @@ def report_table(manifest: Manifest) -> str:
 def _figures(parity: Parity | None, manifest: Manifest) -> list[Any]:
     task = manifest.task
     if parity is None:
-        return [None] * (3 + len(_further(manifest)))
+        return [None] * (3 + len(_more_columns(manifest)))
     figures = [parity.images, f"{parity.max_abs_difference:.1e}", parity.agreement]
     if task == "segmentation":
         return [*figures, *_shares(parity.pixel_agreement, parity.miou), _small(parity.miou_difference)]

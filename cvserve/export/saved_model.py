@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.graph_preproc import load_pixels
 from cvserve.export.network import Network
 from cvserve.runtimes.tensorflow import import_tensorflow
@@ -14,15 +14,14 @@ BYTES_SIGNATURE = "bytes"
 BYTES_INPUT = "image_bytes"
 
 
-def write_saved_model(network: Network, directory: Path, detect: Any | None = None) -> list[Path]:
+def write_saved_model(network: Network, directory: Path, further: Mapping[str, Any] | None = None) -> list[Path]:
     """Writes the SavedModel into a directory, which may hold other files.
 
     Signatures: `serving_default` takes uint8 `images` [B, H, W, 3]; `bytes` takes strings `image_bytes` [B] (JPEG,
-    PNG, GIF, BMP, WebP), which it decodes and resizes in the graph. Both give the network's outputs by name. `detect`
-    takes the same as the first, where there is such a function.
+    PNG, GIF, BMP, WebP), which it decodes and resizes in the graph. Both give the network's outputs by name.
 
     Args:
-        detect: see `cvserve.export.detect_signature`.
+        further: tf.functions by the names of their signatures.
 
     Returns:
         The files, saved_model.pb first.
@@ -44,8 +43,8 @@ def write_saved_model(network: Network, directory: Path, detect: Any | None = No
     # Not archive.track(model): the endpoints' own variables are enough, and would be written twice.
     archive.add_endpoint("serving_default", network.function)
     archive.add_endpoint(BYTES_SIGNATURE, tf.function(serve_bytes, [strings], autograph=False))
-    if detect is not None:
-        archive.add_endpoint(DETECT_SIGNATURE, detect)
+    for signature, function in (further or {}).items():
+        archive.add_endpoint(signature, function)
     before = set(directory.rglob("*"))
     # Gradients of the network's functions (swish has its own) are of no use in what is served, and took two thirds of
     # the time to write.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cvserve.errors import ExportError
-from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.extras import require
 
 TIME_LIMIT_SECONDS = 900.0
@@ -21,13 +21,13 @@ _CHILD = "cvserve.export.tflite_child"
 
 
 def write_tflite(
-    saved_model: Path, path: Path, *, detect: bool = False, time_limit: float = TIME_LIMIT_SECONDS
+    saved_model: Path, path: Path, *, further: Sequence[str] = (), time_limit: float = TIME_LIMIT_SECONDS
 ) -> Path:
     """Converts `serving_default` of a SavedModel to `path`: float32, any batch size.
 
     Args:
         saved_model: the SavedModel's directory.
-        detect: take its signature `detect` along; both share their weights.
+        further: signatures that are taken along; all share their weights.
         time_limit: seconds after which the conversion is given up.
 
     Raises:
@@ -39,9 +39,7 @@ def write_tflite(
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(paths)}
     # -I would be stricter, but it would also hide the user's own site directories.
-    command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default"]
-    if detect:
-        command.append(DETECT_SIGNATURE)
+    command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default", *further]
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit, check=False

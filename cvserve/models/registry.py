@@ -46,7 +46,7 @@ def register(entry: ModelEntry) -> ModelEntry:
 
 
 def _table() -> dict[tuple[str, str], ModelEntry]:
-    from cvserve.models import classification, detection, segmentation  # noqa: F401  (register their networks)
+    from cvserve.models import captioning, classification, detection, segmentation  # noqa: F401  (register their networks)
 
     return _entries
 

@@ -13,6 +13,7 @@ from cvserve.postproc.decode import Wishes, decode_outputs
 from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
 from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.results import (
+    Attention,
     CaptionResult,
     ClassArea,
     ClassificationResult,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MASK_FORMATS",
+    "Attention",
     "CaptionResult",
     "ClassArea",
     "ClassScore",

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cvserve.artifact import Decoding
+from cvserve.artifact.decoding import length_penalty
+from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.errors import ArtifactError, InvalidInput
+from cvserve.postproc.attention import attention_of
 from cvserve.postproc.contract import Contract
 from cvserve.postproc.results import CaptionResult, ScoredCaption
 from cvserve.text import decode
 
+if TYPE_CHECKING:
+    from cvserve.preproc import Geometry
+
 
 def decode_captioning(
-    outputs: Mapping[str, np.ndarray], manifest: Contract, *, max_results: int | None = None
+    outputs: Mapping[str, np.ndarray],
+    manifest: Contract,
+    *,
+    max_results: int | None = None,
+    geometries: Sequence[Geometry] | None = None,
 ) -> list[CaptionResult]:
     """One result a picture.
 
     Args:
         outputs: the graph's outputs by name: of role token_ids, integers [B, T], or [B, K, T] of K sentences a picture;
-            of role log_probability, [B] or [B, K].
+            of role log_probability, [B] or [B, K]; maybe of role attention, [B, T, rows, columns] or [B, K, ...].
         max_results: sentences a picture; None takes the manifest's number.
+        geometries: how each picture of the batch was resized; with them, results have the attention of the best.
+
+    Several sentences of a picture are put into the order in which they were searched, by log probability over the
+    length penalty of the manifest's `decoding`.
 
     Raises:
-        ArtifactError: the outputs are not what the manifest says.
+        ArtifactError: the outputs are not what the manifest says. InvalidInput: another number of geometries.
     """
     ids, scores = _of_role("token_ids", outputs, manifest), _of_role("log_probability", outputs, manifest)
     vocabulary = manifest.postproc.vocabulary
@@ -36,20 +52,57 @@ def decode_captioning(
         raise ArtifactError(
             f"{manifest.name}: token ids {list(ids.shape)} do not fit log probabilities {list(scores.shape)}"
         )
+    if geometries is not None and len(geometries) != len(ids):
+        raise InvalidInput(f"the graph answered for {len(ids)} pictures, {len(geometries)} were given")
     if np.isnan(scores).any():
         raise ArtifactError(f"{manifest.name}: the graph gave log probabilities that are not numbers (NaN)")
     most = manifest.postproc.max_results if max_results is None else max_results
     results = []
-    for sentences, own in zip(ids, scores.tolist(), strict=True):
-        best_first = sorted(range(len(own)), key=lambda place: -own[place])[:most]
+    maps = None if geometries is None else _maps(outputs, manifest, ids)
+    for number, (sentences, own) in enumerate(zip(ids, scores.tolist(), strict=True)):
+        penalties = _penalties(sentences, manifest.postproc.decoding)
+        ranks = [score / penalty for score, penalty in zip(own, penalties, strict=True)]
+        best_first = sorted(range(len(own)), key=lambda place: -ranks[place])[:most]
         try:
             texts = [decode(sentences[place], vocabulary) for place in best_first]
         except InvalidInput as error:
             raise ArtifactError(f"{manifest.name}: the graph gave a token that is none: {error}") from error
-        results.append(
-            CaptionResult(tuple(ScoredCaption(text, own[place]) for text, place in zip(texts, best_first, strict=True)))
-        )
+        attention = None
+        if maps is not None and geometries is not None:
+            first = best_first[0]
+            attention = attention_of(
+                sentences[first], maps[number, first], vocabulary, geometries[number], manifest.preproc
+            )
+        captions = tuple(ScoredCaption(text, own[place]) for text, place in zip(texts, best_first, strict=True))
+        results.append(CaptionResult(captions, attention))
     return results
+
+
+def _maps(outputs: Mapping[str, np.ndarray], manifest: Contract, ids: np.ndarray) -> np.ndarray | None:
+    """Attention [B, K, T, rows, columns] of ids [B, K, T], if the graph gives it."""
+    if manifest.output("attention") is None:
+        return None
+    maps = _of_role("attention", outputs, manifest)
+    alone = (ids.shape[0], ids.shape[2]) if ids.shape[1] == 1 else ids.shape
+    if maps.shape[:-2] not in (ids.shape, alone) or maps.dtype.kind != "f":
+        raise ArtifactError(
+            f"{manifest.name}: attention {maps.dtype} {list(maps.shape)} does not fit token ids {list(ids.shape)}"
+        )
+    return maps.reshape(*ids.shape, *maps.shape[-2:])
+
+
+def _penalties(sentences: np.ndarray, decoding: Decoding | None) -> list[float]:
+    """What the log probabilities of sentences, int [K, T], are divided by before they are compared."""
+    if decoding is None or not decoding.length_penalty:
+        return [1.0] * len(sentences)
+    tokens = [_count(ids) for ids in sentences.tolist()]
+    return [length_penalty(float(count), decoding.length_penalty) for count in tokens]
+
+
+def _count(ids: list[int]) -> int:
+    """Tokens of a sentence with its <end>, without <start>."""
+    said = ids[: ids.index(END) + 1] if END in ids else ids
+    return sum(number not in (PAD, START) for number in said)
 
 
 def _of_role(role: str, outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.ndarray:

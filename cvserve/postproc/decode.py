@@ -110,10 +110,7 @@ def _segmentation(
 def _captioning(
     outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
 ) -> list[Result]:
-    results = decode_captioning(outputs, manifest, max_results=wishes.max_results)
-    if len(results) != len(geometries):
-        raise InvalidInput(f"the graph answered for {len(results)} pictures, {len(geometries)} were given")
-    return list(results)
+    return list(decode_captioning(outputs, manifest, max_results=wishes.max_results, geometries=geometries))
 
 
 _Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Wishes], list[Result]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -233,11 +233,28 @@ class ScoredCaption:
     log_probability: float
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where a network looked at each word of a sentence.
+
+    words: N of them. maps: float32 [N, rows, columns], shares of the picture that sum to 1 a word. box: x1, y1, x2, y2
+    of what the maps cover, in pixels of the upright original; with padding it reaches beyond the picture.
+    """
+
+    words: tuple[str, ...]
+    maps: np.ndarray
+    box: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class CaptionResult:
-    """Sentences about a picture, best first; at least one."""
+    """Sentences about a picture, best first; at least one.
+
+    attention: of the best, of networks that tell it; results that come from a server have none.
+    """
 
     captions: tuple[ScoredCaption, ...]
+    attention: Attention | None = field(default=None, compare=False, repr=False)
     task: ClassVar[str] = "captioning"
 
     @property

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from cvserve.artifact import Task
 from cvserve.artifact.specs import Spec
 from cvserve.data.augment import Augmentation
+from cvserve.data.captioning import AUGMENTATION
 from cvserve.settings import parse, read_yaml, with_overrides
 
 
@@ -83,6 +84,38 @@ OF_INSTANCES = ("mask_rcnn",)
 """Networks that are asked for as segmentation too. What they find are objects with boxes and masks: their task is
 detection, in the run and in the manifest."""
 
+VocabularyKind = Literal["words", "subwords"]
+CaptionScore = Literal["cider_d", "bleu4", "exact"]
+
+
+class VocabularyConfig(Spec):
+    """The vocabulary that is learned from the training captions; see `cvserve.text.learn_vocabulary`."""
+
+    kind: VocabularyKind = "words"
+    min_count: int = Field(default=5, ge=1)
+    size: int = Field(default=10_000, ge=5)
+    length: int | None = Field(default=None, ge=3, le=1024)
+
+
+class CaptioningConfig(Spec):
+    """What a captioner learns from.
+
+    captions: of each picture an epoch shows one "drawn" by chance, its "first", or "all".
+    monitor: the score on the validation split that decides which epoch is kept: "cider_d", "bleu4" or "exact".
+    attention_penalty: of networks that attend, weight of (1 - sum_t alpha_ti)^2, mean over the places i: every place is
+    to be looked at (doubly stochastic attention, Xu et al. 2015, arXiv 1502.03044, equation 14).
+    freeze_epochs: how long the backbone stays as it is, its normalisation included. backbone_rate: the share of the
+    learning rate that it has afterwards.
+    """
+
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    captions: Literal["drawn", "first", "all"] = "drawn"
+    monitor: CaptionScore = "cider_d"
+    attention_penalty: float = Field(default=0.0, ge=0)
+    freeze_epochs: float = Field(default=0.0, ge=0)
+    backbone_rate: float = Field(default=1.0, ge=0, le=1)
+
+
 # What a task takes where nothing else is said, unlike the defaults of TrainConfig, which suit classification.
 _OF_TASK: dict[str, dict[str, Any]] = {
     "detection": {
@@ -99,6 +132,13 @@ _OF_TASK: dict[str, dict[str, Any]] = {
         "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 10.0},
         "label_smoothing": 0.0,
     },
+    "captioning": {
+        "model": "show_attend_tell",
+        "resize": "letterbox",
+        "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 5.0},
+        # Captions say left and right, and name what must be seen: cvserve.data.captioning.AUGMENTATION.
+        "augmentation": AUGMENTATION.model_dump(),
+    },
 }
 
 
@@ -109,8 +149,8 @@ class TrainConfig(Spec):
     the model's own.
     precision: "bfloat16" computes in it and keeps the weights in float32; about 1.2 to 1.4 times faster on CPUs with
     AVX512-BF16, slow on others. average_decay: of the running mean of the weights that is validated and kept (Polyak
-    averaging), 0 for none. segmentation: of that task alone. patience: epochs without a better score after which
-    training stops, None for never. workers: threads that decode and augment.
+    averaging), 0 for none. segmentation, captioning: of these tasks alone. patience: epochs without a better score
+    after which training stops, None for never. workers: threads that decode and augment.
     """
 
     task: Task = "classification"
@@ -127,6 +167,7 @@ class TrainConfig(Spec):
     augmentation: Augmentation = Augmentation()
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     segmentation: SegmentationConfig = SegmentationConfig()
+    captioning: CaptioningConfig = CaptioningConfig()
     average_decay: float = Field(default=0.995, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     patience: int | None = Field(default=None, ge=1)
@@ -159,7 +200,9 @@ class TrainConfig(Spec):
     @field_validator("model_options")
     @classmethod
     def _not_the_trainings_own(cls, options: dict[str, Any]) -> dict[str, Any]:
-        decided = sorted({"task", "name", "num_classes", "image_size", "weights"} & options.keys())
+        decided = sorted(
+            {"task", "name", "num_classes", "num_tokens", "length", "image_size", "weights"} & options.keys()
+        )
         if decided:
             raise ValueError(f"{decided[0]} is no option of the model: the data or a setting of its own decides it")
         return options

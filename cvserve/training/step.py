@@ -17,11 +17,31 @@ LossFunction = Callable[[tf.Tensor, Any], tf.Tensor]
 
 
 @dataclass(frozen=True)
+class Slowed:
+    """Variables that stay as they are for `frozen_steps`, and then move by `rate` times what the optimiser wants.
+
+    Whole updates are scaled, not gradients: Adam divides a gradient's factor out again, and weight decay has none.
+
+    is_frozen: a variable that the step sets before it runs the loss, which may save itself the work then. Of bool, not
+    trained.
+    """
+
+    variables: Sequence[keras.Variable]
+    frozen_steps: int
+    rate: float
+    is_frozen: tf.Variable
+
+
+@dataclass(frozen=True)
 class Trainable:
-    """A network and what is to become small. network: uint8 images [B, H, W, 3] to a dict of named outputs."""
+    """A network and what is to become small. network: uint8 images [B, H, W, 3] to a dict of named outputs.
+
+    slowed: the part of it that learns later or slower than the rest, if there is one.
+    """
 
     network: keras.Model
     loss: LossFunction
+    slowed: Slowed | None = None
 
 
 def make_optimizer(config: OptimizerConfig, network: keras.Model) -> keras.optimizers.Optimizer:
@@ -70,6 +90,7 @@ class TrainStep:
         self.optimizer = optimizer
         self.averages = [tf.Variable(variable.value, trainable=False) for variable in network.variables]
         self._loss = trained.loss
+        self._slowed = trained.slowed
         self._average_decay = average_decay
         images, targets = specs
         self.run = tf.function(self._run, input_signature=[images, targets, tf.TensorSpec([], tf.float32)])
@@ -81,11 +102,20 @@ class TrainStep:
 
     def _run(self, images: tf.Tensor, targets: Any, learning_rate: tf.Tensor) -> tf.Tensor:
         variables = self.network.trainable_variables
+        slowed = self._slowed
+        if slowed is not None:
+            is_frozen = self.optimizer.iterations.value < slowed.frozen_steps
+            slowed.is_frozen.assign(is_frozen)
+            before = [tf.identity(variable.value) for variable in slowed.variables]
         with tf.GradientTape() as tape:
             loss = self._loss(images, targets)
         gradients = tape.gradient(loss, variables)
         self.optimizer.learning_rate.assign(learning_rate)
         self.optimizer.apply(gradients, variables)
+        if slowed is not None:
+            share = tf.where(is_frozen, 0.0, slowed.rate)
+            for variable, old in zip(slowed.variables, before, strict=True):
+                variable.assign(old + share * (variable.value - old))
         step = tf.cast(self.optimizer.iterations.value, tf.float32)
         decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
         for average, variable in zip(self.averages, self.network.variables, strict=True):

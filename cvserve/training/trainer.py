@@ -26,6 +26,7 @@ from cvserve.runs import (
     write_json,
     write_text,
 )
+from cvserve.training.captioning import CaptioningTask
 from cvserve.training.checkpoints import Checkpoints
 from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
@@ -35,7 +36,10 @@ from cvserve.training.schedule import learning_rate
 from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
-_TASKS: dict[str, Callable[[TrainConfig], ClassificationTask | DetectionTask | SegmentationTask]] = {
+AnyTask = CaptioningTask | ClassificationTask | DetectionTask | SegmentationTask
+
+_TASKS: dict[str, Callable[[TrainConfig], AnyTask]] = {
+    "captioning": CaptioningTask,
     "classification": ClassificationTask,
     "detection": DetectionTask,
     "segmentation": SegmentationTask,
@@ -97,7 +101,7 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.task.training) / self.config.batch_size)
+        return self.task.training.steps
 
     def run(self) -> Run:
         """Trains the epochs that are left."""
@@ -125,7 +129,7 @@ class Trainer:
         config, losses = self.config, []
         rate = 0.0
         with Progress(
-            len(self.task.training), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
+            len(self.task.training.order(epoch)), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
         ) as progress:
             for index, (images, targets) in enumerate(self.task.training.batches(epoch)):
                 rate = learning_rate(

@@ -78,6 +78,15 @@ def test_answers_that_differ_are_told() -> None:
     assert not DETECTION.compare([two], [found([10, 10, 60, 60])]).same
     assert not DETECTION.compare([two], [found([10, 10, 60, 60], [74, 70, 104, 100])]).same
 
+    from cvserve.demo.captioning import CAPTIONING
+
+    def said(text: str, score: float) -> Result:
+        return CAPTIONING.from_row({"captions": [{"text": text, "log_probability": score}]}, ())
+
+    assert CAPTIONING.compare([said("a red circle", -1.0)], [said("a red circle", -1.0001)]).same
+    assert not CAPTIONING.compare([said("a red circle", -1.0)], [said("a blue circle", -1.0)]).same
+    assert not CAPTIONING.compare([said("a red circle", -1.0)], [said("a red circle", -1.1)]).same
+
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     from cvserve.demo import run_demo

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, Parity, PreprocSpec
-from cvserve.errors import ArtifactError, ExportError
+from cvserve.errors import ArtifactError
 from cvserve.export.comparison import comparison_of, encoded_comparison
 from cvserve.export.comparison_segmentation import confusion, mean_iou
 
@@ -110,9 +110,3 @@ def test_mean_iou_by_counting(pixels: list[tuple[int, int]]) -> None:
 def test_maps_of_another_size() -> None:
     with pytest.raises(ArtifactError, match=r"the class maps are \[2, 40, 49\], not \[2, 40, 50\]"):
         comparison_of(manifest()).compare({name: values[..., :49] for name, values in answers().items()}, answers())
-
-
-def test_tasks_without_a_comparison() -> None:
-    captions = manifest().model_copy(update={"task": "captioning"})
-    with pytest.raises(ExportError, match="captioning models cannot be compared"):
-        comparison_of(captions)

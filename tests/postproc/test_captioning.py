@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cvserve.artifact import PostprocSpec, PreprocSpec, Vocabulary
+from cvserve.artifact import Decoding, PostprocSpec, PreprocSpec, Vocabulary
 from cvserve.artifact.vocabulary import SPECIAL
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import CaptionResult, NetworkContract, ScoredCaption, decode_outputs
@@ -65,3 +66,62 @@ def test_what_the_contract_lacks() -> None:
         decode_outputs({"log_probability": np.zeros(1)}, [WHOLE], CONTRACT)
     with pytest.raises(InvalidInput, match="answered for 1 pictures, 2 were given"):
         decode_outputs({"token_ids": np.full((1, 3), 4), "log_probability": np.zeros(1)}, [WHOLE, WHOLE], CONTRACT)
+
+
+def test_the_length_penalty_of_the_decoding_orders_them() -> None:
+    """-3 of 2 tokens against -3.3 of 4: the longer one is better by 7 / 6 and 9 / 6."""
+    decoding = Decoding(method="beam", beam_width=2, sentences=2, length_penalty=1.0)
+    ids = np.array([[[4, 2, 0, 0], [4, 5, 6, 2]]], np.int32)
+    outputs = {"token_ids": ids, "log_probability": np.array([[-3.0, -3.3]], np.float32)}
+    for spec, wanted in ((decoding, ["a dog's", "a"]), (None, ["a", "a dog's"])):
+        contract = replace(CONTRACT, postproc=PostprocSpec(vocabulary=VOCABULARY, decoding=spec))
+        [result] = decode_outputs(outputs, [WHOLE], contract)
+        assert isinstance(result, CaptionResult)
+        assert [item.text for item in result.captions] == wanted
+
+
+ATTENDING = NetworkContract.of(
+    "teller",
+    "captioning",
+    (),
+    PreprocSpec(height=8, width=8, resize="letterbox"),
+    PostprocSpec(vocabulary=VOCABULARY),
+    ("token_ids", "log_probability", "attention"),
+)
+
+
+def test_attention_is_placed_on_the_original() -> None:
+    """A picture of 16 x 8, halved and padded above and below by 2: the grid reaches 4 pixels beyond it."""
+    maps = np.random.default_rng(0).random((1, 2, 4, 2, 3)).astype(np.float32)
+    outputs = {
+        "token_ids": np.array([[[4, 2, 0, 0], [1, 5, 6, 2]]], np.int32),
+        "log_probability": np.array([[-2.0, -1.0]], np.float32),
+        "attention": maps,
+    }
+    [result] = decode_outputs(outputs, [Geometry(16, 8, 0.5, 0.5, 0.0, 2.0)], ATTENDING)
+    assert isinstance(result, CaptionResult)
+    attention = result.attention
+    assert attention is not None
+    assert attention.words == ("dog", "'s")
+    assert attention.box == (0.0, -4.0, 16.0, 12.0)
+    assert np.array_equal(attention.maps, maps[0, 1, 1:3])
+    assert result == CaptionResult(result.captions), "attention is left out of comparisons, for servers send none"
+
+
+def test_parts_of_a_word_have_one_map() -> None:
+    subwords = Vocabulary(kind="subwords", tokens=(*SPECIAL, "▁do", "g", "▁run"), length=6)
+    contract = replace(ATTENDING, postproc=PostprocSpec(vocabulary=subwords))
+    maps = np.arange(16, dtype=np.float32).reshape(1, 4, 2, 2)
+    outputs = {
+        "token_ids": np.array([[4, 5, 6, 2]], np.int32),
+        "log_probability": np.array([-1.0], np.float32),
+        "attention": maps,
+    }
+    [result] = decode_outputs(outputs, [WHOLE], contract)
+    assert isinstance(result, CaptionResult)
+    assert result.attention is not None
+    assert result.attention.words == ("dog", "run")
+    assert np.array_equal(result.attention.maps, [[[2, 3], [4, 5]], [[8, 9], [10, 11]]])
+    for wrong in (maps[:, :3], maps.astype(np.int32)):
+        with pytest.raises(ArtifactError, match="does not fit token ids"):
+            decode_outputs(outputs | {"attention": wrong}, [WHOLE], contract)

@@ -9,22 +9,26 @@ import tensorflow as tf
 
 from cvserve.training.config import OptimizerConfig
 from cvserve.training.losses import smoothed_cross_entropy
-from cvserve.training.step import Trainable, TrainStep, make_optimizer
+from cvserve.training.step import Slowed, Trainable, TrainStep, make_optimizer
 
 SPECS = (tf.TensorSpec([None, 8, 8, 3], tf.uint8), tf.TensorSpec([None], tf.int32))
 
 
-def small_step(optimizer: OptimizerConfig, average_decay: float = 0.0) -> TrainStep:
+def small_step(
+    optimizer: OptimizerConfig, average_decay: float = 0.0, slow: tuple[int, float] | None = None
+) -> TrainStep:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3), dtype="uint8")
     features = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(inputs))
     features = keras.layers.BatchNormalization()(features)
     outputs = keras.layers.Dense(3)(keras.layers.Dropout(0.2)(keras.layers.Flatten()(features)))
     network = keras.Model(inputs, outputs)
+    first = network.trainable_variables[:1]
     return TrainStep(
         Trainable(
             network,
             lambda images, labels: smoothed_cross_entropy(network(images, training=True), labels, 0.0),
+            None if slow is None else Slowed(first, *slow, tf.Variable(False, trainable=False)),
         ),
         make_optimizer(optimizer, network),
         average_decay=average_decay,
@@ -72,6 +76,30 @@ def test_running_mean_of_the_weights() -> None:
         expected = decay * expected + (1 - decay) * kernel.numpy()
     average = step.averages[[variable.path for variable in step.network.variables].index(kernel.path)]
     np.testing.assert_allclose(average.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_slowed_part_stays_and_then_moves_a_share(name: str) -> None:
+    """Weight decay included, and with Adam, which divides factors of gradients out again."""
+    config = OptimizerConfig(name=name, weight_decay=0.1)
+    slowed, plain = small_step(config, slow=(2, 0.25)), small_step(config)
+    start = plain.network.trainable_variables[0].numpy()
+    for _ in range(2):
+        slowed.run(*batch(4), tf.constant(0.1))
+    kernel, *others = slowed.network.trainable_variables
+    np.testing.assert_array_equal(kernel, start)
+    assert all(np.abs(variable.numpy()).max() > 0 for variable in others)
+    # From the same place a step of either: the one goes a quarter of the other's way.
+    for variable, other in zip(plain.network.variables, slowed.network.variables, strict=True):
+        variable.assign(other.value)
+    for variable, other in zip(plain.optimizer.variables, slowed.optimizer.variables, strict=True):
+        variable.assign(other.value)
+    for step in (slowed, plain):
+        step.run(*batch(4), tf.constant(0.1))
+    way, whole = kernel.numpy() - start, plain.network.trainable_variables[0].numpy() - start
+    assert np.abs(whole).max() > 1e-3
+    np.testing.assert_allclose(way, 0.25 * whole, rtol=1e-3, atol=1e-6)
+    assert slowed.traces == 1
 
 
 def test_loss_of_the_lectures_worked_example() -> None:

@@ -1,5 +1,6 @@
 """Generated scenes: shapes with colour, size and place on textured ground, and all that is true of them."""
 
+from cvserve.data.scenes.captions import write_captions
 from cvserve.data.scenes.coco import write_coco
 from cvserve.data.scenes.describe import describe, phrase, relation
 from cvserve.data.scenes.folder import write_image_folder
@@ -19,6 +20,7 @@ __all__ = [
     "describe",
     "phrase",
     "relation",
+    "write_captions",
     "write_coco",
     "write_image_folder",
     "write_mask_folder",

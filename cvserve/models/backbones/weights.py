@@ -40,6 +40,21 @@ def load_backbone_weights(model: keras.Model, path: str | Path) -> int:
     return filled
 
 
+def fill_network(network: keras.Model, weights: str | None, *, has_backbone: bool) -> None:
+    """Takes every layer that fits out of a `.keras` file; its backbone alone has been filled before.
+
+    Args:
+        has_backbone: whether a backbone was given `weights` already: "imagenet" and files of its own are done then.
+
+    Raises:
+        NotFound, InvalidInput: weights that cannot be used.
+    """
+    if weights == "imagenet" and not has_backbone:
+        raise InvalidInput(f"{network.name} has no imagenet weights to download; give a weights file")
+    if weights is not None and (not has_backbone or str(weights).endswith(".keras")):
+        load_backbone_weights(network, weights)
+
+
 def _copy_layers(source: keras.Model, target: keras.Model) -> int:
     given = {layer.name: layer for layer in _leaves(source)}
     filled = 0

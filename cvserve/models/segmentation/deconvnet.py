@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from cvserve.errors import InvalidInput
+from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import (
     MaxPoolingWithSwitches,
     MaxUnpooling,
@@ -19,7 +20,6 @@ from cvserve.models.options import check_sides, check_whole, check_whole_numbers
 from cvserve.models.segmentation.head import class_scores
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
 from cvserve.models.segmentation.segnet import VGG16_BLOCKS
-from cvserve.models.segmentation.weights import fill_network
 
 
 def deconvnet(

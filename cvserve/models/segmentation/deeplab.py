@@ -10,14 +10,14 @@ from keras import layers
 
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import pick_strides
+from cvserve.models.backbones.encoder import encoder_features
 from cvserve.models.backbones.resnet import RESNETS
+from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import conv_norm_relu
 from cvserve.models.options import check_share, check_sides, check_whole, check_whole_numbers
 from cvserve.models.segmentation.aspp import spatial_pyramid
-from cvserve.models.segmentation.encoder import encoder_features
 from cvserve.models.segmentation.head import class_scores, enlarge
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
-from cvserve.models.segmentation.weights import fill_network
 
 DECODER_STRIDE = 4
 

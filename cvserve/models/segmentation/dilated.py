@@ -8,12 +8,12 @@ import keras
 from keras import layers
 
 from cvserve.models.backbones.vgg import conv_maybe_norm_relu
+from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import conv_norm_relu, pixel_range
 from cvserve.models.options import check_choice, check_share, check_sides, check_whole
 from cvserve.models.segmentation.context_module import context_module
 from cvserve.models.segmentation.head import enlarge
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
-from cvserve.models.segmentation.weights import fill_network
 
 Context = Literal["basic", "large", "none"]
 

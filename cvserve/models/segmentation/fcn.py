@@ -12,11 +12,11 @@ import keras
 from keras import layers
 
 from cvserve.models.backbones import pick_strides
+from cvserve.models.backbones.encoder import encoder_features
+from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import BilinearKernel, conv_norm_relu
 from cvserve.models.options import check_share, check_sides, check_whole
-from cvserve.models.segmentation.encoder import encoder_features
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
-from cvserve.models.segmentation.weights import fill_network
 
 
 def fcn(

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import keras
 
 from cvserve.errors import InvalidInput
+from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import MaxPoolingWithSwitches, MaxUnpooling, conv_norm_relu, pixel_range
 from cvserve.models.options import check_sides, check_whole, check_whole_numbers
 from cvserve.models.segmentation.head import class_scores
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
-from cvserve.models.segmentation.weights import fill_network
 
 VGG16_BLOCKS = (2, 2, 3, 3, 3)
 

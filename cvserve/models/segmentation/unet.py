@@ -10,12 +10,12 @@ from keras import layers
 
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import Features
+from cvserve.models.backbones.encoder import encoder_features
+from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import BilinearKernel, NearestUnpooling, conv_norm_relu
 from cvserve.models.options import check_choice, check_share, check_sides, check_whole
-from cvserve.models.segmentation.encoder import encoder_features
 from cvserve.models.segmentation.head import class_scores
 from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
-from cvserve.models.segmentation.weights import fill_network
 
 Upsampling = Literal["nearest", "transposed"]
 

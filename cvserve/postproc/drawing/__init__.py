@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvserve.errors import InvalidInput, Unimplemented
+from cvserve.postproc.drawing.attention import draw_attention
 from cvserve.postproc.drawing.boxes import Caption, draw_boxes
 from cvserve.postproc.drawing.canvas import letter_size, readable_copy
 from cvserve.postproc.drawing.colours import colour_of
@@ -23,7 +24,16 @@ from cvserve.postproc.results import (
 from cvserve.postproc.text import draw_table, drawable
 from cvserve.postproc.wrapping import wrapped
 
-__all__ = ["Caption", "colour_of", "draw", "draw_boxes", "draw_regions", "letter_size", "readable_copy"]
+__all__ = [
+    "Caption",
+    "colour_of",
+    "draw",
+    "draw_attention",
+    "draw_boxes",
+    "draw_regions",
+    "letter_size",
+    "readable_copy",
+]
 
 _MOST_ROWS = 5
 
@@ -34,15 +44,15 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
     Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
     in the colour of its class, with class and score on it, the best on top; objects with masks are filled with it, and
     a legend says how many there are of each class. Segmentation: each class in its colour, and a legend with its share
-    of the picture. Letters and lines grow with the picture; a picture with a long side below
-    256 pixels is enlarged by a whole factor, so that they can be read. Captioning: the best
-    sentence at the top.
+    of the picture. Captioning: the best sentence at the top, and where the result tells attention, a panel a word below
+    the picture, bright where the network looked. Letters and lines grow with the picture; a picture with a long side
+    below 256 pixels is enlarged by a whole factor, so that they can be read.
 
     Args:
         image: uint8 RGB [H, W, 3], upright, in its original size.
 
     Returns:
-        uint8 RGB [H, W, 3], or [H * n, W * n, 3] for a small picture.
+        uint8 RGB [H, W, 3], or [H * n, W * n, 3] for a small picture; higher where there are panels.
 
     Raises:
         InvalidInput: the picture has another dtype or shape, or is not the one that the result is of.
@@ -70,7 +80,7 @@ def _caption(image: np.ndarray, result: CaptionResult) -> np.ndarray:
     lines = wrapped(drawable(result.best.text), size, canvas.shape[1] - 3 * size, _MOST_ROWS)
     if lines:
         draw_table(canvas, [("", line) for line in lines], size)
-    return canvas
+    return canvas if result.attention is None else draw_attention(canvas, image, result.attention)
 
 
 def _objects(image: np.ndarray, result: DetectionResult) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Backbones as the segmentation networks use them: light ones where nothing else is said."""
+"""Backbones as segmentation and captioning networks use them: light ones where nothing else is said."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from cvserve.errors import InvalidInput
-from cvserve.models.backbones import Features, backbone_features
+from cvserve.models.backbones.features import Features, backbone_features
 
 LIGHT: dict[str, dict[str, Any]] = {
     "resnet18": {"width": 32, "stem": "deep", "shortcut": "pooled"},

@@ -1,0 +1,101 @@
+"""Can every captioning network learn 32 photos by heart? BLEU-4 of at least 0.9 on the pictures it was shown.
+
+python benchmarks/overfit_captioning.py --data ../shared/data/coco_captions --out runs/overfit_captions
+
+A network that cannot is broken somewhere between words, loss and layers. The pictures are the same for all: 32 of the
+training side, evenly spread over it. OUT/pictures holds them as a data set of its own, train and val alike, with which
+the ordinary training runs: settings of examples/captioning/coco_overfit.yaml, each picture with its first caption, until
+the score is reached or the epochs are over. Scored against all captions of a picture, as COCO does. Results are kept in
+OUT/overfit_captioning.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from cvserve.console import say, table
+from cvserve.data import open_dataset
+from cvserve.data.captions import CaptionSource
+from cvserve.evaluation import evaluate
+from cvserve.evaluation.coco_format import coco_caption_truth
+from cvserve.training.config import TrainConfig
+
+PICTURES = 32
+CONFIG = Path(__file__).resolve().parents[1] / "examples" / "captioning" / "coco_overfit.yaml"
+# No dropout, which is there to keep networks from this.
+MODELS: dict[str, dict[str, Any]] = {
+    "show_and_tell": {"pooling": "flatten", "image": "always", "dropout": 0.0},
+    "show_attend_tell": {"dropout": 0.0},
+    "transformer": {"dropout": 0.0},
+}
+
+
+def choose(count: int, wanted: int = PICTURES) -> list[int]:
+    """From the first picture on, equal steps."""
+    return [index * count // wanted for index in range(wanted)]
+
+
+def write_pictures(source: CaptionSource, out: Path) -> Path:
+    """The chosen pictures as a folder in COCO's layout, the same for train and val."""
+    indices = choose(len(source))
+    paths = [Path(str(source.image(index))) for index in indices]
+    truth = coco_caption_truth(
+        [source.captions(index) for index in indices],
+        [source.image_id(index) for index in indices],
+        [path.name for path in paths],
+    )
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "images").mkdir(parents=True)
+    for path in paths:
+        shutil.copyfile(path, out / "images" / path.name)
+    for split in ("train", "val"):
+        (out / f"captions_{split}.json").write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
+    return out
+
+
+def overfit(name: str, data: Path, out: Path) -> dict[str, Any]:
+    """Trains one model and says how it went."""
+    from cvserve.training.trainer import Trainer
+
+    shutil.rmtree(out, ignore_errors=True)
+    begun, processor = time.perf_counter(), time.process_time()
+    base = TrainConfig.load(CONFIG, {"data": str(data), "model": name})
+    options = {**base.model_options, **MODELS.get(name, {})}
+    config = TrainConfig.load(CONFIG, {"data": str(data), "model": name, "model_options": options})
+    run = Trainer(config, out).run()
+    report = evaluate(out, out=out / "scores").to_dict()
+    return {
+        **{key: round(report[key], 4) for key in ("bleu4", "cider_d", "exact")},
+        "epochs": len(json.loads((out / "history.json").read_text())),
+        "best": int(run.metrics["epoch"]),
+        "seconds": round(time.perf_counter() - begun, 1),
+        "processor_seconds": round(time.process_time() - processor, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a folder of pictures with captions")
+    parser.add_argument("--out", type=Path, default=Path("runs/overfit_captions"), help="where results are kept")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help="names of networks; all if not said")
+    asked = parser.parse_args()
+
+    source = open_dataset(asked.data, "train", task="captioning")
+    data = write_pictures(source, asked.out / "pictures")
+    say(f"{PICTURES} pictures of {source.describe()}")
+    file = asked.out / "overfit_captioning.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    for name in asked.models:
+        results[name] = overfit(name, data, asked.out / name)
+        file.write_text(json.dumps(results, indent=2) + "\n")
+    columns = ("bleu4", "cider_d", "exact", "epochs", "best", "seconds", "processor_seconds")
+    table([(name, *(row[key] for key in columns)) for name, row in sorted(results.items())], ("model", *columns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Captioning in the demo: what is there, and where?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvserve.client import Client
+from cvserve.data import write_captions
+from cvserve.demo.task import DemoTask, Difference
+from cvserve.postproc import CaptionResult, Result, ScoredCaption
+
+_LIMIT = 1e-3
+
+
+def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.caption_many(model, pictures, **options))
+
+
+def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
+    return CaptionResult(tuple(ScoredCaption(item["text"], item["log_probability"]) for item in row["captions"]))
+
+
+def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
+    """Of the log probabilities; the same where every word is."""
+    largest, same = 0.0, True
+    for mine, theirs in zip(results, wanted, strict=True):
+        assert isinstance(mine, CaptionResult)
+        assert isinstance(theirs, CaptionResult)
+        largest = max(largest, abs(mine.best.log_probability - theirs.best.log_probability))
+        same = same and mine.best.text == theirs.best.text
+    return Difference(largest, same and largest <= _LIMIT)
+
+
+CAPTIONING = DemoTask(
+    task="captioning",
+    pictures={"train": 2400, "val": 60, "test": 120},
+    training={
+        "model": "show_attend_tell",
+        "model_options": {
+            "backbone_options": {"width": 16},
+            "stride": 16,
+            "channels": 128,
+            "units": 128,
+            "embedding": 64,
+            "attention": 64,
+            "dropout": 0.0,
+        },
+        "image_size": 96,
+        "epochs": 8,
+        "batch_size": 16,
+        "average_decay": 0.98,
+        "label_smoothing": 0.0,
+        "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 5.0},
+        "schedule": {"name": "cosine", "warmup_epochs": 0.5, "final_share": 0.02},
+        "augmentation": {"crop_scale": None, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
+        "captioning": {"captions": "first", "monitor": "exact"},
+    },
+    write=write_captions,
+    score=lambda report: ("exact sentences", report.exact),
+    ask=_ask,
+    from_row=_from_row,
+    compare=_compare,
+    look_at=("captions.jpg",),
+)

@@ -1,0 +1,96 @@
+"""What every captioning network's decoder can do: whole sentences in training, a token at a time in use."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+Tensors = dict[str, tf.Tensor]
+
+
+class Step(NamedTuple):
+    """What one token leads to.
+
+    logits: float32 [B, V], scores of the token that follows. state: what the next step takes, of the same names, shapes
+    and dtypes as before. attention: float32 [B, L], shares of the places of the picture, summing to 1; None for
+    decoders that do not attend.
+    """
+
+    logits: tf.Tensor
+    state: Tensors
+    attention: tf.Tensor | None = None
+
+
+class Taught(NamedTuple):
+    """What whole sentences lead to. logits: float32 [B, T, V], at each place scores of the token that follows it.
+    attention: float32 [B, T, L], as of `Step`, or None."""
+
+    logits: tf.Tensor
+    attention: tf.Tensor | None = None
+
+
+class CaptionDecoder(keras.layers.Layer):
+    """The features of a picture and the tokens so far to the token that follows.
+
+    Token ids are those of `cvserve.artifact.vocabulary`: 0 <pad>, 1 <start>, 2 <end>, 3 <unk>. It computes in float32
+    whatever the policy. `build` makes every weight, so that `memory`, `initial_state` and `step` can be called without
+    the layer itself having been called. Sub-classes write those three, `taught`, `build` and `get_config`; all in
+    operations that ONNX and TFLite have.
+
+    Args:
+        num_tokens: V, size of the vocabulary.
+        length: T, ids of a sentence with <start> and <end>. A decoder sees at most T - 1 of them, at the positions 0
+            (<start>) to T - 2.
+
+    Call arguments:
+        features: float [B, L, C], of L places of a picture.
+        tokens: int32 [B, N], N <= T - 1: <start> and what follows it, in teacher forcing.
+
+    Returns:
+        float32 [B, N, V]: what `step` gives at each position.
+    """
+
+    attends = False
+    """Whether steps come with `attention`."""
+
+    def __init__(self, num_tokens: int, length: int, **kwargs: Any) -> None:
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        self.num_tokens = num_tokens
+        self.length = length
+
+    def memory(self, features: tf.Tensor) -> Tensors:
+        """All that is computed once a picture, such as the keys of attention, from features [B, L, C]: each [B, ...]"""
+        raise NotImplementedError
+
+    def initial_state(self, memory: Tensors) -> Tensors:
+        """The state before <start>: each [B, ...] of a fixed shape."""
+        raise NotImplementedError
+
+    def step(self, tokens: tf.Tensor, position: tf.Tensor | int, memory: Tensors, state: Tensors) -> Step:
+        """One token further, as in use: without dropout.
+
+        Args:
+            tokens: int32 [B]. position: int32 scalar, 0 for <start>, the same for the whole batch.
+            memory, state: what the methods of these names, or the step before, gave.
+        """
+        raise NotImplementedError
+
+    def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+        """Whole sentences at once; arguments as of the call."""
+        raise NotImplementedError
+
+    def call(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return self.taught(features, tokens, training=training).logits
+
+    def compute_output_spec(
+        self, features: keras.KerasTensor, tokens: keras.KerasTensor, training: bool = False
+    ) -> keras.KerasTensor:
+        return keras.KerasTensor((*tokens.shape, self.num_tokens), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("dtype", None)
+        return {**config, "num_tokens": self.num_tokens, "length": self.length}

@@ -1,0 +1,47 @@
+"""Which tokens may follow, and how likely they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cvserve.artifact.vocabulary import PAD, START, UNKNOWN
+from cvserve.models.captioning.search.found import NEVER
+
+UNSAID = (PAD, START, UNKNOWN)
+
+
+def unsaid(num_tokens: int) -> np.ndarray:
+    """bool [1, V]: the tokens that are never said."""
+    return np.isin(np.arange(num_tokens), UNSAID)[None]
+
+
+def log_probabilities(logits: tf.Tensor, token_ids: tf.Tensor, position: tf.Tensor, ngram: int) -> tf.Tensor:
+    """float32 [R, V]: of each token that may follow, and NEVER of each other one.
+
+    Args:
+        logits: float32 [R, V]. token_ids: int32 [R, N], what was said before `position`.
+        ngram: see `Decoding.no_repeat_ngram`.
+    """
+    values = tf.nn.log_softmax(logits, axis=-1)
+    values = tf.where(tf.constant(unsaid(logits.shape[-1])), tf.constant(NEVER), values)
+    if 0 < ngram <= token_ids.shape[1]:
+        values = tf.where(_repeating(token_ids, position, ngram, logits.shape[-1]), tf.constant(NEVER), values)
+    return values
+
+
+def _repeating(token_ids: tf.Tensor, position: tf.Tensor, ngram: int, num_tokens: int) -> tf.Tensor:
+    """bool [R, V]: tokens that followed the last n - 1 ones before."""
+    count = token_ids.shape[1]
+    windows = count - ngram + 1
+    # Of window j the tokens j to j + n - 2 are compared, and j + n - 1 is what followed.
+    same = tf.expand_dims(tf.range(windows) + (ngram - 1) < position, 0)
+    for back in range(1, ngram):
+        here = tf.cast(tf.equal(tf.range(count), position - back), tf.int32)
+        last = tf.reduce_sum(token_ids * here, axis=1, keepdims=True)
+        start = ngram - 1 - back
+        same = tf.logical_and(same, tf.equal(token_ids[:, start : start + windows], last))
+    # <pad> stands for none: it is never said anyway, and -1 is the last token to ONNX's OneHot.
+    followed = tf.where(same, token_ids[:, ngram - 1 :], PAD)
+    found = tf.one_hot(followed, num_tokens, dtype=tf.float32)
+    return tf.reduce_max(found, axis=1) > 0.5

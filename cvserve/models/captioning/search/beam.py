@@ -1,0 +1,87 @@
+"""Beam search: the best beginnings, followed at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cvserve.artifact import Decoding
+from cvserve.artifact.decoding import length_penalty
+from cvserve.artifact.vocabulary import END, PAD, START
+from cvserve.models.captioning.decoder import CaptionDecoder
+from cvserve.models.captioning.search.allowed import log_probabilities
+from cvserve.models.captioning.search.found import NEVER, Found, like, repeated, written
+
+
+def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
+    """See `Decoding`. The loop ends when no beginning of any picture can overtake its sentences any more.
+
+    `score` [B, W] is the log probability of a beginning, `rank` the same over its penalty; both are best first.
+    """
+    count, width, wanted = decoder.length - 1, decoding.beam_width, decoding.sentences
+    penalties = length_penalty(np.arange(1, count + 1, dtype=np.float64), decoding.length_penalty).astype(np.float32)
+    choices = min(width, decoder.num_tokens)
+    memory = {name: repeated(value, width) for name, value in decoder.memory(features).items()}
+    batch = tf.shape(features)[0]
+    # All beginnings are alike at first: one of them counts.
+    first = tf.where(tf.equal(tf.range(width), 0), 0.0, NEVER)
+    start = tf.zeros((batch, width), tf.float32) + first
+    carried = {
+        "state": decoder.initial_state(memory),
+        "token_ids": tf.zeros((batch * width, count), tf.int32),
+        "last": tf.fill((batch * width,), START),
+        "ended": tf.zeros((batch, width), tf.bool),
+        "score": start,
+        "rank": start,
+    }
+    if decoder.attends:
+        carried["attention"] = tf.zeros((batch * width, count, features.shape[1]), tf.float32)
+
+    def proceeds(position: tf.Tensor, now: dict[str, tf.Tensor]) -> tf.Tensor:
+        # Scores fall and penalties rise: no open beginning can come to a better rank than this.
+        reachable = tf.reduce_max(tf.where(now["ended"], 2 * NEVER, now["score"] / penalties[-1]), axis=1)
+        settled = tf.logical_and(
+            tf.reduce_all(now["ended"][:, :wanted], axis=1), now["rank"][:, wanted - 1] >= reachable
+        )
+        return tf.logical_and(position < count, tf.logical_not(tf.reduce_all(settled)))
+
+    def further(position: tf.Tensor, now: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        step = decoder.step(now["last"], position, memory, now["state"])
+        scores = log_probabilities(step.logits, now["token_ids"], position, decoding.no_repeat_ngram)
+        # The best of each beginning are enough: no more of them can be among the best of all.
+        values, tokens = tf.math.top_k(scores, choices)
+        ended = tf.expand_dims(now["ended"], -1)
+        only = tf.where(tf.equal(tf.range(choices), 0), 0.0, NEVER)  # what has ended stays as it is, once
+        totals = tf.expand_dims(now["score"], -1) + tf.where(ended, only, _by_picture(values, width))
+        ranks = tf.where(ended, tf.expand_dims(now["rank"], -1) + only, totals / tf.gather(penalties, position))
+        tokens = tf.where(ended, PAD, _by_picture(tokens, width))
+        rank, picked = tf.math.top_k(tf.reshape(ranks, (-1, width * choices)), width)
+        beams = picked // choices
+        rows = tf.reshape(tf.expand_dims(tf.range(batch) * width, -1) + beams, (-1,))
+        last = tf.gather(tf.reshape(tokens, (-1, width * choices)), picked, axis=1, batch_dims=1)
+        had_ended = tf.gather(now["ended"], beams, axis=1, batch_dims=1)
+        flat = tf.reshape(last, (-1,))
+        later = {
+            "state": {name: like(tf.gather(step.state[name], rows), value) for name, value in now["state"].items()},
+            "token_ids": written(tf.gather(now["token_ids"], rows), position, flat),
+            "last": flat,
+            "ended": tf.logical_or(had_ended, tf.equal(last, END)),
+            "score": tf.gather(tf.reshape(totals, (-1, width * choices)), picked, axis=1, batch_dims=1),
+            "rank": rank,
+        }
+        if step.attention is not None:
+            seen = tf.where(tf.reshape(had_ended, (-1, 1)), 0.0, tf.gather(step.attention, rows))
+            later["attention"] = written(tf.gather(now["attention"], rows), position, seen)
+        return position + 1, later
+
+    _, done = tf.while_loop(proceeds, further, (tf.constant(0), carried))
+    attention = done.get("attention")
+    if attention is not None:
+        attention = tf.reshape(attention, (-1, width, count, features.shape[1]))[:, :wanted]
+    token_ids = tf.reshape(done["token_ids"], (-1, width, count))[:, :wanted]
+    return Found(token_ids, done["score"][:, :wanted], attention)
+
+
+def _by_picture(values: tf.Tensor, width: int) -> tf.Tensor:
+    """Rows [B * W, K] as [B, W, K]."""
+    return tf.reshape(values, (-1, width, values.shape[1]))

@@ -1,0 +1,47 @@
+"""What a search gives, and how it is written down step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+NEVER = -1e9
+"""The log probability of what must not be: far below any sentence, and finite, so that sums of it are no NaN."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """K sentences of up to N tokens for each of B pictures.
+
+    token_ids: int32 [B, K, N], without <start>, with <end> where it fits, then 0. log_probability: float32 [B, K], of
+    all tokens of the sentence. attention: float32 [B, K, N, L], 0 behind the end of the sentence; None for decoders
+    that do not attend.
+    """
+
+    token_ids: tf.Tensor
+    log_probability: tf.Tensor
+    attention: tf.Tensor | None = None
+
+
+def written(buffer: tf.Tensor, position: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """The buffer [R, N, ...] with values [R, ...] at a position: by a mask, which every format has inside of loops."""
+    count, rank = buffer.shape[1], buffer.shape.rank
+    here = tf.reshape(tf.equal(tf.range(count), position), (1, count, *[1] * (rank - 2)))
+    return tf.where(here, tf.expand_dims(values, 1), buffer)
+
+
+def repeated(values: tf.Tensor, times: int) -> tf.Tensor:
+    """Rows [B, ...], each `times` in a row: [B * times, ...]."""
+    if times == 1:
+        return values
+    # Not tf.repeat, whose graph computes shapes in operations that TFLite lacks.
+    rank = values.shape.rank
+    tiled = tf.tile(tf.expand_dims(values, 1), (1, times, *[1] * (rank - 1)))
+    return tf.reshape(tiled, (-1, *values.shape[1:]))
+
+
+def like(values: tf.Tensor, model: tf.Tensor) -> tf.Tensor:
+    """The values, known to have the shape of `model`, as a loop asks of what it carries."""
+    values.set_shape(model.shape)
+    return values

@@ -1,0 +1,69 @@
+"""Every kind of captioning network says the same in every format, in one call and step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from tiny_decoder import vocabulary
+
+from cvserve.artifact import Decoding, FileEntry, Graph, Manifest, PostprocSpec, PreprocSpec
+from cvserve.export.checks import outputs_of
+from cvserve.export.comparison import comparison_of
+from cvserve.export.formats import FORMATS, write_formats
+from cvserve.export.further import Asked, check_further, further_functions
+from cvserve.export.network import Network
+from cvserve.export.parity import check_parity
+from cvserve.models.captioning import create_captioner
+from cvserve.models.captioning.captions import with_decoding
+
+pytestmark = pytest.mark.slow
+
+SIZE = (32, 48)
+_ENCODER = {"backbone_options": {"width": 4}, "stride": 16, "channels": 6, "dropout": 0.0}
+_RECURRENT = {**_ENCODER, "units": 8, "embedding": 6}
+_TRANSFORMER = {**_ENCODER, "width": 8, "depth": 2, "heads": 2, "hidden": 12}
+GREEDY = Decoding()
+BEAM = Decoding(method="beam", beam_width=3, length_penalty=0.7, no_repeat_ngram=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "decoding"),
+    [
+        ("show_and_tell", {**_RECURRENT, "cell": "rnn", "image": "always"}, GREEDY),
+        ("show_and_tell", {**_RECURRENT, "cell": "gru", "pooling": "flatten"}, BEAM),
+        ("show_attend_tell", {**_RECURRENT, "attention": 5}, BEAM),
+        ("transformer", {**_TRANSFORMER, "positions": "sinusoidal", "activation": "gelu_tanh"}, BEAM),
+    ],
+)
+def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decoding: Decoding, tmp_path: Path) -> None:
+    words = vocabulary(length=7)
+    keras.utils.set_random_seed(0)
+    built = create_captioner(name, num_tokens=len(words), length=words.length, image_size=SIZE, **options)
+    for variable in built.decoder.trainable_variables:
+        variable.assign(3.0 * variable)  # or every place and every word would be nearly alike
+    preproc = PreprocSpec(height=SIZE[0], width=SIZE[1], resize="exact")
+    network = Network(with_decoding(built.network, decoding), preproc)
+    pictures = np.random.default_rng(0).integers(0, 256, (9, 4, 6, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    asked = Asked(pictures, [f"picture {number}" for number in range(9)], network.answers(pictures))
+    assert len(np.unique(asked.expected["token_ids"], axis=0)) > 1
+    manifest = Manifest(
+        name=name,
+        version=1,
+        task="captioning",
+        preproc=preproc,
+        outputs=outputs_of(asked.expected, {}),
+        postproc=PostprocSpec(vocabulary=words, decoding=decoding),
+        graphs=(Graph(format="onnx", files=(FileEntry(path="unwritten", bytes=0, sha256="0" * 64),)),),
+    )
+    comparison = comparison_of(manifest)
+    further = further_functions(network, manifest, detect=False, steps=True)
+    for written in write_formats(network, tmp_path, FORMATS, further, lambda _: None):
+        runtime = written.open()
+        whole = check_parity(runtime, pictures, asked.names, asked.expected, comparison, what=written.format)
+        steps = check_further(written, runtime, tmp_path, asked, manifest, comparison)["steps"].parity
+        assert (whole.agreement, steps.agreement) == (1.0, 1.0)
+        runtime.close()

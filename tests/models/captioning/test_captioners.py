@@ -1,0 +1,160 @@
+"""The questions asked of every captioning network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvserve.artifact.vocabulary import END, PAD, START, UNKNOWN
+from cvserve.errors import InvalidInput
+from cvserve.models import create_model, list_models
+from cvserve.models.captioning import Captioner, create_captioner
+
+SIZE = (32, 48)
+TOKENS, LENGTH = 11, 7
+_ENCODER = {"backbone_options": {"width": 4}, "stride": 16, "channels": 6}
+_RECURRENT = {**_ENCODER, "units": 8, "embedding": 6, "dropout": 0.0}
+_TRANSFORMER = {**_ENCODER, "width": 8, "depth": 2, "heads": 2, "hidden": 12, "dropout": 0.0}
+ALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "show_and_tell": ("show_and_tell", _RECURRENT),
+    "show_and_tell, rnn": ("show_and_tell", {**_RECURRENT, "cell": "rnn", "image": "always"}),
+    "show_and_tell, gru": ("show_and_tell", {**_RECURRENT, "cell": "gru", "pooling": "flatten"}),
+    "show_attend_tell": ("show_attend_tell", {**_RECURRENT, "attention": 5}),
+    "show_attend_tell, gru": ("show_attend_tell", {**_RECURRENT, "attention": 5, "cell": "gru", "places": False}),
+    "transformer": ("transformer", _TRANSFORMER),
+    "transformer, as published": (
+        "transformer",
+        {**_TRANSFORMER, "positions": "sinusoidal", "activation": "gelu_tanh", "backbone": "csp"},
+    ),
+}
+
+
+def _small(name: str, **more: Any) -> Captioner:
+    model, options = ALL[name]
+    keras.utils.set_random_seed(0)
+    built = create_captioner(
+        model, num_tokens=TOKENS, length=LENGTH, image_size=SIZE, **{"backbone": "resnet18", **options, **more}
+    )
+    # Scores of some size: with those of a new network every place and every word would be nearly alike.
+    for variable in built.decoder.trainable_variables:
+        variable.assign(3.0 * variable)
+    return built
+
+
+def _pictures(count: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
+
+
+def _sentences(count: int = 3) -> np.ndarray:
+    tokens = np.random.default_rng(1).integers(UNKNOWN + 1, TOKENS, (count, LENGTH)).astype(np.int32)
+    tokens[:, 0], tokens[0, 4:], tokens[1, -1] = START, (END, PAD, PAD), END
+    return tokens
+
+
+def test_every_registered_network_is_asked() -> None:
+    assert sorted({model for model, _ in ALL.values()}) == list_models("captioning")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_teacher_forcing_equals_the_steps(name: str) -> None:
+    """Cache, positions and masks of whole sentences are those of a token at a time; later words have no influence."""
+    built, tokens = _small(name), _sentences()
+    features = built.encoder(_pictures(), training=False)
+    taught = built.taught(features, tokens)
+    assert taught.logits.shape == (3, LENGTH - 1, TOKENS)
+    np.testing.assert_allclose(built.logits(_pictures(), tokens), taught.logits, atol=1e-5)
+    np.testing.assert_allclose(built.decoder(features, tokens[:, :-1]), taught.logits, atol=1e-5)
+    memory = built.decoder.memory(features)
+    state = built.decoder.initial_state(memory)
+    step = tf.function(built.decoder.step)
+    for position in range(LENGTH - 1):
+        taken = step(tf.constant(tokens[:, position]), tf.constant(position), memory, state)
+        assert {key: (value.shape, value.dtype) for key, value in taken.state.items()} == {
+            key: (value.shape, value.dtype) for key, value in state.items()
+        }
+        state = taken.state
+        np.testing.assert_allclose(taken.logits, taught.logits[:, position], atol=2e-4)
+        if built.decoder.attends:
+            np.testing.assert_allclose(taken.attention, taught.attention[:, position], atol=1e-5)
+            np.testing.assert_allclose(tf.reduce_sum(taken.attention, axis=-1), 1.0, atol=1e-5)
+    assert float(tf.math.reduce_std(taught.logits)) > 0.1, "scores that are all alike show nothing"
+
+
+@pytest.mark.parametrize("name", ["show_and_tell", "show_attend_tell", "transformer"])
+def test_answers_are_those_of_the_contract(name: str, tmp_path: Path) -> None:
+    built = _small(name)
+    answers = {key: value.numpy() for key, value in built.network(_pictures(), training=False).items()}
+    ids, score = answers["token_ids"], answers["log_probability"]
+    assert (ids.dtype, ids.shape) == (np.int32, (3, LENGTH - 1))
+    assert built.grid == (2, 3)
+    if built.decoder.attends:
+        assert answers["attention"].shape == (3, LENGTH - 1, *built.grid)
+    # The probability of what it says is the one that teacher forcing gives, tokens that are never said included.
+    given = np.concatenate([np.full((3, 1), START, np.int32), ids], axis=1)
+    shares = tf.nn.log_softmax(built.logits(_pictures(), given))
+    own = tf.gather(shares, ids, axis=-1, batch_dims=2).numpy()
+    np.testing.assert_allclose((own * (ids != PAD)).sum(axis=1), score, rtol=1e-3)
+
+    built.network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras", compile=False)
+    for key, value in loaded(_pictures(), training=False).items():
+        np.testing.assert_allclose(value, answers[key], atol=1e-6, err_msg=key)
+    assert [v.shape for v in loaded.variables] == [v.shape for v in built.network.variables]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
+    built = _small(name)
+    variables = built.network.trainable_variables
+    with tf.GradientTape() as tape:
+        logits = built.logits(_pictures(), _sentences(), training=True)
+        loss = tf.reduce_sum(logits * tf.range(TOKENS, dtype=tf.float32))
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
+
+
+def test_dropout_is_of_training_alone() -> None:
+    built = _small("show_and_tell", dropout=0.5)
+    features = tf.random.stateless_normal((3, 6, 6), [0, 0])
+    one, two = (built.decoder.taught(features, _sentences(), training=True).logits for _ in range(2))
+    assert not np.allclose(one, two)
+    one, two = (built.decoder.taught(features, _sentences()).logits for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_lower_precision_computes_the_picture_alone(tmp_path: Path) -> None:
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        built = _small("show_attend_tell")
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert built.backbone.output.dtype == "bfloat16"
+    assert built.encoder.output.dtype == built.logits(_pictures(), _sentences()).dtype.name == "float32"
+    assert built.network(_pictures())["attention"].dtype == tf.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("show_and_tell", {"cell": "mut1"}, "show_and_tell has no cell 'mut1'; known: rnn, gru, lstm"),
+        ("show_and_tell", {"image": "never"}, "show_and_tell has no image 'never'; known: first, always"),
+        ("show_attend_tell", {"units": 0}, "needs a units of at least 2"),
+        ("show_attend_tell", {"stride": 64}, "backbone resnet18 has no feature map of stride 64"),
+        ("transformer", {"width": 10, "heads": 4}, "a multiple of its 4 heads, not 10"),
+        ("transformer", {"activation": "gelu"}, "has no activation 'gelu'; known: relu, gelu_tanh"),
+        ("transformer", {"image_size": 40}, "sides are multiples of 16 pixels, not 40 x 40"),
+        ("transformer", {"heat": 1}, "transformer takes no such option: 'heat'"),
+    ],
+)
+def test_what_cannot_be_built_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=sentence.replace("(", r"\(")):
+        create_model("captioning", name, num_classes=9, **{"image_size": 64, **options})
