@@ -1,5 +1,5 @@
 """Can every detector learn eight photos by heart, and be exported with the same boxes? mAP at IoU 0.5 of at least 0.9
-on the pictures that it was shown, and parity of SavedModel, ONNX and TFLite on them.
+on the pictures that it was shown, of masks too where it gives them, and parity of SavedModel, ONNX and TFLite on them.
 
 python benchmarks/overfit_detection.py --data ../shared/data/coco_mini --out runs/overfit [--models retinanet ssd]
 
@@ -26,7 +26,8 @@ import numpy as np
 from cvserve.console import say, table
 from cvserve.data import open_dataset
 from cvserve.data.detection import DetectionPipeline
-from cvserve.data.objects import DetectionSource, Objects
+from cvserve.data.objects import DetectionSource, InstanceSource, Objects
+from cvserve.postproc import ObjectMasks
 from cvserve.preproc import ImageSource
 
 PICTURES = 8
@@ -54,6 +55,12 @@ SETTINGS: dict[str, Settings] = {
     "ssd": Settings(options={"backbone_options": {"width": 16}}),
     "yolov1": Settings(learning_rate=0.001, options={"grid": 14}),
     "faster_rcnn": Settings(options={"backbone_options": {"width": 32}, "channels": 64, "units": 256}),
+    "mask_rcnn": Settings(
+        options={
+            **{"backbone_options": {"width": 32}, "channels": 64, "units": 256, "levels": (2, 5)},
+            **{"objects": 30, "mask_channels": 64},
+        }
+    ),
     "fast_rcnn": Settings(options={"backbone_options": {"width": 32}, "units": 256}),
     "rcnn": Settings(options={"backbone_options": {"width": 32}, "units": 256}),
 }
@@ -62,7 +69,7 @@ SETTINGS: dict[str, Settings] = {
 class Chosen:
     """Some pictures of a split, with the classes that are in them."""
 
-    def __init__(self, source: DetectionSource, indices: Sequence[int]) -> None:
+    def __init__(self, source: InstanceSource, indices: Sequence[int]) -> None:
         self._source, self._indices = source, list(indices)
         labels = sorted({int(label) for index in indices for label in source.objects(index).labels})
         self._new = {label: new for new, label in enumerate(labels)}
@@ -94,6 +101,9 @@ class Chosen:
             found.areas,
         )
 
+    def object_masks(self, index: int) -> ObjectMasks:
+        return self._source.object_masks(self._indices[index])
+
 
 def choose(source: DetectionSource, count: int = PICTURES) -> list[int]:
     """The rule of this file's first words."""
@@ -111,7 +121,7 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
     import tensorflow as tf
 
     from cvserve.models import default_preproc
-    from cvserve.models.detection import create_detector
+    from cvserve.models.detection import create_detector, learns_masks
     from cvserve.training.config import OptimizerConfig
     from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
 
@@ -122,9 +132,9 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
         name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
     )
     preproc = default_preproc("detection", name, settings.image_size)
-    pipeline = DetectionPipeline(source, preproc, batch_size=len(source))
+    pipeline = DetectionPipeline(source, preproc, batch_size=len(source), masks=learns_masks(name))
 
-    def loss(images: tf.Tensor, targets: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    def loss(images: tf.Tensor, targets: tuple[tf.Tensor, ...]) -> tf.Tensor:
         return tf.add_n(list(detector.loss(images, *targets).values()))
 
     rate = settings.learning_rate
@@ -144,8 +154,8 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
         if number % SCORED_EVERY and not over:
             continue
         report = _score(predict(images), detector.postproc, pipeline)
-        say(f"{name}: step {number}, {seconds:.0f} s, loss {value:.3f}, mAP50 {report.map50:.3f}, mAP {report.map:.3f}")
-        if over or report.map50 >= WANTED:
+        say(f"{name}: step {number}, {seconds:.0f} s, loss {value:.3f}, {report.headline()}")
+        if over or min(report.map50, 1.0 if report.masks is None else report.masks.map50) >= WANTED:
             break
     assert report is not None
     seconds = time.perf_counter() - begun
@@ -153,6 +163,7 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
     return {
         "map50": round(report.map50, 4),
         "map": round(report.map, 4),
+        **({} if report.masks is None else {"mask_map50": round(report.masks.map50, 4)}),
         "steps": number,
         "seconds": round(seconds, 1),
         "parameters": detector.network.count_params(),
@@ -205,26 +216,17 @@ def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Ch
 
 def _score(outputs: dict[str, Any], postproc: Any, pipeline: DetectionPipeline) -> Any:
     from cvserve.evaluation.detection import SCORING, detection_report
-    from cvserve.postproc import DetectionResult
-    from cvserve.postproc.detection import decode_detection_arrays
+    from cvserve.postproc.detection import decode_detection_arrays, in_original
 
     source = pipeline.source
     arrays = {role: np.asarray(values) for role, values in outputs.items()}
     found = decode_detection_arrays(arrays, postproc, pipeline.preproc.height, pipeline.preproc.width, **SCORING)
-    results = []
-    for index, (boxes, scores, classes) in zip(pipeline.order(0).tolist(), found, strict=True):
-        geometry = pipeline.geometry(index)
-        results.append(
-            DetectionResult(
-                geometry.to_original(boxes),
-                scores,
-                classes,
-                source.classes,
-                geometry.original_width,
-                geometry.original_height,
-            )
-        )
-    return detection_report(results, [source.objects(index) for index in pipeline.order(0).tolist()], source.classes)
+    indices = pipeline.order(0).tolist()
+    results = [
+        in_original(item, pipeline.geometry(index), source.classes) for index, item in zip(indices, found, strict=True)
+    ]
+    masks = [source.object_masks(index) for index in indices] if found[0].masks is not None else None
+    return detection_report(results, [source.objects(index) for index in indices], source.classes, masks=masks)
 
 
 def main() -> None:
@@ -251,9 +253,9 @@ def main() -> None:
         part = file.with_suffix(".part")
         part.write_text(json.dumps(results, indent=2) + "\n")
         part.replace(file)
-    columns = ("map50", "map", "steps", "seconds", "parameters", "image_size")
+    columns = ("map50", "map", "mask_map50", "steps", "seconds", "parameters", "image_size")
     rows = [
-        (name, *(row[key] for key in columns), *(_verdict(part) for part in row["formats"].values()))
+        (name, *(row.get(key) for key in columns), *(_verdict(part) for part in row["formats"].values()))
         for name, row in sorted(results.items())
     ]
     table(rows, ("model", *columns, "SavedModel", "ONNX", "TFLite"))

@@ -125,7 +125,7 @@ def measure(head: Head, layout: str) -> dict[str, float | str]:
     for _ in range(PICTURES):
         outputs = picture(head, layout, rng)
         start = time.perf_counter()
-        [(boxes, _, _)] = decode_detection_arrays(outputs, head.spec, head.size, head.size)
+        [(boxes, *_)] = decode_detection_arrays(outputs, head.spec, head.size, head.size)
         times.append((time.perf_counter() - start) * 1e3)
         kept.append(len(boxes))
     return {

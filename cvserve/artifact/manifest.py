@@ -43,7 +43,8 @@ class Parity(Spec):
     Of detection alone, after decoding and suppression: objects: how many the network found. unmatched: the share of
     objects, of either side, that the other side has not. unmatched_limit: what that was held against. box_iou,
     box_iou_min: mean and least intersection over union of matched boxes. score_difference: the largest of a matched
-    object. map_difference: of the two sides' mean average precision (COCO's), where the truth was known.
+    object. map_difference: of the two sides' mean average precision (COCO's), where the truth was known. mask_iou,
+    mask_iou_min: mean and least intersection over union of matched objects' masks, where they have some.
 
     Of segmentation alone (max_abs_difference is of the confidence where both sides have the same class; a picture
     agrees whose pixels do): pixel_agreement: the share of pixels with the same class. pixel_agreement_limit: the least
@@ -66,6 +67,8 @@ class Parity(Spec):
     box_iou_min: float | None = None
     score_difference: float | None = None
     map_difference: float | None = None
+    mask_iou: float | None = None
+    mask_iou_min: float | None = None
     pixel_agreement: float | None = None
     pixel_agreement_limit: float | None = None
     miou: float | None = None
@@ -225,12 +228,15 @@ class Manifest(Spec):
         if not self.labels:
             raise ValueError("a detection model needs labels")
         boxes = self.postproc.boxes
-        if boxes is None or self.postproc.activation == "none":
+        suppressed = boxes is not None and boxes.kind == "boxes"
+        if boxes is None or (self.postproc.activation == "none" and not suppressed):
             raise ValueError("a detection model needs postproc.boxes, and sigmoid or softmax as postproc.activation")
         roles = ["box_offsets", "class_logits"] + (["proposals"] if not boxes.levels else [])
-        for role in roles:
+        for role in ["boxes", "scores", "classes"] if suppressed else roles:
             if self.output(role) is None:
                 raise ValueError(f"a detection model of this kind needs an output of role {role}")
+        if self.has_masks and not suppressed:
+            raise ValueError("masks are of boxes that the graph has suppressed: postproc.boxes must be of kind 'boxes'")
         logits = self.output("class_logits")
         classes = len(self.labels) + (self.postproc.activation == "softmax")
         if logits is not None and logits.shape and logits.shape[-1] not in (None, classes):
@@ -261,6 +267,11 @@ class Manifest(Spec):
     def output(self, role: str) -> OutputSpec | None:
         """The output with this role, or None."""
         return next((output for output in self.outputs if output.role == role), None)
+
+    @property
+    def has_masks(self) -> bool:
+        """Of detection: whether the objects come with masks (instance segmentation)."""
+        return self.task == "detection" and self.output("masks") is not None
 
     @property
     def all_files(self) -> tuple[FileEntry, ...]:

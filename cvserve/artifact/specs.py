@@ -121,20 +121,24 @@ class BoxCoding(Spec):
         "distances"  (left, top, right, bottom) from the centre of the cell to the sides, in cells (FCOS, YOLOv8).
         "grid"       (tx, ty, tw, th): centre = corner of the cell + (tx, ty) cells, width = tw ** 2 * the input's
                      width, height = th ** 2 * the input's height (YOLOv1).
+        "boxes"      the graph decodes and suppresses itself: its outputs are of roles boxes [B, N, 4] x1, y1, x2, y2 in
+                     pixels of its input, scores [B, N], 0 to 1, best first, and classes [B, N]; a score of 0 is none.
 
     levels: the grids one after the other make up A. A cell of a level is input width / columns wide.
     boxes_per_cell: of "distances" and "grid"; the boxes of one cell follow each other.
     """
 
-    kind: Literal["deltas", "distances", "grid"]
+    kind: Literal["deltas", "distances", "grid", "boxes"]
     levels: tuple[BoxLevel, ...] = ()
     boxes_per_cell: int = Field(default=1, gt=0)
     variances: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
     def _check(self) -> BoxCoding:
-        if self.kind != "deltas" and not self.levels:
+        if self.kind in ("distances", "grid") and not self.levels:
             raise ValueError(f"boxes of kind {self.kind!r} need levels")
+        if self.kind == "boxes" and self.levels:
+            raise ValueError("boxes of kind 'boxes' are told from no levels")
         if self.kind == "deltas" and any(not level.anchors for level in self.levels):
             raise ValueError("boxes of kind 'deltas' need anchors on every level, or no levels at all")
         return self
@@ -162,8 +166,10 @@ class PostprocSpec(Spec):
     vocabulary: of captioning, what the graph's token ids mean. decoding: how its sentences were searched; several of a
     picture are put into the order that it says.
 
-    boxes: of detection. score_threshold: boxes with less are not given. iou_threshold: of two boxes of one class that
-    overlap more, the better stays. max_candidates: boxes a picture that take part in this. max_results: that are given.
+    boxes: of detection; an output of role "masks" [B, N, R, R] beside those of its kind "boxes" holds how likely each
+    cell of each box, R x R of them, belongs to the object, 0 to 1. score_threshold: boxes with less are not given.
+    iou_threshold: of two boxes of one class that overlap more, the better stays. max_candidates: boxes a picture that
+    take part in this. max_results: that are given.
     """
 
     top_k: int = Field(default=5, gt=0)

@@ -21,7 +21,8 @@ from cvserve.console import Progress
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.parallel import ordered_map
 from cvserve.pipeline import Pipeline, Prepared
-from cvserve.postproc import Result, SegmentationResult, Wishes
+from cvserve.postproc import DetectionResult, Result, SegmentationResult, Wishes
+from cvserve.postproc.encoded_masks import DEFAULT_FORMAT
 from cvserve.runtimes.device import usable_cores
 
 REPORTED_FAILURES = 1000
@@ -82,7 +83,7 @@ def predict(
         annotate: a folder for copies with the result drawn on them.
         top_k, score_threshold, max_results: see `cvserve.postproc.Wishes`.
         mask_format: of segmentation, how a row holds its masks (see `EncodedSegmentation`); None: as "png", or not at
-            all where `masks` is given.
+            all where `masks` is given. Of objects with masks, see `DetectionResult.to_dict`; None: as "rle".
         masks: of segmentation, a folder for the class maps as PNG files, whose names the rows then have as "file".
         batch_size: pictures a call of the graph; the class maps of so many pictures are in memory at the same time.
         workers: threads that decode (and annotate); by default one a usable core.
@@ -156,11 +157,14 @@ class _Finish:
     """A result to what is written of it, on the threads of the graphs."""
 
     def __init__(self, wishes: Wishes, masks: Path | None, *, keep: bool) -> None:
+        self._of_objects = wishes.mask_format or DEFAULT_FORMAT
         self._mask_format = wishes.mask_format or ("png" if masks is None else "none")
         self._masks = masks
         self._keep = keep
 
     def __call__(self, source: Source, result: Result) -> _Answer:
+        if isinstance(result, DetectionResult):
+            return _Answer(result.to_dict(self._of_objects), result if self._keep else None)
         if not isinstance(result, SegmentationResult):
             return _Answer(result.to_dict(), result if self._keep else None)
         row = result.to_dict(self._mask_format)

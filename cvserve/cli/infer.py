@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask-format",
         choices=MASK_FORMATS,
-        help="segmentation: the masks in the rows of --json (see cvserve predict); default: png",
+        help="segmentation: the masks in the rows of --json (see cvserve predict); default: png, of objects rle",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds a picture; default: 30")
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         info = client.model_info(arguments.model, arguments.version, label=arguments.label)
         if info.task not in _METHODS:
             raise InvalidInput(_not_shown(info))
-        if arguments.mask_format and info.task != "segmentation":
+        if arguments.mask_format and info.task != "segmentation" and not info.has_masks:
             raise InvalidInput(f"--mask-format is for segmentation models; {info.name} does {info.task}")
         method = _METHODS[info.task]
 
@@ -112,12 +112,15 @@ def _classify(client: Client, arguments: argparse.Namespace, content: bytes, ver
 
 
 def _detect(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
+    # What is neither printed nor drawn is not asked for; what is printed is made from run lengths here.
+    with_masks = arguments.annotate or (arguments.json and arguments.mask_format != "none")
     return client.detect(
         arguments.model,
         content,
         version=version,
         score_threshold=arguments.score_threshold,
         max_results=arguments.max_results,
+        mask_format=None if with_masks else "none",
     )
 
 
@@ -152,7 +155,7 @@ def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: s
         return {"error": error.reason}
     try:
         result = method(client, arguments, content, info.version)
-        row = result.to_dict()
+        row = _row(result, arguments.mask_format)
         if arguments.annotate:
             from cvserve.batch.annotate import write_annotated
             from cvserve.batch.sources import Source
@@ -166,6 +169,12 @@ def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: s
     except (InvalidInput, Overloaded, DeadlineExceeded) as error:
         return {"error": str(error)}
     return row
+
+
+def _row(result: Result, mask_format: str | None) -> dict[str, Any]:
+    from cvserve.postproc import DetectionResult
+
+    return result.to_dict(mask_format or "rle") if isinstance(result, DetectionResult) else result.to_dict()
 
 
 def _print(row: dict[str, Any], *, as_json: bool) -> None:

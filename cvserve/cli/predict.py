@@ -14,6 +14,9 @@ share of the picture, 0 to 1) and confidence; and, as --mask-format says, the ma
 tools read it; polygons is [[x, y, x, y, ...], ...] for each class, holes among them; none leaves them out. --masks DIR
 writes the class maps as PNG files instead, and the row has the name of its "file". CSV has a line a class, no masks.
 
+Objects with masks (mask_rcnn) are rows of detections, each with its "mask" as --mask-format says, rle (the default) or
+any other of those; COCO results have it as "segmentation", and are scored as "bbox" and as "segm".
+
 COCO results (of detectors, for pycocotools) have an entry for each object, its box as [x, y, width, height]. With
 --coco, the numbers of pictures and categories are those of that ground truth, by file name and category name, so that
 the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, a picture such
@@ -48,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", metavar="GROUND_TRUTH", help="a COCO file whose numbers --format coco shall use")
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
     parser.add_argument(
-        "--mask-format", choices=MASK_FORMATS, help="segmentation: the masks in a row; default: png, in CSV none"
+        "--mask-format",
+        choices=MASK_FORMATS,
+        help="segmentation: the masks in a row; default: png, of objects rle, in CSV none",
     )
     parser.add_argument("--masks", metavar="DIR", help="segmentation: write the class maps as PNG files")
     parser.add_argument("--top-k", type=positive, metavar="K", help="classes a picture; default: the model's")
@@ -73,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cvserve.batch import CsvSink, GroundTruthNumbers, Sources, open_instances, open_sink, predict
+    from cvserve.batch import CocoResultsSink, CsvSink, GroundTruthNumbers, Sources, open_instances, open_sink, predict
 
     sources = Sources(arguments.pictures, leave_out=[item for item in (arguments.annotate, arguments.masks) if item])
     total = sources.count()
@@ -89,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     ) as pipelines:
         manifest, runtime = pipelines[0].manifest, pipelines[0].runtime.name
         for option in ("mask_format", "masks"):
-            if getattr(arguments, option) and manifest.task != "segmentation":
+            fits = manifest.task == "segmentation" or (option == "mask_format" and manifest.has_masks)
+            if getattr(arguments, option) and not fits:
                 raise InvalidInput(
                     f"--{option.replace('_', '-')} is for segmentation models; {manifest.name} does {manifest.task}"
                 )
@@ -116,6 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
             if mask_format not in (None, "none"):
                 raise InvalidInput(f"CSV has no masks as {mask_format}; write JSON lines, or --masks DIR")
             mask_format = "none"
+        if isinstance(sink, CocoResultsSink) and mask_format not in (None, "rle", "none"):
+            raise InvalidInput(f"COCO results have no masks as {mask_format}; they hold run lengths, rle")
         try:
             with sink:
                 summary = predict(

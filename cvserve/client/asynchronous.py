@@ -97,12 +97,17 @@ class AsyncClient:
         label: str | None = None,
         score_threshold: float | None = None,
         max_results: int | None = None,
+        mask_format: str | None = None,
         request_id: str | None = None,
     ) -> DetectionResult:
         """The objects in one picture. See `Client.detect`."""
-        ask = Ask(model, version, label, None, score_threshold, max_results)
+        ask = Ask(model, version, label, None, score_threshold, max_results, mask_format)
         request = await asyncio.to_thread(ask.detect, image)
-        return messages.detection(await self._call(self._stub.Detect, request, timeout, request_id))
+        response = await self._call(self._stub.Detect, request, timeout, request_id)
+        if mask_format in ("png", "polygons"):
+            # Decoding masks would hold up the loop.
+            return await asyncio.to_thread(messages.detection, response)
+        return messages.detection(response)
 
     async def detect_many(
         self,
@@ -130,11 +135,11 @@ class AsyncClient:
         *,
         label: str | None = None,
         request_id: str | None = None,
-    ) -> SegmentationResult:
+    ) -> SegmentationResult | DetectionResult:
         """The class of every pixel of one picture. See `Client.segment`."""
-        options = {"label": label, "request_id": request_id}
-        found = await self.segment_encoded(model, image, "png", version, timeout, **options)
-        return await asyncio.to_thread(found.decode)
+        request = await asyncio.to_thread(Ask(model, version, label).segment, image)
+        response = await self._call(self._stub.Segment, request, timeout, request_id)
+        return await asyncio.to_thread(messages.segmented, response)
 
     async def segment_encoded(
         self,
@@ -146,7 +151,7 @@ class AsyncClient:
         *,
         label: str | None = None,
         request_id: str | None = None,
-    ) -> EncodedSegmentation:
+    ) -> EncodedSegmentation | DetectionResult:
         """The same as the server sends it. See `Client.segment_encoded`."""
         ask = Ask(model, version, label, mask_format=mask_format)
         request = await asyncio.to_thread(ask.segment, image)
@@ -161,7 +166,7 @@ class AsyncClient:
         timeout: float | None = None,
         concurrency: int = 16,
         **options: Any,
-    ) -> AsyncIterator[SegmentationResult]:
+    ) -> AsyncIterator[SegmentationResult | DetectionResult]:
         """The classes of the pixels of many pictures, in order. See `Client.segment_many`."""
         answers = in_turn_async(
             lambda image: self.segment(model, image, version, timeout, **options), images, concurrency

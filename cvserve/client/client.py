@@ -125,6 +125,7 @@ class Client:
         label: str | None = None,
         score_threshold: float | None = None,
         max_results: int | None = None,
+        mask_format: str | None = None,
         request_id: str | None = None,
     ) -> DetectionResult:
         """The objects in one picture, best first; boxes are in pixels of the picture after its EXIF orientation.
@@ -132,9 +133,11 @@ class Client:
         Args:
             score_threshold: the least score of an object, 0 to 1, also below the model's own; None takes that one.
             max_results: at most so many objects; None takes the model's own number.
+            mask_format: of a model with masks, how they are sent: "rle" (also for None), "png", "polygons", or "none"
+                for boxes alone. The result's masks are the same whichever it is.
             Others: see `classify`, for the errors too.
         """
-        ask = Ask(model, version, label, None, score_threshold, max_results)
+        ask = Ask(model, version, label, None, score_threshold, max_results, mask_format)
         return messages.detection(self._call(self._stub.Detect, ask.detect(image), timeout, request_id))
 
     def detect_many(
@@ -158,14 +161,14 @@ class Client:
         *,
         label: str | None = None,
         request_id: str | None = None,
-    ) -> SegmentationResult:
+    ) -> SegmentationResult | DetectionResult:
         """The class of every pixel of one picture, in the size that it has after its EXIF orientation.
 
         Only the classes that there are have names in the result; `model_info` has the names and colours of all. Needs
-        OpenCV. See `classify` for the arguments and errors.
+        OpenCV. Of a model of objects with masks it is what `detect` gives. See `classify` for the arguments and errors.
         """
-        options = {"label": label, "request_id": request_id}
-        return self.segment_encoded(model, image, "png", version, timeout, **options).decode()
+        request = Ask(model, version, label).segment(image)
+        return messages.segmented(self._call(self._stub.Segment, request, timeout, request_id))
 
     def segment_encoded(
         self,
@@ -177,8 +180,10 @@ class Client:
         *,
         label: str | None = None,
         request_id: str | None = None,
-    ) -> EncodedSegmentation:
+    ) -> EncodedSegmentation | DetectionResult:
         """The same as the server sends it: coverage and confidence of each class, and masks that are left encoded.
+
+        Of a model of objects with masks it is what `detect` gives.
 
         Args:
             mask_format: "png" (the class map), "rle" or "polygons" (a mask for each class), or "none": no masks.
@@ -195,7 +200,7 @@ class Client:
         timeout: float | None = None,
         concurrency: int = 16,
         **options: Any,
-    ) -> Iterator[SegmentationResult]:
+    ) -> Iterator[SegmentationResult | DetectionResult]:
         """The classes of the pixels of many pictures, in order. See `segment` and `classify_many`."""
         return in_turn(lambda image: self.segment(model, image, version, timeout, **options), images, concurrency)
 

@@ -12,6 +12,7 @@ import numpy as np
 from cvserve import errors
 from cvserve.client.failures import STATUS_OF_NUMBER, fault
 from cvserve.postproc.encoded import EncodedSegmentation, check_mask_format
+from cvserve.postproc.object_masks import ObjectMasks, placed_run_lengths
 from cvserve.postproc.results import (
     CaptionResult,
     ClassArea,
@@ -20,6 +21,7 @@ from cvserve.postproc.results import (
     DetectionResult,
     Result,
     ScoredCaption,
+    SegmentationResult,
 )
 from cvserve.protos import vision_pb2
 
@@ -36,8 +38,8 @@ class ModelInfo:
 
     version: the one that answered. versions: all that are available. labels: in index order. input_height,
     input_width: pixels that the network sees. runtime: "tensorflow", "onnx" or "litert". version_labels: names that may
-    stand for versions. colours: RGB of each class of a segmentation model, in index order; may be empty. task "", no
-    labels and no size: a model that was not made by cvserve.
+    stand for versions. colours: RGB of each class of a segmentation model, in index order; may be empty. has_masks: a
+    detection model's objects come with masks. task "", no labels and no size: a model that was not made by cvserve.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelInfo:
     runtime: str
     version_labels: Mapping[str, int] = field(default_factory=dict)
     colours: tuple[tuple[int, int, int], ...] = ()
+    has_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ class Ask:
     """Which model is asked, and how its answer is to look.
 
     version, label: None for both is the newest. top_k: None is the model's own default. score_threshold: only classes
-    or objects with at least this score, 0 to 1. max_results: at most so many. mask_format: of a segmentation, one of
-    `cvserve.postproc.MASK_FORMATS`; None is "png".
+    or objects with at least this score, 0 to 1. max_results: at most so many. mask_format: of masks, one of
+    `cvserve.postproc.MASK_FORMATS`; None is "png" for class maps, "rle" for the masks of objects.
     """
 
     model: str
@@ -248,11 +251,15 @@ def classification(response: Any) -> ClassificationResult:
 
 
 def detection(response: Any) -> DetectionResult:
-    """The typed result in a cvserve.v1.DetectResponse.
+    """The typed result in a cvserve.v1.DetectResponse, with masks where it has some.
 
-    The message names the classes of its objects alone: the names of others, of lower index, are empty.
+    Masks that came as PNG or polygons are those of whole pixels; the former need OpenCV. The message names the classes
+    of its objects alone: the names of others, of lower index, are empty.
     """
-    found = response.objects
+    return _objects(response.objects, response.image_width, response.image_height)
+
+
+def _objects(found: Any, width: int, height: int) -> DetectionResult:
     names = [""] * (max((item.index for item in found), default=-1) + 1)
     for item in found:
         names[item.index] = item.label
@@ -262,13 +269,47 @@ def detection(response: Any) -> DetectionResult:
         np.array([item.score for item in found], np.float32),
         np.array([item.index for item in found], np.int32),
         tuple(names),
-        response.image_width,
-        response.image_height,
+        width,
+        height,
+        _object_masks(found, width, height),
     )
 
 
-def segmentation(response: Any) -> EncodedSegmentation:
+def _object_masks(found: Any, width: int, height: int) -> ObjectMasks | None:
+    if not found or not all(item.HasField("mask") for item in found):
+        return None
+    return ObjectMasks(tuple(_counts(item.mask, width, height) for item in found), height, width)
+
+
+def _counts(mask: Any, width: int, height: int) -> np.ndarray:
+    kind = mask.WhichOneof("format")
+    if kind == "run_lengths":
+        return np.array(mask.run_lengths.counts, np.int64)
+    if kind == "polygons":
+        from cvserve.postproc.polygons import from_polygons
+
+        inside = from_polygons([_points(polygon.points) for polygon in mask.polygons.polygons], height, width)
+    else:
+        from cvserve.postproc.masks import from_png
+
+        inside = from_png(mask.png) > 0
+    if inside.shape != (height, width):
+        raise errors.InvalidInput(
+            f"a mask is {inside.shape[1]} x {inside.shape[0]} pixels, but the picture {width} x {height}"
+        )
+    return placed_run_lengths(inside, 0, 0, height, width)
+
+
+def segmented(response: Any) -> SegmentationResult | DetectionResult:
+    """What a cvserve.v1.SegmentResponse means: a class map, or objects with masks."""
+    found = segmentation(response)
+    return found if isinstance(found, DetectionResult) else found.decode()
+
+
+def segmentation(response: Any) -> EncodedSegmentation | DetectionResult:
     """The typed value in a cvserve.v1.SegmentResponse; which of its fields are set tells the mask format."""
+    if response.HasField("instances"):
+        return _objects(response.instances.objects, response.image_width, response.image_height)
     classes = tuple(ClassArea(item.label, item.index, item.area, item.score) for item in response.masks)
     size = (response.image_width, response.image_height)
     if response.HasField("class_map"):
@@ -294,7 +335,9 @@ def _points(points: Any) -> np.ndarray:
 
 def _segmented(response: Any) -> Result:
     found = segmentation(response)
-    return found if found.mask_format == "none" else found.decode()
+    if isinstance(found, DetectionResult) or found.mask_format == "none":
+        return found
+    return found.decode()
 
 
 def captioning(response: Any) -> CaptionResult:
@@ -324,4 +367,5 @@ def model_info(response: Any) -> ModelInfo:
         runtime=response.runtime,
         version_labels=dict(response.version_labels),
         colours=tuple((colour >> 16 & 255, colour >> 8 & 255, colour & 255) for colour in response.colours),
+        has_masks=response.has_masks,
     )

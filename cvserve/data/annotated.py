@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from cvserve.data.boxes import BoxProblem
+from cvserve.data.coco_segmentation import CocoMasks
 from cvserve.data.objects import Objects
 from cvserve.data.problems import BadPicture, verify
+from cvserve.data.sized import upright_size
 from cvserve.data.splitting import Shares, content_position
-from cvserve.errors import InvalidInput
+from cvserve.errors import ImageError, InvalidInput
+from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.preproc.header import IMAGE_SUFFIXES
+from cvserve.preproc.source import read_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,7 @@ class AnnotatedPicture:
     """A picture and what is in it.
 
     name: what reports call it. image_id: its number in COCO files. size: (width, height) in pixels that the
-    annotations say; None where they say nothing.
+    annotations say; None where they say nothing. masks: of the objects; None where the data set has boxes alone.
     """
 
     path: Path
@@ -28,6 +32,7 @@ class AnnotatedPicture:
     image_id: int
     size: tuple[int, int] | None
     objects: Objects
+    masks: CocoMasks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,24 @@ class AnnotatedSplit:
     def objects(self, index: int) -> Objects:
         """What is in the picture."""
         return self.pictures[index].objects
+
+    def object_masks(self, index: int) -> ObjectMasks:
+        """The masks of the objects, in the size of the upright picture.
+
+        Raises:
+            ImageError: one of them cannot be used, or the picture cannot be read.
+            InvalidInput: the data set has no masks.
+        """
+        picture = self.pictures[index]
+        if picture.masks is None:
+            raise InvalidInput(
+                f"{self.origin} has boxes without masks; masks are in COCO's JSON, and of generated scenes"
+            )
+        size = picture.size or upright_size(read_file(picture.path, picture.name), picture.name)
+        try:
+            return picture.masks.read(*size)
+        except ImageError as error:
+            raise ImageError(picture.name, f"its masks in {error.source} cannot be used: {error.reason}") from None
 
     def image_id(self, index: int) -> int:
         """The picture's number in COCO files."""

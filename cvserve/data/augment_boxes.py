@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment import Augmentation
 from cvserve.data.objects import Objects
-from cvserve.data.placement import SizedPicture
+from cvserve.data.placement import Placement, SizedPicture
 from cvserve.data.places import as_served, blank, draw_orientation, draw_placement, recoloured
+from cvserve.data.shapes import Shapes, joined
 
 LEAST_SIDE = 2.0
 """Pixels of the network's input; what is left of a box must have that many each way."""
@@ -19,8 +21,16 @@ _TRIES = 10
 # The point of a mosaic where four pictures meet, in shares of the sides.
 _MEETING = (0.25, 0.75)
 
-Example = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Pixels uint8 RGB [H, W, 3], boxes float32 [N, 4] x1, y1, x2, y2, labels int32 [N]."""
+
+class Example(NamedTuple):
+    """pixels: uint8 RGB [H, W, 3]. boxes: float32 [N, 4] x1, y1, x2, y2. labels: int32 [N]. shapes: the masks of the N,
+    where the objects have them."""
+
+    pixels: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    shapes: Shapes | None = None
+
 
 Labelled = tuple[SizedPicture, Objects]
 """A picture and its objects, in pixels of the original."""
@@ -54,7 +64,8 @@ def augment_example(
     canvas = blank(spec)
     placement.draw(picture, canvas, spec.interpolation)
     moved, kept = placement.visible(boxes, augmentation.least_visible, LEAST_SIDE)
-    return recoloured(canvas, augmentation, rng), moved, labels[kept]
+    shapes = moved_shapes(objects, used, kept, placement)
+    return Example(recoloured(canvas, augmentation, rng), moved, labels[kept], shapes)
 
 
 def mosaic(
@@ -70,6 +81,7 @@ def mosaic(
         round(side * share) for side, share in zip((spec.width, spec.height), rng.uniform(*_MEETING, 2), strict=True)
     )
     boxes, labels = [], []
+    shapes: list[Shapes] = []
     for number, (picture, objects) in enumerate(examples):
         right, below = number % 2, number // 2
         window = (
@@ -85,4 +97,13 @@ def mosaic(
         moved, kept = placement.visible(objects.boxes[used], augmentation.least_visible, LEAST_SIDE)
         boxes.append(moved)
         labels.append(objects.labels[used][kept])
-    return recoloured(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels)
+        own = moved_shapes(objects, used, kept, placement)
+        if own is not None:
+            shapes.append(own)
+    all_shapes = joined(shapes) if shapes else None
+    return Example(recoloured(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels), all_shapes)
+
+
+def moved_shapes(objects: Objects, used: np.ndarray, kept: np.ndarray, placement: Placement) -> Shapes | None:
+    """The masks of the `kept`, bool [K], of the K objects that are `used`, bool [N]; None where there are none."""
+    return None if objects.shapes is None else placement.moved_shapes(objects.shapes[used][kept])

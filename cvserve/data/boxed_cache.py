@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.annotated import AnnotatedSplit
 from cvserve.data.augment import Augmentation
 from cvserve.data.cache import Cache
-from cvserve.data.objects import DetectionSource, Objects
+from cvserve.data.objects import DetectionSource, InstanceSource, Objects
 from cvserve.data.placement import SizedPicture
 from cvserve.data.places import largest_scale
+from cvserve.data.shapes import Shapes
 from cvserve.data.sized import decode_sized, read_picture, upright_size
 from cvserve.errors import ImageError
 from cvserve.preproc import Geometry, preprocess
@@ -20,20 +23,39 @@ class BoxedPictureCache(Cache[SizedPicture]):
 
     Where augmentation does not move anything, the pixels are those of `preproc.preprocess`. Otherwise they are decoded
     pictures, shrunk where they are much larger than they are ever shown.
+
+    Args:
+        masks: the objects' masks are read, too; they count beside the limit, 3 kB an object.
     """
 
-    def __init__(self, dataset: DetectionSource, spec: PreprocSpec, augmentation: Augmentation, limit: int) -> None:
+    def __init__(
+        self,
+        dataset: DetectionSource,
+        spec: PreprocSpec,
+        augmentation: Augmentation,
+        limit: int,
+        *,
+        masks: InstanceSource | None = None,
+    ) -> None:
         super().__init__(dataset, limit)
         self._source = dataset
+        self._masks = masks
         self._spec = spec
         self._augmentation = augmentation
         self._objects: dict[int, Objects] = {}
 
     def objects(self, index: int) -> Objects:
-        """What is in the picture, in pixels of the original."""
+        """What is in the picture, in pixels of the original.
+
+        Raises:
+            ImageError: its masks are asked for and cannot be used.
+        """
         found = self._objects.get(index)
         if found is None:
-            found = self._objects[index] = self._source.objects(index)
+            found = self._source.objects(index)
+            if self._masks is not None:
+                found = replace(found, shapes=Shapes.of(self._masks.object_masks(index)))
+            self._objects[index] = found
         return found
 
     def geometry(self, index: int) -> Geometry:

@@ -22,6 +22,7 @@ from cvserve.data.coco_json import (
     picture_folder,
     stated_size,
 )
+from cvserve.data.coco_segmentation import CocoMasks
 from cvserve.data.folder import ALL
 from cvserve.data.layout import Sides, unknown_class
 from cvserve.data.objects import Objects
@@ -67,7 +68,7 @@ def read_coco(
 ) -> AnnotatedSplit:
     """One JSON file of instances.
 
-    Crowds are ignored objects. Polygons and run-length masks are not read here; areas are those of the file. Numbers of
+    Crowds are ignored objects. Masks are read where they are asked for; areas are those of the file. Numbers of
     pictures and categories stay as they are.
 
     Args:
@@ -98,14 +99,19 @@ def read_coco(
     images = content["images"]
     folder = pictures or picture_folder(root, path, split, images)
     own_numbers = all(type(image["id"]) is int for image in images)
+    with_masks = any(item.get("segmentation") for item in content["annotations"])
     report = BoxReport()
     found = []
     for index, image in enumerate(images):
         file = folder / image["file_name"]
         name = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
         size = stated_size(image, path)
-        objects = _objects(by_image[image["id"]], labels, called, size, name, path, report)
-        found.append(AnnotatedPicture(file, name, image["id"] if own_numbers else index + 1, size, objects))
+        objects, used = _objects(by_image[image["id"]], labels, called, size, name, path, report)
+        masks = CocoMasks(
+            path.name, tuple(item.get("id") for item in used), tuple(item.get("segmentation") for item in used)
+        )
+        number = image["id"] if own_numbers else index + 1
+        found.append(AnnotatedPicture(file, name, number, size, objects, masks if with_masks else None))
     check_pictures(found, path, split)
     return AnnotatedSplit(
         str(root),
@@ -139,7 +145,8 @@ def _objects(
     picture: str,
     path: Path,
     report: BoxReport,
-) -> Objects:
+) -> tuple[Objects, list[dict[str, Any]]]:
+    """The objects of a picture, and the annotations that they come from."""
     boxes, used = [], []
     for item in annotations:
         box = item.get("bbox")
@@ -161,9 +168,10 @@ def _objects(
     for index, item in enumerate(used):
         if is_number(item.get("area")) and 0 < as_float(item["area"]) < math.inf:
             areas[index] = item["area"]
-    return Objects.of(
+    objects = Objects.of(
         usable,
         [labels[item["category_id"]] for item in used],
         [bool(item.get("iscrowd")) or bool(item.get("ignore")) for item in used],
         areas,
     )
+    return objects, used

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +20,17 @@ from cvserve.data.coco_json import (
     picture_folder,
     stated_size,
 )
+from cvserve.data.coco_segmentation import run_lengths_of
 from cvserve.data.layout import Sides, unknown_class
 from cvserve.data.masked import LabelledPicture, MaskedSplit
 from cvserve.data.masks import VOID
 from cvserve.errors import ImageError, InvalidInput
-from cvserve.extras import require
-from cvserve.postproc.masks import decompress, from_run_lengths
+from cvserve.postproc.masks import from_run_lengths
 from cvserve.preproc import ImageHeader
 from cvserve.preproc.exif import upright
 
 BACKGROUND = "background"
 """Class 0: pixels of no object."""
-
-# A polygon farther out is a mistake, and pycocotools takes memory by its length.
-_FARTHEST = 10
 
 
 @dataclass(frozen=True)
@@ -92,15 +88,12 @@ class CocoLabels:
 
     def _mask(self, item: CocoObject, height: int, width: int) -> np.ndarray:
         """bool [height, width]."""
-        content = item.segmentation
+        if not item.segmentation:
+            raise ImageError(self.shown, f"annotation {item.number} has no segmentation")
         try:
-            if isinstance(content, dict):
-                return _of_run_lengths(content, height, width)
-            if isinstance(content, list) and content:
-                return _of_polygons(content, height, width)
+            return from_run_lengths(run_lengths_of(item.segmentation, height, width), height, width)
         except InvalidInput as error:
             raise ImageError(self.shown, f"annotation {item.number}: {error}") from None
-        raise ImageError(self.shown, f"annotation {item.number} has no segmentation")
 
 
 def find_coco_masks(root: Path, classes: Sequence[str] | None = None) -> Sides[MaskedSplit] | None:
@@ -179,32 +172,3 @@ def _class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
         raise InvalidInput(f"{path}: it has no categories")
     ground = next((name for name in names if name.lower() == BACKGROUND), BACKGROUND)
     return (ground, *(name for name in names if name != ground))
-
-
-def _of_run_lengths(content: dict[str, Any], height: int, width: int) -> np.ndarray:
-    counts, size = content.get("counts"), content.get("size")
-    if size != [height, width]:
-        raise InvalidInput(f"its run lengths are of the size {size}, not {[height, width]}")
-    if isinstance(counts, str):
-        return from_run_lengths(decompress(counts), height, width)
-    if isinstance(counts, list) and all(isinstance(number, int) and 0 <= number < 2**31 for number in counts):
-        return from_run_lengths(np.array(counts, np.int64), height, width)
-    raise InvalidInput("its run lengths are neither numbers nor a string")
-
-
-def _of_polygons(content: list[Any], height: int, width: int) -> np.ndarray:
-    """As COCO's own tools fill them, the borders included."""
-    limit = _FARTHEST * max(height, width)
-    for polygon in content:
-        if (
-            not isinstance(polygon, list)
-            or len(polygon) < 6
-            or len(polygon) % 2
-            or not all(is_number(value) and math.isfinite(as_float(value)) for value in polygon)
-        ):
-            raise InvalidInput("its polygons are not lists of three or more points x, y")
-        if max(abs(value) for value in polygon) > limit:
-            raise InvalidInput("a polygon reaches far out of the picture")
-    masks = require("pycocotools.mask")
-    filled = masks.decode(masks.merge(masks.frPyObjects(content, height, width)))
-    return np.asarray(filled, bool)

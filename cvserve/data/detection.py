@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment import Augmentation
-from cvserve.data.augment_boxes import Example, Labelled, augment_example, mosaic
+from cvserve.data.augment_boxes import Example, Labelled, augment_example, mosaic, moved_shapes
 from cvserve.data.batches import CACHE_BYTES, ArraySpec, BatchPipeline
 from cvserve.data.boxed_cache import BoxedPictureCache
-from cvserve.data.objects import DetectionSource, Objects
+from cvserve.data.objects import DetectionSource, InstanceSource, Objects
 from cvserve.data.places import as_served, recoloured
+from cvserve.data.shapes import SIDE, Shapes
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import Geometry
 
 # Apart from the draws of `ImagePipeline` and of the order.
 _DETECTION = 3
 
-Targets = tuple[np.ndarray, np.ndarray]
-"""boxes float32 [B, M, 4] and labels int32 [B, M]."""
+Targets = tuple[np.ndarray, ...]
+"""boxes float32 [B, M, 4] and labels int32 [B, M]; with masks also frames float32 [B, M, 4] and grids uint8
+[B, M, R, R], see `cvserve.data.shapes`."""
 
 
 class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
@@ -28,13 +32,17 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
     the label of what fills up. Objects that the data set ignores are left out. Order, cache, threads and pictures that
     cannot be used are as in `ImagePipeline`; a picture whose annotations say another size than it has cannot be used.
 
+    With masks the targets are four, see `Targets`; then a picture with an object whose mask cannot be used is left out.
+
     Args:
+        source: an `InstanceSource`, where there are to be masks.
         augmentation: None shows pictures as `preproc.preprocess` gives them, byte for byte.
         epochs: of the whole training: mosaics end before its last ones, `Augmentation.plain_share` of them. None: they
             do not.
+        masks: of the objects too.
 
     Raises:
-        InvalidInput: an option out of range, or a training split without any object.
+        InvalidInput: an option out of range, a training split without any object, or a source without masks.
     """
 
     def __init__(
@@ -47,13 +55,16 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         shuffle: bool = False,
         seed: int = 0,
         epochs: int | None = None,
+        masks: bool = False,
         drop_remainder: bool = False,
         cache_bytes: int = CACHE_BYTES,
         workers: int | None = None,
     ) -> None:
         self.augmentation = augmentation or Augmentation.none()
         self._plain_from = None if epochs is None else round(epochs * (1 - self.augmentation.plain_share))
-        self._cache = BoxedPictureCache(source, preproc, self.augmentation, cache_bytes)
+        self._with_masks = masks
+        instances = cast(InstanceSource, source) if masks else None
+        self._cache = BoxedPictureCache(source, preproc, self.augmentation, cache_bytes, masks=instances)
         super().__init__(
             source,
             preproc,
@@ -125,17 +136,33 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         """As in serving, apart from the colours."""
         picture, objects = example
         used = ~objects.ignored
-        boxes, kept = as_served(picture, self.preproc).visible(objects.boxes[used], 0.0, 0.0)
-        return recoloured(picture.pixels, self.augmentation, rng), boxes, objects.labels[used][kept]
+        placement = as_served(picture, self.preproc)
+        boxes, kept = placement.visible(objects.boxes[used], 0.0, 0.0)
+        shapes = moved_shapes(objects, used, kept, placement)
+        return Example(recoloured(picture.pixels, self.augmentation, rng), boxes, objects.labels[used][kept], shapes)
 
     def _join(self, indices: list[int], examples: list[Example]) -> tuple[np.ndarray, Targets]:
-        most = max((len(labels) for _, _, labels in examples), default=0)
+        most = max((len(example.labels) for example in examples), default=0)
         boxes = np.zeros((len(examples), most, 4), np.float32)
         labels = np.full((len(examples), most), -1, np.int32)
-        for row, (_, own_boxes, own_labels) in enumerate(examples):
-            boxes[row, : len(own_labels)], labels[row, : len(own_labels)] = own_boxes, own_labels
-        return self._stack([pixels for pixels, _, _ in examples]), (boxes, labels)
+        for row, example in enumerate(examples):
+            count = len(example.labels)
+            boxes[row, :count], labels[row, :count] = example.boxes, example.labels
+        images = self._stack([example.pixels for example in examples])
+        return images, (boxes, labels, *self._join_shapes(examples, most)) if self._with_masks else (boxes, labels)
 
-    def _specs(self) -> tuple[ArraySpec, tuple[ArraySpec, ArraySpec]]:
+    def _join_shapes(self, examples: list[Example], most: int) -> tuple[np.ndarray, np.ndarray]:
+        frames = np.zeros((len(examples), most, 4), np.float32)
+        grids = np.zeros((len(examples), most, SIDE, SIDE), np.uint8)
+        for row, example in enumerate(examples):
+            # A mosaic of pictures without objects has none.
+            shapes = example.shapes or Shapes.none()
+            frames[row, : len(shapes)], grids[row, : len(shapes)] = shapes.frames, shapes.grids
+        return frames, grids
+
+    def _specs(self) -> tuple[ArraySpec, tuple[ArraySpec, ...]]:
         images = ArraySpec("uint8", (None, self.preproc.height, self.preproc.width, 3))
-        return images, (ArraySpec("float32", (None, None, 4)), ArraySpec("int32", (None, None)))
+        boxes, labels = ArraySpec("float32", (None, None, 4)), ArraySpec("int32", (None, None))
+        if not self._with_masks:
+            return images, (boxes, labels)
+        return images, (boxes, labels, boxes, ArraySpec("uint8", (None, None, SIDE, SIDE)))

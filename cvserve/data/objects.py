@@ -8,7 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from cvserve.data.shapes import Shapes
 from cvserve.data.source import Source
+from cvserve.postproc.object_masks import ObjectMasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,13 +20,15 @@ class Objects:
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright picture, x2 and y2 past the last pixel. labels: int32
     [N], indices into the data set's classes. ignored: bool [N], crowds and difficult objects: not trained on, and
     neither right nor wrong when found. areas: float32 [N], of the objects themselves where the data set says them,
-    otherwise of their boxes; COCO's sizes (small, medium, large) go by it.
+    otherwise of their boxes; COCO's sizes (small, medium, large) go by it. shapes: the masks of the N, where a pipeline
+    has read them.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     ignored: np.ndarray
     areas: np.ndarray
+    shapes: Shapes | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -61,3 +65,15 @@ class DetectionSource(Source, Protocol):
     @property
     def category_ids(self) -> tuple[int, ...]:
         """The number of each class in COCO files: the data set's own, or 1 to C."""
+
+
+class InstanceSource(DetectionSource, Protocol):
+    """One split of a data set for instance segmentation: objects with masks."""
+
+    def object_masks(self, index: int) -> ObjectMasks:
+        """The masks of `objects(index)`, in the same order and the picture's size.
+
+        Raises:
+            ImageError: one of them cannot be used: the picture is left out.
+            InvalidInput: the data set has no masks.
+        """

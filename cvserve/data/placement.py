@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from cvserve.data.shapes import Shapes
 from cvserve.preproc import Geometry, resize_to
 
 _TURNS = {1: cv2.ROTATE_90_CLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -70,6 +71,12 @@ class Orientation:
             pixels = cv2.flip(pixels, 1)
         return cv2.rotate(pixels, _TURNS[self.quarters % 4]) if self.quarters % 4 else pixels
 
+    def grids(self, grids: np.ndarray) -> np.ndarray:
+        """[N, S, S], each laid."""
+        if self.mirrored:
+            grids = grids[:, :, ::-1]
+        return np.rot90(grids, -self.quarters % 4, axes=(1, 2))
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -95,8 +102,7 @@ class Placement:
         Returns:
             float32 [K, 4] of the K boxes that can be seen, and bool [N] which they are.
         """
-        laid = self.orientation.boxes(boxes, self.width, self.height)
-        moved = laid * (*self.scale, *self.scale) + (*self.offset, *self.offset)
+        moved = self.moved(boxes)
         seen = np.clip(moved, self.window[:2] * 2, self.window[2:] * 2)
         sides, whole = seen[:, 2:] - seen[:, :2], moved[:, 2:] - moved[:, :2]
         kept = (sides.min(axis=1, initial=np.inf) >= least_side) & (
@@ -104,6 +110,15 @@ class Placement:
         )
         kept &= sides.min(axis=1, initial=np.inf) > 0
         return seen[kept].astype(np.float32), kept
+
+    def moved(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes [N, 4] of the original where they come to lie, also beyond the window: float64 [N, 4]."""
+        laid = self.orientation.boxes(boxes, self.width, self.height)
+        return laid * (*self.scale, *self.scale) + (*self.offset, *self.offset)
+
+    def moved_shapes(self, shapes: Shapes) -> Shapes:
+        """Shapes of the original where they come to lie, laid as the picture is."""
+        return Shapes(self.moved(shapes.frames).astype(np.float32), self.orientation.grids(shapes.grids))
 
     def settled(self, picture: SizedPicture) -> Placement:
         """The same place after all rounding, as `draw` draws the picture; the window is what the picture fills."""

@@ -13,6 +13,7 @@ from cvserve.data import write_coco
 from cvserve.demo.task import DemoTask, Difference
 from cvserve.export.comparison_detection import Tolerance, match
 from cvserve.postproc import DetectionResult, Result
+from cvserve.postproc.detection import Found
 
 _TOLERANCE = Tolerance()
 _THRESHOLD, _MOST = 0.25, 100
@@ -40,7 +41,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     for mine, theirs in zip(results, wanted, strict=True):
         assert isinstance(mine, DetectionResult)
         assert isinstance(theirs, DetectionResult)
-        sides = [(side.boxes, side.scores, side.indexes) for side in (mine, theirs)]
+        sides = [Found(side.boxes, side.scores, side.indexes) for side in (mine, theirs)]
         matched = match(sides[0], sides[1], _TOLERANCE, _THRESHOLD, _MOST)
         largest = max(largest, float(matched.scores.max(initial=0.0)))
         same = same and not matched.unmatched

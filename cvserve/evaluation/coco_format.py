@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from cvserve.data.objects import Objects
-from cvserve.postproc import DetectionResult
+from cvserve.postproc import DetectionResult, ObjectMasks
+from cvserve.postproc.encoded_masks import coco_mask
 
 
 def coco_results(
-    results: Sequence[DetectionResult], image_ids: Sequence[int], category_ids: Sequence[int]
+    results: Sequence[DetectionResult],
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+    *,
+    kind: Literal["bbox", "segm"] = "bbox",
 ) -> list[dict[str, Any]]:
     """COCO's results format: [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}, ...].
 
     Args:
         image_ids: of each result. category_ids: of each class.
+        kind: "segm" writes the masks instead, "segmentation": {"size", "counts"}; beside a box pycocotools would take
+            its area for the object's.
     """
-    return [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[item.index],
-            "bbox": [item.box[0], item.box[1], item.box[2] - item.box[0], item.box[3] - item.box[1]],
-            "score": item.score,
-        }
-        for result, image_id in zip(results, image_ids, strict=True)
-        for item in result
-    ]
+    rows: list[dict[str, Any]] = []
+    for result, image_id in zip(results, image_ids, strict=True):
+        for place, item in enumerate(result):
+            known: dict[str, Any] = {"image_id": image_id, "category_id": category_ids[item.index], "score": item.score}
+            if kind == "bbox":
+                corners = item.box
+                known["bbox"] = [corners[0], corners[1], corners[2] - corners[0], corners[3] - corners[1]]
+            else:
+                if result.masks is None:
+                    raise ValueError("these results have no masks")
+                known["segmentation"] = coco_mask(result.masks, place)
+            rows.append(known)
+    return rows
 
 
 def coco_ground_truth(
@@ -35,13 +45,17 @@ def coco_ground_truth(
     category_ids: Sequence[int],
     classes: Sequence[str],
     pictures: Sequence[dict[str, Any]] | None = None,
+    masks: Sequence[ObjectMasks] | None = None,
 ) -> dict[str, Any]:
     """COCO's instances format, for pycocotools; what is ignored is a crowd.
 
     Args:
         objects: of each picture. image_ids: of each picture. category_ids: of each class.
         pictures: what else is known of each picture, such as {"file_name", "width", "height"}.
+        masks: of the objects of each picture.
     """
+    if pictures is None and masks is not None:
+        pictures = [{"width": item.width, "height": item.height} for item in masks]
     annotations = [
         {
             "image_id": image_id,
@@ -49,10 +63,13 @@ def coco_ground_truth(
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
             "area": area,
             "iscrowd": int(ignored),
+            **({} if own is None else {"segmentation": coco_mask(own, place)}),
         }
-        for item, image_id in zip(objects, image_ids, strict=True)
-        for box, label, ignored, area in zip(
-            item.boxes.tolist(), item.labels.tolist(), item.ignored.tolist(), item.areas.tolist(), strict=True
+        for item, image_id, own in zip(
+            objects, image_ids, list(masks) if masks is not None else [None] * len(objects), strict=True
+        )
+        for place, (box, label, ignored, area) in enumerate(
+            zip(item.boxes.tolist(), item.labels.tolist(), item.ignored.tolist(), item.areas.tolist(), strict=True)
         )
     ]
     return {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +11,9 @@ import numpy as np
 from cvserve.data.objects import Objects
 from cvserve.errors import InvalidInput
 from cvserve.evaluation.coco_format import coco_ground_truth, coco_results
+from cvserve.evaluation.coco_scores import coco_scores
 from cvserve.evaluation.matching import curves, match_picture
-from cvserve.extras import require
-from cvserve.postproc import DetectionResult
+from cvserve.postproc import DetectionResult, ObjectMasks
 
 __all__ = ["SCORING", "ClassRow", "DetectionReport", "coco_ground_truth", "coco_results", "detection_report"]
 
@@ -26,13 +24,32 @@ SCORING: dict[str, Any] = {"score_threshold": 0.001, "max_results": 100}
 @dataclass(frozen=True)
 class ClassRow:
     """One class. objects: how many there are, those that are ignored left out. ap: COCO's, mean over IoU 0.50:0.95.
-    ap50: COCO's at 0.50. voc_ap50: Pascal VOC's. None without objects."""
+    ap50: COCO's at 0.50. voc_ap50: Pascal VOC's. mask_ap, mask_ap50: COCO's of masks, where there are some. None
+    without objects."""
 
     label: str
     objects: int
     ap: float | None
     ap50: float | None
     voc_ap50: float | None
+    mask_ap: float | None = None
+    mask_ap50: float | None = None
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """As those of a `DetectionReport`, by how much masks overlap, not boxes."""
+
+    map: float
+    map50: float
+    map75: float
+    map_small: float | None
+    map_medium: float | None
+    map_large: float | None
+
+    def headline(self) -> str:
+        """The scores in one line."""
+        return f"mask mAP {self.map:.4f}{_by_size(self)}, mask mAP50 {self.map50:.4f}, mask mAP75 {self.map75:.4f}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,8 @@ class DetectionReport:
     """map, map50, map75: COCO's mean over the classes, at IoU 0.50:0.05:0.95, 0.50 and 0.75; 0 without objects.
 
     map_small, map_medium, map_large: the first by size of the objects (areas up to 32 ** 2 pixels, up to 96 ** 2, and
-    more); None where the set has none of them. voc_map50: Pascal VOC's at IoU 0.5, all-point interpolation.
+    more); None where the set has none of them. voc_map50: Pascal VOC's at IoU 0.5, all-point interpolation. masks: None
+    of boxes alone.
     """
 
     map: float
@@ -52,26 +70,33 @@ class DetectionReport:
     voc_map50: float
     images: int
     classes: tuple[ClassRow, ...]
+    masks: MaskScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {**vars(self), "classes": [vars(row) for row in self.classes]}
+        if self.masks is not None:
+            return {**vars(self), "classes": [vars(row) for row in self.classes], "masks": vars(self.masks)}
+        values = {name: value for name, value in vars(self).items() if name != "masks"}
+        rows = [
+            {name: value for name, value in vars(row).items() if not name.startswith("mask_")} for row in self.classes
+        ]
+        return {**values, "classes": rows}
 
     def table(self) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
         """Rows and column names: a class a row."""
         rows = [(row.label, row.objects, row.ap, row.ap50, row.voc_ap50) for row in self.classes]
-        return rows, ("class", "objects", "AP", "AP50", "VOC AP50")
+        columns = ("class", "objects", "AP", "AP50", "VOC AP50")
+        if self.masks is None:
+            return rows, columns
+        more = [(*known, row.mask_ap, row.mask_ap50) for known, row in zip(rows, self.classes, strict=True)]
+        return more, (*columns, "mask AP", "mask AP50")
 
     def headline(self) -> str:
         """The scores in one line."""
-        sizes = ", ".join(
-            f"{name} {value:.4f}"
-            for name, value in (("small", self.map_small), ("medium", self.map_medium), ("large", self.map_large))
-            if value is not None
-        )
-        return (
-            f"mAP {self.map:.4f} ({sizes}), mAP50 {self.map50:.4f}, mAP75 {self.map75:.4f}, "
+        boxes = (
+            f"mAP {self.map:.4f}{_by_size(self)}, mAP50 {self.map50:.4f}, mAP75 {self.map75:.4f}, "
             f"VOC mAP50 {self.voc_map50:.4f}"
         )
+        return boxes if self.masks is None else f"{self.masks.headline()}; of boxes {boxes}"
 
 
 def detection_report(
@@ -80,6 +105,7 @@ def detection_report(
     classes: Sequence[str],
     image_ids: Sequence[int] | None = None,
     category_ids: Sequence[int] | None = None,
+    masks: Sequence[ObjectMasks] | None = None,
 ) -> DetectionReport:
     """Scores results against the truth, picture by picture in the same order.
 
@@ -87,6 +113,7 @@ def detection_report(
         results: decoded with `SCORING`, or the curves end early.
         objects: those that are ignored count as crowds.
         image_ids, category_ids: COCO's numbers of the pictures and classes; None counts from 1. They change nothing.
+        masks: of the objects of each picture; then the results' masks are scored, too.
 
     Raises:
         InvalidInput: no pictures, numbers that are not unique, or lengths that do not fit.
@@ -102,7 +129,8 @@ def detection_report(
         )
     if not len(classes) == len(set(category_ids)) == len(category_ids):
         raise InvalidInput(f"{len(set(category_ids))} different numbers do not fit {len(classes)} classes")
-    stats, precision = _coco(results, objects, classes, image_ids, category_ids)
+    scored = coco_scores(results, objects, classes, image_ids, category_ids)
+    of_masks = None if masks is None else coco_scores(results, objects, classes, image_ids, category_ids, masks)
     matches = [match_picture(result, item) for result, item in zip(results, objects, strict=True)]
     by_class = curves(matches, results, objects, classes)
     # COCO's arrays have the classes in the order of their numbers.
@@ -111,50 +139,23 @@ def detection_report(
         ClassRow(
             curve.label,
             curve.objects,
-            _known_mean(precision[:, :, place[index], 0, -1]),
-            _known_mean(precision[0, :, place[index], 0, -1]),
+            *scored.of_class(int(place[index])),
             curve.average_precision,
+            *(() if of_masks is None else of_masks.of_class(int(place[index]))),
         )
         for index, curve in enumerate(by_class)
     ]
     voc = [row.voc_ap50 for row in rows if row.voc_ap50 is not None]
-    known = [None if value < 0 else value for value in stats]
     return DetectionReport(
-        map=known[0] or 0.0,
-        map50=known[1] or 0.0,
-        map75=known[2] or 0.0,
-        map_small=known[3],
-        map_medium=known[4],
-        map_large=known[5],
+        *scored.means,
         voc_map50=float(np.mean(voc)) if voc else 0.0,
         images=len(objects),
         classes=tuple(rows),
+        masks=None if of_masks is None else MaskScores(*of_masks.means),
     )
 
 
-def _coco(
-    results: Sequence[DetectionResult],
-    objects: Sequence[Objects],
-    classes: Sequence[str],
-    image_ids: Sequence[int],
-    category_ids: Sequence[int],
-) -> tuple[list[float], np.ndarray]:
-    """COCOeval's first six numbers, -1 where there is nothing to score, and its precision
-    [T thresholds, R recalls, K classes, A areas, M maxima of detections]."""
-    coco, evaluation = require("pycocotools.coco"), require("pycocotools.cocoeval")
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = coco.COCO()
-        truth.dataset = coco_ground_truth(objects, image_ids, category_ids, classes)
-        truth.createIndex()
-        found = coco_results(results, image_ids, category_ids)
-        scored = evaluation.COCOeval(truth, truth.loadRes(found) if found else coco.COCO(), "bbox")
-        scored.params.imgIds, scored.params.catIds = sorted(image_ids), sorted(category_ids)
-        scored.evaluate()
-        scored.accumulate()
-        scored.summarize()
-    return [float(value) for value in scored.stats[:6]], scored.eval["precision"]
-
-
-def _known_mean(precision: np.ndarray) -> float | None:
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else None
+def _by_size(scores: DetectionReport | MaskScores) -> str:
+    """ " (small 0.1, ...)" of the sizes that there are."""
+    sizes = (("small", scores.map_small), ("medium", scores.map_medium), ("large", scores.map_large))
+    return f" ({', '.join(f'{name} {value:.4f}' for name, value in sizes if value is not None)})"

@@ -14,6 +14,7 @@ from cvserve.export.comparison import Compared, Outputs
 from cvserve.export.detect_signature import detect_spec
 from cvserve.postproc.boxes import iou_matrix
 from cvserve.postproc.detection import ROLES, Found, decode_detection_arrays
+from cvserve.postproc.pasting import THRESHOLD
 from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import DetectionResult
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Tolerance:
     """When an object of one side is the other side's: same class, at least this intersection over union, at most this
-    difference in score. unmatched: the largest share of objects without a partner; None: reported, and not judged.
+    difference in score, and of masks, where there are some, at least mask_iou. unmatched: the largest share of objects
+    without a partner; None: reported, and not judged.
 
     Objects at the threshold (or, of a full list, as weak as its last one) may lack a partner: which of them appear is
     decided by the last digit. So may a few others, where two boxes overlap by nearly the suppression's threshold.
@@ -33,21 +35,23 @@ class Tolerance:
     iou: float = 0.99
     score: float = 1e-3
     unmatched: float | None = 0.02
+    mask_iou: float = 0.95
 
 
-ROUNDED_PIXELS = Tolerance(iou=0.8, score=0.1, unmatched=None)
+ROUNDED_PIXELS = Tolerance(iou=0.8, score=0.1, unmatched=None, mask_iou=0.5)
 """For pictures whose pixels differ by a rounding."""
 
 
 @dataclass(frozen=True)
 class Matching:
     """One picture. objects: of both sides. unmatched: those without a partner that should have one. ious, scores: of
-    the matched pairs, their overlap and their difference in score."""
+    the matched pairs, their overlap and their difference in score. mask_ious: of their masks' cells; empty without."""
 
     objects: int
     unmatched: int
     ious: np.ndarray
     scores: np.ndarray
+    mask_ious: np.ndarray
 
 
 def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, most: int) -> Matching:
@@ -59,6 +63,10 @@ def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, mos
     overlaps = iou_matrix(wanted[0], got[0])
     differences = np.abs(wanted[1][:, None] - got[1][None, :])
     fit = (overlaps >= tolerance.iou) & (differences <= tolerance.score) & (wanted[2][:, None] == got[2][None, :])
+    alike = None
+    if wanted.masks is not None and got.masks is not None:
+        alike = mask_overlaps(wanted.masks, got.masks, tolerance.score)
+        fit &= alike >= tolerance.mask_iou
     free = np.ones(len(got[1]), bool)
     pairs = []
     for row in range(len(wanted[1])):
@@ -78,7 +86,24 @@ def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, mos
         int(missing.sum() + surplus.sum()),
         overlaps[rows, columns],
         differences[rows, columns],
+        np.zeros(0) if alike is None else alike[rows, columns],
     )
+
+
+def mask_overlaps(first: np.ndarray, second: np.ndarray, slack: float) -> np.ndarray:
+    """Intersection over union of masks told in cells of their boxes: float64 [N, M], 1 where both are empty.
+
+    Args:
+        first, second: float32 [N, R, R] and [M, R, R], 0 to 1.
+        slack: of two cells that differ by no more both count as the first: at the threshold the last digit decides.
+    """
+    cells = int(np.prod(first.shape[1:]))
+    mine, theirs = first.reshape(len(first), 1, cells), second.reshape(1, len(second), cells)
+    inside = mine >= THRESHOLD
+    other = np.where(np.abs(mine - theirs) <= slack, inside, theirs >= THRESHOLD)
+    shared = np.count_nonzero(inside & other, axis=-1)
+    union = np.count_nonzero(inside | other, axis=-1)
+    return np.divide(shared, union, out=np.ones(shared.shape), where=union > 0)
 
 
 def in_order(manifest: Manifest) -> bool:
@@ -148,8 +173,8 @@ class SignatureComparison:
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         manifest = self.manifest.model_copy(update={"postproc": detect_spec(self.manifest.postproc)})
-        mine: list[Found] = [
-            (got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
+        mine = [
+            Found(got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
             for index, count in enumerate(got["count"].tolist())
         ]
         return compare_found(mine, found(by_role(wanted, manifest), manifest), manifest, self.tolerance)
@@ -190,6 +215,7 @@ def box_figures(parts: Sequence[Compared], tolerance: Tolerance) -> dict[str, An
     all_of = [item for part in parts for item in part.detail.matchings]
     ious = np.concatenate([item.ious for item in all_of])
     scores = np.concatenate([item.scores for item in all_of])
+    masks = np.concatenate([item.mask_ious for item in all_of])
     objects = sum(item.objects for item in all_of)
     return {
         "objects": sum(item.objects for item in parts[-1].detail.matchings) // 2,
@@ -198,6 +224,8 @@ def box_figures(parts: Sequence[Compared], tolerance: Tolerance) -> dict[str, An
         "box_iou": float(ious.mean()) if len(ious) else None,
         "box_iou_min": float(ious.min()) if len(ious) else None,
         "score_difference": float(scores.max()) if len(scores) else None,
+        "mask_iou": float(masks.mean()) if len(masks) else None,
+        "mask_iou_min": float(masks.min()) if len(masks) else None,
     }
 
 
@@ -222,7 +250,8 @@ def mean_precision(outputs: Mapping[str, np.ndarray], truth: Sequence[Objects], 
 
     spec = manifest.preproc
     results = [
-        DetectionResult(*item, manifest.labels, spec.width, spec.height) for item in found(outputs, manifest, **SCORING)
+        DetectionResult(item.boxes, item.scores, item.classes, manifest.labels, spec.width, spec.height)
+        for item in found(outputs, manifest, **SCORING)
     ]
     try:
         return detection_report(results, truth, manifest.labels).map

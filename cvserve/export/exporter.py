@@ -93,7 +93,7 @@ def export_model(
         postproc: how the outputs become results. Detection needs it; classification by default has a softmax where the
             output is logits; segmentation has its colours there; captioning needs the vocabulary.
         detect_signature: detection: add the signature `detect`, with decoding and suppression inside, to each format
-            (to ONNX as a second file).
+            (to ONNX as a second file); not where the network itself has them inside.
         decoding: captioning: how sentences are searched; None keeps the network's own way. Sampling too is the same in
             every format, see `Decoding`.
         step_graphs: captioning: add the signatures `encode` and `step` to each format (to ONNX as two more files), for
@@ -146,7 +146,8 @@ def export_model(
             ),
         }
         manifest = parse(Manifest, values, "the manifest")
-        further = further_functions(network, manifest, detect=detect_signature, steps=step_graphs)
+        suppressed = postproc.boxes is not None and postproc.boxes.kind == "boxes"
+        further = further_functions(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
         comparison = comparison_of(manifest, truth=truth)
         graphs, extra = [], []
         for written in write_formats(network, directory, formats, further, say):

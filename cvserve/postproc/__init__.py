@@ -11,6 +11,7 @@ from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
 from cvserve.postproc.decode import Wishes, decode_outputs
 from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
+from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.results import (
     Attention,
     CaptionResult,
@@ -39,6 +40,7 @@ __all__ = [
     "DetectionResult",
     "EncodedSegmentation",
     "NetworkContract",
+    "ObjectMasks",
     "Result",
     "ScoredCaption",
     "SegmentationResult",

@@ -33,6 +33,10 @@ class Contract(Protocol):
     def output(self, role: str) -> OutputSpec | None:
         """The output with this role, or None."""
 
+    @property
+    def has_masks(self) -> bool:
+        """Of detection: whether the objects come with masks (instance segmentation)."""
+
 
 @dataclass(frozen=True)
 class NetworkContract:
@@ -61,3 +65,8 @@ class NetworkContract:
     def output(self, role: str) -> OutputSpec | None:
         """The output with this role, or None."""
         return next((output for output in self.outputs if output.role == role), None)
+
+    @property
+    def has_masks(self) -> bool:
+        """Of detection: whether the objects come with masks (instance segmentation)."""
+        return self.task == "detection" and self.output("masks") is not None

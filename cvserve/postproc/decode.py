@@ -28,8 +28,8 @@ class Wishes:
     top_k: how many classes a picture (classification), at least 1.
     score_threshold: the least score of an object (detection), 0 to 1.
     max_results: how many objects a picture (detection) or sentences (captioning), at least 1.
-    mask_format: how a segmentation is written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png". Decoding
-    itself has no use for it.
+    mask_format: how masks are written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png" for class maps and
+    "rle" for those of objects. Decoding itself has no use for it.
 
     Raises:
         InvalidInput: a value that makes no sense.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,16 +11,24 @@ from cvserve.artifact import PostprocSpec
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc.boxes import choose_candidates, decode_boxes, nms
 from cvserve.postproc.contract import Contract
+from cvserve.postproc.pasting import paste
 from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import DetectionResult
 
 if TYPE_CHECKING:
     from cvserve.preproc import Geometry
 
-ROLES = ("box_offsets", "class_logits", "objectness", "proposals")
+ROLES = ("box_offsets", "class_logits", "objectness", "proposals", "boxes", "scores", "classes", "masks")
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Boxes float32 [N, 4] in pixels of the graph's input, scores float32 [N], classes int32 [N]; best first."""
+
+class Found(NamedTuple):
+    """The objects of a picture, best first. boxes: float32 [N, 4] in pixels of the graph's input. scores: float32 [N].
+    classes: int32 [N]. masks: float32 [N, R, R], how likely each cell of the box is the object's; None without."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    masks: np.ndarray | None = None
 
 
 def decode_detection(
@@ -32,7 +40,7 @@ def decode_detection(
     iou_threshold: float | None = None,
     max_results: int | None = None,
 ) -> list[DetectionResult]:
-    """One result a picture, boxes in the coordinates of the original.
+    """One result a picture, boxes and masks in the coordinates of the original.
 
     Args:
         outputs: the graph's outputs by name, batch first.
@@ -66,16 +74,15 @@ def decode_detection(
 
 def in_original(found: Found, geometry: Geometry, labels: tuple[str, ...]) -> DetectionResult:
     """What was found in the graph's input, in the coordinates of the original; what lies outside of it is left out."""
-    boxes = geometry.to_original(found[0])
+    boxes = geometry.to_original(found.boxes)
     inside = _solid(boxes)
-    return DetectionResult(
-        boxes[inside],
-        found[1][inside],
-        found[2][inside],
-        labels,
-        geometry.original_width,
-        geometry.original_height,
-    )
+    width, height = geometry.original_width, geometry.original_height
+    masks = None
+    if found.masks is not None:
+        # Where the network's own box ends, also beyond the original: its mask tells of all of it.
+        places = geometry.to_original(found.boxes[inside], clip=False)
+        masks = paste(found.masks[inside], places, height, width)
+    return DetectionResult(boxes[inside], found.scores[inside], found.classes[inside], labels, width, height, masks)
 
 
 def decode_detection_arrays(
@@ -99,6 +106,8 @@ def decode_detection_arrays(
         ArtifactError: a role is missing, shapes do not fit, or a value is not a number.
     """
     coding = spec.boxes
+    if coding is not None and coding.kind == "boxes":
+        return _suppressed(outputs, spec, height, width, score_threshold, iou_threshold, max_results)
     if coding is None or "box_offsets" not in outputs or "class_logits" not in outputs:
         raise ArtifactError("a detection graph needs a box coding and outputs of roles box_offsets and class_logits")
     threshold = spec.score_threshold if score_threshold is None else score_threshold
@@ -121,7 +130,46 @@ def decode_detection_arrays(
         boxes = np.clip(boxes, 0, corner).astype(np.float32, copy=False)
         solid = np.flatnonzero(_solid(boxes))
         kept = solid[nms(boxes[solid], scores[solid], classes[solid], overlap, most)]
-        results.append((boxes[kept], scores[kept], classes[kept].astype(np.int32)))
+        results.append(Found(boxes[kept], scores[kept], classes[kept].astype(np.int32)))
+    return results
+
+
+def _suppressed(
+    outputs: Mapping[str, np.ndarray],
+    spec: PostprocSpec,
+    height: int,
+    width: int,
+    score_threshold: float | None,
+    iou_threshold: float | None,
+    max_results: int | None,
+) -> list[Found]:
+    """See `decode_detection_arrays`; of a graph that has decoded and suppressed its boxes itself (kind "boxes")."""
+    missing = [role for role in ("boxes", "scores", "classes") if role not in outputs]
+    if missing:
+        raise ArtifactError(f"a graph that suppresses itself needs an output of role {missing[0]}")
+    all_boxes, all_scores, all_classes = outputs["boxes"], outputs["scores"], outputs["classes"]
+    masks = outputs.get("masks")
+    if all_boxes.shape != (*all_scores.shape, 4) or all_scores.ndim != 2 or all_classes.shape != all_scores.shape:
+        raise ArtifactError(
+            f"boxes {list(all_boxes.shape)}, scores {list(all_scores.shape)} and classes {list(all_classes.shape)} do "
+            "not fit"
+        )
+    if masks is not None and (masks.ndim != 4 or masks.shape[:2] != all_scores.shape):
+        raise ArtifactError(f"masks {list(masks.shape)} do not fit scores {list(all_scores.shape)}")
+    for what, values in (("boxes", all_boxes), ("scores", all_scores), ("masks", masks)):
+        if values is not None and not np.isfinite(values).all():
+            raise ArtifactError(f"the graph gave {what} that are not numbers")
+    # 0 is what fills up.
+    threshold = max(spec.score_threshold if score_threshold is None else score_threshold, np.finfo(np.float32).tiny)
+    overlap = spec.iou_threshold if iou_threshold is None else iou_threshold
+    most = spec.max_results if max_results is None else max_results
+    corner = np.array([width, height, width, height], np.float32)
+    results = []
+    for index, scores in enumerate(all_scores):
+        boxes, classes = np.clip(all_boxes[index], 0, corner), all_classes[index].astype(np.int32)
+        real = np.flatnonzero((scores >= threshold) & _solid(boxes))
+        kept = real[nms(boxes[real], scores[real], classes[real], overlap, most)]
+        results.append(Found(boxes[kept], scores[kept], classes[kept], None if masks is None else masks[index][kept]))
     return results
 
 
@@ -146,6 +194,12 @@ def _check_shapes(outputs: Mapping[str, np.ndarray], spec: PostprocSpec) -> None
 
 
 def _check_labels(outputs: Mapping[str, np.ndarray], manifest: Contract) -> None:
+    indexes = outputs.get("classes")
+    if indexes is not None and indexes.size and not 0 <= indexes.min() <= indexes.max() < len(manifest.labels):
+        raise ArtifactError(
+            f"{manifest.name}: there are classes from {indexes.min():g} to {indexes.max():g}, but "
+            f"{len(manifest.labels)} labels"
+        )
     logits = outputs.get("class_logits")
     classes = len(manifest.labels) + (manifest.postproc.activation == "softmax")
     if logits is not None and logits.shape[-1:] != (classes,):

@@ -31,11 +31,12 @@ class Geometry:
     offset_x: float = 0.0
     offset_y: float = 0.0
 
-    def to_original(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes in the graph's input to boxes in the original picture, clipped to it.
+    def to_original(self, boxes: np.ndarray, *, clip: bool = True) -> np.ndarray:
+        """Boxes in the graph's input to boxes in the original picture.
 
         Args:
             boxes: [N, 4] as x1, y1, x2, y2.
+            clip: to the picture.
 
         Returns:
             float32 [N, 4].
@@ -44,7 +45,8 @@ class Geometry:
         offset = (self.offset_x, self.offset_y) * 2
         scale = (self.scale_x, self.scale_y) * 2
         limit = (self.original_width, self.original_height) * 2
-        return np.clip((boxes - offset) / scale, 0, limit).astype(np.float32)
+        moved = (boxes - offset) / scale
+        return (np.clip(moved, 0, limit) if clip else moved).astype(np.float32)
 
     def to_input(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes [N, 4] of the original picture to float32 boxes [N, 4] of the graph's input, not clipped."""

@@ -163,18 +163,26 @@ class SegmentRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., image: _Optional[bytes] = ..., options: _Optional[_Union[Options, _Mapping]] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
-    __slots__ = ("model", "class_map", "masks", "image_width", "image_height")
+    __slots__ = ("model", "class_map", "masks", "image_width", "image_height", "instances")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CLASS_MAP_FIELD_NUMBER: _ClassVar[int]
     MASKS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
     model: ModelSpec
     class_map: Mask
     masks: _containers.RepeatedCompositeFieldContainer[ClassMask]
     image_width: int
     image_height: int
-    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., class_map: _Optional[_Union[Mask, _Mapping]] = ..., masks: _Optional[_Iterable[_Union[ClassMask, _Mapping]]] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ...) -> None: ...
+    instances: Instances
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., class_map: _Optional[_Union[Mask, _Mapping]] = ..., masks: _Optional[_Iterable[_Union[ClassMask, _Mapping]]] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., instances: _Optional[_Union[Instances, _Mapping]] = ...) -> None: ...
+
+class Instances(_message.Message):
+    __slots__ = ("objects",)
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    objects: _containers.RepeatedCompositeFieldContainer[DetectedObject]
+    def __init__(self, objects: _Optional[_Iterable[_Union[DetectedObject, _Mapping]]] = ...) -> None: ...
 
 class ClassMask(_message.Message):
     __slots__ = ("label", "index", "score", "area", "mask")
@@ -265,7 +273,7 @@ class GetModelInfoRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("model", "task", "labels", "input_height", "input_width", "versions", "runtime", "version_labels", "colours")
+    __slots__ = ("model", "task", "labels", "input_height", "input_width", "versions", "runtime", "version_labels", "colours", "has_masks")
     class VersionLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +290,7 @@ class GetModelInfoResponse(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     VERSION_LABELS_FIELD_NUMBER: _ClassVar[int]
     COLOURS_FIELD_NUMBER: _ClassVar[int]
+    HAS_MASKS_FIELD_NUMBER: _ClassVar[int]
     model: ModelSpec
     task: str
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -291,4 +300,5 @@ class GetModelInfoResponse(_message.Message):
     runtime: str
     version_labels: _containers.ScalarMap[str, int]
     colours: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., task: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., runtime: _Optional[str] = ..., version_labels: _Optional[_Mapping[str, int]] = ..., colours: _Optional[_Iterable[int]] = ...) -> None: ...
+    has_masks: bool
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ..., task: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., runtime: _Optional[str] = ..., version_labels: _Optional[_Mapping[str, int]] = ..., colours: _Optional[_Iterable[int]] = ..., has_masks: bool = ...) -> None: ...

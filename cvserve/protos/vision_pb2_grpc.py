@@ -77,14 +77,14 @@ class VisionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Detect(self, request, context):
-        """The objects in one picture, with their boxes.
+        """The objects in one picture, with their boxes, and with masks where the model gives them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Segment(self, request, context):
-        """The class of every pixel of one picture.
+        """The class of every pixel of one picture; or the objects in it with their masks, by models that give those.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

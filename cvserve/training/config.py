@@ -80,6 +80,10 @@ class SegmentationConfig(Spec):
         return weights
 
 
+OF_INSTANCES = ("mask_rcnn",)
+"""Networks that are asked for as segmentation too. What they find are objects with boxes and masks: their task is
+detection, in the run and in the manifest."""
+
 VocabularyKind = Literal["words", "subwords"]
 CaptionScore = Literal["cider_d", "bleu4", "exact"]
 
@@ -176,6 +180,8 @@ class TrainConfig(Spec):
     def _as_the_task_wants(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        if values.get("task") == "segmentation" and values.get("model") in OF_INSTANCES:
+            values = {**values, "task": "detection"}
         return _merge(_OF_TASK.get(str(values.get("task")), {}), values)
 
     @field_validator("image_size")

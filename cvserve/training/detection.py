@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import tensorflow as tf
 
 from cvserve.artifact import PostprocSpec
 from cvserve.data import open_dataset
 from cvserve.data.detection import DetectionPipeline
+from cvserve.data.objects import InstanceSource
 from cvserve.evaluation.detection import SCORING, detection_report
 from cvserve.models import default_preproc
-from cvserve.models.detection import create_detector
+from cvserve.models.detection import create_detector, learns_masks
 from cvserve.postproc import DetectionResult
 from cvserve.postproc.detection import decode_detection_arrays, in_original
 from cvserve.training.config import TrainConfig
@@ -20,13 +23,16 @@ from cvserve.training.step import Trainable
 class DetectionTask:
     """Data, network, loss and score of a detector; the trainer knows nothing more of it.
 
-    monitor: the score that decides which epoch is kept.
+    monitor: the score that decides which epoch is kept; of networks with masks that of the masks.
     """
 
     monitor = "map"
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
+        self._with_masks = learns_masks(config.model)
+        if self._with_masks:
+            self.monitor = "mask_map"
         preproc = default_preproc(config.task, config.model, config.image_size)
         # Boxes need the whole picture, whatever its shape.
         self.preproc = preproc.model_copy(update={"resize": "exact" if config.resize == "exact" else "letterbox"})
@@ -42,6 +48,7 @@ class DetectionTask:
             shuffle=True,
             seed=config.seed,
             epochs=config.epochs,
+            masks=self._with_masks,
             cache_bytes=int(config.cache_gib * 2**30),
             workers=config.workers,
         )
@@ -50,6 +57,7 @@ class DetectionTask:
             validation,
             self.preproc,
             batch_size=config.batch_size,
+            masks=self._with_masks,
             cache_bytes=int(config.cache_gib * 2**30 / 4),
             workers=config.workers,
         )
@@ -65,7 +73,7 @@ class DetectionTask:
             **config.model_options,
         )
 
-        def loss(images: tf.Tensor, targets: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        def loss(images: tf.Tensor, targets: tuple[tf.Tensor, ...]) -> tf.Tensor:
             return tf.add_n(list(detector.loss(images, *targets).values()))
 
         self.postproc = detector.postproc
@@ -86,5 +94,10 @@ class DetectionTask:
             for index, item in zip(indices.tolist(), found, strict=True):
                 results.append(in_original(item, self.validation.geometry(index), self.labels))
                 shown.append(index)
-        report = detection_report(results, [self.validation.source.objects(index) for index in shown], self.labels)
-        return {"map": report.map, "map50": report.map50}
+        source = self.validation.source
+        masks = [cast(InstanceSource, source).object_masks(index) for index in shown] if self._with_masks else None
+        report = detection_report(results, [source.objects(index) for index in shown], self.labels, masks=masks)
+        scores = {"map": report.map, "map50": report.map50}
+        if report.masks is not None:
+            scores |= {"mask_map": report.masks.map, "mask_map50": report.masks.map50}
+        return scores

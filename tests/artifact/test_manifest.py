@@ -8,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from cvserve.artifact import (
+    BoxCoding,
+    BoxLevel,
     FileEntry,
     Graph,
     InputSpec,
@@ -178,3 +180,28 @@ def test_preprocessing_that_cannot_be(values: dict[str, Any], message: str) -> N
 )
 def test_which_graphs_take_pixels_as_they_are(values: dict[str, Any], expected: bool) -> None:
     assert InputSpec(**values).is_pixels is expected
+
+
+class TestObjectsOfTheGraph:
+    """Detection whose graph suppresses itself, with or without masks."""
+
+    OUTPUTS = tuple(OutputSpec(name=name, role=name) for name in ("boxes", "scores", "classes", "masks"))
+
+    def made(self, **changes: Any) -> Manifest:
+        values = {"task": "detection", "outputs": self.OUTPUTS, "postproc": PostprocSpec(boxes=BoxCoding(kind="boxes"))}
+        return manifest(**{**values, **changes})
+
+    def test_masks_are_told_by_their_output(self) -> None:
+        assert self.made().has_masks
+        assert not self.made(outputs=self.OUTPUTS[:3]).has_masks
+
+    def test_what_is_missing(self) -> None:
+        with pytest.raises(ValidationError, match="needs an output of role classes"):
+            self.made(outputs=(*self.OUTPUTS[:2], self.OUTPUTS[3]))
+        with pytest.raises(ValidationError, match="are told from no levels"):
+            BoxCoding(kind="boxes", levels=(BoxLevel(rows=2, columns=2),))
+
+    def test_masks_of_boxes_that_are_not_suppressed(self) -> None:
+        raw = tuple(OutputSpec(name=name, role=name) for name in ("box_offsets", "class_logits", "proposals", "masks"))
+        with pytest.raises(ValidationError, match="masks are of boxes that the graph has suppressed"):
+            self.made(outputs=raw, postproc=PostprocSpec(boxes=BoxCoding(kind="deltas"), activation="softmax"))

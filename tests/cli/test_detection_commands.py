@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from coco_by_hand import by_hand
 from tiny_cells import publish_cells, write_blocks, write_truth
+from tiny_instances import publish_instances
 
 BLOCKS = {
     "000000000007.png": [("green", 3, 5, 180)],
@@ -75,3 +76,23 @@ def test_what_cannot_be_done_is_one_sentence(cvserve, root: Path, tmp_path: Path
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "r.json").exists()
+
+
+def test_masks_of_objects(cvserve, root: Path, tmp_path: Path) -> None:
+    """`predict` of a model of objects with masks; one of boxes has none to give."""
+    publish_instances(tmp_path / "animals")
+    picture = root / "data" / "val" / "two.png"
+    done = cvserve("predict", "animals", picture, "--mask-format", "polygons", "--annotate", "drawn")
+    assert done.returncode == 0, done.stderr
+    [row] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [set(item) for item in row["detections"]] == [{"label", "index", "score", "box", "mask"}] * 2
+    assert (tmp_path / "drawn").is_dir()
+    refused = {
+        ("animals", "--masks", "m"): "--masks is for segmentation models; animals does detection",
+        ("animals", "--format", "coco", "--mask-format", "png"): "COCO results have no masks as png; they hold run",
+        (root / "model", "--mask-format", "rle"): "--mask-format is for segmentation models; model does detection",
+    }
+    for (model, *words), sentence in refused.items():
+        done = cvserve("predict", model, picture, *words)
+        assert done.returncode == 2
+        assert sentence in done.stderr

@@ -63,7 +63,7 @@ class TestOnePicture:
     def test_the_box_is_where_the_pixels_are(self, drawn: tuple, seed: int, rule: str) -> None:
         width, height, box, shrink = drawn
         spec = SPEC.model_copy(update={"resize": rule})
-        pixels, boxes, labels = augment_example(
+        pixels, boxes, labels, _ = augment_example(
             painted(width, height, box, shrink=shrink), spec, MOVES, np.random.default_rng(seed)
         )
         assert pixels.shape == (96, 128, 3)
@@ -76,7 +76,7 @@ class TestOnePicture:
         example = corners()
         for seed in range(200):
             augmentation = only(flip=0.5, vertical_flip=0.5, quarter_turn=0.5)
-            pixels, boxes, labels = augment_example(example, SQUARE, augmentation, np.random.default_rng(seed))
+            pixels, boxes, labels, _ = augment_example(example, SQUARE, augmentation, np.random.default_rng(seed))
             assert sorted(labels.tolist()) == [0, 1, 2, 3]
             for box, label in zip(boxes, labels.tolist(), strict=True):
                 assert extent(pixels, label) == box.tolist()
@@ -95,7 +95,7 @@ class TestOnePicture:
         ],
     )
     def test_what_each_option_does(self, option: dict[str, float], order: list[int]) -> None:
-        pixels, _, _ = augment_example(corners(), SQUARE, only(**option), np.random.default_rng(0))
+        pixels, _, _, _ = augment_example(corners(), SQUARE, only(**option), np.random.default_rng(0))
         places = [pixels[2, 2], pixels[2, -3], pixels[-3, 2], pixels[-3, -3]]
         np.testing.assert_array_equal(places, COLOURS[order])
 
@@ -105,7 +105,7 @@ class TestOnePicture:
         for rule in ("letterbox", "exact"):
             spec = SPEC.model_copy(update={"resize": rule})
             example = SizedPicture(image, Geometry(130, 77)), Objects.of([[10, 20, 50, 60]], [3])
-            pixels, boxes, labels = augment_example(example, spec, Augmentation.none(), np.random.default_rng(0))
+            pixels, boxes, labels, _ = augment_example(example, spec, Augmentation.none(), np.random.default_rng(0))
             expected, geometry = preprocess(image, spec)
             np.testing.assert_array_equal(pixels, expected)
             np.testing.assert_allclose(boxes, geometry.to_input(np.array([[10, 20, 50, 60]])), atol=1e-4)
@@ -115,7 +115,7 @@ class TestOnePicture:
         sides = []
         for seed in range(400):
             example = painted(128, 96, (54, 38, 74, 58))
-            _, boxes, _ = augment_example(example, SPEC, only(scale=(0.5, 2.0)), np.random.default_rng(seed))
+            _, boxes, _, _ = augment_example(example, SPEC, only(scale=(0.5, 2.0)), np.random.default_rng(seed))
             sides.append(boxes[0, 2] - boxes[0, 0])
         assert 10 <= min(sides) < 10.5
         assert max(sides) > 35
@@ -127,7 +127,7 @@ class TestOnePicture:
         objects = Objects.of([[0, 40, 20, 60], [108, 40, 128, 60]], [0, 1])
         counts = set()
         for seed in range(50):
-            _, boxes, labels = augment_example(
+            _, boxes, labels, _ = augment_example(
                 (picture, objects), SPEC, only(scale=(2.0, 2.0)), np.random.default_rng(seed)
             )
             counts.add(len(labels))
@@ -141,7 +141,7 @@ class TestOnePicture:
         objects = Objects.of([[10, 10, 40, 40], [50, 50, 70, 70]], [0, 1], ignored=[True, False])
         assert augment_example((picture, objects), SPEC, MOVES, np.random.default_rng(1))[2].tolist() in ([1], [])
         none = Objects.of([[10, 10, 40, 40]], [0], ignored=[True])
-        _, boxes, labels = augment_example((picture, none), SPEC, MOVES, np.random.default_rng(1))
+        _, boxes, labels, _ = augment_example((picture, none), SPEC, MOVES, np.random.default_rng(1))
         assert (boxes.shape, labels.shape) == ((0, 4), (0,))
 
 
@@ -164,7 +164,7 @@ class TestMosaic:
         examples = [
             painted(width, height, box, label, shrink) for label, (width, height, box, shrink) in enumerate(drawn)
         ]
-        pixels, boxes, labels = mosaic(examples, SPEC, MOVES, np.random.default_rng(seed))
+        pixels, boxes, labels, _ = mosaic(examples, SPEC, MOVES, np.random.default_rng(seed))
         assert len(set(labels.tolist())) == len(labels)
         for box, label in zip(boxes, labels.tolist(), strict=True):
             np.testing.assert_allclose(box, extent(pixels, label), atol=1.5)
@@ -172,7 +172,7 @@ class TestMosaic:
 
     def test_four_pictures_fill_the_canvas(self) -> None:
         examples = [painted(200, 150, (0, 0, 200, 150), label) for label in range(4)]
-        pixels, boxes, labels = mosaic(examples, SPEC, only(least_visible=0.0), np.random.default_rng(3))
+        pixels, boxes, labels, _ = mosaic(examples, SPEC, only(least_visible=0.0), np.random.default_rng(3))
         assert labels.tolist() == [0, 1, 2, 3]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         assert areas.sum() == 96 * 128
@@ -182,7 +182,7 @@ class TestMosaic:
 
     def test_fewer_than_four(self) -> None:
         alone = [painted(128, 96, (0, 0, 128, 96))]
-        pixels, boxes, _ = mosaic(alone, SPEC, only(least_visible=0.0), np.random.default_rng(0))
+        pixels, boxes, _, _ = mosaic(alone, SPEC, only(least_visible=0.0), np.random.default_rng(0))
         assert len(boxes) == 1
         np.testing.assert_array_equal(pixels[-1, -1], SPEC.fill)
 

@@ -13,13 +13,14 @@ from cvserve.errors import ArtifactError, ExportError
 from cvserve.export.comparison import comparison_of
 from cvserve.export.comparison_detection import Tolerance, match
 from cvserve.export.parity import check_parity
+from cvserve.postproc.detection import Found
 
 BOX = (10.0, 10.0, 30.0, 40.0)
 
 
 def found(*objects: tuple[tuple[float, ...], float, int]) -> Any:
     """Boxes, scores and classes as `decode_detection_arrays` gives them."""
-    return (
+    return Found(
         np.array([item[0] for item in objects], np.float32).reshape(-1, 4),
         np.array([item[1] for item in objects], np.float32),
         np.array([item[2] for item in objects], np.int32),

@@ -125,7 +125,7 @@ def test_the_detect_signature_gives_the_boxes_of_postproc(
 def test_every_coding_in_the_graph(kind: str, activation: str, options: dict[str, Any], limits: dict[str, Any]) -> None:
     """In TensorFlow itself: the formats are the same graph."""
     tf = pytest.importorskip("tensorflow")
-    from cvserve.export.detect_signature import detections
+    from cvserve.models.detection.suppression import detections
 
     network = make_detector(kind, activation=activation, **options)
     spec = postproc(kind, activation, **limits)

@@ -120,7 +120,7 @@ def test_equals_loops(
     )
     found = decode_detection_arrays(outputs, postproc, HEIGHT, WIDTH)
     assert len(found) == 2
-    for index, (boxes, scores, classes) in enumerate(found):
+    for index, (boxes, scores, classes, _) in enumerate(found):
         expected = brute_force(outputs, index, postproc)
         assert (boxes.dtype, scores.dtype, classes.dtype) == (np.float32, np.float32, np.int32)
         assert classes.tolist() == [label for _, _, label in expected]

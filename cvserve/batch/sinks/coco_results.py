@@ -15,8 +15,9 @@ from cvserve.errors import InvalidInput
 class CocoResultsSink(FileSink):
     """One JSON array of {"image_id", "category_id", "bbox": [x, y, width, height], "score", "file_name"}.
 
-    pycocotools loads it as it is, and has no use for "file_name". Pictures with errors are not in it, nor are those
-    without objects: it cannot be continued.
+    Objects with masks have theirs as "segmentation", run lengths. pycocotools loads it as it is, for boxes and for
+    masks (whose AP by size then goes by the boxes' areas), and has no use for "file_name". Pictures with errors are not
+    in it, nor are those without objects: it cannot be continued.
     """
 
     resumable = False
@@ -39,11 +40,13 @@ class CocoResultsSink(FileSink):
 
     def _result(self, image_id: int, name: str, item: dict[str, Any]) -> dict[str, Any]:
         x1, y1, x2, y2 = item["box"]
+        mask = {"segmentation": item["mask"]} if "mask" in item else {}
         return {
             "image_id": image_id,
             "category_id": self._numbers.category_ids[item["index"]],
             "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
             "score": item["score"],
+            **mask,
             "file_name": name,
         }
 

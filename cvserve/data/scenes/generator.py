@@ -17,6 +17,7 @@ from cvserve.data.scenes.render import boxes_of, render
 from cvserve.data.scenes.shapes import SHAPES
 from cvserve.data.splitting import SPLITS
 from cvserve.errors import InvalidInput
+from cvserve.postproc.object_masks import ObjectMasks
 
 GROUND = "ground"
 """What segmentation scenes call pixels of no object."""
@@ -132,6 +133,10 @@ class Scenes:
         """Every object of the scene, with the area of its mask."""
         scene = _remembered(self, index)
         return Objects.of(scene.boxes, scene.labels + self._first_shape, areas=scene.masks.sum(axis=(1, 2)))
+
+    def object_masks(self, index: int) -> ObjectMasks:
+        """The masks of `objects(index)`."""
+        return ObjectMasks.of(_remembered(self, index).masks)
 
     def mask(self, index: int) -> np.ndarray:
         """The scene's label map, uint8 [S, S]: indices into `classes` of segmentation scenes."""

@@ -13,11 +13,14 @@ from cvserve.artifact import PostprocSpec
 from cvserve.errors import InvalidInput
 from cvserve.models.registry import ModelEntry, find, register, sized
 
-DetectionLoss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+DetectionLoss = Callable[..., dict[str, tf.Tensor]]
 """Of (images, boxes, labels): the parts of the loss by name, scalars of float32, whose sum is minimised.
 
 images: uint8 [B, H, W, 3]. boxes: float32 [B, M, 4] x1, y1, x2, y2 in pixels of the images. labels: int32 [B, M], -1
 where a picture has fewer than M objects. The loss runs the network with training=True.
+
+A network with masks learns from two arrays more, (images, boxes, labels, frames, grids), see `cvserve.data.shapes`:
+frames float32 [B, M, 4] and grids uint8 [B, M, R, R].
 """
 
 
@@ -27,7 +30,9 @@ class Detector:
 
     network: uint8 images [B, H, W, 3] to a dict of raw outputs, float32: `box_offsets` [B, A, 4] (two-stage networks
     may have [B, A, C, 4], offsets for each class) and `class_logits` [B, A, C] (or C + 1 with background first), and
-    where `postproc` says so `objectness` [B, A] or `proposals` [B, A, 4] (see `BoxCoding` and `PostprocSpec`).
+    where `postproc` says so `objectness` [B, A] or `proposals` [B, A, 4] (see `BoxCoding` and `PostprocSpec`). Networks
+    with masks suppress their boxes themselves: `boxes` [B, N, 4], `scores` [B, N], `classes` int32 [B, N] and `masks`
+    [B, N, R, R].
     """
 
     network: keras.Model
@@ -36,17 +41,35 @@ class Detector:
 
 
 _builders: dict[str, Callable[..., Detector]] = {}
+_with_masks: set[str] = set()
 
 
-def register_detector(name: str, builder: Callable[..., Detector], image_size: int, summary: str) -> None:
-    """Adds a detection network. builder: called with num_classes, image_size (height, width), weights and the network's
-    own options."""
+def register_detector(
+    name: str, builder: Callable[..., Detector], image_size: int, summary: str, *, masks: bool = False
+) -> None:
+    """Adds a detection network.
+
+    Args:
+        builder: called with num_classes, image_size (height, width), weights and the network's own options.
+        masks: whether its objects have masks, from which it learns.
+    """
     _builders[name] = builder
+    if masks:
+        _with_masks.add(name)
 
     def network(**options: Any) -> keras.Model:
         return builder(**options).network
 
     register(ModelEntry("detection", name, network, image_size, summary))
+
+
+def learns_masks(name: str) -> bool:
+    """Whether a network's loss takes masks, too.
+
+    Raises:
+        InvalidInput: an unknown name.
+    """
+    return find("detection", name).name in _with_masks
 
 
 def create_detector(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import keras
@@ -23,7 +24,7 @@ from cvserve.models.detection.roi_head import (
     roi_head,
     roi_head_loss,
 )
-from cvserve.models.detection.sampling import sample_proposals, seed_from
+from cvserve.models.detection.sampling import Sample, sample_proposals, seed_from
 from cvserve.models.options import (
     check_choice,
     check_positive,
@@ -38,7 +39,48 @@ POSITIVE_SHARE = 0.25
 CELLS = 7
 
 
-def faster_rcnn(
+@dataclass(frozen=True)
+class Learned:
+    """losses: by name. sample: the regions of this step. features: the maps that regions are cut from."""
+
+    losses: dict[str, tf.Tensor]
+    sample: Sample
+    features: list[tf.Tensor]
+
+
+@dataclass(frozen=True)
+class TwoStages:
+    """Both stages: what `faster_rcnn` is, and what `mask_rcnn` is built on.
+
+    outputs: see `detector_outputs`. maps: that regions are cut from, finest first. learn: of (images, boxes, labels),
+    see `DetectionLoss`; it runs everything with training=True.
+    """
+
+    images: keras.KerasTensor
+    outputs: dict[str, keras.KerasTensor]
+    maps: list[keras.KerasTensor]
+    learn: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Learned]
+
+
+def faster_rcnn(*, weights: str | None = None, **options: Any) -> Detector:
+    """Builds the network and its loss.
+
+    Args:
+        weights, options: of `two_stages`.
+    """
+    stages = two_stages("faster_rcnn", weights=weights, **options)
+    network = keras.Model(stages.images, stages.outputs, name="faster_rcnn")
+    if fills_whole_network(weights):
+        load_backbone_weights(network, str(weights))
+
+    def loss(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return stages.learn(pictures, boxes, labels).losses
+
+    return Detector(network, detector_postproc(), loss)
+
+
+def two_stages(
+    model: str,
     *,
     num_classes: int,
     image_size: tuple[int, int],
@@ -55,10 +97,11 @@ def faster_rcnn(
     proposals: int = 100,
     units: int = 512,
     sampled: int = 64,
-) -> Detector:
-    """Builds the network and its loss.
+) -> TwoStages:
+    """Builds the stages.
 
     Args:
+        model: what errors call the network.
         image_size: (height, width), multiples of 32.
         weights: "imagenet" (backbones of keras.applications), a file, or None.
         backbone, backbone_options: of `backbone_features`.
@@ -77,15 +120,15 @@ def faster_rcnn(
     Raises:
         InvalidInput: a size or option that it cannot have.
     """
-    check_sides("faster_rcnn", image_size, 32)
-    check_whole("faster_rcnn", channels=(channels, 4), candidates=(candidates, 1), units=(units, 1))
-    check_whole("faster_rcnn", proposals=(proposals, 1), sampled=(sampled, 4))
-    check_choice("faster_rcnn", norm=(norm, get_args(Norm)), pooling=(pooling, get_args(Pooling)))
-    check_levels("faster_rcnn", levels)
+    check_sides(model, image_size, 32)
+    check_whole(model, channels=(channels, 4), candidates=(candidates, 1), units=(units, 1))
+    check_whole(model, proposals=(proposals, 1), sampled=(sampled, 4))
+    check_choice(model, norm=(norm, get_args(Norm)), pooling=(pooling, get_args(Pooling)))
+    check_levels(model, levels)
     scales = anchor_scales or ((4.0,) if levels[0] < levels[1] else (2.0, 4.0, 8.0, 16.0))
-    check_positive("faster_rcnn", anchor_scales=scales, anchor_ratios=anchor_ratios)
+    check_positive(model, anchor_scales=scales, anchor_ratios=anchor_ratios)
     if sampled > proposals:
-        raise InvalidInput(f"faster_rcnn cannot sample {sampled} of {proposals} proposals; raise proposals")
+        raise InvalidInput(f"{model} cannot sample {sampled} of {proposals} proposals; raise proposals")
 
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     maps = region_maps(images, backbone, backbone_options, weights, levels, channels, norm)
@@ -100,24 +143,23 @@ def faster_rcnn(
     pool = pooling_layer(pooling, CELLS, image_size, name="roi_pooling")
     cut = pool(pooled_maps, regions)
     head = roi_head(tuple(cut.shape[2:]), num_classes, units)
-    network = keras.Model(images, detector_outputs(head(cut), regions), name="faster_rcnn")
-    if fills_whole_network(weights):
-        load_backbone_weights(network, str(weights))
+    outputs = detector_outputs(head(cut), regions)
 
-    inner = keras.Model(images, [logits, offsets, regions, *pooled_maps], name="faster_rcnn_training")
+    inner = keras.Model(images, [logits, offsets, regions, *pooled_maps], name=f"{model}_training")
     anchors = anchors_of(coding, *image_size)
 
-    def loss(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+    def learn(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Learned:
         rpn_logits, rpn_offsets, proposed, *features = inner(pictures, training=True)
         seed = seed_from(rpn_logits)
         sample = sample_proposals(proposed, boxes, labels, seed, count=sampled, positive_share=POSITIVE_SHARE)
         answers = head(pool(features, sample.proposals), training=True)
-        return {
+        losses = {
             **proposal_loss(rpn_logits, rpn_offsets, tf.constant(anchors), boxes, labels, seed),
             **roi_head_loss(answers["class_logits"], answers["box_offsets"], sample),
         }
+        return Learned(losses, sample, features)
 
-    return Detector(network, detector_postproc(), loss)
+    return TwoStages(images, outputs, pooled_maps, learn)
 
 
 def region_maps(

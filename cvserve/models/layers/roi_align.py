@@ -55,8 +55,8 @@ class RoIAlign(keras.layers.Layer):
         height, width, channels = features.shape[1:]
         down = height / self.image_size[0]
         across = width / self.image_size[1]
-        of_rows = self._weights(boxes[..., 1] * down, boxes[..., 3] * down, rows, height)
-        of_columns = self._weights(boxes[..., 0] * across, boxes[..., 2] * across, columns, width)
+        of_rows = line_weights(boxes[..., 1] * down, boxes[..., 3] * down, rows, height, self.sampling)
+        of_columns = line_weights(boxes[..., 0] * across, boxes[..., 2] * across, columns, width, self.sampling)
         of_rows = tf.cast(of_rows * tf.cast(mask, tf.float32)[..., None, None], features.dtype)
         of_columns = tf.cast(of_columns, features.dtype)
         flat = tf.reshape(features, [-1, height, width * channels])
@@ -66,19 +66,6 @@ class RoIAlign(keras.layers.Layer):
         cut = tf.matmul(tf.reshape(of_columns, [-1, 1, columns, width]), lines)
         return tf.reshape(cut, [-1, regions, rows, columns, channels])
 
-    def _weights(self, start: tf.Tensor, end: tf.Tensor, bins: int, length: int) -> tf.Tensor:
-        """float32 [B, P, bins, length]: how much each pixel of a line counts in each bin of start..end [B, P]."""
-        total: tf.Tensor = 0.0
-        pixels = np.arange(length, dtype=np.float32)
-        for sample in range(self.sampling):
-            share = (np.arange(bins) + (sample + 0.5) / self.sampling) / bins
-            points = start[..., None] + (end - start)[..., None] * share.astype(np.float32) - 0.5
-            inside = tf.logical_and(points >= -1.0, points <= float(length))
-            held = tf.clip_by_value(points, 0.0, float(length - 1))
-            weights = tf.nn.relu(1.0 - tf.abs(held[..., None] - pixels))
-            total += weights * tf.cast(inside, tf.float32)[..., None]
-        return total / float(self.sampling)
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -86,3 +73,24 @@ class RoIAlign(keras.layers.Layer):
             "image_size": self.image_size,
             "sampling": self.sampling,
         }
+
+
+def line_weights(start: tf.Tensor, end: tf.Tensor, bins: int, length: int, sampling: int) -> tf.Tensor:
+    """How much each pixel of a line counts in each bin of start..end, both float32 [...] in pixels of the line.
+
+    Args:
+        length: pixels of the line. sampling: points of a bin.
+
+    Returns:
+        float32 [..., bins, length].
+    """
+    total: tf.Tensor = 0.0
+    pixels = np.arange(length, dtype=np.float32)
+    for sample in range(sampling):
+        share = (np.arange(bins) + (sample + 0.5) / sampling) / bins
+        points = start[..., None] + (end - start)[..., None] * share.astype(np.float32) - 0.5
+        inside = tf.logical_and(points >= -1.0, points <= float(length))
+        held = tf.clip_by_value(points, 0.0, float(length - 1))
+        weights = tf.nn.relu(1.0 - tf.abs(held[..., None] - pixels))
+        total += weights * tf.cast(inside, tf.float32)[..., None]
+    return total / float(sampling)

@@ -12,6 +12,7 @@ from cvserve.postproc.drawing.attention import draw_attention
 from cvserve.postproc.drawing.boxes import Caption, draw_boxes
 from cvserve.postproc.drawing.canvas import letter_size, readable_copy
 from cvserve.postproc.drawing.colours import colour_of
+from cvserve.postproc.drawing.instances import draw_counts, draw_instances
 from cvserve.postproc.drawing.regions import draw_regions
 from cvserve.postproc.results import (
     CaptionResult,
@@ -41,11 +42,11 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
     """A copy of the picture with the result drawn on it.
 
     Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
-    in the colour of its class, with class and score on it, the best on top. Segmentation: each class in its colour, and
-    a legend with its share of the picture. Captioning: the best
-    sentence at the top, and where the result tells attention, a panel a word below the picture, bright where the
-    network looked. Letters and lines grow with the picture; a picture with a long side below 256 pixels is enlarged by
-    a whole factor, so that they can be read.
+    in the colour of its class, with class and score on it, the best on top; objects with masks are filled with it, and
+    a legend says how many there are of each class. Segmentation: each class in its colour, and a legend with its share
+    of the picture. Captioning: the best sentence at the top, and where the result tells attention, a panel a word below
+    the picture, bright where the network looked. Letters and lines grow with the picture; a picture with a long side
+    below 256 pixels is enlarged by a whole factor, so that they can be read.
 
     Args:
         image: uint8 RGB [H, W, 3], upright, in its original size.
@@ -85,7 +86,11 @@ def _caption(image: np.ndarray, result: CaptionResult) -> np.ndarray:
 def _objects(image: np.ndarray, result: DetectionResult) -> np.ndarray:
     canvas, factor = _canvas_of(image, result)
     captions = [Caption(f"{item.label} {item.score:.2f}", colour_of(item.index)) for item in result]
+    if result.masks is not None:
+        draw_instances(canvas, result, result.masks, factor)
     draw_boxes(canvas, result.boxes * factor, captions)
+    if result.masks is not None and len(result):
+        draw_counts(canvas, result)
     return canvas
 
 

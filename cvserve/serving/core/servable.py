@@ -238,7 +238,9 @@ class Servable:
         """
         pipeline = self.pipeline
         does = pipeline.manifest.task
-        if task is not None and does != task:
+        # Objects with masks are a segmentation, too.
+        fits = task in (None, does) or (task == "segmentation" and pipeline.manifest.has_masks)
+        if not fits:
             raise FailedPrecondition(f"model {self.name!r} does {does}, not {task}; ask it with {METHOD_OF[does]}")
         if not image:
             raise ImageError("image", "it is empty")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import grpc
+import numpy as np
 from google.protobuf.json_format import MessageToDict
 
 from cvserve.errors import InvalidInput, Overloaded
@@ -15,11 +16,13 @@ from cvserve.postproc import (
     ClassificationResult,
     DetectionResult,
     EncodedSegmentation,
+    ObjectMasks,
     Result,
     SegmentationResult,
     Wishes,
     encode_segmentation,
 )
+from cvserve.postproc.encoded_masks import DEFAULT_FORMAT, mask_to_png, mask_to_polygons
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import ModelInfo, ModelRef, PictureAnswer
 from cvserve.serving.errors import status_of, text_of
@@ -92,16 +95,35 @@ def classification(answer: PictureAnswer, wishes: Wishes) -> Any:
 def detection(answer: PictureAnswer, wishes: Wishes) -> Any:
     """A cvserve.v1.DetectResponse. The wishes have been seen to where boxes are suppressed."""
     found = answer.result
+    if isinstance(found, InstancesMessage):
+        found.response.model.CopyFrom(_model_spec(answer.model))
+        return found.response
     assert isinstance(found, DetectionResult)
-    response = vision_pb2.DetectResponse(
-        model=_model_spec(answer.model), image_width=found.image_width, image_height=found.image_height
-    )
-    # Filled in place: half the time of messages made one by one, and this is the loop's thread.
+    response = vision_pb2.DetectResponse(model=_model_spec(answer.model))
+    _fill_objects(response, found)
+    return response
+
+
+def _fill_objects(response: Any, found: DetectionResult) -> None:
+    """Writes size and objects into a cvserve.v1.DetectResponse."""
+    response.image_width, response.image_height = found.image_width, found.image_height
+    # Filled in place: half the time of messages made one by one, and this may be the loop's thread.
     for box, score, index in zip(found.boxes.tolist(), found.scores.tolist(), found.indexes.tolist(), strict=True):
         added = response.objects.add(label=found.names[index], index=index, score=score)
         corners = added.box
         corners.x_min, corners.y_min, corners.x_max, corners.y_max = box
-    return response
+
+
+@dataclass(frozen=True)
+class InstancesMessage:
+    """Objects with masks as the message of Detect, in which only the model is missing."""
+
+    response: Any
+    task: ClassVar[str] = "detection"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message's fields."""
+        return MessageToDict(self.response)
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,8 @@ def encoded(result: Result, wishes: Wishes, largest: int) -> Result:
     Raises:
         InvalidInput: the answer would be larger than `largest` bytes.
     """
+    if isinstance(result, DetectionResult) and result.masks is not None:
+        return _encoded_instances(result, result.masks, wishes.mask_format or DEFAULT_FORMAT, largest)
     if not isinstance(result, SegmentationResult):
         return result
     found = encode_segmentation(result, wishes.mask_format or "png")
@@ -133,17 +157,44 @@ def encoded(result: Result, wishes: Wishes, largest: int) -> Result:
         if found.mask_format == "rle":
             _sized(added.mask, found).run_lengths.counts.extend(found.masks[place].tolist())
         elif found.mask_format == "polygons":
-            outlines = _sized(added.mask, found).polygons
-            for outline in found.masks[place]:
-                outlines.polygons.add(points=outline.reshape(-1).tolist())
+            _add_polygons(_sized(added.mask, found), found.masks[place])
+    _check_size(response, found.mask_format, largest, "PNG")
+    return SegmentMessage(response)
+
+
+def _encoded_instances(result: DetectionResult, masks: ObjectMasks, mask_format: str, largest: int) -> Result:
+    response = vision_pb2.DetectResponse()
+    _fill_objects(response, result)
+    for place, added in enumerate(response.objects):
+        if mask_format == "none":
+            break
+        mask = added.mask
+        mask.width, mask.height = masks.width, masks.height
+        if mask_format == "rle":
+            mask.run_lengths.counts.extend(masks.counts[place].tolist())
+        elif mask_format == "polygons":
+            _add_polygons(mask, mask_to_polygons(masks, place))
+        else:
+            mask.png = mask_to_png(masks, place)
+    _check_size(response, mask_format, largest, "run lengths")
+    return InstancesMessage(response)
+
+
+def _add_polygons(mask: Any, outlines: Iterable[np.ndarray]) -> None:
+    # Set, even with no outline, so that the field tells the format.
+    mask.polygons.SetInParent()
+    for outline in outlines:
+        mask.polygons.polygons.add(points=outline.reshape(-1).tolist())
+
+
+def _check_size(response: Any, mask_format: str, largest: int, other: str) -> None:
     size = response.ByteSize()
     # With room for the rest of the message.
     if size > largest - 1024:
         raise InvalidInput(
-            f"the masks as {found.mask_format} take {size} bytes, more than the {largest} that a message may have; ask "
-            "for another mask_format, such as PNG"
+            f"the masks as {mask_format} take {size} bytes, more than the {largest} that a message may have; ask for "
+            f"another mask_format, such as {other}"
         )
-    return SegmentMessage(response)
 
 
 def _sized(mask: Any, found: EncodedSegmentation) -> Any:
@@ -153,6 +204,16 @@ def _sized(mask: Any, found: EncodedSegmentation) -> Any:
 
 def segmentation(answer: PictureAnswer, wishes: Wishes) -> Any:
     """A cvserve.v1.SegmentResponse."""
+    found = answer.result
+    if isinstance(found, InstancesMessage):
+        response = vision_pb2.SegmentResponse(
+            model=_model_spec(answer.model),
+            image_width=found.response.image_width,
+            image_height=found.response.image_height,
+        )
+        response.instances.objects.MergeFrom(found.response.objects)
+        response.instances.SetInParent()
+        return response
     assert isinstance(answer.result, SegmentMessage)
     response = answer.result.response
     response.model.CopyFrom(_model_spec(answer.model))
@@ -192,6 +253,7 @@ def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
     manifest = info.servable.manifest
     if manifest is not None:
         response.task = manifest.task
+        response.has_masks = manifest.has_masks
         response.labels.extend(manifest.labels)
         response.input_height, response.input_width = manifest.preproc.height, manifest.preproc.width
         response.colours.extend(red << 16 | green << 8 | blue for red, green, blue in manifest.postproc.colours)

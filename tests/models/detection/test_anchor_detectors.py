@@ -73,7 +73,7 @@ def test_answers_are_those_of_the_contract(name: str) -> None:
     assert ("objectness" in answers) == (ALL[name][0] == "yolov1")
     assert all(values.dtype == tf.float32 for values in answers.values())
     arrays = {role: values.numpy() for role, values in answers.items()}
-    for found, scores, classes in decode_detection_arrays(arrays, spec, *SIZE, score_threshold=0.0):
+    for found, scores, classes, _ in decode_detection_arrays(arrays, spec, *SIZE, score_threshold=0.0):
         assert len(found) == len(scores) == len(classes)
         assert np.isfinite(found).all()
 

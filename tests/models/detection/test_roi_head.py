@@ -35,7 +35,7 @@ def test_what_fills_up_is_never_found() -> None:
         "class_logits": certain,
         "box_offsets": np.zeros((1, 3, 2, 4), np.float32),
     }
-    ((boxes, scores, classes),) = decode_detection_arrays(outputs, detector_postproc(), 20, 20, score_threshold=0.0)
+    ((boxes, scores, classes, _),) = decode_detection_arrays(outputs, detector_postproc(), 20, 20, score_threshold=0.0)
     np.testing.assert_allclose(boxes, [[0, 0, 13, 13]] * 2)
     assert sorted(classes.tolist()) == [0, 1]
     np.testing.assert_allclose(scores, 0.5)

@@ -59,7 +59,7 @@ def test_answers_are_those_of_the_contract(name: str) -> None:
     assert answers["box_offsets"].shape == (3, regions, 3, 4)
     assert answers["proposals"].min() >= 0
     assert (answers["proposals"].max(axis=(0, 1)) <= np.array([96, 64, 96, 64]) + 1e-3).all()
-    for found, scores, classes in decode_detection_arrays(answers, detector.postproc, *SIZE, score_threshold=0.0):
+    for found, scores, classes, _ in decode_detection_arrays(answers, detector.postproc, *SIZE, score_threshold=0.0):
         assert len(found) == len(scores) == len(classes) > 0
 
 
@@ -123,7 +123,7 @@ def test_learns_two_pictures_by_heart(name: str) -> None:
         step()
     answers = {role: values.numpy() for role, values in detector.network(images, training=False).items()}
     found = decode_detection_arrays(answers, detector.postproc, *SIZE, score_threshold=0.5)
-    for row, (got, _, classes) in enumerate(found):
+    for row, (got, _, classes, _) in enumerate(found):
         wanted = {int(label): box for box, label in zip(boxes[row], labels[row], strict=True) if label >= 0}
         assert set(classes.tolist()) == set(wanted)
         for label, box in wanted.items():
@@ -150,13 +150,15 @@ def test_onnx_and_tflite_find_the_same(name: str, tmp_path: Path) -> None:
         "tflite": interpreter.get_signature_runner("serving_default")(images=pictures),
     }
     wanted = decode_detection_arrays(expected, detector.postproc, *SIZE, score_threshold=0.2, iou_threshold=0.5)
-    assert all(len(boxes) for boxes, _, _ in wanted)
+    assert all(len(item.boxes) for item in wanted)
     for which, outputs in others.items():
         found = decode_detection_arrays(outputs, detector.postproc, *SIZE, score_threshold=0.2, iou_threshold=0.5)
-        for (boxes, scores, classes), (others_boxes, others_scores, others_classes) in zip(wanted, found, strict=True):
-            np.testing.assert_allclose(others_boxes, boxes, atol=1e-2, err_msg=which)
-            np.testing.assert_allclose(others_scores, scores, atol=1e-4, err_msg=which)
-            np.testing.assert_array_equal(others_classes, classes, err_msg=which)
+        for mine, other in zip(wanted, found, strict=True):
+            np.testing.assert_allclose(other.boxes, mine.boxes, atol=1e-2, err_msg=which)
+            np.testing.assert_allclose(other.scores, mine.scores, atol=1e-4, err_msg=which)
+            np.testing.assert_array_equal(other.classes, mine.classes, err_msg=which)
+            if mine.masks is not None:
+                np.testing.assert_allclose(other.masks, mine.masks, atol=1e-4, err_msg=which)
 
 
 @pytest.mark.parametrize("name", SMALL)

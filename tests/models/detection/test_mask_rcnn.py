@@ -1,0 +1,241 @@
+"""The questions asked of mask_rcnn beyond those asked of faster_rcnn, whose stages it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cvserve.artifact import PreprocSpec
+from cvserve.data.shapes import SIDE, Shapes
+from cvserve.errors import InvalidInput
+from cvserve.export.network import Network
+from cvserve.export.onnx import write_onnx
+from cvserve.export.saved_model import write_saved_model
+from cvserve.export.tflite import write_tflite
+from cvserve.models.detection import Detector, create_detector, learns_masks
+from cvserve.models.detection.mask_head import MaskHead, mask_loss, mask_targets
+from cvserve.models.detection.sampling import Sample
+from cvserve.postproc import ObjectMasks
+from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.pasting import paste
+
+SIZE = (64, 96)
+SMALL: dict[str, Any] = {
+    "backbone_options": {"width": 4},
+    "units": 16,
+    "sampled": 16,
+    "channels": 8,
+    "candidates": 60,
+    "proposals": 20,
+    "objects": 8,
+    "mask_channels": 8,
+    "mask_depth": 2,
+}
+
+
+def _small(**more: Any) -> Detector:
+    keras.utils.set_random_seed(0)
+    return create_detector("mask_rcnn", num_classes=3, image_size=SIZE, **{**SMALL, **more})
+
+
+def _pictures(count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
+
+
+def test_answers_are_objects_best_first() -> None:
+    detector = _small()
+    answers = {role: values.numpy() for role, values in detector.network(_pictures(3), training=False).items()}
+    assert {role: values.shape for role, values in answers.items()} == {
+        "boxes": (3, 8, 4),
+        "scores": (3, 8),
+        "classes": (3, 8),
+        "masks": (3, 8, 28, 28),
+    }
+    assert answers["classes"].dtype == np.int32
+    assert (np.diff(answers["scores"], axis=1) <= 0).all()
+    assert answers["masks"].min() >= 0
+    assert answers["masks"].max() <= 1
+    for found in decode_detection_arrays(answers, detector.postproc, *SIZE, score_threshold=0.0):
+        assert found.masks is not None
+        assert len(found.boxes) == len(found.masks) > 0
+
+
+def test_every_part_learns_in_one_graph() -> None:
+    """Finite with none and with padding only; with objects, every variable that is trained has a gradient."""
+    detector = _small()
+    variables = detector.network.trainable_variables
+
+    def step(*batch: tf.Tensor) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            parts = detector.loss(*batch)
+            total = tf.add_n(list(parts.values()))
+        return parts, tape.gradient(total, variables)
+
+    specs = [((None, *SIZE, 3), tf.uint8), ((None, None, 4), tf.float32), ((None, None), tf.int32)]
+    specs += [((None, None, 4), tf.float32), ((None, None, SIDE, SIDE), tf.uint8)]
+    run = tf.function(step, input_signature=[tf.TensorSpec(*spec) for spec in specs])
+    boxes = np.array([[[10, 10, 50, 60], [60, 5, 90, 60]], [[0, 0, 96, 64], [0, 0, 0, 0]]], np.float32)
+    labels = np.array([[0, 2], [1, -1]], np.int32)
+    grids = np.random.default_rng(0).integers(0, 256, (2, 2, SIDE, SIDE), np.uint8)
+    parts, gradients = run(_pictures(), boxes, labels, boxes, grids)
+    assert set(parts) == {"head_class", "head_box", "rpn_class", "rpn_box", "mask"}
+    assert all(np.isfinite(part) and part > 0 for part in parts.values())
+    for variable, gradient in zip(variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+    nothing = (boxes[:, :0], labels[:, :0], boxes[:, :0], grids[:, :0])
+    for batch in (nothing, (boxes * 0, np.full_like(labels, -1), boxes * 0, grids)):
+        parts, gradients = run(_pictures(), *batch)
+        assert float(parts["mask"]) == 0.0
+        assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert run.experimental_get_tracing_count() == 1
+
+
+def _sample(proposals: list[list[float]], objects: list[int]) -> Sample:
+    regions = tf.constant([proposals], tf.float32)
+    return Sample(regions, tf.zeros([1, len(objects)], tf.int32), regions, tf.constant([objects]), None)
+
+
+def test_targets_are_the_objects_seen_through_the_regions() -> None:
+    """Two objects of which the left or the upper half is there, through their own frames and through others."""
+    grids = np.zeros((1, 2, SIDE, SIDE), np.uint8)
+    grids[0, 0, :, : SIDE // 2] = 255
+    grids[0, 1, : SIDE // 2] = 255
+    frames = np.array([[[10, 10, 30, 30], [40, 0, 60, 40]]], np.float32)
+    proposals = [[10, 10, 30, 30], [40, 0, 60, 40], [10, 10, 20, 30], [0, 10, 20, 30], [50, 30, 60, 40], [0, 0, 5, 5]]
+    found = mask_targets(_sample(proposals, [0, 1, 0, 0, 1, 0]), tf.constant(frames), tf.constant(grids), 4)[0].numpy()
+    left, upper = np.zeros((4, 4)), np.zeros((4, 4))
+    left[:, :2], upper[:2] = 1, 1
+    for target, wanted in zip(found, [left, upper, np.ones((4, 4)), left[:, ::-1], left * 0, left * 0], strict=True):
+        np.testing.assert_array_equal(target, wanted)
+
+
+def test_targets_come_back_as_the_masks_they_were() -> None:
+    """From a mask to a grid, through a region that is the box, and pasted: little but the cells' borders is lost."""
+    y, x = np.mgrid[:64, :96]
+    masks = ObjectMasks.of(
+        np.stack([(x - 40) ** 2 / 900 + (y - 30) ** 2 / 400 < 1, (x > 50) & (y > x - 48) & (x < 90)])
+    )
+    shapes = Shapes.of(masks)
+    targets = mask_targets(
+        _sample(shapes.frames.tolist(), [0, 1]), tf.constant(shapes.frames[None]), tf.constant(shapes.grids[None]), 28
+    )
+    back = paste(targets[0].numpy(), shapes.frames, 64, 96)
+    for index in range(2):
+        mine, theirs = back.mask(index), masks.mask(index)
+        assert (mine & theirs).sum() / (mine | theirs).sum() > 0.95
+
+
+def test_the_loss_counts_positive_regions_alone() -> None:
+    logits = tf.constant([[[[0.0]], [[20.0]], [[-3.0]]]])
+    targets = tf.constant([[[[1.0]], [[0.0]], [[0.0]]]])
+    loss = mask_loss(logits, targets, tf.constant([[True, False, True]]))
+    assert float(loss) == pytest.approx((np.log(2) + np.log1p(np.exp(-3))) / 2, rel=1e-5)
+
+
+def test_the_class_wanted_is_one_of_a_convolution_for_all() -> None:
+    """The product with a class's weights is what a 1x1 convolution to all classes would say of that class."""
+    keras.utils.set_random_seed(0)
+    head = MaskHead(3, 4, 1)
+    regions = np.random.default_rng(0).normal(size=(2, 5, 3, 3, 6)).astype(np.float32)
+    classes = np.array([[0, 1, 2, 1, 0], [2, 2, 0, 1, 1]], np.int32)
+    found = head(regions, classes).numpy()
+    features = head.enlarge(head.convolutions[0](regions.reshape(10, 3, 3, 6))).numpy()
+    every = features @ head.class_kernel.numpy().T + head.class_bias.numpy()
+    wanted = np.take_along_axis(every, classes.reshape(10, 1, 1, 1), axis=-1)[..., 0]
+    np.testing.assert_allclose(found, wanted.reshape(2, 5, 6, 6), atol=1e-5)
+
+
+def _scene() -> tuple[np.ndarray, ...]:
+    """Two pictures of ellipses and triangles in the colours of their classes on dark noise, and their targets."""
+    images = _pictures() // 4
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    drawn = {
+        (0, 0): ((x - 28) ** 2 / 400 + (y - 34) ** 2 / 484 < 1, 0),
+        (0, 1): ((y > 4) & (y < 36) & (x > 60) & (x - 60 < y - 4), 2),
+        (1, 0): ((y > 20) & (y < 60) & (x > 30) & (x < 80) & (x - 30 < (y - 20) * 1.25), 1),
+    }
+    boxes, labels = np.zeros((2, 2, 4), np.float32), np.full((2, 2), -1, np.int32)
+    grids = np.zeros((2, 2, SIDE, SIDE), np.uint8)
+    colours = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255]], np.uint8)
+    for (row, place), (mask, label) in drawn.items():
+        shapes = Shapes.of(ObjectMasks.of(mask[None]))
+        boxes[row, place], grids[row, place], labels[row, place] = shapes.frames[0], shapes.grids[0], label
+        images[row][mask] = colours[label]
+    return images, boxes, labels, boxes, grids
+
+
+@pytest.mark.slow
+def test_learns_masks_by_heart_and_every_format_finds_them(tmp_path: Path) -> None:
+    import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
+
+    detector = _small(backbone_options={"width": 16}, units=32, levels=(2, 5), mask_channels=16)
+    images, boxes, labels, frames, grids = _scene()
+    variables = detector.network.trainable_variables
+    optimizer = keras.optimizers.Adam(0.003)
+    optimizer.build(variables)
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            total = tf.add_n(list(detector.loss(images, boxes, labels, frames, grids).values()))
+        optimizer.apply(tape.gradient(total, variables), variables)
+
+    for _ in range(150):
+        step()
+    network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
+    expected = network.answers(images)
+    wanted = decode_detection_arrays(expected, detector.postproc, *SIZE, score_threshold=0.5)
+    for row, found in enumerate(wanted):
+        assert set(found.classes.tolist()) == {label for label in labels[row].tolist() if label >= 0}
+        pasted = paste(found.masks, found.boxes, *SIZE)  # type: ignore[arg-type]
+        truth = paste(grids[row].astype(np.float32) / 255, boxes[row], *SIZE)
+        for place, label in enumerate(labels[row].tolist()):
+            if label >= 0:
+                mine, theirs = pasted.mask(found.classes.tolist().index(label)), truth.mask(place)
+                assert (mine & theirs).sum() / (mine | theirs).sum() > 0.75
+
+    session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
+    names = [output.name for output in session.get_outputs()]
+    write_saved_model(network, tmp_path / "saved")
+    interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
+    others = {
+        "onnx": dict(zip(names, session.run(names, {"images": images}), strict=True)),
+        "tflite": interpreter.get_signature_runner("serving_default")(images=images),
+    }
+    for which, outputs in others.items():
+        found = decode_detection_arrays(outputs, detector.postproc, *SIZE, score_threshold=0.5)
+        for mine, other in zip(wanted, found, strict=True):
+            np.testing.assert_array_equal(other.classes, mine.classes, err_msg=which)
+            np.testing.assert_allclose(other.boxes, mine.boxes, atol=1e-2, err_msg=which)
+            np.testing.assert_allclose(other.masks, mine.masks, atol=1e-3, err_msg=which)  # type: ignore[arg-type]
+
+
+def test_a_run_fills_a_new_network(tmp_path: Path) -> None:
+    trained = _small()
+    trained.network.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    wanted = trained.network(_pictures(), training=False)
+    for role, values in loaded(_pictures(), training=False).items():
+        np.testing.assert_allclose(values, wanted[role], atol=1e-5)
+    keras.utils.set_random_seed(1)
+    again = create_detector("mask_rcnn", num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **SMALL)
+    for role, values in again.network(_pictures(), training=False).items():
+        np.testing.assert_allclose(values, wanted[role], atol=1e-5)
+
+
+def test_options() -> None:
+    assert learns_masks("mask_rcnn")
+    assert not learns_masks("faster_rcnn")
+    with pytest.raises(InvalidInput, match="mask_rcnn needs a objects of at least 1"):
+        _small(objects=0)
+    with pytest.raises(InvalidInput, match="mask_rcnn takes no such option: 'depht'"):
+        _small(depht=3)
+    with pytest.raises(InvalidInput, match="mask_rcnn cannot sample 32 of 20 proposals"):
+        _small(sampled=32)
