@@ -37,11 +37,16 @@ def sentences_of(num_tokens: int, count: int) -> list[tuple[int, ...]]:
     return ended + list(product(words, repeat=count))
 
 
-def log_probability(decoder: TinyDecoder, features: tf.Tensor, sentence: tuple[int, ...]) -> float:
-    """By teacher forcing of features [1, L, C]."""
-    fed = tf.constant([[START, *sentence[:-1]]], tf.int32)
-    scores = tf.nn.log_softmax(decoder(features, fed)).numpy()[0]
-    return float(scores[np.arange(len(sentence)), list(sentence)].sum())
+def log_probabilities(decoder: TinyDecoder, features: tf.Tensor, sentences: list[tuple[int, ...]]) -> list[float]:
+    """By teacher forcing, of a sentence for each of features [B, L, C], or of all for features [1, L, C]."""
+    count = decoder.length - 1
+    told = np.array([padded(sentence, count) for sentence in sentences], np.int32)
+    fed = np.concatenate([np.full((len(told), 1), START, np.int32), told[:, :-1]], axis=1)
+    if features.shape[0] == 1:
+        features = tf.repeat(features, len(told), axis=0)
+    scores = tf.nn.log_softmax(decoder(features, tf.constant(fed))).numpy()
+    own = np.take_along_axis(scores, told[..., None], axis=2)[..., 0]
+    return np.where(told == PAD, 0, own).sum(axis=1).tolist()
 
 
 def padded(sentence: tuple[int, ...], count: int) -> list[int]:
@@ -54,7 +59,7 @@ def test_a_wide_beam_equals_brute_force(seed: int, alpha: float) -> None:
     """3 words, 4 tokens: 121 sentences; a beam as wide loses none."""
     decoder, features = make_decoder(num_tokens=7, length=5, seed=seed, temper=0.3), make_features(1, seed)
     every = sentences_of(7, 4)
-    scores = {sentence: log_probability(decoder, features, sentence) for sentence in every}
+    scores = dict(zip(every, log_probabilities(decoder, features, every), strict=True))
     ranked = sorted(every, key=lambda sentence: -scores[sentence] / length_penalty(len(sentence), alpha))
     decoding = Decoding(method="beam", beam_width=len(every), length_penalty=alpha, sentences=20)
     found = searched(decoder, features, decoding)
@@ -122,11 +127,8 @@ def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) 
     assert np.allclose(outside.log_probability, together.log_probability, atol=1e-5)
     assert np.allclose(outside.attention, together.attention, atol=1e-5)
     # And the log probability is that of the sentence as a whole.
-    for row, said in enumerate(together.token_ids[:, 0].tolist()):
-        whole = tuple(said[: said.index(END) + 1] if END in said else said)
-        assert together.log_probability[row, 0] == pytest.approx(
-            log_probability(decoder, features[row : row + 1], whole), abs=1e-4
-        )
+    said = [tuple(sentence) for sentence in together.token_ids[:, 0].tolist()]
+    assert together.log_probability[:, 0] == pytest.approx(log_probabilities(decoder, features, said), abs=1e-4)
 
 
 @pytest.mark.parametrize("ngram", [1, 2, 3])
