@@ -93,7 +93,7 @@ async def eventually_serving(stub: Any, name: str, wanted: int) -> None:
                 return
         except grpc.aio.AioRpcError as error:
             # Before the port is served, and before the model is known.
-            if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE):
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
         await asyncio.sleep(0.02)
     raise AssertionError(f"{name} never became {wanted}")

@@ -77,14 +77,19 @@ class Lifecycle:
         """The models that are to be served, sorted."""
         return sorted(name for name, model in self._models.items() if not model.left)
 
-    async def start(self, configs: Sequence[ModelConfig]) -> None:
-        """Serves the first models. Labels may name versions that are loaded by this. Failures are in the status."""
+    async def announce(self, configs: Sequence[ModelConfig]) -> None:
+        """Takes up the first models without loading them: requests are told to wait for them, not that there are none.
+        To be called before any request can come."""
         check_list(configs)
         for config in configs:
             self._models[config.name] = model = KeptModel(config, self._shared)
-            # At once, so that requests are told to wait.
-            with contextlib.suppress(OSError, CvserveError):  # what comes below says so
+            with contextlib.suppress(OSError, CvserveError):  # loading says so
                 model.announce(await in_thread(partial(versions_in, config.base_path)))
+
+    async def start(self, configs: Sequence[ModelConfig] = ()) -> None:
+        """Serves the first models, those that were announced and `configs`. Labels may name versions that are loaded by
+        this. Failures are in the status."""
+        await self.announce(configs)
         for model in list(self._models.values()):
             await self._tasks.finish(self._settle(model))
 

@@ -146,9 +146,10 @@ class Server:
 
         self.vision = add_all(self._server, self.engine, self.gate, self.health, self.settings)
         self.health.starting()
+        await self.engine.lifecycle.announce(configs)
         await self._server.start()
         await self._start_http()
-        await self.engine.lifecycle.start(configs)
+        await self.engine.lifecycle.start()
         statuses = self.engine.manager.all_status()
         if configs and not any(status.state is State.AVAILABLE for status in statuses):
             await self.engine.close()
