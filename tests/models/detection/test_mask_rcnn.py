@@ -178,7 +178,7 @@ def test_learns_masks_by_heart_and_every_format_finds_them(tmp_path: Path) -> No
     detector = _small(backbone_options={"width": 16}, units=32, levels=(2, 5), mask_channels=16)
     images, boxes, labels, frames, grids = _scene()
     variables = detector.network.trainable_variables
-    optimizer = keras.optimizers.Adam(0.003)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, 200))
     optimizer.build(variables)
 
     @tf.function
@@ -187,7 +187,7 @@ def test_learns_masks_by_heart_and_every_format_finds_them(tmp_path: Path) -> No
             total = tf.add_n(list(detector.loss(images, boxes, labels, frames, grids).values()))
         optimizer.apply(tape.gradient(total, variables), variables)
 
-    for _ in range(150):
+    for _ in range(200):
         step()
     network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
     expected = network.answers(images)
