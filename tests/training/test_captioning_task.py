@@ -40,15 +40,16 @@ def _config(folder: Path, **changes: Any) -> TrainConfig:
         "data": str(folder),
         "model": "show_attend_tell",
         "model_options": {
-            **{"backbone_options": {"width": 4}, "channels": 16, "units": 16, "embedding": 8, "attention": 8},
+            **{"backbone_options": {"width": 8}, "channels": 16, "units": 16, "embedding": 8, "attention": 8},
             "dropout": 0.1,
         },
         "image_size": 32,
         "epochs": 12,
         "batch_size": 4,
-        "optimizer": {"learning_rate": 0.02},
+        "optimizer": {"learning_rate": 0.01},
         "schedule": {"warmup_epochs": 1},
         "average_decay": 0.5,
+        "label_smoothing": 0.0,
         "captioning": {"captions": "all", "vocabulary": {"min_count": 1}, "monitor": "exact"},
     }
     return TrainConfig.load(None, {**values, **changes})
@@ -59,7 +60,7 @@ def test_a_captioner_learns_three_sentences(folder: Path, tmp_path: Path) -> Non
     from cvserve.training.trainer import Trainer
 
     config = _config(folder)
-    settings = {**config.captioning.model_dump(), "attention_penalty": 0.1, "freeze_epochs": 1.5, "backbone_rate": 0.5}
+    settings = {**config.captioning.model_dump(), "attention_penalty": 0.1, "freeze_epochs": 0.5}
     trainer = Trainer(_config(folder, captioning=settings), tmp_path / "run")
     assert trainer.steps_per_epoch == 9, "18 pictures with two captions each in batches of 4"
     run = trainer.run()
