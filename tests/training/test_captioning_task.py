@@ -40,7 +40,15 @@ def _config(folder: Path, **changes: Any) -> TrainConfig:
         "data": str(folder),
         "model": "show_attend_tell",
         "model_options": {
-            **{"backbone_options": {"width": 8}, "channels": 16, "units": 16, "embedding": 8, "attention": 8},
+            # Of a stride of 8: half of the backbone, and of the time to trace it.
+            **{
+                "backbone_options": {"width": 8},
+                "stride": 8,
+                "channels": 16,
+                "units": 16,
+                "embedding": 8,
+                "attention": 8,
+            },
             "dropout": 0.1,
         },
         "image_size": 32,
@@ -115,8 +123,15 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
 ) -> None:
     from cvserve.training.trainer import Trainer
 
+    options = {"backbone_options": {"width": 4}, "stride": 4, "channels": 8, "units": 8, "embedding": 8, "cell": "rnn"}
     settings = {**_config(folder).captioning.model_dump(), "freeze_epochs": 2.0, "captions": "drawn"}
-    config = _config(folder, epochs=3, captioning=settings)
+    config = TrainConfig.model_validate(
+        {
+            **_config(folder, epochs=3, captioning=settings).model_dump(),
+            "model": "show_and_tell",
+            "model_options": options,
+        }
+    )
     whole = Trainer(config, tmp_path / "whole").run()
     broken = Trainer(config, tmp_path / "broken")
     save = broken._checkpoints.save
