@@ -39,16 +39,14 @@ def _config(folder: Path, **changes: Any) -> TrainConfig:
         "task": "captioning",
         "data": str(folder),
         "model": "show_attend_tell",
+        # Of a stride of 8: half of the backbone, and of the time to trace it.
         "model_options": {
-            # Of a stride of 8: half of the backbone, and of the time to trace it.
-            **{
-                "backbone_options": {"width": 8},
-                "stride": 8,
-                "channels": 16,
-                "units": 16,
-                "embedding": 8,
-                "attention": 8,
-            },
+            "backbone_options": {"width": 8},
+            "stride": 8,
+            "channels": 16,
+            "units": 16,
+            "embedding": 8,
+            "attention": 8,
             "dropout": 0.1,
         },
         "image_size": 32,
