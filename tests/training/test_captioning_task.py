@@ -39,16 +39,23 @@ def _config(folder: Path, **changes: Any) -> TrainConfig:
         "task": "captioning",
         "data": str(folder),
         "model": "show_attend_tell",
+        # Of a stride of 8: half of the backbone, and of the time to trace it.
         "model_options": {
-            **{"backbone_options": {"width": 4}, "channels": 16, "units": 16, "embedding": 8, "attention": 8},
+            "backbone_options": {"width": 8},
+            "stride": 8,
+            "channels": 16,
+            "units": 16,
+            "embedding": 8,
+            "attention": 8,
             "dropout": 0.1,
         },
         "image_size": 32,
         "epochs": 12,
         "batch_size": 4,
-        "optimizer": {"learning_rate": 0.02},
+        "optimizer": {"learning_rate": 0.01},
         "schedule": {"warmup_epochs": 1},
         "average_decay": 0.5,
+        "label_smoothing": 0.0,
         "captioning": {"captions": "all", "vocabulary": {"min_count": 1}, "monitor": "exact"},
     }
     return TrainConfig.load(None, {**values, **changes})
@@ -59,7 +66,7 @@ def test_a_captioner_learns_three_sentences(folder: Path, tmp_path: Path) -> Non
     from cvserve.training.trainer import Trainer
 
     config = _config(folder)
-    settings = {**config.captioning.model_dump(), "attention_penalty": 0.1, "freeze_epochs": 1.5, "backbone_rate": 0.5}
+    settings = {**config.captioning.model_dump(), "attention_penalty": 0.1, "freeze_epochs": 0.5}
     trainer = Trainer(_config(folder, captioning=settings), tmp_path / "run")
     assert trainer.steps_per_epoch == 9, "18 pictures with two captions each in batches of 4"
     run = trainer.run()
@@ -114,8 +121,15 @@ def test_an_interrupted_training_ends_like_one_that_was_not(
 ) -> None:
     from cvserve.training.trainer import Trainer
 
+    options = {"backbone_options": {"width": 4}, "stride": 4, "channels": 8, "units": 8, "embedding": 8, "cell": "rnn"}
     settings = {**_config(folder).captioning.model_dump(), "freeze_epochs": 2.0, "captions": "drawn"}
-    config = _config(folder, epochs=3, captioning=settings)
+    config = TrainConfig.model_validate(
+        {
+            **_config(folder, epochs=3, captioning=settings).model_dump(),
+            "model": "show_and_tell",
+            "model_options": options,
+        }
+    )
     whole = Trainer(config, tmp_path / "whole").run()
     broken = Trainer(config, tmp_path / "broken")
     save = broken._checkpoints.save

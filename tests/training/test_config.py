@@ -26,6 +26,13 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
     assert TrainConfig.load(tmp_path / "config.yaml") == config
 
 
+def test_captions_are_not_mirrored_unless_asked() -> None:
+    config = TrainConfig.load(None, {"task": "captioning", "data": "photos", "augmentation": {"hue": 0.1}})
+    assert (config.augmentation.flip, config.augmentation.hue) == (0.0, 0.1)
+    assert config.optimizer.clip_norm == 5.0
+    assert TrainConfig.load(None, {"task": "captioning", "data": "a", "augmentation": {"flip": 0.5}}).augmentation.flip
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -35,6 +42,8 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
         ("data: a\nepochs: 0", "epochs = 0"),
         ("data: a\noptimizer: {name: adam}", "optimizer.name = 'adam'"),
         ("data: a\nmodel_options: {num_classes: 3}", "num_classes is no option of the model"),
+        ("task: captioning\ndata: a\nmodel_options: {length: 3}", "length is no option of the model"),
+        ("task: captioning\ndata: a\ncaptioning: {captions: some}", "captioning.captions = 'some'"),
         ("- 1", "must be a mapping"),
         ("a: [", "not valid YAML"),
     ],

@@ -12,6 +12,7 @@ from keras import layers
 
 from cvserve.models.backbones import pick_strides
 from cvserve.models.backbones.encoder import encoder_features
+from cvserve.models.layers import conv_norm_relu
 from cvserve.models.options import check_sides, check_whole
 
 
@@ -42,7 +43,7 @@ def grid_encoder(
         image_size: (height, width), multiples of `stride`.
         backbone, options, weights: of `encoder_features`.
         stride: of the map that is used, in pixels; later stages of the backbone are left out.
-        channels: C, made of the map by a 1x1 convolution.
+        channels: C, made of the map by a 3x3 convolution, which looks at what a backbone of another task has found.
         places: whether learned vectors of row and column are added, so that the features tell where they are.
 
     Raises:
@@ -56,7 +57,7 @@ def grid_encoder(
 
     rows, columns, depth = features.shape[1:]
     entry = keras.Input((rows, columns, depth), dtype=features.dtype, name="map")
-    described = layers.Conv2D(channels, 1, kernel_initializer="he_normal", dtype="float32", name="describe")(entry)
+    described = conv_norm_relu(entry, channels, 3, name="describe")
     if places:
         described = PlaceVectors(name="places")(described)
     described = layers.Reshape((rows * columns, channels), dtype="float32", name="grid")(described)
