@@ -3,10 +3,10 @@
 python benchmarks/overfit_captioning.py --data ../shared/data/coco_captions --out runs/overfit_captions
 
 A network that cannot is broken somewhere between words, loss and layers. The pictures are the same for all: 32 of the
-training side, evenly spread over it. OUT/pictures holds them as a data set of its own, train and val alike, with which
-the ordinary training runs: settings of examples/captioning/coco_overfit.yaml, each picture with its first caption,
-until the score is reached or the epochs are over. Scored against all captions of a picture, as COCO does. Results are kept in
-OUT/overfit_captioning.json.
+training side, evenly spread over it. OUT/pictures holds them as a data set of its own, train and val alike, with
+which the ordinary training runs: settings of examples/captioning/coco_overfit.yaml, each picture with its first
+caption, until the score is reached or the epochs are over. Scored against all captions of a picture, as COCO does.
+Results are kept in OUT/overfit_captioning.json.
 """
 
 from __future__ import annotations

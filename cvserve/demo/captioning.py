@@ -35,11 +35,11 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 CAPTIONING = DemoTask(
     task="captioning",
-    pictures={"train": 2400, "val": 60, "test": 120},
+    pictures={"train": 2800, "val": 60, "test": 120},
     training={
         "model": "show_attend_tell",
         "model_options": {
-            "backbone_options": {"width": 16},
+            "backbone_options": {"width": 16, "stem": "deep", "shortcut": "pooled"},
             "stride": 16,
             "channels": 128,
             "units": 128,
@@ -47,7 +47,7 @@ CAPTIONING = DemoTask(
             "attention": 64,
             "dropout": 0.0,
         },
-        "image_size": 96,
+        "image_size": 128,
         "epochs": 8,
         "batch_size": 16,
         "average_decay": 0.98,
@@ -62,5 +62,6 @@ CAPTIONING = DemoTask(
     ask=_ask,
     from_row=_from_row,
     compare=_compare,
+    starts_from="segmentation",
     look_at=("captions.jpg",),
 )

@@ -32,13 +32,14 @@ from cvserve.export import export_run
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import Result, decode_outputs
 from cvserve.preproc import preprocess
-from cvserve.runs import Run, write_json
+from cvserve.runs import MODEL_FILE, Run, write_json
 from cvserve.runtimes import usable_runtimes
 from cvserve.training import TrainConfig, train
 
 Value = TypeVar("Value")
 
-TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, DETECTION, SEGMENTATION, CAPTIONING)
+TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, SEGMENTATION, DETECTION, CAPTIONING)
+"""In this order, since those that come later start from an earlier one's network."""
 _SHOWN = 12
 """Pictures of a task in the overview."""
 
@@ -89,7 +90,9 @@ def run_demo(out: str | Path, *, seed: int = 1, tasks: Sequence[DemoTask] = TASK
     """
     out = _fresh(Path(out))
     log = _Log()
-    built = [_build(task, out, seed, log) for task in tasks]
+    built: list[_Built] = []
+    for task in tasks:
+        built.append(_build(task, out, seed, log, _start(task, built)))
     served = log.step(
         "serve and ask", lambda: _ask_server(out, built), lambda _: f"{len(built)} models, one server, over gRPC"
     )
@@ -121,14 +124,22 @@ def _fresh(out: Path) -> Path:
     return out
 
 
-def _build(task: DemoTask, out: Path, seed: int, log: _Log) -> _Built:
+def _start(task: DemoTask, built: Sequence[_Built]) -> Path | None:
+    """The network that a task starts from; None: it starts from nothing."""
+    return next((item.run.directory / MODEL_FILE for item in built if item.task.task == task.starts_from), None)
+
+
+def _build(task: DemoTask, out: Path, seed: int, log: _Log, start: Path | None) -> _Built:
     folder = out / task.task
     pictures = log.step(
         f"{task.task}: generate pictures",
         lambda: _generate(task, folder / "pictures", seed),
         lambda _: f"{sum(task.pictures.values())} JPEG",
     )
-    config = TrainConfig.load(None, {"task": task.task, "data": str(pictures), "seed": seed, **task.training})
+    settings = {"task": task.task, "data": str(pictures), "seed": seed, **task.training}
+    if start is not None:
+        settings["weights"] = str(start)
+    config = TrainConfig.load(None, settings)
     run = log.step(
         f"{task.task}: train",
         lambda: train(config, folder / "run"),

@@ -48,16 +48,16 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 SEGMENTATION = DemoTask(
     task="segmentation",
-    pictures={"train": 1600, "val": 50, "test": 120},
+    pictures={"train": 1200, "val": 50, "test": 120},
     training={
         "model": "unet",
         "model_options": {"backbone_options": {"width": 16}, "width": 16, "dropout": 0.0},
         "image_size": 128,
-        "epochs": 10,
+        "epochs": 7,
         "batch_size": 8,
         "average_decay": 0.98,
         "label_smoothing": 0.0,
-        "optimizer": {"name": "adamw", "learning_rate": 0.004, "weight_decay": 0.02, "clip_norm": 10.0},
+        "optimizer": {"name": "adamw", "learning_rate": 0.006, "weight_decay": 0.02, "clip_norm": 10.0},
         "schedule": {"name": "cosine", "warmup_epochs": 1, "final_share": 0.02},
         "augmentation": {"flip": 0.5, "scale": [0.9, 1.1], "translate": 0.05},
         "segmentation": {"losses": {"cross_entropy": 1.0, "dice": 0.5}},
@@ -67,6 +67,7 @@ SEGMENTATION = DemoTask(
     ask=_ask,
     from_row=_from_row,
     compare=_compare,
+    starts_from="classification",
     inside="images",
     look_at=("confusion.png", "worst.jpg"),
 )

@@ -31,8 +31,8 @@ class DemoTask:
     pictures: how many each split has. training: settings of `TrainConfig`. write: scenes to files. score: of the
     evaluation's report, by name. ask: a served model about pictures, in order. from_row: the result that a row of
     `cvserve predict` tells, given the labels. compare: results with those of Keras. options: of every place that is
-    asked (see `Wishes`), given the labels. inside: where in a split's folder the pictures are. look_at: pictures of
-    the evaluation.
+    asked (see `Wishes`), given the labels. starts_from: the task whose trained network lends its backbone. inside:
+    where in a split's folder the pictures are. look_at: pictures of the evaluation.
     """
 
     task: Task
@@ -44,6 +44,7 @@ class DemoTask:
     from_row: Callable[[Mapping[str, Any], tuple[str, ...]], Result]
     compare: Callable[[Sequence[Result], Sequence[Result]], Difference]
     options: Callable[[tuple[str, ...]], Mapping[str, Any]] = field(default=lambda labels: {})
+    starts_from: Task | None = None
     inside: str = ""
     look_at: tuple[str, ...] = ()
 

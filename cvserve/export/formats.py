@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,18 +76,20 @@ def write_formats(
     Raises:
         ExportError: a format cannot hold the network.
     """
+    wanted = [item for item in FORMATS if item in formats or (item == "saved_model" and "tflite" in formats)]
     written: list[Written] = []
-    for graph_format in FORMATS:
-        needed = graph_format in formats or (graph_format == "saved_model" and "tflite" in formats)
-        if not needed:
-            continue
-        say(f"writing {graph_format}")
-        try:
-            written.append(_write(network, directory, graph_format, further))
-        except ExportError as error:
-            others = [other for other in formats if other != graph_format]
-            way_out = f"; to go without it, say --formats {','.join(others)}" if others else ""
-            raise ExportError(f"{error}{way_out}") from error
+    with ThreadPoolExecutor(1) as pool:
+        later: dict[str, Future[Written]] = {}
+        for graph_format in wanted:
+            say(f"writing {graph_format}")
+            with _way_out(graph_format, formats):
+                if graph_format in later:
+                    written.append(later[graph_format].result())
+                else:
+                    written.append(_write(network, directory, graph_format, further))
+            if graph_format == "saved_model" and "tflite" in wanted:
+                # It has a process of its own, and takes as long as ONNX here.
+                later["tflite"] = pool.submit(_write, network, directory, "tflite", further)
     if "saved_model" not in formats:
         for temporary in [item for item in written if item.format == "saved_model"]:
             written.remove(temporary)
@@ -95,6 +99,17 @@ def write_formats(
             if path.is_dir():
                 path.rmdir()
     return written
+
+
+@contextmanager
+def _way_out(graph_format: str, formats: Sequence[str]) -> Iterator[None]:
+    """Tells how to go on without a format that fails."""
+    try:
+        yield
+    except ExportError as error:
+        others = [other for other in formats if other != graph_format]
+        way_out = f"; to go without it, say --formats {','.join(others)}" if others else ""
+        raise ExportError(f"{error}{way_out}") from error
 
 
 def _write(network: Network, directory: Path, graph_format: str, further: Mapping[str, Any]) -> Written:
