@@ -23,7 +23,8 @@ the results are scored as they are. Without it, categories are counted from 1 in
 as 000000397133.jpg has the number that its name is, and any other the first free one from 1 on; "file_name" says which.
 
 Of captioners JSON lines have the "captions" of a picture, each a text with its log_probability, best first; CSV has a
-line for each; COCO results have the best one of each picture.
+line for each; COCO results have the best one of each picture. --annotate draws the best one and, below the picture,
+where the network looked at each word, if it tells.
 """
 
 from __future__ import annotations
