@@ -48,7 +48,7 @@ CAPTIONING = DemoTask(
             "dropout": 0.0,
         },
         "image_size": 128,
-        "epochs": 8,
+        "epochs": 7,
         "batch_size": 16,
         "average_decay": 0.98,
         "label_smoothing": 0.0,

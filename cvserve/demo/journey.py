@@ -54,7 +54,9 @@ class _Log:
         console.say(f"--- {name}")
         start = time.perf_counter()
         value = work()
-        self.rows.append((name, time.perf_counter() - start, outcome(value)))
+        seconds, came = time.perf_counter() - start, outcome(value)
+        self.rows.append((name, seconds, came))
+        console.say(f"    {seconds:.1f} s: {came}")
         return value
 
 
