@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.data.scenes.layout import SceneObject
+if TYPE_CHECKING:
+    from cvserve.data.scenes.layout import SceneObject
+
+DOUBT = 0.02
+"""Of a scene's side: sentences that would change if the sides of boxes lay so much further out or in are in doubt."""
+
+_DISTINCT = 2.0
+"""So many times as far apart along an axis as across it is a relation."""
+_RATIOS_IN_DOUBT = (1.7, 2.4)
 
 _INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
@@ -16,19 +25,19 @@ def phrase(item: SceneObject) -> str:
     return " ".join(["a", *filter(None, (item.size, item.colour, item.shape))])
 
 
-def relation(one: np.ndarray, other: np.ndarray) -> str | None:
+def relation(one: np.ndarray, other: np.ndarray, distinct: float = _DISTINCT) -> str | None:
     """How box `one` lies to box `other` (both x1, y1, x2, y2): "left of", "right of", "above", "below", or None.
 
     A word is used only where nobody would doubt it: the boxes are clear of each other along its axis, and the centres
-    are at least twice as far apart along it as across it. Oblique neighbours have no relation.
+    are at least twice (`distinct` times) as far apart along it as across it. Oblique neighbours have no relation.
     """
     across, down = (other[:2] + other[2:] - one[:2] - one[2:]) / 2
-    if abs(across) >= 2 * abs(down):
+    if abs(across) >= distinct * abs(down):
         if one[2] <= other[0]:
             return "left of"
         if other[2] <= one[0]:
             return "right of"
-    if abs(down) >= 2 * abs(across):
+    if abs(down) >= distinct * abs(across):
         if one[3] <= other[1]:
             return "above"
         if other[3] <= one[1]:
@@ -82,3 +91,25 @@ def _in_order(objects: Sequence[SceneObject], boxes: np.ndarray, order: list[int
 def _clear(boxes: np.ndarray, axis: int) -> bool:
     """Whether each box ends before the next begins along this axis."""
     return bool(np.all(boxes[:-1, axis + 2] <= boxes[1:, axis]))
+
+
+def is_beyond_doubt(boxes: np.ndarray) -> bool:
+    """Whether what `describe` says of such boxes does not hang on a pixel: which relations there are, which order.
+
+    Args:
+        boxes: float [N, 4] x1, y1, x2, y2 in shares of the picture's side.
+    """
+    outwards = np.array([-DOUBT, -DOUBT, DOUBT, DOUBT]) / 2
+    larger, smaller = boxes + outwards, boxes - outwards
+    strict, mild = max(_RATIOS_IN_DOUBT), min(_RATIOS_IN_DOUBT)
+    for first in range(len(boxes)):
+        for second in range(first):
+            if relation(larger[first], larger[second], strict) != relation(smaller[first], smaller[second], mild):
+                return False
+    if np.any(np.diff(np.sort(boxes[:, 0] + boxes[:, 2]) / 2) < DOUBT):
+        return False
+    for axis in (0, 1):
+        order = np.argsort(boxes[:, axis])
+        if len(boxes) > 2 and _clear(larger[order], axis) != _clear(smaller[order], axis):
+            return False
+    return True

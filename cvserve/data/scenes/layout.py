@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvserve.artifact.specs import Task
+from cvserve.data.scenes.describe import is_beyond_doubt
 from cvserve.data.scenes.shapes import COLOURS, REACH, SHAPES, SIZES, outline
 
 # Between the bounding circles of two objects, and to the border: over one pixel at 32 x 32, so that not even the
@@ -26,6 +27,7 @@ _SINGLE_SIZE = (0.13, 0.27)
 _SINGLE_TURN = 20.0
 _ANY_TURN = 180.0
 _TRIES = 60
+_LAYOUTS = 50
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,24 @@ def single_object(shape: str, rng: np.random.Generator) -> tuple[SceneObject, ..
 def several_objects(task: Task, rng: np.random.Generator) -> tuple[SceneObject, ...]:
     """The layout of a scene with as many objects as the task has, no two of the same size, colour and shape.
 
-    Where there is no room, there are fewer objects, at least one.
+    Where there is no room, there are fewer objects, at least one. What sentences say of a captioning scene is beyond
+    doubt: layouts that are not are drawn anew.
     """
     lowest, highest = _OBJECTS[task]
     wanted = int(rng.integers(lowest, highest + 1))
+    for _ in range(_LAYOUTS):
+        objects = _some_objects(wanted, rng)
+        if task != "captioning" or is_beyond_doubt(np.stack([_box(item) for item in objects])):
+            break
+    return objects
+
+
+def _box(item: SceneObject) -> np.ndarray:
+    corners = item.outline()
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _some_objects(wanted: int, rng: np.random.Generator) -> tuple[SceneObject, ...]:
     objects: list[SceneObject] = []
     # Large ones first: what is small still fits between them.
     for size in sorted(str(rng.choice(list(SIZES))) for _ in range(wanted)):
