@@ -76,9 +76,14 @@ def places(artifact: Artifact, pixels: np.ndarray, wanted: Outputs) -> list[Plac
 
 def served(artifact: Artifact, files: list[bytes], wanted: list[CaptionResult]) -> Place:
     """The server's sentences; log probabilities by difference, relative beyond 1."""
-    repository, name = artifact.directory.parents[1], artifact.directory.parent.name
-    with tempfile.TemporaryDirectory() as folder, running_server(repository, [name], Path(folder) / "log") as client:
-        results = list(client.caption_many(name, files))
+    name = artifact.directory.resolve().parent.name
+    with tempfile.TemporaryDirectory() as folder:
+        # A repository of just this version: what else lies beside it need not be loaded.
+        version = Path(folder) / "models" / name / str(artifact.version)
+        version.parent.mkdir(parents=True)
+        version.symlink_to(artifact.directory.resolve(), target_is_directory=True)
+        with running_server(Path(folder) / "models", [name], Path(folder) / "server.log") as client:
+            results = list(client.caption_many(name, files))
     same = [mine.best.text == theirs.best.text for mine, theirs in zip(results, wanted, strict=True)]
     apart = [
         abs(mine.best.log_probability - theirs.best.log_probability) / max(abs(theirs.best.log_probability), 1.0)
@@ -89,7 +94,7 @@ def served(artifact: Artifact, files: list[bytes], wanted: list[CaptionResult]) 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="the model's directory, in its repository")
+    parser.add_argument("model", type=Path, help="the model's directory, or a version's")
     parser.add_argument("--data", required=True, help="the data set")
     parser.add_argument("--split", default="val")
     parser.add_argument("--run", type=Path, help="the run directory that it was exported from")
