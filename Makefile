@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast check format protos clean distclean
+.PHONY: help venv demo test test-all test-fast check format protos clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +28,14 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP) ## Train, export, serve and ask on generated pictures: demo_output/
 	@$(BIN)/cvserve demo --out demo_output
 
-test: $(STAMP) ## Run all tests (under 15 minutes on 2 cores)
+test: $(STAMP) ## Run the tests (under 15 minutes on 2 cores)
 	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+test-all: $(STAMP) ## Run them, and those that show the same of yet more networks
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "" $(PYTEST_ARGS)
+
 test-fast: $(STAMP) ## Run the tests that take no time (under a minute)
-	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not thorough" $(PYTEST_ARGS)
 
 check: $(STAMP) ## Lint, formatting and types
 	@$(BIN)/ruff check .

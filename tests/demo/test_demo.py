@@ -18,20 +18,48 @@ PLACES = {"server (gRPC)", "cvserve predict", "pipeline, tensorflow", "pipeline,
 
 def small(task: DemoTask) -> DemoTask:
     return replace(
-        task, pictures={"train": 60, "val": 24, "test": 30}, training={**task.training, "epochs": 1, "batch_size": 12}
+        task,
+        pictures={"train": 60, "val": 24, "test": 30},
+        training={**task.training, "epochs": 1, "batch_size": 12},
+        starts_from="classification",
     )
 
 
-@pytest.mark.slow
-def test_every_step_runs_and_all_answers_agree(tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow_serving")
-    from cvserve.demo import TASKS, run_demo
+def test_every_task_has_settings_that_can_be_trained_and_starts_from_an_earlier_one() -> None:
+    from cvserve.demo import TASKS
+    from cvserve.models import create_model
+    from cvserve.training import TrainConfig
 
-    out = tmp_path / "demo"
-    summary = run_demo(out, tasks=[small(task) for task in TASKS])
-    assert json.loads((out / "summary.json").read_text()) == summary
-    assert list(summary["tasks"]) == [task.task for task in TASKS]
+    seen: list[str] = []
     for task in TASKS:
+        config = TrainConfig.load(None, {"task": task.task, "data": f"scenes:{task.task}", **task.training})
+        assert create_model(
+            task.task, config.model, num_classes=9, image_size=64, **config.model_options
+        ).count_params()
+        assert task.starts_from in (None, *seen)
+        seen.append(task.task)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("classification", "captioning"),
+        pytest.param(("classification", "segmentation"), marks=pytest.mark.thorough),
+        pytest.param(("classification", "detection"), marks=pytest.mark.thorough),
+    ],
+    ids="-".join,
+)
+def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow_serving")
+    from cvserve import demo
+
+    tasks = [task for task in demo.TASKS if task.task in names]
+    out = tmp_path / "demo"
+    summary = demo.run_demo(out, tasks=[small(task) for task in tasks])
+    assert json.loads((out / "summary.json").read_text()) == summary
+    assert list(summary["tasks"]) == list(names)
+    for task in tasks:
         found = summary["tasks"][task.task]
         assert {graph["format"] for graph in found["graphs"]} == {"saved_model", "onnx", "tflite"}
         where = {row["where"] for row in found["answers"]}

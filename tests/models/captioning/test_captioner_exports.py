@@ -33,7 +33,12 @@ BEAM = Decoding(method="beam", beam_width=3, length_penalty=0.7, no_repeat_ngram
 @pytest.mark.parametrize(
     ("name", "options", "decoding"),
     [
-        ("show_and_tell", {**_RECURRENT, "cell": "gru", "pooling": "flatten"}, GREEDY),
+        pytest.param(
+            "show_and_tell",
+            {**_RECURRENT, "cell": "gru", "pooling": "flatten"},
+            GREEDY,
+            marks=pytest.mark.thorough,
+        ),
         ("show_attend_tell", {**_RECURRENT, "attention": 5}, BEAM),
         ("transformer", {**_TRANSFORMER, "positions": "sinusoidal", "activation": "gelu_tanh"}, GREEDY),
     ],

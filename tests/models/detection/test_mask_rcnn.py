@@ -171,6 +171,7 @@ def _scene() -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_learns_masks_by_heart_and_every_format_finds_them(tmp_path: Path) -> None:
     import onnxruntime
     from ai_edge_litert.interpreter import Interpreter

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from thoroughness import each
 
 from cvserve.artifact import PreprocSpec
 from cvserve.errors import InvalidInput
@@ -103,7 +104,7 @@ def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", each(SMALL, always=("unet", "fcn8s", "segnet", "deeplabv3plus")))
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     built = _small(name)
     optimizer = keras.optimizers.Adam(0.01)
@@ -129,7 +130,16 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [*SMALL, "unet of csp, transposed", "unet of vgg16, as published", "deeplabv3 at stride 8", "fcn8s of resnet18"],
+    each(
+        [
+            *SMALL,
+            "unet of csp, transposed",
+            "unet of vgg16, as published",
+            "deeplabv3 at stride 8",
+            "fcn8s of resnet18",
+        ],
+        always=("unet", "fcn8s", "deconvnet", "deeplabv3plus", "dilated", "unet of csp, transposed"),
+    ),
 )
 def test_exports_to_onnx_and_tflite(name: str, tmp_path: Path) -> None:
     import onnxruntime
