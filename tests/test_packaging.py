@@ -35,7 +35,7 @@ def test_make_alone_lists_every_target() -> None:
     [
         ("demo", "cvserve demo --out demo_output"),
         ("test", ".venv/bin/pytest -n 2 --dist loadfile"),
-        ("test-fast", '-m "not slow"'),
+        ("test-fast", '-m "not slow and not thorough"'),
         ("check", ".venv/bin/ruff format --check"),
         ("check", ".venv/bin/mypy"),
         ("venv", "-m venv --clear .venv"),
