@@ -56,10 +56,11 @@ SETTINGS: dict[str, Settings] = {
     "yolov1": Settings(learning_rate=0.001, options={"grid": 14}),
     "faster_rcnn": Settings(options={"backbone_options": {"width": 32}, "channels": 64, "units": 256}),
     "mask_rcnn": Settings(
+        seconds=1200.0,
         options={
             **{"backbone_options": {"width": 32}, "channels": 64, "units": 256, "levels": (2, 5)},
             **{"objects": 30, "mask_channels": 64},
-        }
+        },
     ),
     "fast_rcnn": Settings(options={"backbone_options": {"width": 32}, "units": 256}),
     "rcnn": Settings(options={"backbone_options": {"width": 32}, "units": 256}),

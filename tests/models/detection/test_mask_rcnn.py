@@ -172,14 +172,11 @@ def _scene() -> tuple[np.ndarray, ...]:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_learns_masks_by_heart_and_every_format_finds_them(tmp_path: Path) -> None:
-    import onnxruntime
-    from ai_edge_litert.interpreter import Interpreter
-
-    detector = _small(backbone_options={"width": 16}, units=32, levels=(2, 5), mask_channels=16)
+def test_learns_masks_by_heart() -> None:
+    detector = _small(backbone_options={"width": 12}, units=32, mask_channels=16)
     images, boxes, labels, frames, grids = _scene()
     variables = detector.network.trainable_variables
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, 200))
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.004, 150))
     optimizer.build(variables)
 
     @tf.function
@@ -188,30 +185,39 @@ def test_learns_masks_by_heart_and_every_format_finds_them(tmp_path: Path) -> No
             total = tf.add_n(list(detector.loss(images, boxes, labels, frames, grids).values()))
         optimizer.apply(tape.gradient(total, variables), variables)
 
-    for _ in range(200):
+    for _ in range(150):
         step()
-    network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
-    expected = network.answers(images)
-    wanted = decode_detection_arrays(expected, detector.postproc, *SIZE, score_threshold=0.5)
-    for row, found in enumerate(wanted):
+    answers = {role: values.numpy() for role, values in detector.network(images, training=False).items()}
+    for row, found in enumerate(decode_detection_arrays(answers, detector.postproc, *SIZE, score_threshold=0.5)):
         assert set(found.classes.tolist()) == {label for label in labels[row].tolist() if label >= 0}
         pasted = paste(found.masks, found.boxes, *SIZE)  # type: ignore[arg-type]
         truth = paste(grids[row].astype(np.float32) / 255, boxes[row], *SIZE)
         for place, label in enumerate(labels[row].tolist()):
             if label >= 0:
                 mine, theirs = pasted.mask(found.classes.tolist().index(label)), truth.mask(place)
-                assert (mine & theirs).sum() / (mine | theirs).sum() > 0.75
+                assert (mine & theirs).sum() / (mine | theirs).sum() > 0.7
 
+
+@pytest.mark.slow
+def test_onnx_and_tflite_find_the_same(tmp_path: Path) -> None:
+    import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
+
+    detector = _small()
+    network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
+    pictures = _pictures(3)
+    wanted = decode_detection_arrays(network.answers(pictures), detector.postproc, *SIZE, score_threshold=0.2)
+    assert all(len(item.boxes) for item in wanted)
     session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
     names = [output.name for output in session.get_outputs()]
     write_saved_model(network, tmp_path / "saved")
     interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
     others = {
-        "onnx": dict(zip(names, session.run(names, {"images": images}), strict=True)),
-        "tflite": interpreter.get_signature_runner("serving_default")(images=images),
+        "onnx": dict(zip(names, session.run(names, {"images": pictures}), strict=True)),
+        "tflite": interpreter.get_signature_runner("serving_default")(images=pictures),
     }
     for which, outputs in others.items():
-        found = decode_detection_arrays(outputs, detector.postproc, *SIZE, score_threshold=0.5)
+        found = decode_detection_arrays(outputs, detector.postproc, *SIZE, score_threshold=0.2)
         for mine, other in zip(wanted, found, strict=True):
             np.testing.assert_array_equal(other.classes, mine.classes, err_msg=which)
             np.testing.assert_allclose(other.boxes, mine.boxes, atol=1e-2, err_msg=which)
