@@ -23,6 +23,7 @@ _FLAGS = (
     ("--data", "data", str, "DIR", "the dataset's folder, or scenes"),
     ("--image-size", "image_size", positive, "N", "side of the network's input in pixels"),
     ("--epochs", "epochs", positive, "N", "passes over the training pictures"),
+    ("--minutes", "minutes", float, "X", "end in this time, with as many epochs as fit, --epochs at most"),
     ("--batch-size", "batch_size", positive, "N", "pictures a step"),
     ("--optimizer", "optimizer.name", str, "NAME", "sgd or adamw"),
     ("--learning-rate", "optimizer.learning_rate", float, "X", "the highest, after the warm-up"),

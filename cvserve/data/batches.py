@@ -121,6 +121,9 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
         full, rest = divmod(len(self), self.batch_size)
         return full + (rest > 0 and not self.drop_remainder)
 
+    def plan(self, epochs: int) -> None:
+        """Says how many epochs the whole training has, as far as is known. Sub-classes may show its end differently."""
+
     def order(self, epoch: int = 0) -> np.ndarray:
         """int64 [N]: the indices into `source` in the order of this epoch."""
         if not self.shuffle:

@@ -37,8 +37,7 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
     Args:
         source: an `InstanceSource`, where there are to be masks.
         augmentation: None shows pictures as `preproc.preprocess` gives them, byte for byte.
-        epochs: of the whole training: mosaics end before its last ones, `Augmentation.plain_share` of them. None: they
-            do not.
+        epochs: as of `plan`. None: mosaics do not end.
         masks: of the objects too.
 
     Raises:
@@ -61,7 +60,9 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         workers: int | None = None,
     ) -> None:
         self.augmentation = augmentation or Augmentation.none()
-        self._plain_from = None if epochs is None else round(epochs * (1 - self.augmentation.plain_share))
+        self._plain_from: int | None = None
+        if epochs is not None:
+            self.plan(epochs)
         self._with_masks = masks
         instances = cast(InstanceSource, source) if masks else None
         self._cache = BoxedPictureCache(source, preproc, self.augmentation, cache_bytes, masks=instances)
@@ -76,6 +77,10 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
             workers=workers,
             log=__name__,
         )
+
+    def plan(self, epochs: int) -> None:
+        """epochs: of the whole training. Mosaics end before its last ones, `Augmentation.plain_share` of them."""
+        self._plain_from = round(epochs * (1 - self.augmentation.plain_share))
 
     def geometry(self, index: int) -> Geometry:
         """From the upright original of a picture to the network's input, as in serving.

@@ -27,7 +27,6 @@ class SegmentationPipeline(BatchPipeline[SegmentationSource, Example]):
 
     Args:
         augmentation: None shows pictures as `preproc.preprocess` gives them, byte for byte. There are no mosaics.
-        epochs: of the whole training, as `DetectionPipeline` takes it; nothing here depends on it.
 
     Raises:
         InvalidInput: an option out of range, a mask with a label that is none of the classes, or a training split, all
@@ -43,12 +42,10 @@ class SegmentationPipeline(BatchPipeline[SegmentationSource, Example]):
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
         seed: int = 0,
-        epochs: int | None = None,
         drop_remainder: bool = False,
         cache_bytes: int = CACHE_BYTES,
         workers: int | None = None,
     ) -> None:
-        del epochs
         self.augmentation = (augmentation or Augmentation.none()).model_copy(update={"mosaic": 0.0})
         self._cache = MaskedPictureCache(source, preproc, self.augmentation, cache_bytes)
         super().__init__(

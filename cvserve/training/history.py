@@ -33,6 +33,11 @@ class History:
                     tf.summary.scalar(f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}", value)
         self._logs.flush()
 
+    @property
+    def seconds(self) -> list[float]:
+        """At the end of each epoch, of the training so far, interruptions left out."""
+        return [row.get("seconds", 0.0) for row in self.rows]
+
     def is_best(self, value: float, column: str) -> bool:
         """Whether `value` beats every earlier row; larger is better."""
         return all(value > row[column] for row in self.rows)
@@ -53,7 +58,7 @@ class History:
         left, right = figure.subplots(1, 2)
         epochs = [row["epoch"] for row in self.rows]
         for name in self.rows[0]:
-            if name in ("epoch", "learning_rate"):
+            if name in ("epoch", "learning_rate", "seconds"):
                 continue
             axes = left if name.endswith("loss") else right
             axes.plot(epochs, [row[name] for row in self.rows], label=name.replace("val_", "validation "), marker=".")

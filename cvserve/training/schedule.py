@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from cvserve.training.config import ScheduleConfig
 
@@ -25,3 +26,21 @@ def learning_rate(schedule: ScheduleConfig, peak: float, step: int, *, steps_per
     progress = min((step - warmup) / max(total - warmup, 1), 1.0)
     low = peak * schedule.final_share
     return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def epochs_within(minutes: float | None, most: int, seconds: Sequence[float]) -> int:
+    """How many epochs a training has in all that must end in time.
+
+    Args:
+        minutes: that it may take; None for no limit. most: epochs that it never has more of.
+        seconds: since the start, at the end of each epoch so far.
+
+    Returns:
+        Those so far, and as many more as fit if each takes as long as the mean one did. The first, in which the graph
+        is traced, counts only as long as it is the only one; before it ends, the number is `most`.
+    """
+    if minutes is None or not seconds:
+        return most
+    each = (seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else seconds[0]
+    left = max(60 * minutes - seconds[-1], 0.0)
+    return min(most, len(seconds) + int(left / max(each, 1e-9)))

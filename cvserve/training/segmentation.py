@@ -44,7 +44,6 @@ class SegmentationTask:
             augmentation=config.augmentation,
             shuffle=True,
             seed=config.seed,
-            epochs=config.epochs,
             cache_bytes=int(config.cache_gib * 2**30),
             workers=config.workers,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
 from cvserve.training.detection import DetectionTask
 from cvserve.training.history import History
-from cvserve.training.schedule import learning_rate
+from cvserve.training.schedule import epochs_within, learning_rate
 from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
@@ -73,6 +74,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, out: Path, *, resume: bool = False) -> None:
         if config.task not in _TASKS:
             raise InvalidInput(f"training of {config.task} is not there; known: {', '.join(_TASKS)}")
+        begun = time.perf_counter()
         self.config, self.out = config, out
         _check_directory(config, out, resume)
         keras.utils.set_random_seed(config.seed)
@@ -97,39 +99,49 @@ class Trainer:
         self._checkpoints = Checkpoints(out / "checkpoints", self.step)
         self.epochs_done = self._checkpoints.restore() if resume else 0
         self.history = History(out, keep_epochs=self.epochs_done)
+        self._begun = begun - (self.history.seconds or [0.0])[-1]
         self._describe()
 
     @property
     def steps_per_epoch(self) -> int:
         return self.task.training.steps
 
+    @property
+    def epochs(self) -> int:
+        """Of the whole training, as far as it is known by now."""
+        return epochs_within(self.config.minutes, self.config.epochs, self.history.seconds)
+
     def run(self) -> Run:
         """Trains the epochs that are left."""
-        config = self.config
         if self.epochs_done:
-            say(f"resuming {self.out} after epoch {self.epochs_done} of {config.epochs}")
-        while self.epochs_done < config.epochs and not self._has_stalled():
-            epoch = self.epochs_done
-            row = {"epoch": epoch + 1, **self._train_epoch(epoch)}
+            say(f"resuming {self.out} after epoch {self.epochs_done} of {self.epochs}")
+        while self.epochs_done < self.epochs and not self._has_stalled():
+            epoch, epochs = self.epochs_done, self.epochs
+            self.task.training.plan(epochs)
+            row = {"epoch": epoch + 1, **self._train_epoch(epoch, epochs)}
             self._take_averages()
             row.update({f"val_{name}": value for name, value in self.task.scores(self._predict).items()})
             is_best = self.history.is_best(row[f"val_{self.task.monitor}"], f"val_{self.task.monitor}")
             if is_best:
                 self._keep(row)
+            row["seconds"] = round(time.perf_counter() - self._begun, 3)
             self.history.add(row)
             self._checkpoints.save(epoch + 1)
             self.epochs_done = epoch + 1
-            say(_line(row, config.epochs, is_best))
-        if self._has_stalled() and self.epochs_done < config.epochs:
-            say(f"stopped after epoch {self.epochs_done}: no better {self.task.monitor} in {config.patience} epochs")
+            say(_line(row, epochs, is_best))
+        if self._has_stalled() and self.epochs_done < self.epochs:
+            patience = self.config.patience
+            say(f"stopped after epoch {self.epochs_done}: no better {self.task.monitor} in {patience} epochs")
+        elif self.epochs_done < self.config.epochs:
+            say(f"stopped after epoch {self.epochs_done}: the {self.config.minutes:g} minutes are over")
         self.history.draw()
         return load_run(self.out)
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, epochs: int) -> dict[str, float]:
         config, losses = self.config, []
         rate = 0.0
         with Progress(
-            len(self.task.training.order(epoch)), description=f"epoch {epoch + 1}/{config.epochs}", unit="images"
+            len(self.task.training.order(epoch)), description=f"epoch {epoch + 1}/{epochs}", unit="images"
         ) as progress:
             for index, (images, targets) in enumerate(self.task.training.batches(epoch)):
                 rate = learning_rate(
@@ -137,7 +149,7 @@ class Trainer:
                     config.optimizer.learning_rate,
                     epoch * self.steps_per_epoch + index,
                     steps_per_epoch=self.steps_per_epoch,
-                    epochs=config.epochs,
+                    epochs=epochs,
                 )
                 loss = float(self.step.run(images, targets, tf.constant(rate, tf.float32)))
                 if not math.isfinite(loss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvserve.training.config import ScheduleConfig
-from cvserve.training.schedule import learning_rate
+from cvserve.training.schedule import epochs_within, learning_rate
 
 
 def rates(schedule: ScheduleConfig, steps: list[int]) -> list[float]:
@@ -30,3 +30,21 @@ def test_steps_fall_at_the_milestones() -> None:
 def test_a_warm_up_longer_than_the_training_never_passes_the_peak() -> None:
     schedule = ScheduleConfig(warmup_epochs=99)
     assert max(rates(schedule, list(range(120)))) <= 0.8
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "expected"),
+    [
+        (None, [1.0, 2.0], 40),
+        (10, [], 40),
+        (10, [100.0], 1 + 5),
+        (10, [100.0, 150.0], 2 + 9),  # the first epoch, with its tracing, says nothing of the others
+        (10, [100.0, 150.0, 210.0], 3 + 7),
+        (10, [590.0, 600.0], 2),
+        (10, [700.0], 1),
+        (10, [1.0, 2.0], 40),
+        (10, [0.0, 0.0], 40),  # of a run that did not count yet
+    ],
+)
+def test_epochs_end_in_time(minutes: float | None, seconds: list[float], expected: int) -> None:
+    assert epochs_within(minutes, 40, seconds) == expected

@@ -108,6 +108,26 @@ def test_stops_early(folder: Path, tmp_path: Path) -> None:
     assert len(scores) == scores.index(max(scores)) + 1 + 2 < 40
 
 
+def test_ends_in_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock on which each epoch takes a minute: of ten epochs, four fit into four and a half minutes."""
+    from cvserve.training import trainer as module
+
+    trainer = module.Trainer(config(folder, epochs=10, minutes=4.5), tmp_path / "run")
+    planned: list[int] = []
+    monkeypatch.setattr(module.time, "perf_counter", lambda: trainer._begun + 60 * (trainer.epochs_done + 1))
+    monkeypatch.setattr(trainer.task.training, "plan", planned.append)
+    run = trainer.run()
+    history = json.loads((run.directory / "history.json").read_text())
+    assert [row["seconds"] for row in history] == [60, 120, 180, 240]
+    assert planned == [10, 4, 4, 4]
+    rates = [row["learning_rate"] for row in history]
+    assert rates[0] == pytest.approx(0.05)
+    assert 0 < rates[-1] < 0.01, "it falls in time"
+    resumed = module.Trainer(config(folder, epochs=10, minutes=4.5), tmp_path / "run", resume=True)
+    assert resumed.epochs_done == 4
+    assert resumed.epochs == 4
+
+
 def test_a_diverging_loss_says_what_to_do(folder: Path, tmp_path: Path) -> None:
     from cvserve.training import train
 
