@@ -21,7 +21,7 @@ Image = Literal["first", "always"]
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class ShowAndTellDecoder(RecurrentDecoder):
-    """A recurrent decoder that knows the picture as one vector v.
+    """A recurrent decoder that knows the picture as one vector v, normalised.
 
     Args:
         pooling: v is the mean of all places' features, or all of them one after the other, which keeps what is where.
@@ -37,10 +37,14 @@ class ShowAndTellDecoder(RecurrentDecoder):
         super().__init__(num_tokens, length, **kwargs)
         self.pooling, self.image = pooling, image
         self.picture = layers.Dense(self.embedding_size, dtype="float32", name="picture")
+        # What is summed over thousands of features grows in training until the cell's gates stand open or shut, and
+        # words are heard no more. The paper's mean of a trained network's features does not need this.
+        self.picture_norm = layers.LayerNormalization(epsilon=1e-5, dtype="float32", name="picture_norm")
 
     def build(self, features_shape: tuple[Any, ...], tokens_shape: tuple[Any, ...] | None = None) -> None:
         places, channels = features_shape[1:]
         self.picture.build((None, channels if self.pooling == "average" else places * channels))
+        self.picture_norm.build((None, self.embedding_size))
         self.embedding.build((None,))
         self.cell.build((None, self.embedding_size * (2 if self.image == "always" else 1)))
         self.scores.build((None, self.units))
@@ -50,7 +54,7 @@ class ShowAndTellDecoder(RecurrentDecoder):
             vector = tf.reduce_mean(features, axis=1)
         else:
             vector = tf.reshape(features, [-1, features.shape[1] * features.shape[2]])
-        return {"picture": self.picture(vector)}
+        return {"picture": self.picture_norm(self.picture(vector))}
 
     def initial_state(self, memory: Tensors) -> Tensors:
         picture = memory["picture"]

@@ -121,6 +121,17 @@ def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
         assert np.isfinite(tf.convert_to_tensor(gradient)).all(), variable.path
 
 
+@pytest.mark.parametrize("image", ["first", "always"])
+@pytest.mark.parametrize("pooling", ["average", "flatten"])
+def test_large_features_do_not_drown_the_words(image: str, pooling: str) -> None:
+    """show_and_tell gives the cell a picture's vector of the same size, however large the features have become."""
+    decoder = _small("show_and_tell", image=image, pooling=pooling).decoder
+    features = tf.constant(np.random.default_rng(0).normal(size=(2, 6, 6)), tf.float32)
+    once, grown = (decoder.memory(scale * features)["picture"] for scale in (1.0, 1000.0))
+    np.testing.assert_allclose(once, grown, rtol=1e-3, atol=1e-3)
+    assert np.std(grown) > 0.5
+
+
 def test_dropout_is_of_training_alone() -> None:
     built = _small("show_and_tell", dropout=0.5)
     features = tf.random.stateless_normal((3, 6, 6), [0, 0])
