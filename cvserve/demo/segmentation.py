@@ -51,7 +51,12 @@ SEGMENTATION = DemoTask(
     pictures={"train": 1200, "val": 50, "test": 120},
     training={
         "model": "unet",
-        "model_options": {"backbone_options": {"width": 16}, "width": 16, "dropout": 0.0},
+        "model_options": {
+            # Those of the classifier that it starts from.
+            "backbone_options": {"width": 16, "stem": "deep", "shortcut": "pooled"},
+            "width": 16,
+            "dropout": 0.0,
+        },
         "image_size": 128,
         "epochs": 7,
         "batch_size": 8,

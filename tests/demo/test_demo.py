@@ -53,23 +53,21 @@ def test_every_task_has_settings_that_can_be_trained_and_starts_from_an_earlier_
 def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path: Path) -> None:
     pytest.importorskip("tensorflow_serving")
     from cvserve import demo
+    from cvserve.runs import CONFIG_FILE, MODEL_FILE
+    from cvserve.training import TrainConfig
 
     tasks = [task for task in demo.TASKS if task.task in names]
     out = tmp_path / "demo"
     summary = demo.run_demo(out, tasks=[small(task) for task in tasks])
     assert json.loads((out / "summary.json").read_text()) == summary
     assert list(summary["tasks"]) == list(names)
+    started = [TrainConfig.load(out / name / "run" / CONFIG_FILE).weights for name in names]
+    assert started == [None, str(out / "classification" / "run" / MODEL_FILE)]
     for task in tasks:
         found = summary["tasks"][task.task]
         assert {graph["format"] for graph in found["graphs"]} == {"saved_model", "onnx", "tflite"}
         where = {row["where"] for row in found["answers"]}
-        assert {
-            "server (gRPC)",
-            "cvserve predict",
-            "pipeline, tensorflow",
-            "pipeline, onnx",
-            "pipeline, litert",
-        } == where
+        assert where == PLACES
         for row in found["answers"]:
             assert row["images"] == 30
             assert row["same"]

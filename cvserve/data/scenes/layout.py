@@ -28,6 +28,7 @@ _SINGLE_TURN = 20.0
 _ANY_TURN = 180.0
 _TRIES = 60
 _LAYOUTS = 50
+"""Tries to find one beyond doubt; half of those of three objects are."""
 
 
 @dataclass(frozen=True)
