@@ -11,7 +11,7 @@ import numpy as np
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import InvalidInput
-from cvserve.postproc import Result, Wishes, decode_outputs
+from cvserve.postproc import AS_IT_IS, Result, Wishes, decode_outputs
 from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes import Runtime, open_runtime
@@ -87,35 +87,18 @@ class Pipeline:
         self,
         outputs: dict[str, np.ndarray],
         geometries: Sequence[Geometry],
-        *,
-        top_k: int | None = None,
-        score_threshold: float | None = None,
-        max_results: int | None = None,
+        wishes: Wishes = AS_IT_IS,
     ) -> list[Result]:
         """The graph's outputs [B, ...] to one typed result a picture; see `decode_outputs`."""
-        return decode_outputs(
-            outputs,
-            geometries,
-            self.manifest,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            max_results=max_results,
-        )
+        return decode_outputs(outputs, geometries, self.manifest, wishes)
 
-    def run(
-        self,
-        prepared: Sequence[Prepared],
-        *,
-        top_k: int | None = None,
-        score_threshold: float | None = None,
-        max_results: int | None = None,
-    ) -> list[Result]:
+    def run(self, prepared: Sequence[Prepared], wishes: Wishes = AS_IT_IS) -> list[Result]:
         """Prepared pictures to results, as one batch."""
         if not prepared:
             return []
         outputs = self.runtime.run(self.encode(np.stack([item.pixels for item in prepared])))
         geometries = [item.geometry for item in prepared]
-        return self.finish(outputs, geometries, top_k=top_k, score_threshold=score_threshold, max_results=max_results)
+        return self.finish(outputs, geometries, wishes)
 
     def __call__(
         self,
@@ -151,12 +134,7 @@ class Pipeline:
                 self.prepare(source, None if isinstance(source, str | Path) else f"image {start + offset}")
                 for offset, source in enumerate(chunk)
             ]
-            results += self.run(
-                named,
-                top_k=wishes.top_k,
-                score_threshold=wishes.score_threshold,
-                max_results=wishes.max_results,
-            )
+            results += self.run(named, wishes)
         return results
 
     def close(self) -> None:

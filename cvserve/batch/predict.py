@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -99,7 +99,9 @@ def predict(
         raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
     wishes = Wishes(top_k, score_threshold, max_results, mask_format)
     finish = _Finish(wishes, None if masks is None else Path(masks), keep=annotate is not None)
-    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, wishes, finish)
+    # Masks that are not written are drawn all the same.
+    asked = wishes if annotate is None else replace(wishes, mask_format=None)
+    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, asked, finish)
     summary = Summary(failed_before=sink.failed_before)
     start = time.perf_counter()
     with (
@@ -202,12 +204,7 @@ class _Graphs:
         pipeline = self._free.get()
         try:
             readable = [item for _, item in batch if isinstance(item, Prepared)]
-            results = pipeline.run(
-                readable,
-                top_k=self._wishes.top_k,
-                score_threshold=self._wishes.score_threshold,
-                max_results=self._wishes.max_results,
-            )
+            results = pipeline.run(readable, self._wishes)
         finally:
             self._free.put(pipeline)
         results.reverse()

@@ -17,6 +17,9 @@ import numpy as np
 from cvserve.bench.pictures import read_pictures
 from cvserve.bench.processes import Helper, serve_orders
 from cvserve.pipeline import Pipeline
+from cvserve.postproc import Wishes
+
+_WISHES = Wishes(top_k=5)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class _Process:
                 if graph_only:
                     self._pipeline.runtime.run(feed)
                 else:
-                    self._pipeline.run([self._pipeline.prepare(next(source)) for _ in range(batch)], top_k=5)
+                    self._pipeline.run([self._pipeline.prepare(next(source)) for _ in range(batch)], _WISHES)
                 counts[index] += batch
 
         threads = [threading.Thread(target=call, args=(index,)) for index in range(callers)]
@@ -107,7 +110,7 @@ class _Process:
             decoded = time.perf_counter()
             outputs = pipeline.runtime.run(pipeline.encode(prepared.pixels[np.newaxis]))
             ran = time.perf_counter()
-            pipeline.finish(outputs, [prepared.geometry], top_k=5)
+            pipeline.finish(outputs, [prepared.geometry], _WISHES)
             done = time.perf_counter()
             for name, taken in zip(steps, (decoded - start, ran - decoded, done - ran), strict=True):
                 steps[name].append(taken * 1000)

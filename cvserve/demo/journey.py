@@ -30,7 +30,7 @@ from cvserve.evaluation import evaluate
 from cvserve.evaluation.scorers import open_scorer
 from cvserve.export import export_run
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import Result, decode_outputs
+from cvserve.postproc import Result, Wishes, decode_outputs
 from cvserve.preproc import preprocess
 from cvserve.runs import MODEL_FILE, Run, write_json
 from cvserve.runtimes import usable_runtimes
@@ -249,7 +249,7 @@ def _of_keras(item: _Built) -> list[Result]:
     scorer = open_scorer(item.run.directory)
     prepared = [preprocess(path, item.run.preproc) for path in item.tests]
     outputs = scorer.predict(np.stack([pixels for pixels, _ in prepared]))
-    return decode_outputs(outputs, [geometry for _, geometry in prepared], scorer.contract, **item.options)
+    return decode_outputs(outputs, [geometry for _, geometry in prepared], scorer.contract, Wishes(**item.options))
 
 
 def _draw(out: Path, built: Sequence[_Built]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
-from cvserve.postproc.decode import Wishes, decode_outputs
+from cvserve.postproc.decode import AS_IT_IS, Wishes, decode_outputs
 from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
 from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.results import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cvserve.postproc.drawing import draw
 
 __all__ = [
+    "AS_IT_IS",
     "MASK_FORMATS",
     "Attention",
     "CaptionResult",

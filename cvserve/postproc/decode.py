@@ -29,7 +29,7 @@ class Wishes:
     score_threshold: the least score of an object (detection), 0 to 1.
     max_results: how many objects a picture (detection) or sentences (captioning), at least 1.
     mask_format: how masks are written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png" for class maps and
-    "rle" for those of objects. Decoding itself has no use for it.
+    "rle" for those of objects. Decoding has one use for it: with "none", objects are given without their masks.
 
     Raises:
         InvalidInput: a value that makes no sense.
@@ -51,27 +51,27 @@ class Wishes:
             check_mask_format(self.mask_format)
 
 
+AS_IT_IS = Wishes()
+"""Everything as the manifest says."""
+
+
 def decode_outputs(
     outputs: Mapping[str, np.ndarray],
     geometries: Sequence[Geometry],
     manifest: Contract,
-    *,
-    top_k: int | None = None,
-    score_threshold: float | None = None,
-    max_results: int | None = None,
+    wishes: Wishes = AS_IT_IS,
 ) -> list[Result]:
     """One typed result a picture, in order.
 
     Args:
         outputs: the graph's outputs by name, batch first.
         geometries: how each picture of the batch was resized, B of them.
-        top_k, score_threshold, max_results: see `Wishes`.
+        wishes: what the results are to hold.
 
     Raises:
-        InvalidInput: see `Wishes`; or another number of geometries than pictures.
+        InvalidInput: another number of geometries than pictures.
         ArtifactError: the outputs are not what the manifest says.
     """
-    wishes = Wishes(top_k, score_threshold, max_results)
     return _DECODERS[manifest.task](outputs, geometries, manifest, wishes)
 
 
@@ -97,6 +97,7 @@ def _detection(
             manifest,
             score_threshold=wishes.score_threshold,
             max_results=wishes.max_results,
+            masks=wishes.mask_format != "none",
         )
     )
 

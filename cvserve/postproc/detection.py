@@ -39,6 +39,7 @@ def decode_detection(
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     max_results: int | None = None,
+    masks: bool = True,
 ) -> list[DetectionResult]:
     """One result a picture, boxes and masks in the coordinates of the original.
 
@@ -46,6 +47,7 @@ def decode_detection(
         outputs: the graph's outputs by name, batch first.
         geometries: how each picture was resized.
         score_threshold, iou_threshold, max_results: None takes the manifest's.
+        masks: whether those of objects, where the graph tells them, are put into the picture, which takes time.
 
     Raises:
         ArtifactError: the outputs are not what the manifest says.
@@ -69,6 +71,8 @@ def decode_detection(
     )
     if len(found) != len(geometries):
         raise InvalidInput(f"the graph answered for {len(found)} pictures, {len(geometries)} were given")
+    if not masks:
+        found = [item._replace(masks=None) for item in found]
     return [in_original(item, geometry, manifest.labels) for item, geometry in zip(found, geometries, strict=True)]
 
 

@@ -100,7 +100,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
     class Meeting(Pipeline):
         busy = False
 
-        def run(self, prepared, **wishes):
+        def run(self, prepared, wishes):
             nonlocal met
             assert not self.busy
             self.busy = True
@@ -109,7 +109,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
                 met += 1
             if first_two:
                 both.wait()  # passes only if both pipelines are inside
-            results = super().run(prepared, **wishes)
+            results = super().run(prepared, wishes)
             self.busy = False
             return results
 
@@ -121,7 +121,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
 
 def test_a_graph_that_fails_stops_the_run(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     class Failing(Pipeline):
-        def run(self, prepared, **wishes):
+        def run(self, prepared, wishes):
             raise ArtifactError("the graph gave scores that are not numbers (NaN)")
 
     with pytest.raises(ArtifactError, match="not numbers"):
@@ -140,9 +140,9 @@ def test_the_graph_runs_on_full_batches(pipeline: Pipeline, photos: Path, tmp_pa
     sizes: list[int] = []
 
     class Recording(Pipeline):
-        def run(self, prepared, **wishes):
+        def run(self, prepared, wishes):
             sizes.append(len(prepared))
-            return super().run(prepared, **wishes)
+            return super().run(prepared, wishes)
 
     recording = Recording(pipeline.artifact, pipeline.runtime)
     run(recording, sorted(photos.glob("[02]/[0-9]*.png")), tmp_path / "r.jsonl", batch_size=8)

@@ -86,7 +86,10 @@ def test_masks_of_objects(cvserve, root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [row] = [json.loads(line) for line in done.stdout.splitlines()]
     assert [set(item) for item in row["detections"]] == [{"label", "index", "score", "box", "mask"}] * 2
-    assert (tmp_path / "drawn").is_dir()
+    done = cvserve("predict", "animals", picture, "--mask-format", "none", "--annotate", "drawn without")
+    assert [set(item) for item in json.loads(done.stdout)["detections"]] == [{"label", "index", "score", "box"}] * 2
+    [drawn], [alike] = (list((tmp_path / folder).rglob("*.jpg")) for folder in ("drawn", "drawn without"))
+    assert drawn.read_bytes() == alike.read_bytes(), "masks are drawn whether they are written or not"
     refused = {
         ("animals", "--masks", "m"): "--masks is for segmentation models; animals does detection",
         ("animals", "--format", "coco", "--mask-format", "png"): "COCO results have no masks as png; they hold run",

@@ -11,7 +11,7 @@ import pytest
 from cvserve.artifact import Decoding, PostprocSpec, PreprocSpec, Vocabulary
 from cvserve.artifact.vocabulary import SPECIAL
 from cvserve.errors import ArtifactError, InvalidInput
-from cvserve.postproc import CaptionResult, NetworkContract, ScoredCaption, decode_outputs
+from cvserve.postproc import CaptionResult, NetworkContract, ScoredCaption, Wishes, decode_outputs
 from cvserve.preproc import Geometry
 
 VOCABULARY = Vocabulary(kind="words", tokens=(*SPECIAL, "▁a", "▁dog", "'s", "▁hat"), length=6)
@@ -28,7 +28,7 @@ WHOLE = Geometry(8, 8, 1.0, 1.0)
 
 def answer(ids: Any, scores: Any, **wishes: Any) -> list[CaptionResult]:
     outputs = {"token_ids": np.array(ids, np.int32), "log_probability": np.array(scores, np.float32)}
-    return decode_outputs(outputs, [WHOLE] * len(ids), CONTRACT, **wishes)  # type: ignore[return-value]
+    return decode_outputs(outputs, [WHOLE] * len(ids), CONTRACT, Wishes(**wishes))  # type: ignore[return-value]
 
 
 def test_a_sentence_a_picture() -> None:

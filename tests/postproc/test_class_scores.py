@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
 from cvserve.errors import ArtifactError, InvalidInput
-from cvserve.postproc import class_scores, decode_classification, decode_outputs
+from cvserve.postproc import Wishes, class_scores, decode_classification, decode_outputs
 from cvserve.preproc import Geometry
 
 GEOMETRY = Geometry(10, 10)
@@ -114,11 +114,11 @@ def test_best_classes_as_python_sorts_them(scores: np.ndarray, top_k: int) -> No
 def test_top_k_from_the_request_or_the_manifest() -> None:
     outputs = {"out": np.array([[0.2, 0.5, 0.3]], np.float32)}
     for top_k, default, expected in [(None, 2, 2), (1, 2, 1), (None, 5, 3), (9, 2, 3)]:
-        (result,) = decode_outputs(outputs, [GEOMETRY], manifest(top_k=default), top_k=top_k)
+        (result,) = decode_outputs(outputs, [GEOMETRY], manifest(top_k=default), Wishes(top_k))
         assert [item["label"] for item in result.to_dict()["classes"]] == ["class 1", "class 2", "class 0"][:expected]
     for top_k in (0, -1):
         with pytest.raises(InvalidInput, match=f"top_k must be at least 1, not {top_k}"):
-            decode_outputs(outputs, [GEOMETRY], manifest(), top_k=top_k)
+            decode_outputs(outputs, [GEOMETRY], manifest(), Wishes(top_k))
 
 
 def test_one_result_a_picture() -> None:

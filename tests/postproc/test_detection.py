@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cvserve.artifact import BoxCoding, BoxLevel, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
 from cvserve.artifact.manifest import FileEntry
 from cvserve.errors import ArtifactError, InvalidInput
-from cvserve.postproc import DetectionResult, NetworkContract, decode_outputs
+from cvserve.postproc import DetectionResult, NetworkContract, Wishes, decode_outputs
 from cvserve.postproc.boxes import decode_boxes, iou_matrix
 from cvserve.postproc.detection import decode_detection, decode_detection_arrays
 from cvserve.preproc.geometry import Geometry, resize
@@ -240,7 +240,7 @@ def test_wishes_are_checked_once_for_all() -> None:
     outputs = {f"out_{role}": values for role, values in heads((5, 1, 2.25), (20, 0, 1.0)).items()}
 
     def ask(**wishes: Any) -> Any:
-        return decode_outputs(outputs, [GEOMETRY], manifest(), **wishes)[0]
+        return decode_outputs(outputs, [GEOMETRY], manifest(), Wishes(**wishes))[0]
 
     assert len(ask(score_threshold=0.8)) == 1
     assert len(ask(max_results=1)) == 1

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cvserve.artifact import BoxCoding, PostprocSpec, PreprocSpec
 from cvserve.errors import InvalidInput
-from cvserve.postproc import DetectionResult, ObjectMasks
+from cvserve.postproc import DetectionResult, NetworkContract, ObjectMasks, Wishes, decode_outputs
 from cvserve.postproc.encoded_masks import coco_mask, mask_to_polygons
 from cvserve.postproc.masks import from_png, run_lengths
 from cvserve.postproc.pasting import paste
 from cvserve.postproc.polygons import from_polygons
+from cvserve.preproc import Geometry
 
 densities = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])
 
@@ -39,6 +41,27 @@ def test_masks_come_back(seed: int, height: int, width: int, density: float) -> 
         np.testing.assert_array_equal(from_polygons(mask_to_polygons(kept, index), height, width), mask)
     assert kept[np.array([False, True])] == ObjectMasks.of(masks[1:])
     assert kept[:1] == ObjectMasks.of(masks[:1])
+
+
+def test_masks_that_nobody_wants_are_not_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = {
+        "boxes": np.array([[[1, 1, 5, 5]]], np.float32),
+        "scores": np.array([[0.9]], np.float32),
+        "classes": np.array([[0]], np.int32),
+        "masks": np.full((1, 1, 4, 4), 0.9, np.float32),
+    }
+    postproc = PostprocSpec(boxes=BoxCoding(kind="boxes"))
+    contract = NetworkContract.of(
+        "one", "detection", ("cell",), PreprocSpec(height=8, width=8), postproc, tuple(outputs)
+    )
+    [whole] = decode_outputs(outputs, [Geometry(8, 8)], contract)
+    assert isinstance(whole, DetectionResult)
+    assert whole.masks is not None
+    monkeypatch.setattr("cvserve.postproc.detection.paste", None)
+    [bare] = decode_outputs(outputs, [Geometry(8, 8)], contract, Wishes(mask_format="none"))
+    assert isinstance(bare, DetectionResult)
+    assert bare.masks is None
+    assert bare.boxes.tolist() == whole.boxes.tolist()
 
 
 def test_pycocotools_reads_them() -> None:

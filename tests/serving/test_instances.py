@@ -68,6 +68,9 @@ async def test_every_format_is_the_pipelines_own_answer(models: Path) -> None:
                 bare = client.detect("animals", picture, mask_format="none")
                 assert bare.masks is None
                 assert same(bare, theirs[:]) is False
+                bare = client.segment_encoded("animals", picture, "none")  # type: ignore[assignment]
+                assert bare.masks is None
+                assert same(bare, theirs[:]) is False
             for mask_format in FORMATS:
                 frames = list(client.stream("animals", pictures, mask_format=mask_format))
                 assert all(same(frame.value, theirs) for frame, theirs in zip(frames, wanted, strict=True))  # type: ignore[arg-type]

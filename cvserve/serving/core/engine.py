@@ -14,7 +14,7 @@ import numpy as np
 
 from cvserve.artifact import Task
 from cvserve.errors import InvalidInput, Unavailable
-from cvserve.postproc import Result, Wishes
+from cvserve.postproc import AS_IT_IS, Result, Wishes
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core import examples as tf_examples
 from cvserve.serving.core.config import ModelSettings, ServerSettings
@@ -28,7 +28,7 @@ from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.scheduling import step_forward
-from cvserve.serving.core.servable import AS_IT_IS, Servable
+from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]

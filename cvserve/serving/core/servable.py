@@ -13,7 +13,7 @@ import numpy as np
 from cvserve.artifact import Task
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import Result, Wishes
+from cvserve.postproc import AS_IT_IS, Result, Wishes
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.preproc.geometry import Geometry
 from cvserve.serving.core import examples
@@ -29,7 +29,6 @@ from cvserve.serving.core.worker import Worker
 DECODED_BY_WORKER_BYTES = 1 << 20
 """Larger pictures go through the pool all the same, since the others of their batch would wait for them."""
 
-AS_IT_IS = Wishes()
 
 METHOD_OF: dict[Task, str] = {
     "classification": "Classify",
@@ -247,13 +246,7 @@ class Servable:
         geometries: list[Geometry] = []
 
         def finish(outputs: Tensors) -> object:
-            result = pipeline.finish(
-                outputs,
-                geometries,
-                top_k=wishes.top_k,
-                score_threshold=wishes.score_threshold,
-                max_results=wishes.max_results,
-            )[0]
+            result = pipeline.finish(outputs, geometries, wishes)[0]
             return result if encode is None else encode(result)
 
         if self.model.decodes_in_worker and len(image) <= DECODED_BY_WORKER_BYTES:

@@ -166,8 +166,6 @@ def _encoded_instances(result: DetectionResult, masks: ObjectMasks, mask_format:
     response = vision_pb2.DetectResponse()
     _fill_objects(response, result)
     for place, added in enumerate(response.objects):
-        if mask_format == "none":
-            break
         mask = added.mask
         mask.width, mask.height = masks.width, masks.height
         if mask_format == "rle":
@@ -205,13 +203,12 @@ def _sized(mask: Any, found: EncodedSegmentation) -> Any:
 def segmentation(answer: PictureAnswer, wishes: Wishes) -> Any:
     """A cvserve.v1.SegmentResponse."""
     found = answer.result
-    if isinstance(found, InstancesMessage):
+    if isinstance(found, InstancesMessage | DetectionResult):
+        objects = detection(answer, wishes)
         response = vision_pb2.SegmentResponse(
-            model=_model_spec(answer.model),
-            image_width=found.response.image_width,
-            image_height=found.response.image_height,
+            model=objects.model, image_width=objects.image_width, image_height=objects.image_height
         )
-        response.instances.objects.MergeFrom(found.response.objects)
+        response.instances.objects.MergeFrom(objects.objects)
         response.instances.SetInParent()
         return response
     assert isinstance(answer.result, SegmentMessage)

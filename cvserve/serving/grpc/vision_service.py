@@ -13,10 +13,9 @@ import grpc
 
 from cvserve.artifact import Task
 from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable
-from cvserve.postproc import Wishes
+from cvserve.postproc import AS_IT_IS, Wishes
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import Engine
-from cvserve.serving.core.servable import AS_IT_IS
 from cvserve.serving.errors import status_of
 from cvserve.serving.grpc.calls import Calls, Requests, deadline_of
 from cvserve.serving.grpc.frames import Frames
