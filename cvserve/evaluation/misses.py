@@ -13,7 +13,7 @@ import numpy as np
 
 from cvserve.data.objects import Objects
 from cvserve.evaluation.matching import PictureMatch
-from cvserve.postproc import DetectionResult
+from cvserve.postproc import DetectionResult, ObjectMasks
 from cvserve.postproc.drawing import Caption, draw_boxes
 from cvserve.postproc.drawing.colours import Colour
 from cvserve.postproc.text import drawable, shortened, write
@@ -28,17 +28,20 @@ _RIGHT: Colour = (0, 150, 255)
 _WRONG: Colour = (235, 40, 60)
 _IGNORED: Colour = (160, 160, 160)
 _LEGEND = (("true", _TRUTH), ("true, but missed", _MISSED), ("answer", _RIGHT), ("wrong answer", _WRONG))
+_OPACITY = 0.45
 _LEAST = 1e-3
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A picture with its truth, its answers (best first) and how they match. index: in the data set."""
+    """A picture with its truth, its answers (best first) and how they match. index: in the data set. masks: of the
+    true objects, where the answers have masks too."""
 
     index: int
     result: DetectionResult
     objects: Objects
     match: PictureMatch
+    masks: ObjectMasks | None = None
 
     @property
     def loss(self) -> float:
@@ -68,7 +71,8 @@ def worst(pictures: Sequence[Scored], count: int = PICTURES) -> list[Scored]:
 
 
 def draw_worst(pictures: Sequence[Scored], dataset: Any, threshold: float, path: Path) -> None:
-    """Writes the page as JPEG: each picture with what is true and what was answered, in different colours.
+    """Writes the page as JPEG: each picture with what is true and what was answered, in different colours, with masks
+    where there are some.
 
     Args:
         pictures: in the order of the page.
@@ -99,29 +103,58 @@ def _tile(image: np.ndarray, picture: Scored, threshold: float) -> np.ndarray:
     shown = np.array(shown, order="C")
     factor = np.array([shown.shape[1] / width, shown.shape[0] / height] * 2)
     boxes, captions = [], []
-    for box, caption in _marks(picture, threshold):
-        boxes.append(box * factor)
-        captions.append(caption)
+    marks = _marks(picture, threshold)
+    for mark in reversed(marks):
+        _fill(shown, mark)
+    for mark in marks:
+        boxes.append(mark.box * factor)
+        captions.append(mark.caption)
     draw_boxes(shown, np.array(boxes).reshape(-1, 4), captions)
     return shown
 
 
-def _marks(picture: Scored, threshold: float) -> list[tuple[np.ndarray, Caption]]:
-    """Boxes and captions, the most telling first."""
+@dataclass(frozen=True)
+class _Mark:
+    """A box in the original, what is said of it, and its mask: one of `masks`, by its place."""
+
+    box: np.ndarray
+    caption: Caption
+    masks: ObjectMasks | None
+    place: int
+
+
+def _fill(shown: np.ndarray, mark: _Mark) -> None:
+    if mark.masks is None:
+        return
+    # The share of each pixel of the smaller picture that is the object's.
+    whole = mark.masks.mask(mark.place).astype(np.float32)
+    share = cv2.resize(whole, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
+    shown[:] = np.rint(shown * (1 - share) + np.array(mark.caption.colour, np.float32) * share).astype(np.uint8)
+
+
+def _marks(picture: Scored, threshold: float) -> list[_Mark]:
+    """The most telling first."""
     result, objects = picture.result, picture.objects
+
+    def answer(index: np.intp, caption: Caption) -> _Mark:
+        return _Mark(result.boxes[index], caption, result.masks, int(index))
+
+    def truth(index: np.intp, caption: Caption) -> _Mark:
+        return _Mark(objects.boxes[index], caption, picture.masks, int(index))
+
     wrong, missed = picture.wrong(threshold), picture.missed(threshold)
     names = result.names
-    marks: list[tuple[np.ndarray, Caption]] = []
+    marks: list[_Mark] = []
     for index in np.flatnonzero(wrong):
         text = f"{names[result.indexes[index]]} {result.scores[index]:.2f}"
-        marks.append((result.boxes[index], Caption(text, _WRONG)))
+        marks.append(answer(index, Caption(text, _WRONG)))
     for index in np.flatnonzero(missed):
-        marks.append((objects.boxes[index], Caption(names[objects.labels[index]], _MISSED, bold=True)))
+        marks.append(truth(index, Caption(names[objects.labels[index]], _MISSED, bold=True)))
     right = (picture.match.object_of >= 0) & (result.scores >= threshold)
-    marks += [(result.boxes[index], Caption("", _RIGHT)) for index in np.flatnonzero(right)]
+    marks += [answer(index, Caption("", _RIGHT)) for index in np.flatnonzero(right)]
     found = ~missed & ~objects.ignored
-    marks += [(objects.boxes[index], Caption("", _TRUTH)) for index in np.flatnonzero(found)]
-    return marks + [(objects.boxes[index], Caption("", _IGNORED)) for index in np.flatnonzero(objects.ignored)]
+    marks += [truth(index, Caption("", _TRUTH)) for index in np.flatnonzero(found)]
+    return marks + [truth(index, Caption("", _IGNORED)) for index in np.flatnonzero(objects.ignored)]
 
 
 def _draw_legend(page: np.ndarray) -> None:

@@ -17,6 +17,8 @@ from cvserve.data import Objects
 from cvserve.errors import InvalidInput
 from cvserve.evaluation import evaluate
 from cvserve.evaluation.detection import detection_report
+from cvserve.evaluation.matching import match_picture
+from cvserve.evaluation.misses import Scored, draw_worst
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import DetectionResult, ObjectMasks
 from cvserve.postproc.encoded_masks import coco_mask
@@ -140,3 +142,31 @@ def test_a_data_set_without_masks(artifact: Artifact, folder: Path, tmp_path: Pa
     (tmp_path / "val2017").symlink_to(folder / "val2017")
     with pytest.raises(InvalidInput, match="has boxes without masks"):
         evaluate(artifact.directory, str(tmp_path), split="val")
+
+
+class _Grey:
+    """A data set of one grey picture."""
+
+    def image(self, index: int) -> np.ndarray:
+        return np.full((40, 50, 3), 128, np.uint8)
+
+    def name(self, index: int) -> str:
+        return "grey"
+
+
+def test_the_page_of_the_worst_shows_masks(tmp_path: Path) -> None:
+    """The upper left half of a box is its object's mask, the lower right half is not: missed, then wrong."""
+    objects = Objects.of(BOXES[:1], [0])
+    nothing = DetectionResult(np.zeros((0, 4), np.float32), np.zeros(0), np.zeros(0, np.int32), LABELS, 50, 40)
+    half = squares((0, 0, 20, 10))
+    missed = Scored(0, nothing, objects, match_picture(nothing, objects), half)
+    answer = DetectionResult(BOXES[:1], np.array([0.9]), np.array([1], np.int32), LABELS, 50, 40, half)
+    wrong = Scored(0, answer, Objects.of(BOXES[:0], []), match_picture(answer, Objects.of(BOXES[:0], [])), squares())
+    bare = Scored(0, nothing, objects, match_picture(nothing, objects))
+    draw_worst([missed, wrong, bare], _Grey(), 0.5, tmp_path / "worst.jpg")
+    page = cv2.imread(str(tmp_path / "worst.jpg"))[..., ::-1].astype(int)
+    # Tiles are 480 x 384 pixels, 9.6 for each of the picture's; the box ends at 192.
+    for column, (inside, outside) in enumerate([((185, 160, 70), 128), ((176, 88, 97), 128), (128, 128)]):
+        left, top = 10 + column * 490, 24 + 10 + 24
+        np.testing.assert_allclose(page[top + 60, left + 100], inside, atol=6)
+        np.testing.assert_allclose(page[top + 140, left + 100], outside, atol=6)

@@ -84,7 +84,8 @@ class DetectionJudge:
             write_text(directory / "segmentations.json", json.dumps(cut_out))
         matches = [match_picture(result, item) for result, item in zip(self._results, objects, strict=True)]
         draw_precision_recall(curves(matches, self._results, objects, labels), directory / "precision_recall.png")
-        scored = [Scored(*parts) for parts in zip(self._indices, self._results, objects, matches, strict=True)]
+        true: Sequence[ObjectMasks | None] = masks or [None] * len(objects)
+        scored = [Scored(*parts) for parts in zip(self._indices, self._results, objects, matches, true, strict=True)]
         draw_worst(worst(scored), self._dataset, self._contract.postproc.score_threshold, directory / "worst.jpg")
 
     def _image_ids(self) -> list[int]:
