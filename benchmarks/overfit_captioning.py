@@ -23,6 +23,7 @@ from cvserve.data import open_dataset
 from cvserve.data.captions import CaptionSource
 from cvserve.evaluation import evaluate
 from cvserve.evaluation.coco_format import coco_caption_truth
+from cvserve.runs import write_json
 from cvserve.training.config import TrainConfig
 
 PICTURES = 32
@@ -92,7 +93,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for name in asked.models:
         results[name] = overfit(name, data, asked.out / name)
-        file.write_text(json.dumps(results, indent=2) + "\n")
+        write_json(file, results)
     columns = ("bleu4", "cider_d", "exact", "epochs", "best", "seconds", "processor_seconds")
     table([(name, *(row[key] for key in columns)) for name, row in sorted(results.items())], ("model", *columns))
 

@@ -29,6 +29,7 @@ from cvserve.data.detection import DetectionPipeline
 from cvserve.data.objects import DetectionSource, InstanceSource, Objects
 from cvserve.postproc import ObjectMasks
 from cvserve.preproc import ImageSource
+from cvserve.runs import write_json
 
 PICTURES = 8
 SMALL_AREA = 32**2
@@ -251,9 +252,7 @@ def main() -> None:
             continue
         results[name] = overfit(name, source, SETTINGS.get(name, Settings()))
         asked.out.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(results, indent=2) + "\n")
-        part.replace(file)
+        write_json(file, results)
     columns = ("map50", "map", "mask_map50", "steps", "seconds", "parameters", "image_size")
     rows = [
         (name, *(row.get(key) for key in columns), *(_verdict(part) for part in row["formats"].values()))

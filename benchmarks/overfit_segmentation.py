@@ -33,6 +33,7 @@ from cvserve.data.masks import SegmentationSource
 from cvserve.data.segmentation import SegmentationPipeline
 from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
 from cvserve.preproc import ImageSource
+from cvserve.runs import write_json
 
 PICTURES = 8
 WANTED = 0.9
@@ -233,9 +234,7 @@ def main() -> None:
             settings = replace(settings, seconds=asked.seconds)
         results[name] = overfit(name, source, settings)
         asked.out.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(results, indent=2) + "\n")
-        part.replace(file)
+        write_json(file, results)
     columns = (
         "miou",
         "pixel_accuracy",

@@ -20,6 +20,7 @@ from typing import Any
 
 from cvserve.console import say, table
 from cvserve.evaluation import evaluate
+from cvserve.runs import write_json
 from cvserve.training.config import TrainConfig
 
 CONFIG = Path(__file__).resolve().parents[1] / "examples" / "camvid" / "budget.yaml"
@@ -81,9 +82,7 @@ def main() -> None:
             say(f"{name}: has a result already")
             continue
         results[name] = trained(name, asked.data, asked.minutes, asked.out / name)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(results, indent=2) + "\n")
-        part.replace(file)
+        write_json(file, results)
         say(f"{name}: {results[name]}")
     columns = ("test_miou", "test_pixel_accuracy", "val_miou", "epochs", "kept", "seconds", "parameters")
     rows = sorted(results.items(), key=lambda item: -item[1]["test_miou"])

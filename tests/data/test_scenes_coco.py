@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cvserve.data import Scenes, open_dataset, write_coco
-from cvserve.data.scenes.coco import run_lengths
 from cvserve.errors import InvalidInput
 
 SCENES = Scenes(9, task="detection", split="val", image_size=64)
@@ -55,19 +54,6 @@ def test_masks_as_pycocotools_reads_them(tmp_path: Path) -> None:
         annotations = reference.loadAnns(reference.getAnnIds(imgIds=index + 1))
         masks = [reference.annToMask(item).astype(bool) for item in annotations]
         np.testing.assert_array_equal(masks, SCENES.scene(index).masks)
-
-
-@pytest.mark.parametrize(
-    ("mask", "counts"),
-    [
-        ([[0, 0], [0, 0]], [4]),
-        ([[1, 1], [1, 1]], [0, 4]),
-        ([[0, 1, 1], [0, 0, 1]], [2, 1, 1, 2]),
-        ([[1, 0], [0, 1]], [0, 1, 2, 1]),
-    ],
-)
-def test_run_lengths_go_down_the_columns(mask: list[list[int]], counts: list[int]) -> None:
-    assert run_lengths(np.array(mask, bool)) == {"size": list(np.shape(mask)), "counts": counts}
 
 
 def test_other_suffixes(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Generated scenes: shapes with colour, size and place on textured ground, and all that is true of them."""
 
-from cvserve.data.scenes.captions import write_captions
-from cvserve.data.scenes.coco import write_coco
+from cvserve.data.scenes.coco import write_captions, write_coco
 from cvserve.data.scenes.describe import describe, phrase, relation
 from cvserve.data.scenes.folder import write_image_folder
 from cvserve.data.scenes.generator import Scene, Scenes, ScenesOptions

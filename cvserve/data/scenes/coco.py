@@ -1,17 +1,16 @@
-"""Scenes as files with boxes and masks, in COCO's layout."""
+"""Scenes as files in COCO's layout: with boxes and masks, or with captions."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cvserve.data.scenes.folder import encode_scene
-from cvserve.data.scenes.generator import Scenes
+from cvserve.data.scenes.folder import encode_scene, writing
+from cvserve.data.scenes.generator import Scene, Scenes
 from cvserve.data.scenes.shapes import SHAPES
-from cvserve.errors import InvalidInput
+from cvserve.postproc.masks import run_lengths
 
 
 def write_coco(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> Path:
@@ -30,12 +29,30 @@ def write_coco(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> P
     Raises:
         InvalidInput: another suffix, or a folder that cannot be written.
     """
-    if suffix not in (".jpg", ".png"):
-        raise InvalidInput(f"scenes are written as .jpg or .png, not {suffix!r}")
-    root = Path(directory)
+    categories = [{"id": number, "name": name, "supercategory": "shape"} for number, name in enumerate(SHAPES, start=1)]
+    return _write(scenes, Path(directory), suffix, "instances", _objects, {"categories": categories})
+
+
+def write_captions(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> Path:
+    """Writes the scenes as DIR/<split>/<index>.jpg and DIR/annotations/captions_<split>.json, all sentences of each.
+
+    `open_dataset(DIR, split, task="captioning")` reads them, and so does pycocoevalcap. Files, arguments, result and
+    errors are those of `write_coco`.
+    """
+    return _write(scenes, Path(directory), suffix, "captions", _sentences, {})
+
+
+def _write(
+    scenes: Scenes,
+    root: Path,
+    suffix: str,
+    kind: str,
+    annotations_of: Callable[[Scene], list[dict[str, Any]]],
+    more: dict[str, Any],
+) -> Path:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    try:
+    with writing(root, suffix):
         (root / scenes.split).mkdir(parents=True, exist_ok=True)
         (root / "annotations").mkdir(exist_ok=True)
         for index in range(len(scenes)):
@@ -43,34 +60,25 @@ def write_coco(scenes: Scenes, directory: str | Path, suffix: str = ".jpg") -> P
             name = f"{index:06d}{suffix}"
             (root / scenes.split / name).write_bytes(encode_scene(scene.image, suffix))
             images.append({"id": image_id, "file_name": name, "width": scenes.side, "height": scenes.side})
-            for box, label, mask in zip(scene.boxes.tolist(), scene.labels.tolist(), scene.masks, strict=True):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": image_id,
-                        "category_id": label + 1,
-                        "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                        "area": int(mask.sum()),
-                        "iscrowd": 0,
-                        "segmentation": run_lengths(mask),
-                    }
-                )
-        categories = [
-            {"id": number, "name": name, "supercategory": "shape"} for number, name in enumerate(SHAPES, start=1)
-        ]
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        (root / "annotations" / f"instances_{scenes.split}.json").write_text(json.dumps(content), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{error.filename or root} cannot be written: {error.strerror}") from error
+            for item in annotations_of(scene):
+                annotations.append({"id": len(annotations) + 1, "image_id": image_id, **item})
+        content = {"images": images, "annotations": annotations, **more}
+        (root / "annotations" / f"{kind}_{scenes.split}.json").write_text(json.dumps(content), encoding="utf-8")
     return root
 
 
-def run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """A mask, bool [H, W], as COCO's uncompressed run lengths: down the columns, beginning with the zeros."""
-    flat = mask.T.reshape(-1)
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0], changes, [len(flat)]])
-    counts = np.diff(edges).tolist()
-    if len(flat) and flat[0]:
-        counts = [0, *counts]
-    return {"size": list(mask.shape), "counts": counts}
+def _objects(scene: Scene) -> list[dict[str, Any]]:
+    return [
+        {
+            "category_id": label + 1,
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "area": int(mask.sum()),
+            "iscrowd": 0,
+            "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask).tolist()},
+        }
+        for box, label, mask in zip(scene.boxes.tolist(), scene.labels.tolist(), scene.masks, strict=True)
+    ]
+
+
+def _sentences(scene: Scene) -> list[dict[str, Any]]:
+    return [{"caption": sentence} for sentence in scene.sentences]

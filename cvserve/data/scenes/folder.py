@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -28,19 +30,30 @@ def write_image_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jp
     Raises:
         InvalidInput: another suffix, or a folder that cannot be written.
     """
-    if suffix not in (".jpg", ".png"):
-        raise InvalidInput(f"scenes are written as .jpg or .png, not {suffix!r}")
     root = Path(directory)
-    try:
+    with writing(root, suffix):
         for name in SHAPES:
             (root / scenes.split / name).mkdir(parents=True, exist_ok=True)
         for index in range(len(scenes)):
             scene = scenes.scene(index)
             path = root / scenes.split / SHAPES[scene.label] / f"{index:06d}{suffix}"
             path.write_bytes(encode_scene(scene.image, suffix))
+    return root
+
+
+@contextmanager
+def writing(root: Path, suffix: str) -> Iterator[None]:
+    """What every way of writing scenes refuses in the same words.
+
+    Raises:
+        InvalidInput: another suffix than ".jpg" and ".png", or a file below `root` that cannot be written.
+    """
+    if suffix not in (".jpg", ".png"):
+        raise InvalidInput(f"scenes are written as .jpg or .png, not {suffix!r}")
+    try:
+        yield
     except OSError as error:
         raise InvalidInput(f"{error.filename or root} cannot be written: {error.strerror}") from error
-    return root
 
 
 def encode_scene(image: np.ndarray, suffix: str) -> bytes:

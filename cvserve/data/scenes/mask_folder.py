@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from cvserve.data.scenes.folder import encode_scene
+from cvserve.data.scenes.folder import encode_scene, writing
 from cvserve.data.scenes.generator import Scenes
 from cvserve.errors import InvalidInput
 
@@ -27,13 +27,11 @@ def write_mask_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jpg
     Raises:
         InvalidInput: another suffix or task, or a folder that cannot be written.
     """
-    if suffix not in (".jpg", ".png"):
-        raise InvalidInput(f"scenes are written as .jpg or .png, not {suffix!r}")
     if scenes.task != "segmentation":
         raise InvalidInput(f"scenes of {scenes.task} have other classes than their label maps; ask for segmentation")
     root = Path(directory)
     images, masks = (root / scenes.split / name for name in ("images", "masks"))
-    try:
+    with writing(root, suffix):
         for folder in (images, masks):
             folder.mkdir(parents=True, exist_ok=True)
         (root / "classes.txt").write_text("\n".join(scenes.classes) + "\n", encoding="utf-8")
@@ -41,6 +39,4 @@ def write_mask_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jpg
             scene = scenes.scene(index)
             (images / f"{index:06d}{suffix}").write_bytes(encode_scene(scene.image, suffix))
             (masks / f"{index:06d}.png").write_bytes(cv2.imencode(".png", scene.class_map)[1].tobytes())
-    except OSError as error:
-        raise InvalidInput(f"{error.filename or root} cannot be written: {error.strerror}") from error
     return root

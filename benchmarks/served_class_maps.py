@@ -1,0 +1,73 @@
+"""Does a served segmenter see what its Keras network sees? Every picture of a split, as encoded bytes over gRPC.
+
+python benchmarks/served_class_maps.py --run runs/camvid --model models/camvid --data ../shared/data/camvid
+
+The truth is the run's network in training code, behind the same `preproc` and `postproc`. Compared is the class of
+every pixel in the size of the original picture; at least 99.9 % must be the same, in the worst picture too (where two
+classes tie, the last digit decides).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from cvserve import console
+from cvserve.data import open_dataset
+from cvserve.demo.server import running_server
+from cvserve.evaluation.scorers import open_scorer
+from cvserve.postproc import SegmentationResult, decode_outputs
+from cvserve.preproc import preprocess
+
+WANTED = 0.999
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="the run directory")
+    parser.add_argument("--model", type=Path, required=True, help="the model exported from it, in its repository")
+    parser.add_argument("--data", required=True, help="the data set")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    asked = parser.parse_args()
+
+    dataset = open_dataset(asked.data, asked.split, task="segmentation")
+    sources: list[Any] = [dataset.image(index) for index in range(len(dataset))]
+    files = [source if isinstance(source, bytes) else Path(source).read_bytes() for source in sources]
+    scorer = open_scorer(asked.run)
+    different, pixels, confidence = [], [], 0.0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(asked.model.parent, [asked.model.name], Path(folder) / "server.log") as client,
+    ):
+        for content, answer in zip(files, client.segment_many(asked.model.name, files), strict=True):
+            image, geometry = preprocess(content, scorer.contract.preproc)
+            [wanted] = decode_outputs(scorer.predict(image[None]), [geometry], scorer.contract)
+            mine, theirs = cast(SegmentationResult, answer), cast(SegmentationResult, wanted)
+            different.append(int((mine.class_map != theirs.class_map).sum()))
+            pixels.append(theirs.class_map.size)
+            sure = {item.label: item.confidence for item in theirs.classes}
+            both = [abs(item.confidence - sure[item.label]) for item in mine.classes if item.label in sure]
+            confidence = max(confidence, *both)
+    shares = 1 - np.array(different) / np.array(pixels)
+    figures = {
+        "pictures": len(files),
+        "pixels": sum(pixels),
+        "different": sum(different),
+        "same": 1 - sum(different) / sum(pixels),
+        "same_in_the_worst_picture": float(shares.min()),
+        "largest_confidence_difference": confidence,
+    }
+    console.table([(name, value) for name, value in figures.items()], ("figure", "value"))
+    if asked.out is not None:
+        asked.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0 if shares.min() >= WANTED else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
