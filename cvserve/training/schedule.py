@@ -36,11 +36,18 @@ def epochs_within(minutes: float | None, most: int, seconds: Sequence[float]) ->
         seconds: since the start, at the end of each epoch so far.
 
     Returns:
-        Those so far, and as many more as fit if each takes as long as the mean one did. The first, in which the graph
-        is traced, counts only as long as it is the only one; before it ends, the number is `most`.
+        Those so far, and as many more as fit if each takes as long as those did; before the first ends, `most`.
     """
     if minutes is None or not seconds:
         return most
-    each = (seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else seconds[0]
     left = max(60 * minutes - seconds[-1], 0.0)
-    return min(most, len(seconds) + int(left / max(each, 1e-9)))
+    return min(most, len(seconds) + int(left / max(seconds_of_epoch(seconds), 1e-9)))
+
+
+def seconds_of_epoch(seconds: Sequence[float]) -> float:
+    """The mean of the epochs so far. The first, in which the graph is traced, counts only while it is the only one.
+
+    Args:
+        seconds: since the start, at the end of each epoch so far; one or more.
+    """
+    return (seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else seconds[0]

@@ -33,7 +33,7 @@ from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
 from cvserve.training.detection import DetectionTask
 from cvserve.training.history import History
-from cvserve.training.schedule import epochs_within, learning_rate
+from cvserve.training.schedule import epochs_within, learning_rate, seconds_of_epoch
 from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
@@ -128,7 +128,7 @@ class Trainer:
             self.history.add(row)
             self._checkpoints.save(epoch + 1)
             self.epochs_done = epoch + 1
-            say(_line(row, epochs, is_best))
+            say(_line(row, epochs, is_best) + self._left())
         if self._has_stalled() and self.epochs_done < self.epochs:
             patience = self.config.patience
             say(f"stopped after epoch {self.epochs_done}: no better {self.task.monitor} in {patience} epochs")
@@ -160,6 +160,10 @@ class Trainer:
                 losses.append(loss)
                 progress.advance(len(images), loss=f"{np.mean(losses[-20:]):.3f}")
         return {"loss": float(np.mean(losses)), "learning_rate": rate}
+
+    def _left(self) -> str:
+        epochs = self.epochs - self.epochs_done
+        return f", about {_duration(epochs * seconds_of_epoch(self.history.seconds))} left" if epochs > 0 else ""
 
     def _take_averages(self) -> None:
         """Puts the running means (or, without averaging, the weights) into the kept network."""
@@ -226,3 +230,10 @@ def _check_directory(config: TrainConfig, out: Path, resume: bool) -> None:
 def _line(row: dict[str, Any], epochs: int, is_best: bool) -> str:
     scores = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name.startswith("val_"))
     return f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {scores}{' (best)' if is_best else ''}"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that a person would say."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

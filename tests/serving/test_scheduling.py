@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import queue
 import sys
 import threading
 
@@ -64,3 +66,43 @@ def test_a_loop_that_never_stood_back_is_left_alone() -> None:
         assert len(asyncio.all_tasks()) == 1
 
     in_a_thread(work)
+
+
+def test_threads_beside_pythons_hurry_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC's; here one that `threading` knows nothing of. Those that decode go on standing back."""
+    monkeypatch.setattr(scheduling, "HURRY_SECONDS", 0.05)
+    over = threading.Event()
+    numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def run() -> None:
+        numbers.put(threading.get_native_id())
+        over.wait()
+
+    async def work() -> None:
+        stand_back()
+        _thread.start_new_thread(run, ())
+        foreign = numbers.get()
+        decoding = threading.Thread(target=run)
+        decoding.start()
+        own = numbers.get()
+        try:
+            assert stands_back(foreign)
+            assert stands_back(own), "threads are born as their parents are"
+            hurry = Hurry()
+            hurry.refused()
+            assert not stands_back(foreign)
+            assert stands_back(own)
+            for _ in range(200):
+                await asyncio.sleep(0.01)
+                if stands_back(foreign):
+                    break
+            assert stands_back(foreign)
+            hurry.refused()
+        finally:
+            over.set()
+            decoding.join()
+        while not stands_back():
+            await asyncio.sleep(0.01)  # that the thread has ended meanwhile is no matter
+
+    in_a_thread(work)
+    assert not stands_back(1 << 22)

@@ -114,9 +114,16 @@ def test_ends_in_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     trainer = module.Trainer(config(folder, epochs=10, minutes=4.5), tmp_path / "run")
     planned: list[int] = []
+    lines: list[str] = []
+    monkeypatch.setattr(module, "say", lines.append)
     monkeypatch.setattr(module.time, "perf_counter", lambda: trainer._begun + 60 * (trainer.epochs_done + 1))
     monkeypatch.setattr(trainer.task.training, "plan", planned.append)
     run = trainer.run()
+    endings = [line.rpartition(", ")[2] for line in lines if ": loss" in line]
+    assert endings[:3] == ["about 3 min left", "about 2 min left", "about 60 s left"]
+    assert len(endings) == 4
+    assert not endings[3].endswith("left")
+    assert lines[-1] == "stopped after epoch 4: the 4.5 minutes are over"
     history = json.loads((run.directory / "history.json").read_text())
     assert [row["seconds"] for row in history] == [60, 120, 180, 240]
     assert planned == [10, 4, 4, 4]
