@@ -4,7 +4,7 @@ python benchmarks/served_class_maps.py --run runs/camvid --model models/camvid -
 
 The truth is the run's network in training code, behind the same `preproc` and `postproc`. Compared is the class of
 every pixel in the size of the original picture; at least 99.9 % must be the same, in the worst picture too (where two
-classes tie, the last digit decides).
+classes tie, the last digit decides). Which graph is asked, the server's own choice says, or --runtime.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="the model exported from it, in its repository")
     parser.add_argument("--data", required=True, help="the data set")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--runtime", default="auto", choices=["auto", "tensorflow", "onnx", "litert"])
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
 
@@ -43,7 +44,9 @@ def main() -> int:
     different, pixels, confidence = [], [], 0.0
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_server(asked.model.parent, [asked.model.name], Path(folder) / "server.log") as client,
+        running_server(
+            asked.model.parent, [asked.model.name], Path(folder) / "server.log", ["--runtime", asked.runtime]
+        ) as client,
     ):
         for content, answer in zip(files, client.segment_many(asked.model.name, files), strict=True):
             image, geometry = preprocess(content, scorer.contract.preproc)

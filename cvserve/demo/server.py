@@ -19,8 +19,11 @@ _STOP_SECONDS = 30.0
 
 
 @contextmanager
-def running_server(repository: Path, models: Sequence[str], log: Path) -> Iterator[Client]:
+def running_server(repository: Path, models: Sequence[str], log: Path, options: Sequence[str] = ()) -> Iterator[Client]:
     """Runs `cvserve serve repository` on a free port of this machine and gives a client once it knows all `models`.
+
+    Args:
+        options: more words for the command, such as "--runtime", "onnx".
 
     Raises:
         CvserveError: the server ended early, or did not end with code 0 on SIGTERM.
@@ -36,6 +39,7 @@ def running_server(repository: Path, models: Sequence[str], log: Path) -> Iterat
         "127.0.0.1",
         "--port",
         str(port),
+        *options,
     ]
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
