@@ -39,6 +39,7 @@ PICTURES = 8
 WANTED = 0.9
 SCORED_EVERY = 25
 SEED = 0
+_POLICY = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 FINE, COARSE = (192, 256), (384, 512)
 
 
@@ -99,13 +100,12 @@ def choose(count: int, wanted: int = PICTURES) -> list[int]:
     return [index * count // wanted for index in range(wanted)]
 
 
-def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
+def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> dict[str, Any]:
     """Trains one model and says how it went."""
     import keras
     import tensorflow as tf
 
     from cvserve.models import default_preproc
-    from cvserve.models.segmentation import create_segmenter
     from cvserve.training.config import OptimizerConfig
     from cvserve.training.segmentation_losses import pixel_cross_entropy
     from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
@@ -113,7 +113,8 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
     keras.backend.clear_session()
     keras.utils.set_random_seed(SEED)
     begun, processor = time.perf_counter(), time.process_time()
-    built = create_segmenter(name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options)
+    built = _created(name, source, settings, _POLICY[precision])
+    kept = _created(name, source, settings, "float32").network
     preproc = default_preproc("segmentation", name, settings.image_size)
     pipeline = SegmentationPipeline(source, preproc, batch_size=len(source))
 
@@ -126,7 +127,7 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
     step = TrainStep(
         Trainable(built.network, loss), make_optimizer(config, built.network), average_decay=0.0, specs=specs
     )
-    predict = tf.function(lambda images: built.network(images, training=False)["class_map"])
+    predict = tf.function(lambda images: kept(images, training=False)["class_map"])
     images, labels = next(iter(pipeline.batches(0)))
     truth = np.asarray(labels)
 
@@ -138,13 +139,15 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
         over = number == settings.steps or seconds > settings.seconds
         if number % SCORED_EVERY and not over:
             continue
+        for variable, trained in zip(kept.variables, built.network.variables, strict=True):
+            variable.assign(trained)
         report = _score(truth, np.asarray(predict(images)), source.classes)
         say(f"{name}: step {number}, {seconds:.0f} s of the processor, loss {value:.3f}, mIoU {report.miou:.3f}")
         if over or report.miou >= WANTED:
             break
     assert report is not None
     seconds, processor_seconds = time.perf_counter() - begun, time.process_time() - processor
-    exported = _export(built.network, preproc, source.classes, np.asarray(images), truth)
+    exported = _export(kept, preproc, source.classes, np.asarray(images), truth)
     shares = of_shares(truth, settings.stride, len(source.classes))
     worst = sorted((row.iou, row.label) for row in report.classes if row.iou is not None)[:3]
     return {
@@ -159,9 +162,25 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
         "parameters": built.network.count_params(),
         "image_size": "x".join(map(str, settings.image_size)),
         "learning_rate": rate,
+        "precision": precision,
         "options": settings.options,
         "formats": exported,
     }
+
+
+def _created(name: str, source: Chosen, settings: Settings, policy: str) -> Any:
+    import keras
+
+    from cvserve.models.segmentation import create_segmenter
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return create_segmenter(
+            name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarray, truth: np.ndarray) -> Any:
@@ -215,6 +234,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/overfit_masks"), help="where results are kept")
     parser.add_argument("--models", nargs="+", help="names of networks; all that are registered if not said")
     parser.add_argument("--again", action="store_true", help="train what has a result already, too")
+    parser.add_argument("--precision", default="float32", choices=_POLICY, help="of the training; not of the scores")
     parser.add_argument("--seconds", type=float, help="of the processor, after which each is given up")
     asked = parser.parse_args()
 
@@ -226,13 +246,13 @@ def main() -> None:
     file = asked.out / "overfit_segmentation.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for name in asked.models or list_models("segmentation"):
-        if name in results and not asked.again:
+        if results.get(name, {}).get("precision") == asked.precision and not asked.again:
             say(f"{name}: has a result already")
             continue
         settings = SETTINGS.get(name, Settings(1))
         if asked.seconds:
             settings = replace(settings, seconds=asked.seconds)
-        results[name] = overfit(name, source, settings)
+        results[name] = overfit(name, source, settings, asked.precision)
         asked.out.mkdir(parents=True, exist_ok=True)
         write_json(file, results)
     columns = (
@@ -246,7 +266,10 @@ def main() -> None:
         "parameters",
         "image_size",
     )
-    rows = [(name, *(row[key] for key in columns), _agreement(row["formats"])) for name, row in sorted(results.items())]
+    rows = [
+        (name, *(row.get(key) for key in columns), _agreement(row.get("formats", {"error": ""})))
+        for name, row in sorted(results.items())
+    ]
     table(rows, ("model", *columns, "same pixels, least"))
 
 

@@ -57,6 +57,7 @@ def trained(name: str, data: Path, minutes: float, out: Path) -> dict[str, Any]:
         "test_miou": round(report["miou"], 4),
         "test_pixel_accuracy": round(report["pixel_accuracy"], 4),
         "val_miou": round(float(run.metrics["miou"]), 4),
+        "minutes": minutes,
         "epochs": trainer.epochs_done,
         "kept": int(run.metrics["epoch"]),
         "seconds": round(seconds, 1),
@@ -78,7 +79,7 @@ def main() -> None:
     file = asked.out / "segmentation_budget.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for name in asked.models:
-        if name in results and not asked.again:
+        if name in results and results[name].get("minutes", asked.minutes) == asked.minutes and not asked.again:
             say(f"{name}: has a result already")
             continue
         results[name] = trained(name, asked.data, asked.minutes, asked.out / name)

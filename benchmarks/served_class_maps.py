@@ -56,7 +56,7 @@ def main() -> int:
             pixels.append(theirs.class_map.size)
             sure = {item.label: item.confidence for item in theirs.classes}
             both = [abs(item.confidence - sure[item.label]) for item in mine.classes if item.label in sure]
-            confidence = max(confidence, *both)
+            confidence = max([confidence, *both])
     shares = 1 - np.array(different) / np.array(pixels)
     figures = {
         "pictures": len(files),

@@ -69,7 +69,7 @@ class DetectionResult:
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright original, (0, 0) being its top left corner and
     (image_width, image_height) its bottom right one. scores: float32 [N], 0 to 1. indexes: int32 [N], classes as
     indices into `names`, which are those of all classes. masks: N of them, of the picture's size; None of models that
-    give boxes alone.
+    give boxes alone, and where nobody wants masks.
     """
 
     boxes: np.ndarray

@@ -148,7 +148,8 @@ class TrainConfig(Spec):
     data: a folder of pictures, or generated scenes ("scenes"). image_size: side in pixels, or (height, width), None for
     the model's own.
     minutes: after which training ends, None for no limit: after each epoch the number of epochs is set to what fits, at
-    most `epochs`, and the schedule follows it. What comes out then depends on the machine and on what else it does.
+    most `epochs`, and the schedule follows it, warming up for a quarter of them at most. What comes out then depends on
+    the machine and on what else it does.
     precision: "bfloat16" computes in it and keeps the weights in float32; about 1.2 to 1.4 times faster on CPUs with
     AVX512-BF16, slow on others. average_decay: of the running mean of the weights that is validated and kept (Polyak
     averaging), 0 for none. segmentation, captioning: of these tasks alone. patience: epochs without a better score
@@ -163,7 +164,7 @@ class TrainConfig(Spec):
     image_size: int | tuple[int, int] | None = None
     resize: Literal["short_side", "exact", "letterbox"] = "short_side"
     epochs: int = Field(default=40, ge=1)
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

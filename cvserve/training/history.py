@@ -34,9 +34,14 @@ class History:
         self._logs.flush()
 
     @property
-    def seconds(self) -> list[float]:
-        """At the end of each epoch, of the training so far, interruptions left out."""
-        return [row.get("seconds", 0.0) for row in self.rows]
+    def seconds(self) -> float:
+        """Of the training up to the end of the last epoch, interruptions left out."""
+        return float(self.rows[-1].get("seconds", 0.0)) if self.rows else 0.0
+
+    @property
+    def seconds_of_epochs(self) -> list[float]:
+        """Of each epoch with its scoring; those of before they were counted are left out."""
+        return [row["epoch_seconds"] for row in self.rows if "epoch_seconds" in row]
 
     def is_best(self, value: float, column: str) -> bool:
         """Whether `value` beats every earlier row; larger is better."""
@@ -58,7 +63,7 @@ class History:
         left, right = figure.subplots(1, 2)
         epochs = [row["epoch"] for row in self.rows]
         for name in self.rows[0]:
-            if name in ("epoch", "learning_rate", "seconds"):
+            if name in ("epoch", "learning_rate", "epoch_seconds", "seconds"):
                 continue
             axes = left if name.endswith("loss") else right
             axes.plot(epochs, [row[name] for row in self.rows], label=name.replace("val_", "validation "), marker=".")

@@ -28,26 +28,22 @@ def learning_rate(schedule: ScheduleConfig, peak: float, step: int, *, steps_per
     return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def epochs_within(minutes: float | None, most: int, seconds: Sequence[float]) -> int:
+def epochs_within(minutes: float | None, most: int, spent: float, each: Sequence[float]) -> int:
     """How many epochs a training has in all that must end in time.
 
     Args:
         minutes: that it may take; None for no limit. most: epochs that it never has more of.
-        seconds: since the start, at the end of each epoch so far.
+        spent: seconds so far. each: seconds of each epoch so far.
 
     Returns:
         Those so far, and as many more as fit if each takes as long as those did; before the first ends, `most`.
     """
-    if minutes is None or not seconds:
+    if minutes is None or not each:
         return most
-    left = max(60 * minutes - seconds[-1], 0.0)
-    return min(most, len(seconds) + int(left / max(seconds_of_epoch(seconds), 1e-9)))
+    return min(most, len(each) + int(max(60 * minutes - spent, 0.0) / max(usual(each), 1e-9)))
 
 
-def seconds_of_epoch(seconds: Sequence[float]) -> float:
-    """The mean of the epochs so far. The first, in which the graph is traced, counts only while it is the only one.
-
-    Args:
-        seconds: since the start, at the end of each epoch so far; one or more.
-    """
-    return (seconds[-1] - seconds[0]) / (len(seconds) - 1) if len(seconds) > 1 else seconds[0]
+def usual(each: Sequence[float]) -> float:
+    """The mean; the first one, in which a graph is traced, counts only while it is the only one."""
+    later = each[1:] or each
+    return sum(later) / len(later)

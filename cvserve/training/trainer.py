@@ -33,7 +33,7 @@ from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
 from cvserve.training.detection import DetectionTask
 from cvserve.training.history import History
-from cvserve.training.schedule import epochs_within, learning_rate, seconds_of_epoch
+from cvserve.training.schedule import epochs_within, learning_rate, usual
 from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
 
@@ -56,7 +56,8 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False) -> Run:
     Args:
         out: the run directory; must not hold a run already, unless `resume`.
         resume: go on after the last finished epoch of the run in `out`, with the very result that an uninterrupted
-            training would have had; a run that does not exist yet is begun.
+            training would have had, unless `minutes` decide how many epochs there are; a run that does not exist yet is
+            begun.
 
     Returns:
         The finished run, with the best network's scores.
@@ -99,7 +100,7 @@ class Trainer:
         self._checkpoints = Checkpoints(out / "checkpoints", self.step)
         self.epochs_done = self._checkpoints.restore() if resume else 0
         self.history = History(out, keep_epochs=self.epochs_done)
-        self._begun = begun - (self.history.seconds or [0.0])[-1]
+        self._begun = begun - self.history.seconds
         self._describe()
 
     @property
@@ -109,7 +110,8 @@ class Trainer:
     @property
     def epochs(self) -> int:
         """Of the whole training, as far as it is known by now."""
-        return epochs_within(self.config.minutes, self.config.epochs, self.history.seconds)
+        history = self.history
+        return epochs_within(self.config.minutes, self.config.epochs, history.seconds, history.seconds_of_epochs)
 
     def run(self) -> Run:
         """Trains the epochs that are left."""
@@ -117,6 +119,7 @@ class Trainer:
             say(f"resuming {self.out} after epoch {self.epochs_done} of {self.epochs}")
         while self.epochs_done < self.epochs and not self._has_stalled():
             epoch, epochs = self.epochs_done, self.epochs
+            begun = time.perf_counter()
             self.task.training.plan(epochs)
             row = {"epoch": epoch + 1, **self._train_epoch(epoch, epochs)}
             self._take_averages()
@@ -124,7 +127,8 @@ class Trainer:
             is_best = self.history.is_best(row[f"val_{self.task.monitor}"], f"val_{self.task.monitor}")
             if is_best:
                 self._keep(row)
-            row["seconds"] = round(time.perf_counter() - self._begun, 3)
+            now = time.perf_counter()
+            row |= {"epoch_seconds": round(now - begun, 3), "seconds": round(now - self._begun, 3)}
             self.history.add(row)
             self._checkpoints.save(epoch + 1)
             self.epochs_done = epoch + 1
@@ -133,19 +137,23 @@ class Trainer:
             patience = self.config.patience
             say(f"stopped after epoch {self.epochs_done}: no better {self.task.monitor} in {patience} epochs")
         elif self.epochs_done < self.config.epochs:
-            say(f"stopped after epoch {self.epochs_done}: the {self.config.minutes:g} minutes are over")
+            say(f"stopped after epoch {self.epochs_done}: no other fits into {self.config.minutes:g} minutes")
         self.history.draw()
         return load_run(self.out)
 
     def _train_epoch(self, epoch: int, epochs: int) -> dict[str, float]:
         config, losses = self.config, []
+        schedule = config.schedule
+        if config.minutes is not None:
+            # Otherwise few epochs would be all warm-up.
+            schedule = schedule.model_copy(update={"warmup_epochs": min(schedule.warmup_epochs, epochs / 4)})
         rate = 0.0
         with Progress(
             len(self.task.training.order(epoch)), description=f"epoch {epoch + 1}/{epochs}", unit="images"
         ) as progress:
             for index, (images, targets) in enumerate(self.task.training.batches(epoch)):
                 rate = learning_rate(
-                    config.schedule,
+                    schedule,
                     config.optimizer.learning_rate,
                     epoch * self.steps_per_epoch + index,
                     steps_per_epoch=self.steps_per_epoch,
@@ -163,7 +171,9 @@ class Trainer:
 
     def _left(self) -> str:
         epochs = self.epochs - self.epochs_done
-        return f", about {_duration(epochs * seconds_of_epoch(self.history.seconds))} left" if epochs > 0 else ""
+        if epochs <= 0 or self._has_stalled():
+            return ""
+        return f", about {_duration(epochs * usual(self.history.seconds_of_epochs))} left"
 
     def _take_averages(self) -> None:
         """Puts the running means (or, without averaging, the weights) into the kept network."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import queue
 import sys
 import threading
+from pathlib import Path
 
+import grpc
 import pytest
 
 from cvserve.serving.core import scheduling
@@ -68,41 +69,56 @@ def test_a_loop_that_never_stood_back_is_left_alone() -> None:
     in_a_thread(work)
 
 
-def test_threads_beside_pythons_hurry_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gRPC's; here one that `threading` knows nothing of. Those that decode go on standing back."""
+def test_grpcs_threads_hurry_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their name, those that are started meanwhile too. Others that stand back go on doing so."""
     monkeypatch.setattr(scheduling, "HURRY_SECONDS", 0.05)
     over = threading.Event()
     numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def run() -> None:
-        numbers.put(threading.get_native_id())
-        over.wait()
+    def started(name: str) -> int:
+        def run() -> None:
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name)
+            numbers.put(threading.get_native_id())
+            over.wait()
+
+        threading.Thread(target=run).start()
+        return numbers.get()
 
     async def work() -> None:
         stand_back()
-        _thread.start_new_thread(run, ())
-        foreign = numbers.get()
-        decoding = threading.Thread(target=run)
-        decoding.start()
-        own = numbers.get()
         try:
-            assert stands_back(foreign)
-            assert stands_back(own), "threads are born as their parents are"
+            of_grpc, decoding = started("event_engine"), started("decode")
+            assert stands_back(of_grpc)
+            assert stands_back(decoding), "threads are born as their parents are"
             hurry = Hurry()
             hurry.refused()
-            assert not stands_back(foreign)
-            assert stands_back(own)
+            assert not stands_back(of_grpc)
+            assert stands_back(decoding)
+            later = started("event_engine")
+            assert not stands_back(later)
             for _ in range(200):
                 await asyncio.sleep(0.01)
-                if stands_back(foreign):
+                if stands_back():
                     break
-            assert stands_back(foreign)
-            hurry.refused()
+            assert stands_back(of_grpc)
+            assert stands_back(later)
         finally:
             over.set()
-            decoding.join()
-        while not stands_back():
-            await asyncio.sleep(0.01)  # that the thread has ended meanwhile is no matter
 
     in_a_thread(work)
-    assert not stands_back(1 << 22)
+
+
+def test_a_thread_that_has_ended_is_left_alone() -> None:
+    ended = 1 << 22
+    stand_back(ended)
+    assert not stands_back(ended)
+
+
+async def test_grpc_calls_its_threads_as_we_think() -> None:
+    server = grpc.aio.server()
+    server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        assert scheduling.grpc_threads()
+    finally:
+        await server.stop(None)

@@ -33,18 +33,18 @@ def test_a_warm_up_longer_than_the_training_never_passes_the_peak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "seconds", "expected"),
+    ("minutes", "spent", "each", "expected"),
     [
-        (None, [1.0, 2.0], 40),
-        (10, [], 40),
-        (10, [100.0], 1 + 5),
-        (10, [100.0, 150.0], 2 + 9),  # the first epoch, with its tracing, says nothing of the others
-        (10, [100.0, 150.0, 210.0], 3 + 7),
-        (10, [590.0, 600.0], 2),
-        (10, [700.0], 1),
-        (10, [1.0, 2.0], 40),
-        (10, [0.0, 0.0], 40),  # of a run that did not count yet
+        (None, 2.0, [1.0, 1.0], 40),
+        (10, 50.0, [], 40),
+        (10, 150.0, [100.0], 1 + 4),  # 50 s to begin with
+        (10, 200.0, [100.0, 50.0], 2 + 8),  # the first epoch, with its tracing, says nothing of the others
+        (10, 260.0, [100.0, 50.0, 60.0], 3 + 6),
+        (10, 600.0, [590.0, 10.0], 2),
+        (10, 700.0, [700.0], 1),
+        (10, 2.0, [1.0, 1.0], 40),
+        (10, 2.0, [0.0, 0.0], 40),
     ],
 )
-def test_epochs_end_in_time(minutes: float | None, seconds: list[float], expected: int) -> None:
-    assert epochs_within(minutes, 40, seconds) == expected
+def test_epochs_end_in_time(minutes: float | None, spent: float, each: list[float], expected: int) -> None:
+    assert epochs_within(minutes, 40, spent, each) == expected

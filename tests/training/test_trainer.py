@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -116,19 +118,23 @@ def test_ends_in_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     planned: list[int] = []
     lines: list[str] = []
     monkeypatch.setattr(module, "say", lines.append)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: trainer._begun + 60 * (trainer.epochs_done + 1))
+    clock = itertools.count()  # read twice an epoch, at its start and its end
+    minute = SimpleNamespace(perf_counter=lambda: trainer._begun + 60 * ((next(clock) + 1) // 2))
+    monkeypatch.setattr(module, "time", minute)
     monkeypatch.setattr(trainer.task.training, "plan", planned.append)
     run = trainer.run()
     endings = [line.rpartition(", ")[2] for line in lines if ": loss" in line]
     assert endings[:3] == ["about 3 min left", "about 2 min left", "about 60 s left"]
     assert len(endings) == 4
     assert not endings[3].endswith("left")
-    assert lines[-1] == "stopped after epoch 4: the 4.5 minutes are over"
+    assert lines[-1] == "stopped after epoch 4: no other fits into 4.5 minutes"
     history = json.loads((run.directory / "history.json").read_text())
     assert [row["seconds"] for row in history] == [60, 120, 180, 240]
+    assert [row["epoch_seconds"] for row in history] == [60] * 4
     assert planned == [10, 4, 4, 4]
     rates = [row["learning_rate"] for row in history]
     assert rates[0] == pytest.approx(0.05)
+    assert rates[1] < 0.05, "the warm-up of an epoch is over"
     assert 0 < rates[-1] < 0.01, "it falls in time"
     resumed = module.Trainer(config(folder, epochs=10, minutes=4.5), tmp_path / "run", resume=True)
     assert resumed.epochs_done == 4
