@@ -11,16 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cvserve import console
 from cvserve.cli.arguments import MASK_FORMATS, example, positive
 from cvserve.cli.connection import add_connection, connection
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
+
+T = TypeVar("T")
+_RETRY_SECONDS = 0.25
 
 if TYPE_CHECKING:
     from cvserve.client import Client, ModelInfo
@@ -52,18 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds a picture; default: 30")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures under way; default: 8")
+    parser.add_argument(
+        "--wait", type=_seconds, default=0.0, metavar="X", help="for so many seconds for a server or model to be ready"
+    )
     parser.add_argument("--health", action="store_true", help="only ask whether the server is ready")
     add_connection(parser)
     example(
         parser,
         "cvserve infer localhost:8500 flowers photo.jpg",
-        "cvserve infer localhost:8500 --health",
+        "cvserve infer localhost:8500 --health --wait 60",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.health:
-        return _health(arguments)
+        return _patiently(lambda: _health(arguments), arguments.wait)
     if not arguments.model or not arguments.pictures:
         missing = "a picture" if arguments.model else "the model's name and a picture"
         raise InvalidInput(f"say {missing} too: cvserve infer {arguments.server} flowers photo.jpg")
@@ -72,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     failed: list[tuple[str, str]] = []
     with Client(arguments.server, timeout=arguments.timeout, **connection(arguments)) as client:
-        info = client.model_info(arguments.model, arguments.version, label=arguments.label)
+        info = _patiently(
+            lambda: client.model_info(arguments.model, arguments.version, label=arguments.label), arguments.wait
+        )
         if info.task not in _METHODS:
             raise InvalidInput(_not_shown(info))
         if arguments.mask_format and info.task != "segmentation" and not info.has_masks:
@@ -220,6 +229,17 @@ def _health(arguments: argparse.Namespace) -> int:
         raise Unavailable(f"{what} is not ready: its health is {health.name}")
     console.say("ready")
     return 0
+
+
+def _patiently(ask: Callable[[], T], seconds: float) -> T:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except Unavailable:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise
+            time.sleep(min(_RETRY_SECONDS, left))
 
 
 def _seconds(text: str) -> float:

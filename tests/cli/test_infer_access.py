@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -20,15 +21,19 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
 class Service(vision_pb2_grpc.VisionServiceServicer):
-    """Wants the token "open", and keeps what it is asked."""
+    """Wants the token "open", keeps what it is asked, and can be loading its model for so many questions."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.task = "classification"
+        self.loading = 0
 
     def GetModelInfo(self, request: Any, context: Any) -> Any:
         if dict(context.invocation_metadata()).get("authorization") != "Bearer open":
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server needs a token")
+        if self.loading:
+            self.loading -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "model 'flowers' is still loading; try again")
         self.requests.append(request)
         model = vision_pb2.ModelSpec(name=request.model.name, version=3)
         colours = [0x0000FF, 0xFF0000, 0x00FF00] if self.task == "segmentation" else []
@@ -103,6 +108,26 @@ def test_a_token_from_a_file_or_the_environment(
     assert "75.00%  rose" in capsys.readouterr().out
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
     assert main(["infer", target, "flowers", picture]) == 0
+
+
+def test_waiting_for_a_model(
+    target: str, service: Service, picture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "open")
+    service.loading = 3
+    assert main(["infer", target, "flowers", picture, "--wait", "30"]) == 0
+    assert "75.00%  rose" in capsys.readouterr().out
+    assert service.loading == 0
+    service.loading = 1
+    assert main(["infer", target, "flowers", picture]) == 2, "without it nothing is waited for"
+    assert "still loading" in capsys.readouterr().err
+
+
+def test_waiting_in_vain(picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    assert main(["infer", "127.0.0.1:1", "--health", "--wait", "1"]) == 2
+    assert "127.0.0.1:1 is not ready" in capsys.readouterr().err
+    assert time.monotonic() - begun >= 1
 
 
 def test_token_files_that_cannot_be(
