@@ -21,7 +21,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        known, rest = self.parse_known_args(args, namespace)
+        # Intermixed: options may stand between words that are there once, or not at all, or often.
+        known, rest = self.parse_known_intermixed_args(args, namespace)
         unknown = [word for word in rest if word.startswith("-")]
         if unknown:
             option = unknown[0].partition("=")[0]

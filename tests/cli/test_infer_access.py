@@ -115,7 +115,7 @@ def test_waiting_for_a_model(
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
     service.loading = 3
-    assert main(["infer", target, "flowers", picture, "--wait", "30"]) == 0
+    assert main(["infer", target, "flowers", "--wait", "30", picture]) == 0
     assert "75.00%  rose" in capsys.readouterr().out
     assert service.loading == 0
     service.loading = 1
