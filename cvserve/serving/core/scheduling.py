@@ -64,8 +64,8 @@ class Hurry:
     """Lets an event loop's thread that stands back, and gRPC's own, take cores at once while it refuses requests.
 
     A refusal that waits for the end of a graph's slice comes late, and under overload the loop has several requests to
-    take in a slice. On 2 cores, offered three times what it could answer, the server refused within 0.9 to 1.0 ms
-    (median; 99 % within 9) instead of 2.5 to 2.8 (13) and answered 15 to 16 hundredths more in time.
+    take in a slice. On 2 cores, offered three times what it could answer, the server refused within 0.9 to 1.1 ms
+    (median; 99 % within 8 to 11) instead of 2.5 to 2.8 (13), and answered as much.
     """
 
     def __init__(self) -> None:
