@@ -49,7 +49,9 @@ class Parity(Spec):
     Of segmentation alone (max_abs_difference is of the confidence where both sides have the same class; a picture
     agrees whose pixels do): pixel_agreement: the share of pixels with the same class. pixel_agreement_limit: the least
     that holds. miou: mean intersection over union of the two sides' classes. miou_difference: of the two sides' mIoU
-    with the truth, where that was known.
+    with the truth, where that was known. beyond: of networks in which ties decide (max unpooling), the share of the
+    worst picture's pixels whose confidence is farther off than limit. beyond_limit: the share that max_abs_difference
+    leaves out for that.
 
     Of captioning alone (max_abs_difference is of the sentences' log probabilities, relative to them where they are
     beyond 1; a picture agrees that has the same token ids): agreement_limit: the least agreement that holds.
@@ -73,6 +75,8 @@ class Parity(Spec):
     pixel_agreement_limit: float | None = None
     miou: float | None = None
     miou_difference: float | None = None
+    beyond: float | None = None
+    beyond_limit: float | None = None
     agreement_limit: float | None = None
 
     @property

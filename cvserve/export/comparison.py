@@ -72,17 +72,22 @@ class ClassComparison:
 
 
 def comparison_of(
-    manifest: Manifest, *, precision: str = "float32", truth: Sequence[Objects] | Sequence[np.ndarray] | None = None
+    manifest: Manifest,
+    *,
+    precision: str = "float32",
+    truth: Sequence[Objects] | Sequence[np.ndarray] | None = None,
+    ties: bool = False,
 ) -> Comparison:
     """How a graph of that precision is compared with the network.
 
     Args:
         truth: of detection, the objects of each picture in pixels of the graph's input, for the difference in mAP; of
             segmentation, its label map in the size of the graph's input, for the difference in mIoU.
+        ties: whether the last digit decides inside of the network, see `Network.ties`.
     """
     from cvserve.export.comparison_captioning import CaptionComparison
     from cvserve.export.comparison_detection import DetectionComparison, Tolerance, in_order
-    from cvserve.export.comparison_segmentation import SegmentationComparison
+    from cvserve.export.comparison_segmentation import TIED_PIXELS, SegmentationComparison
 
     if manifest.task == "classification":
         return ClassComparison(manifest, LIMITS[precision])
@@ -91,24 +96,25 @@ def comparison_of(
         limit = LIMITS[precision] if in_order(manifest) else tolerance.score
         return DetectionComparison(manifest, limit, tolerance, cast("Sequence[Objects] | None", truth))
     if manifest.task == "segmentation":
-        return SegmentationComparison(manifest, LIMITS[precision], truth=cast("Sequence[np.ndarray] | None", truth))
+        maps = cast("Sequence[np.ndarray] | None", truth)
+        return SegmentationComparison(manifest, LIMITS[precision], tied=TIED_PIXELS if ties else 0.0, truth=maps)
     return CaptionComparison(manifest, LIMITS[precision])
 
 
-def encoded_comparison(manifest: Manifest) -> Comparison:
-    """How the signature of encoded pictures is compared.
+def encoded_comparison(manifest: Manifest, *, ties: bool = False) -> Comparison:
+    """How the signature of encoded pictures is compared. ties: as of `comparison_of`.
 
     The pixels differ by a rounding at most, which a network hardly amplifies; beyond these limits something is wrong.
     """
     from cvserve.export.comparison_captioning import CaptionComparison
     from cvserve.export.comparison_detection import ROUNDED_PIXELS, DetectionComparison
-    from cvserve.export.comparison_segmentation import SegmentationComparison
+    from cvserve.export.comparison_segmentation import TIED_PIXELS, SegmentationComparison
 
     if manifest.task == "detection":
         return DetectionComparison(manifest, limit=0.25, tolerance=ROUNDED_PIXELS)
     if manifest.task == "segmentation":
         # Along the borders of classes, and all over a network that has not learned yet, a rounding decides.
-        return SegmentationComparison(manifest, limit=0.25, pixel_limit=None)
+        return SegmentationComparison(manifest, limit=0.25, pixel_limit=None, tied=TIED_PIXELS if ties else 0.0)
     if manifest.task == "captioning":
         # A rounding may decide between two words; the rest of the sentence then is another one.
         return CaptionComparison(manifest, limit=0.25, agreement_limit=None)

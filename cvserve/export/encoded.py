@@ -93,7 +93,7 @@ def check_encoded(
     if not taken:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded picture nor a plain PNG")
     signature = runtime.with_signature(BYTES_SIGNATURE)
-    comparison = encoded_comparison(manifest)
+    comparison = encoded_comparison(manifest, ties=network.ties)
     try:
         parts = [
             signature.run({BYTES_INPUT: np.array(taken[start : start + 8], object)})

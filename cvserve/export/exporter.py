@@ -148,7 +148,7 @@ def export_model(
         manifest = parse(Manifest, values, "the manifest")
         suppressed = postproc.boxes is not None and postproc.boxes.kind == "boxes"
         further = further_functions(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
-        comparison = comparison_of(manifest, truth=truth)
+        comparison = comparison_of(manifest, truth=truth, ties=network.ties)
         graphs, extra = [], []
         for written in write_formats(network, directory, formats, further, say):
             say(f"comparing {written.format} with the network")

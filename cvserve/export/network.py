@@ -46,6 +46,12 @@ class Network:
         return tf.function(answer, [tf.TensorSpec((None, *self.image_shape), tf.uint8, name=INPUT)], autograph=False)
 
     @property
+    def ties(self) -> bool:
+        """Whether some layer compares values for being equal, so that the last digit may decide what it answers: one
+        that says `ties_decide`, as `MaxPoolingWithSwitches` does."""
+        return any(getattr(layer, "ties_decide", False) for layer in self.model._flatten_layers())
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """[H, W, 3] of one picture."""
         return self.preproc.height, self.preproc.width, 3

@@ -27,6 +27,9 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
         Switches have no gradient.
     """
 
+    ties_decide = True
+    """Which of two values is the larger one may be a matter of the last digit, and another runtime's."""
+
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size = size
