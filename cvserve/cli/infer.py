@@ -23,12 +23,12 @@ from cvserve.cli.connection import add_connection, connection
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
 
-T = TypeVar("T")
-_RETRY_SECONDS = 0.25
-
 if TYPE_CHECKING:
     from cvserve.client import Client, ModelInfo
     from cvserve.postproc import Result
+
+T = TypeVar("T")
+_RETRY_SECONDS = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

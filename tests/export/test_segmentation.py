@@ -148,6 +148,17 @@ def test_what_cannot_be_exported(model: Any, tmp_path: Path) -> None:
         export(tmp_path / "a", keras.Model(model.input, floats))
 
 
+@pytest.mark.parametrize(("name", "ties"), [("segnet", True), ("deconvnet", True), ("unet", False)])
+def test_networks_that_unpool_say_that_ties_decide(name: str, ties: bool) -> None:
+    from cvserve.export.network import Network
+    from cvserve.models import create_model
+
+    spec = PreprocSpec(height=32, width=32, resize="exact")
+    widths = {"width": 4} | ({"backbone_options": {"width": 4}} if name == "unet" else {})
+    model = create_model("segmentation", name, num_classes=3, image_size=32, **widths)
+    assert Network(model, spec).ties is ties
+
+
 def test_the_report_shows_pixels(exported: Artifact) -> None:
     from cvserve.export import report_table
 

@@ -29,7 +29,6 @@ from cvserve.serving.core.worker import Worker
 DECODED_BY_WORKER_BYTES = 1 << 20
 """Larger pictures go through the pool all the same, since the others of their batch would wait for them."""
 
-
 METHOD_OF: dict[Task, str] = {
     "classification": "Classify",
     "detection": "Detect",
