@@ -412,7 +412,9 @@ async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
             assert client.stdout is not None
             assert await asyncio.to_thread(client.stdout.readline) == b"0\n"
             runtime.gate.clear()
-            await eventually(lambda: under_way(server) == 8, 20)
+            # How many frames are under way then is open: pictures are decoded side by side, so that one may have its
+            # answer while the graph works on the one before it.
+            await eventually(lambda: runtime.running == 1 and under_way(server) > 0, 20)
             client.send_signal(signal.SIGKILL)
             await asyncio.to_thread(client.wait)
             await eventually(lambda: under_way(server) == 0, 20)
