@@ -23,6 +23,7 @@ from cvserve.bench.http2 import Connection, Refused
 from cvserve.bench.pictures import read_pictures
 from cvserve.bench.processes import Helper, serve_orders
 from cvserve.protos import vision_pb2
+from cvserve.serving.event_loop import run_loop
 
 CHANNELS = 4
 _METHOD = "/cvserve.v1.VisionService/Classify"
@@ -83,10 +84,10 @@ class _Process:
         self._requests, self._open_calls = requests, open_calls
 
     def waiting(self, *, target: str, clients: int, seconds: float, warm_seconds: float) -> dict[str, float]:
-        return asyncio.run(_waiting(self._open_calls(target), self._requests, clients, seconds, warm_seconds))
+        return run_loop(_waiting(self._open_calls(target), self._requests, clients, seconds, warm_seconds))
 
     def pressing(self, *, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
-        return asyncio.run(_pressing(self._open_calls(target), self._requests, rate, deadline, seconds))
+        return run_loop(_pressing(self._open_calls(target), self._requests, rate, deadline, seconds))
 
 
 @asynccontextmanager

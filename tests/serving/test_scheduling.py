@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 import queue
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+from serving_kit import PuppetRuntime, jpeg, loader, repository
 
+from cvserve.client import AsyncClient
+from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import scheduling
-from cvserve.serving.core.scheduling import Hurry, stand_back, stands_back
+from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.scheduling import GRAPH_NICE, Hurry, give_way, hurry, stand_back, stands_back
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies are Linux's")
 
@@ -114,6 +123,32 @@ def test_a_thread_that_has_ended_is_left_alone() -> None:
     assert not stands_back(ended)
 
 
+@pytest.mark.parametrize(("settings", "nicer"), [({}, GRAPH_NICE), ({"graph_nice": 0}, 0)])
+async def test_graphs_are_loaded_and_run_by_threads_that_give_way(
+    tmp_path: Path, settings: dict[str, Any], nicer: int
+) -> None:
+    pytest.importorskip("tensorflow_serving")
+    seen: list[tuple[str, int]] = []
+
+    class Graph(PuppetRuntime):
+        def run(self, inputs: Any, outputs: Any = None) -> dict[str, np.ndarray]:
+            seen.append(("run", nice_of(0)))
+            return super().run(inputs, outputs)
+
+    opened = loader(Graph())
+
+    def load(directory: Path, settings: ModelSettings) -> LoadedModel:
+        seen.append(("load", nice_of(0)))
+        return opened(directory, settings)
+
+    values = ServerSettings(host="127.0.0.1", port=0, **settings)
+    async with Server(repository(tmp_path), values, load_model=load) as server, AsyncClient(server.address) as client:
+        await client.classify("colours", jpeg())
+    expected = min(nice_of(os.getpid()) + nicer, 19)
+    assert seen == [("load", expected), ("run", expected)]
+    assert await asyncio.to_thread(nice_of, 0) == nice_of(os.getpid()), "threads for other work are as they were"
+
+
 async def test_grpc_calls_its_threads_as_we_think() -> None:
     server = grpc.aio.server()
     server.add_insecure_port("127.0.0.1:0")
@@ -122,3 +157,82 @@ async def test_grpc_calls_its_threads_as_we_think() -> None:
         assert scheduling.grpc_threads()
     finally:
         await server.stop(None)
+
+
+def test_a_thread_that_gives_way_is_nicer_than_the_process_and_takes_cores_as_usual() -> None:
+    async def work() -> None:
+        before = nice_of(os.getpid())
+        stand_back()
+        give_way()
+        assert not stands_back()
+        assert nice_of(0) == min(before + GRAPH_NICE, 19)
+        give_way()
+        assert nice_of(0) == min(before + GRAPH_NICE, 19), "not nicer each time"
+        give_way(0)
+        assert nice_of(0) == min(before + GRAPH_NICE, 19), "nobody may without a privilege"
+        assert nice_of(os.getpid()) == before, "of the threads only this one"
+        born: list[int] = []
+        child = threading.Thread(target=lambda: born.append(nice_of(0)))
+        child.start()
+        child.join()
+        assert born == [nice_of(0)]
+
+    in_a_thread(work)
+
+
+def test_how_nice_a_thread_is_does_not_change_with_its_hurry() -> None:
+    async def work() -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, min(nice_of(0) + 3, 19))
+        before = nice_of(0)
+        for change in (stand_back, hurry, stand_back):
+            change()
+            assert nice_of(0) == before
+            assert stands_back() == (change is stand_back)
+
+    in_a_thread(work)
+
+
+def test_a_thread_in_a_hurry_asks_for_short_slices_and_no_longer() -> None:
+    """As Linux tells it from 6.12 on; older ones know no slices of their own."""
+
+    async def work() -> None:
+        thread = threading.get_native_id()
+        usual = slice_of(thread)
+        if usual is None:
+            pytest.skip("this system does not tell of slices")
+        hurry()
+        assert slice_of(thread) == pytest.approx(scheduling.SLICE_SECONDS)
+        stand_back()
+        assert slice_of(thread) == usual
+
+    in_a_thread(work)
+
+
+@pytest.mark.parametrize("unknown", [None, 100_000])
+def test_a_system_without_slices_does_without(monkeypatch: pytest.MonkeyPatch, unknown: int | None) -> None:
+    monkeypatch.setattr(scheduling, "_SCHED_SETATTR", unknown)
+
+    async def work() -> None:
+        stand_back()
+        assert stands_back()
+        hurry()
+        assert not stands_back()
+
+    in_a_thread(work)
+
+
+def nice_of(thread: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, thread)
+
+
+def slice_of(thread: int) -> float | None:
+    """Seconds; None where the system does not tell."""
+    number = scheduling._SCHED_SETATTR
+    if number is None:
+        return None
+    attributes = ctypes.create_string_buffer(scheduling._SCHED_ATTR.size)
+    # sched_getattr stands behind sched_setattr in every table of calls.
+    if ctypes.CDLL(None).syscall(number + 1, thread, attributes, len(attributes), 0):
+        return None
+    runtime = scheduling._SCHED_ATTR.unpack(attributes.raw)[5]
+    return runtime / 1e9 or None

@@ -14,6 +14,7 @@ from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes.device import Resources, parse_device
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.version_policy import parse_policy
 from cvserve.serving.security.settings import TlsSettings
 from cvserve.serving.tracing import TelemetrySettings
@@ -223,6 +224,11 @@ class ServerSettings(ModelSettings):
 
     decode_workers: int | None = Field(default=None, ge=1, le=1024)
     """Threads that decode and resize pictures; None: one a core."""
+
+    graph_nice: int = Field(default=GRAPH_NICE, ge=0, le=19)
+    """How much nicer (Linux) the threads that run graphs are than those that move messages, so that under overload
+    refusals come at once and the cores go to the graphs. On cores that the server shares with other work, and in the
+    same group of processes, that work takes the larger share too: then say 0."""
 
     max_decode_waiting: int = Field(default=256, ge=0)
     """Pictures that may wait to be decoded; more are refused at once."""

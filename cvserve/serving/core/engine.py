@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,7 +28,7 @@ from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.repository import ModelVersion, Repository
-from cvserve.serving.core.scheduling import step_forward
+from cvserve.serving.core.scheduling import give_way
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 
@@ -354,16 +355,28 @@ class Engine:
 
     def _load_in_thread(self, directory: Path, settings: ModelSettings) -> LoadedModel:
         # What a runtime starts here are the threads of its graphs.
-        step_forward()
+        give_way(self._settings.graph_nice)
         return self._load_model(directory, settings)
 
     async def _load(self, source: ModelVersion) -> Servable:
         settings = source.settings or self._settings.of_model(source.name)
         began = time.monotonic()
-        model = await self._loop.run_in_executor(None, self._load_in_thread, source.directory, settings)
+        # A thread of its own: one that has given way stays so.
+        thread = ThreadPoolExecutor(1, "load")
+        try:
+            model = await self._loop.run_in_executor(thread, self._load_in_thread, source.directory, settings)
+        finally:
+            thread.shutdown(wait=False)
         self.observer.loaded(source.name, source.version, time.monotonic() - began)
         return Servable(
-            source.name, source.version, model, self._decode, self._mailbox, self.observer, settings.max_pixels
+            source.name,
+            source.version,
+            model,
+            self._decode,
+            self._mailbox,
+            self.observer,
+            settings.max_pixels,
+            self._settings.graph_nice,
         )
 
     def _changed(self, status: VersionStatus) -> None:

@@ -23,6 +23,7 @@ from cvserve.serving.core.execution import Tensors
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import TRACED, Observer, VersionReport
+from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
 from cvserve.serving.core.worker import Worker
 
@@ -50,11 +51,13 @@ class Servable:
         mailbox: Mailbox,
         observer: Observer | None = None,
         max_pixels: int = MAX_PIXELS,
+        graph_nice: int = GRAPH_NICE,
     ) -> None:
         """
         Args:
             observer: told of what happens to requests.
             max_pixels: encoded pictures with more are refused.
+            graph_nice: of the threads that run graphs, see `give_way`.
         """
         self.name = name
         self.version = version
@@ -63,7 +66,9 @@ class Servable:
         self._pipeline = model.pipelines[0] if model.pipelines else None
         self._max_pixels = max_pixels
         self._decode = decode
-        self._workers = [Worker(graph, f"{name}-{version}-{index}") for index, graph in enumerate(model.graphs)]
+        self._workers = [
+            Worker(graph, f"{name}-{version}-{index}", graph_nice) for index, graph in enumerate(model.graphs)
+        ]
         self._report = VersionReport(observer or Observer(), name, version)
         self.batcher = Batcher(
             self._workers, model.limits, model.bounds, mailbox, name=f"model {name!r}", report=self._report

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from cvserve.serving.core.scheduling import step_forward
+from cvserve.serving.core.scheduling import GRAPH_NICE, give_way
 
 Resource = TypeVar("Resource")
 
@@ -19,11 +19,13 @@ class Worker(threading.Thread, Generic[Resource]):
     """Runs jobs on one resource. A job names its successor, so that the thread goes from one batch to the next
     without asking the event loop in between."""
 
-    def __init__(self, resource: Resource, name: str) -> None:
+    def __init__(self, resource: Resource, name: str, nice: int = GRAPH_NICE) -> None:
+        """nice: as of `give_way`."""
         # A daemon, so that a graph that never returns cannot keep the process from ending.
         super().__init__(name=name, daemon=True)
         self._jobs: queue.SimpleQueue[Job[Resource] | None] = queue.SimpleQueue()
         self._resource = resource
+        self._nice = nice
         self.start()
 
     def begin(self, job: Job[Resource]) -> None:
@@ -35,7 +37,7 @@ class Worker(threading.Thread, Generic[Resource]):
         self._jobs.put(None)
 
     def run(self) -> None:
-        step_forward()
+        give_way(self._nice)
         while (job := self._jobs.get()) is not None:
             while job is not None:
                 # Rebinding lets the finished batch, its pictures and answers go.
