@@ -21,7 +21,16 @@ from cvserve import console
 from cvserve.cli.arguments import MASK_FORMATS, example, positive
 from cvserve.cli.connection import add_connection, connection
 from cvserve.cli.failures import list_failures
-from cvserve.errors import CvserveError, DeadlineExceeded, ImageError, InvalidInput, Overloaded, Unavailable
+from cvserve.errors import (
+    CvserveError,
+    DeadlineExceeded,
+    ImageError,
+    InvalidInput,
+    Overloaded,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from cvserve.client import Client, ModelInfo
@@ -223,6 +232,8 @@ def _health(arguments: argparse.Namespace) -> int:
     with Client(server, timeout=arguments.timeout, connect_timeout=1.0, **connection(arguments)) as client:
         try:
             health = client.health(service)
+        except (Unauthenticated, PermissionDenied):
+            raise  # which no waiting mends
         except CvserveError as error:
             raise Unavailable(f"{what} is not ready: {error}") from error
     if health is not Health.SERVING:

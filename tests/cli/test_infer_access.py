@@ -68,6 +68,17 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
         return response
 
 
+class Health(grpc.GenericRpcHandler):
+    """Wants that token, too, and has nothing to tell."""
+
+    def service(self, call: Any) -> Any:
+        def check(request: bytes, context: Any) -> bytes:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server needs a token")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(check) if call.method == "/grpc.health.v1.Health/Check" else None
+
+
 @pytest.fixture
 def service() -> Service:
     return Service()
@@ -83,6 +94,7 @@ def certificate(tmp_path: Path) -> tuple[Certificate, Certificate]:
 def target(service: Service) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(4))
     vision_pb2_grpc.add_VisionServiceServicer_to_server(service, server)
+    server.add_generic_rpc_handlers((Health(),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -128,6 +140,16 @@ def test_waiting_in_vain(picture: str, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["infer", "127.0.0.1:1", "--health", "--wait", "1"]) == 2
     assert "127.0.0.1:1 is not ready" in capsys.readouterr().err
     assert time.monotonic() - begun >= 1
+
+
+def test_no_waiting_mends_a_wrong_token(
+    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CVSERVE_TOKEN", "shut")
+    begun = time.monotonic()
+    assert main(["infer", target, "--health", "--wait", "30"]) == 2
+    assert "this server needs a token" in capsys.readouterr().err
+    assert time.monotonic() - begun < 15
 
 
 def test_token_files_that_cannot_be(
