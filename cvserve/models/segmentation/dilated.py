@@ -23,6 +23,11 @@ _BLOCKS = ((2, 1), (2, 1), (3, 1), (3, 1), (3, 2))
 _POOLED = 3
 STRIDE = 2**_POOLED
 
+FIRST_SCORE = 4.0
+"""What is added to every class's score at the start of a training, which no softmax sees. The context module's ReLUs stop
+what is negative: a class whose scores begin there would have no gradient, and would never be learned. (The paper trains
+the front end first, by itself.)"""
+
 
 def dilated(
     *,
@@ -69,7 +74,14 @@ def dilated(
         features = conv_norm_relu(features, hidden, kernel_size, dilation=dilation, name=f"fc{index}")
         if dropout:
             features = layers.Dropout(dropout, name=f"fc{index}_dropout")(features)
-    scores = layers.Conv2D(num_classes, 1, kernel_initializer="he_normal", dtype="float32", name="scores")(features)
+    scores = layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer="he_normal",
+        bias_initializer=keras.initializers.Constant(0.0 if context == "none" else FIRST_SCORE),
+        dtype="float32",
+        name="scores",
+    )(features)
     if context != "none":
         scores = context_module(scores, context)
     network = segmenter(images, enlarge(scores, STRIDE, name="scores_enlarged"), name="dilated")

@@ -207,6 +207,21 @@ def test_the_pixels_see_what_they_should() -> None:
     assert "enlarged/kernel" in {variable.path for variable in learned.network.trainable_variables}
 
 
+@pytest.mark.parametrize("context", ["basic", "large"])
+def test_a_new_context_module_stops_no_class(context: str) -> None:
+    """Its ReLUs would keep the gradient from a class whose scores begin below zero, for ever."""
+    network = create_segmenter(
+        "dilated", num_classes=5, image_size=(64, 96), width=4, hidden=16, dropout=0.0, context=context
+    ).network
+    ends = [network.get_layer(name).output for name in ("scores", "context_8")]
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), np.uint8)
+    before, after = keras.Model(network.inputs, ends)([images], training=True)
+    # But for the noise with which its kernels begin, and few of the lowest scores.
+    for index in range(5):
+        pair = np.asarray(before)[..., index].ravel(), np.asarray(after)[..., index].ravel()
+        assert np.corrcoef(*pair)[0, 1] > 0.95, pair
+
+
 @pytest.mark.parametrize("stride", [8, 16])
 def test_dilated_backbones_see_as_far(stride: int) -> None:
     """The last map is as large as asked, and its pixels look as far as those of stride 32 did, or further."""
