@@ -26,7 +26,8 @@ STRIDE = 2**_POOLED
 FIRST_SCORE = 4.0
 """What is added to every class's score at the start of a training, which no softmax sees. The context module's ReLUs
 stop what is negative: a class whose scores begin there would have no gradient, and might never be learned. (The paper
-trains the front end first, by itself.)"""
+trains the front end first, by itself.) A class can still end there in the course of a training, in the module's own
+layers."""
 
 
 def dilated(
