@@ -33,7 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "fcn8s": VGG,
     "fcn16s": VGG,
     "fcn32s": VGG,
-    "dilated": {"width": 24},
+    "dilated": RESNET,
     "segnet": {"width": 16},
     "deconvnet": {"width": 16},
 }

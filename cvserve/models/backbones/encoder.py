@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from cvserve.errors import InvalidInput
-from cvserve.models.backbones.features import Features, backbone_features
+from cvserve.models.backbones.features import Features, backbone_features, pick_strides
+from cvserve.models.backbones.resnet import RESNETS
 
 LIGHT: dict[str, dict[str, Any]] = {
     "resnet18": {"width": 32, "stem": "deep", "shortcut": "pooled"},
@@ -17,6 +18,9 @@ LIGHT: dict[str, dict[str, Any]] = {
     "darknet": {"width": 16},
 }
 """Options of backbones for pictures of some 200 to 400 pixels and a training on a CPU; the published widths are 64."""
+
+DILATED = (*RESNETS, "vgg16")
+"""Backbones whose last stages can be dilated."""
 
 
 def encoder_features(
@@ -38,3 +42,30 @@ def encoder_features(
     if options is not None and not isinstance(options, Mapping):
         raise InvalidInput(f"backbone_options are names with values, not {options!r}")
     return backbone_features(images, name, weights=weights, **{**LIGHT.get(name, {}), **(options or {})})
+
+
+def dilated_features(
+    network: str,
+    images: keras.KerasTensor,
+    name: str,
+    options: Mapping[str, Any] | None,
+    weights: str | None,
+    strides: Sequence[int],
+) -> Features:
+    """The feature maps of a backbone that shrinks no further than the last of `strides`, and dilates from there on.
+
+    Args:
+        network: what asks, for the sentences of errors.
+        images, options, weights: of `encoder_features`.
+        name: one of `DILATED`.
+        strides: of the maps that are wanted, finest first.
+
+    Raises:
+        InvalidInput: a backbone that cannot be dilated, and as `encoder_features`.
+    """
+    if name not in DILATED:
+        raise InvalidInput(f"{network} dilates its backbone, which {', '.join(DILATED)} can be, not {name!r}")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInput(f"backbone_options are names with values, not {options!r}")
+    options = {**(options or {}), "output_stride": strides[-1]}
+    return pick_strides(encoder_features(images, name, options, weights), strides, name)

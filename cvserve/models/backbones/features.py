@@ -35,8 +35,8 @@ def backbone_features(images: keras.KerasTensor, name: str, *, weights: str | No
     Args:
         images: uint8 [B, H, W, 3], RGB; scaling happens inside.
         name: one of `list_backbones()`. resnet18, resnet34 (options width, stem, shortcut as the classifiers have,
-            and output_stride), csp (width, depth; the backbone of yolo), vgg16 (width, normalised), darknet (width), or
-            one of keras.applications (options of its constructor, such as alpha).
+            and output_stride), csp (width, depth; the backbone of yolo), vgg16 (width, normalised, output_stride),
+            darknet (width), or one of keras.applications (options of its constructor, such as alpha).
         weights: "imagenet" (downloaded, keras.applications only), a file (see `load_backbone_weights`; a classifier's
             run fills the layers that have the same names and shapes), or None.
 
@@ -168,14 +168,17 @@ def _darknet(images: keras.KerasTensor, width: int = 64) -> Features:
     return darknet_features(pixel_range(images, "symmetric"), width=width)
 
 
-def _vgg(images: keras.KerasTensor, width: int = 64, normalised: bool = True) -> Features:
+def _vgg(images: keras.KerasTensor, width: int = 64, normalised: bool = True, output_stride: int = 32) -> Features:
     _whole("vgg16", 4, width=width)
-    return vgg_features(pixel_range(images, "caffe"), width=width, normalised=bool(normalised))
+    _whole("vgg16", output_stride=output_stride)
+    return vgg_features(
+        pixel_range(images, "caffe"), width=width, normalised=bool(normalised), output_stride=output_stride
+    )
 
 
 _OWN: dict[str, tuple[Callable[..., Features], tuple[str, ...]]] = {
     **{name: (_resnet(name), ("width", "stem", "shortcut", "output_stride")) for name in RESNETS},
     "csp": (_csp, ("width", "depth")),
     "darknet": (_darknet, ("width",)),
-    "vgg16": (_vgg, ("width", "normalised")),
+    "vgg16": (_vgg, ("width", "normalised", "output_stride")),
 }

@@ -10,7 +10,9 @@ from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOM
 _BLOCKS = (2, 2, 3, 3, 3)
 
 
-def vgg_features(pixels: keras.KerasTensor, *, width: int, normalised: bool) -> dict[int, keras.KerasTensor]:
+def vgg_features(
+    pixels: keras.KerasTensor, *, width: int, normalised: bool, output_stride: int = 32
+) -> dict[int, keras.KerasTensor]:
     """The last convolution of each block, and the last pooling.
 
     Pooling rounds up, as in Caffe: 300 pixels become 150, 75, 38, 19. Layers are called as in
@@ -20,21 +22,34 @@ def vgg_features(pixels: keras.KerasTensor, *, width: int, normalised: bool) -> 
         pixels: scaled, float [B, H, W, 3].
         width: channels of the first block; the next have 2, 4, 8 and 8 times as many.
         normalised: batch normalisation after each convolution, without which nothing this deep trains from scratch.
+        output_stride: beyond which nothing is pooled any more: convolutions behind a pooling that is not there are
+            dilated instead, by 2 for each, so that the same weights see as far (Yu & Koltun 2015, section 4).
 
     Returns:
-        Stride to feature map: {1: [B, H, W, width], 2: ..., 4: ..., 8: conv4_3, 16: conv5_3, 32: pool5}.
+        Stride to feature map: {1: [B, H, W, width], 2: ..., 4: ..., 8: conv4_3, 16: conv5_3, 32: pool5}, the last one
+        of each stride up to `output_stride`.
     """
     features, stages = pixels, {}
+    stride = dilation = 1
     for block, count in enumerate(_BLOCKS):
         filters = width * min(2**block, 8)
-        if block:
+        if block and stride < output_stride:
             features = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(features)
+            stride *= 2
+        elif block:
+            dilation *= 2
         for index in range(count):
             features = conv_maybe_norm_relu(
-                features, filters, 3, normalised=normalised, name=f"block{block + 1}_conv{index + 1}"
+                features,
+                filters,
+                3,
+                normalised=normalised,
+                dilation=dilation,
+                name=f"block{block + 1}_conv{index + 1}",
             )
-        stages[2**block] = features
-    stages[32] = layers.MaxPooling2D(2, padding="same", name="block5_pool")(features)
+        stages[stride] = features
+    if stride < output_stride:
+        stages[2 * stride] = layers.MaxPooling2D(2, padding="same", name="block5_pool")(features)
     return stages
 
 

@@ -9,9 +9,7 @@ import keras
 from keras import layers
 
 from cvserve.errors import InvalidInput
-from cvserve.models.backbones import pick_strides
-from cvserve.models.backbones.encoder import encoder_features
-from cvserve.models.backbones.resnet import RESNETS
+from cvserve.models.backbones.encoder import dilated_features
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import conv_norm_relu
 from cvserve.models.options import check_share, check_sides, check_whole, check_whole_numbers
@@ -43,7 +41,7 @@ def deeplab(
         weights: a file, or None.
         has_decoder: v3+ puts what the pyramid says beside the backbone's map of stride 4 and looks again (arXiv
             1802.02611); v3 only interpolates.
-        backbone, backbone_options: of `encoder_features`; resnet18 or resnet34, the ones that can be dilated.
+        backbone, backbone_options: of `dilated_features`: resnet18, resnet34 or vgg16.
         output_stride: 16 or 8, of the backbone's last map.
         channels: of pyramid and decoder; 256 in the paper.
         rates: dilations of the pyramid at stride 16, doubled at 8. The paper's (6, 12, 18) suit pictures of 513 pixels;
@@ -61,12 +59,10 @@ def deeplab(
     check_share(name, dropout=dropout)
     if output_stride not in (8, 16):
         raise InvalidInput(f"{name} has an output_stride of 16 or 8, not {output_stride!r}")
-    if backbone not in RESNETS:
-        raise InvalidInput(f"{name} dilates its backbone, which {', '.join(RESNETS)} can be, not {backbone!r}")
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
-    options = {**(backbone_options or {}), "output_stride": output_stride}
-    stages = encoder_features(images, backbone, options, weights)
-    stages = pick_strides(stages, (DECODER_STRIDE, output_stride), backbone)
+    stages = dilated_features(
+        name, images, backbone, backbone_options, weights, strides=(DECODER_STRIDE, output_stride)
+    )
     features = spatial_pyramid(
         stages[output_stride], channels=channels, rates=[rate * 16 // output_stride for rate in rates]
     )

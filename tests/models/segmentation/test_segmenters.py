@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deconvnet": {"width": 4, "hidden": 8},
     "deeplabv3": {**_RESNET, "channels": 8, "rates": (1, 2), "dropout": 0.0},
     "deeplabv3plus": {**_RESNET, "channels": 8, "rates": (1, 2), "low_channels": 4, "dropout": 0.0},
-    "dilated": {"width": 4, "hidden": 8, "dropout": 0.0},
+    "dilated": {**_RESNET, "channels": 8, "dropout": 0.0},
 }
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "unet of vgg16, as published": (
@@ -55,7 +55,12 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "deeplabv3 at stride 8": ("deeplabv3", {**SMALL["deeplabv3"], "output_stride": 8}),
     "deeplabv3plus at stride 8": ("deeplabv3plus", {**SMALL["deeplabv3plus"], "output_stride": 8}),
     "dilated with the large context": ("dilated", {**SMALL["dilated"], "context": "large"}),
-    "dilated front end": ("dilated", {**SMALL["dilated"], "context": "none"}),
+    "dilated front end of vgg16, as published": (
+        "dilated",
+        {**SMALL["dilated"], "backbone": "vgg16", "hidden": 8, "context": "none"},
+    ),
+    "dilated of vgg16": ("dilated", {**SMALL["dilated"], "backbone": "vgg16", "hidden": 8}),
+    "deeplabv3 of vgg16": ("deeplabv3", {**SMALL["deeplabv3"], "backbone": "vgg16"}),
 }
 ALL = {**{name: (name, options) for name, options in SMALL.items()}, **OTHERS}
 
@@ -208,18 +213,44 @@ def test_the_pixels_see_what_they_should() -> None:
 
 
 @pytest.mark.parametrize("context", ["basic", "large"])
-def test_a_new_context_module_stops_no_class(context: str) -> None:
-    """Its ReLUs would keep the gradient from a class whose scores begin below zero, for ever."""
-    network = create_segmenter(
-        "dilated", num_classes=5, image_size=(64, 96), width=4, hidden=16, dropout=0.0, context=context
-    ).network
-    ends = [network.get_layer(name).output for name in ("scores", "context_8")]
-    images = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), np.uint8)
-    before, after = keras.Model(network.inputs, ends)([images], training=True)
-    # But for the noise with which its kernels begin, and few of the lowest scores.
-    for index in range(5):
-        pair = np.asarray(before)[..., index].ravel(), np.asarray(after)[..., index].ravel()
-        assert np.corrcoef(*pair)[0, 1] > 0.95, pair
+def test_a_context_module_stops_no_class(context: str) -> None:
+    """A class whose scores are below zero everywhere, which the module's ReLUs would stop, can still be learned."""
+    logits = create_segmenter(
+        "dilated", num_classes=3, image_size=SIZE, **{**SMALL["dilated"], "context": context}
+    ).logits
+    scores = logits.get_layer("scores")
+    scores.bias.assign([0.0, 0.0, -1e3])
+    images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
+    with tf.GradientTape() as tape:
+        told = tf.reduce_mean(logits(images, training=True)[..., 2])
+    assert told < -900
+    to_bias, to_kernel = tape.gradient(told, [scores.bias.value, scores.kernel.value])
+    assert float(to_bias[2]) == pytest.approx(1.0, rel=1e-4)
+    assert np.abs(to_kernel[..., 2]).max() > 0.1
+
+
+def test_a_new_context_module_passes_on_all_features() -> None:
+    logits = create_segmenter("dilated", num_classes=3, image_size=SIZE, **SMALL["dilated"]).logits
+    ends = [logits.get_layer(name).output for name in ("reduced_relu", "context_8")]
+    images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
+    before, after = keras.Model(logits.inputs, ends)([images], training=True)
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+    assert (np.asarray(before).max(axis=(0, 1, 2)) > 0.5).all()
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_dilated_vgg16_keeps_its_weights_and_sees_as_far(stride: int) -> None:
+    """Yu & Koltun's front end: of the poolings that are left out, each doubles the dilation of what is behind it."""
+    from cvserve.models.backbones import backbone_features
+
+    images = keras.Input((128, 128, 3), dtype="uint8")
+    whole, dilated = (backbone_features(images, "vgg16", width=4, output_stride=beyond) for beyond in (32, stride))
+    assert dilated[stride].shape == (None, 128 // stride, 128 // stride, 32)
+    assert max(dilated) == stride
+    plain, other = (keras.Model(images, list(stages.values())) for stages in (whole, dilated))
+    assert [weight.shape for weight in plain.weights] == [weight.shape for weight in other.weights]
+    rates = [layer.dilation_rate[0] for layer in other.layers if hasattr(layer, "kernel")]
+    assert rates == {8: [1] * 10 + [2] * 3, 16: [1] * 13}[stride]
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -263,8 +294,11 @@ def test_published_sizes() -> None:
         ("deconvnet", {"hidden": 0}, "hidden of at least 8"),
         ("deeplabv3", {"has_decoder": True}, "takes no such option: 'has_decoder'"),
         ("deeplabv3", {"output_stride": 4}, "output_stride of 16 or 8, not 4"),
-        ("deeplabv3plus", {"backbone": "csp"}, "which resnet18, resnet34 can be, not 'csp'"),
+        ("deeplabv3plus", {"backbone": "csp"}, "which resnet18, resnet34, vgg16 can be, not 'csp'"),
         ("deeplabv3plus", {"rates": ()}, "rates as some whole numbers above 0"),
+        ("dilated", {"backbone": "darknet"}, "which resnet18, resnet34, vgg16 can be, not 'darknet'"),
+        ("dilated", {"backbone": "vgg16", "weights": "imagenet"}, "width of 64"),
+        ("dilated", {"channels": 2}, "channels of at least 4"),
         ("dilated", {"context": "huge"}, "no context 'huge'; known: basic, large, none"),
     ],
 )
