@@ -2,7 +2,8 @@
 
 On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (pictures in, typed
 results out), health and reflection. On the other: TensorFlow Serving's REST API, Prometheus, /healthz and /readyz.
-Settings come from --config (YAML), then the flags; settings of single models stand in the file under `models: NAME:`.
+Settings come from --config (YAML), then --set, then the other flags; settings of single models stand in the file under
+`models: NAME:`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from cvserve.cli.arguments import add_runtime, example, positive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", metavar="MODELS", help="a repository, a model's directory or a version's")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings of the server and of single models")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting, such as graph_nice=0 or models.flowers.max_batch_size=4; may be repeated",
+    )
     parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON schema of the settings and exit")
     group = parser.add_argument_group("server")
     group.add_argument("--host", metavar="ADDRESS", help="address to listen on; default: 0.0.0.0, every one")
@@ -36,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "cvserve serve models/",
         "cvserve serve models/flowers --host 127.0.0.1 --port 0 --runtime onnx",
+        "cvserve serve models/ --config serve.yaml --set log_requests=all",
     )
 
 
@@ -56,11 +65,21 @@ def _devices(text: str) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.serving import serve
 
-    serve(arguments.models, arguments.config, **_settings(arguments))
+    serve(arguments.models, _source(arguments), **_flags(arguments))
     return 0
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _source(arguments: argparse.Namespace) -> str | dict[str, Any] | None:
+    """--config, and --set over it."""
+    from cvserve.settings import read_yaml, with_overrides
+
+    source: str | None = arguments.config
+    if not arguments.set:
+        return source
+    return with_overrides(read_yaml(source) if source else {}, arguments.set)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """The flags as settings of the server; None where a flag was not given."""
     return {
         "host": arguments.host,

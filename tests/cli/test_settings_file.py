@@ -8,6 +8,7 @@ import pytest
 
 from cvserve.cli import export, serve
 from cvserve.cli.arguments import Parser
+from cvserve.errors import InvalidInput
 
 pytest.importorskip("tensorflow_serving", reason="the server needs cvserve[serve]")
 
@@ -18,7 +19,7 @@ def settings(file: Path, *flags: str):
     parser = Parser()
     serve.add_arguments(parser)
     arguments = parser.parse_args(["models", "--config", str(file), *flags])
-    return load_settings(arguments.config, **serve._settings(arguments))
+    return load_settings(serve._source(arguments), **serve._flags(arguments))
 
 
 def test_flags_that_are_not_given_leave_the_file_as_it_is(tmp_path: Path) -> None:
@@ -45,13 +46,27 @@ def test_flags_that_are_not_given_leave_the_file_as_it_is(tmp_path: Path) -> Non
     assert {key: getattr(read, key) for key in values} == values
     parser = Parser()
     serve.add_arguments(parser)
-    assert set(serve._settings(parser.parse_args(["models"]))) == set(values), "this test lacks a flag"
+    assert set(serve._flags(parser.parse_args(["models"]))) == set(values), "this test lacks a flag"
 
 
 def test_a_flag_beats_the_file(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     file.write_text("runtime: onnx\n")
     assert settings(file, "--runtime", "auto").runtime == "auto"
+
+
+def test_any_setting_can_be_given_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("graph_nice: 3\nmodels: {flowers: {max_batch_size: 4, instances: 2}}\nport: 1\n")
+    read = settings(
+        file, "--set", "graph_nice=0", "--set", "models.flowers.max_batch_size=8", "--set", "port=2", "--port", "3"
+    )
+    assert (read.graph_nice, read.port) == (0, 3)
+    assert (read.models["flowers"].max_batch_size, read.models["flowers"].instances) == (8, 2)
+    with pytest.raises(InvalidInput, match="unknown key 'graph_niec'; did you mean 'graph_nice'?"):
+        settings(file, "--set", "graph_niec=0")
+    with pytest.raises(InvalidInput, match="'graph_nice' is no setting; write key=value"):
+        settings(file, "--set", "graph_nice")
 
 
 def test_a_wrong_format_is_told_while_the_words_are_read(capsys: pytest.CaptureFixture[str]) -> None:
