@@ -63,7 +63,7 @@ def test_any_setting_can_be_given_beside_the_file(tmp_path: Path) -> None:
     )
     assert (read.graph_nice, read.port) == (0, 3)
     assert (read.models["flowers"].max_batch_size, read.models["flowers"].instances) == (8, 2)
-    with pytest.raises(InvalidInput, match="unknown key 'graph_niec'; did you mean 'graph_nice'?"):
+    with pytest.raises(InvalidInput, match="unknown key 'graph_niec'; did you mean 'graph_nice'"):
         settings(file, "--set", "graph_niec=0")
     with pytest.raises(InvalidInput, match="'graph_nice' is no setting; write key=value"):
         settings(file, "--set", "graph_nice")

@@ -1,0 +1,71 @@
+"""A batcher on puppet slots, and what tests ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from serving_kit import PuppetSlots
+
+from cvserve.errors import InvalidInput
+from cvserve.serving.core.batch_policy import BatchLimits
+from cvserve.serving.core.batcher import Batcher
+from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.mailbox import Mailbox
+
+
+def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.ndarray]:
+    """One request of `len(values)` rows."""
+    return {"x": np.repeat(np.array(values, dtype)[:, np.newaxis], width, axis=1)}
+
+
+def ask(batcher: Batcher, *values: float, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(batcher.run(x(*values), **options))
+
+
+def batcher_of(slots: PuppetSlots, limits: BatchLimits | None = None, bounds: QueueBounds | None = None) -> Batcher:
+    loop = asyncio.get_running_loop()
+    return Batcher(
+        slots.slots,
+        limits or BatchLimits(4),
+        bounds or QueueBounds(),
+        Mailbox(loop),
+        name="model 'm'",
+        clock=loop.time,
+    )
+
+
+def values(answer: dict[str, np.ndarray]) -> list[float]:
+    return answer["y"].reshape(-1).tolist()
+
+
+def made_by_worker(batcher: Batcher, value: float, made: list[float], **options: Any) -> asyncio.Task[Any]:
+    """A request whose tensors are made on the worker; `made` tells of which that happened. -1 cannot be made."""
+
+    def make() -> dict[str, np.ndarray]:
+        made.append(value)
+        if value == -1:
+            raise InvalidInput("not a picture")
+        return x(value)
+
+    return asyncio.ensure_future(batcher.run_made_by_worker(make, x(), size=100, **options))
+
+
+class Making:
+    """Tensors that are made when the test says so."""
+
+    def __init__(self) -> None:
+        self.given_up = 0
+
+    def __call__(self, give: Any, fail: Any) -> Any:
+        self.give, self.fail = give, fail
+
+        def give_up() -> None:
+            self.given_up += 1
+
+        return give_up
+
+
+def later(batcher: Batcher, making: Making, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(batcher.run_when_made(making, **options))
