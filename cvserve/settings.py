@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -12,6 +13,13 @@ from pydantic import BaseModel, ValidationError
 from cvserve.errors import InvalidInput, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
+
+# ValueError: no UTF-8, a date with a 13th month, a number of thousands of digits. RecursionError: hundreds of brackets.
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+
+# Values in sentences: not endless, and no deeper than they can be written.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 def parse(model: type[Model], values: Any, what: str) -> Model:
@@ -44,8 +52,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise NotFound(f"no settings file at {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        # ValueError: no UTF-8, a date with a 13th month, a number of thousands of digits.
+    except _UNREADABLE as error:
         raise InvalidInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
@@ -56,6 +63,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Applies `key=value` texts; `a.b=1` reaches into nested settings, values are read as YAML.
+
+    A key that holds a dot itself is written in a value: `a={b.c: 1}`.
 
     Raises:
         InvalidInput: a text without "=", or a key that leads through something that is no mapping.
@@ -68,13 +77,16 @@ def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, 
         target = result
         *parents, last = key.split(".")
         for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise InvalidInput(f"{text!r}: {parent!r} holds a value, not settings")
+            # An empty one in a file is None.
+            inner = {} if target.get(parent) is None else target[parent]
+            if not isinstance(inner, dict):
+                raise InvalidInput(f"{_SHORT.repr(text)}: {parent!r} holds a value, not settings")
+            target[parent] = inner
+            target = inner
         try:
             target[last] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
-            raise InvalidInput(f"{text!r}: {value!r} is not a YAML value") from error
+        except _UNREADABLE as error:
+            raise InvalidInput(f"{_SHORT.repr(text)}: {_SHORT.repr(value)} is not a YAML value") from error
     return result
 
 
@@ -100,7 +112,7 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key} = {first['input']!r} cannot be used: {message[0].lower()}{message[1:]}"
+    return f"{key} = {_SHORT.repr(first['input'])} cannot be used: {message[0].lower()}{message[1:]}"
 
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:

@@ -67,6 +67,22 @@ def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -
     )
 
 
+def file_and_set(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The server's settings that --config holds, with --set over them.
+
+    Raises:
+        NotFound: no such file. InvalidInput: something in the file, which is named, or in --set does not fit.
+    """
+    from cvserve.serving import load_settings
+    from cvserve.settings import read_yaml, with_overrides
+
+    values: dict[str, Any] = {}
+    if arguments.config is not None:
+        load_settings(arguments.config)
+        values = read_yaml(arguments.config)
+    return with_overrides(values, arguments.set)
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     return _number(text, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cvserve import console
-from cvserve.cli.arguments import add_runtime, example, positive
+from cvserve.cli.arguments import add_runtime, example, file_and_set, positive
 from cvserve.errors import InvalidInput
 
 
@@ -100,9 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
 def server_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """--config, then --set, then the flags of the runtime, checked."""
     from cvserve.serving import load_settings
-    from cvserve.settings import read_yaml, with_overrides
 
-    values = with_overrides(read_yaml(arguments.config) if arguments.config else {}, arguments.set)
+    values = file_and_set(arguments)
     for key in ("runtime", "precision", "threads"):
         if getattr(arguments, key) is not None:
             values[key] = getattr(arguments, key)

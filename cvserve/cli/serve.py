@@ -3,7 +3,7 @@
 On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (pictures in, typed
 results out), health and reflection. On the other: TensorFlow Serving's REST API, Prometheus, /healthz and /readyz.
 Settings come from --config (YAML), then --set, then the other flags; settings of single models stand in the file under
-`models: NAME:`.
+`models: NAME:`, or are set as models.NAME.KEY.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 from typing import Any
 
-from cvserve.cli.arguments import add_runtime, example, positive
+from cvserve.cli.arguments import add_runtime, example, file_and_set, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="any setting, such as graph_nice=0 or models.flowers.max_batch_size=4; may be repeated",
+        help="a setting, such as graph_nice=0 or models.flowers.max_batch_size=4; may be repeated",
     )
     parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON schema of the settings and exit")
     group = parser.add_argument_group("server")
@@ -65,18 +65,8 @@ def _devices(text: str) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.serving import serve
 
-    serve(arguments.models, _source(arguments), **_flags(arguments))
+    serve(arguments.models, file_and_set(arguments), **_flags(arguments))
     return 0
-
-
-def _source(arguments: argparse.Namespace) -> str | dict[str, Any] | None:
-    """--config, and --set over it."""
-    from cvserve.settings import read_yaml, with_overrides
-
-    source: str | None = arguments.config
-    if not arguments.set:
-        return source
-    return with_overrides(read_yaml(source) if source else {}, arguments.set)
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

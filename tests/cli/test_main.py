@@ -67,6 +67,8 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--out", "x", "--data", "d", "--set", "epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),
         (["train", "--out", "x", "--config", "none.yaml"], "no settings file at none.yaml"),
         (["serve", "/nowhere", "--port", "99999"], "port = 99999 cannot be used"),
+        (["serve", "/nowhere", "--set", "graph_niec=0"], "unknown key 'graph_niec'; did you mean 'graph_nice'?"),
+        (["serve", "/nowhere", "--set", "port=" + "[" * 5000], "is not a YAML value"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_code_2(

@@ -1,4 +1,4 @@
-"""A settings file and flags together: a flag beats the file, and a flag that is not given does not."""
+"""A settings file, --set and flags together: each beats the one before, and a flag that is not given beats nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cvserve.cli import export, serve
-from cvserve.cli.arguments import Parser
+from cvserve.cli.arguments import Parser, file_and_set
 from cvserve.errors import InvalidInput
+from cvserve.settings import with_overrides
 
 pytest.importorskip("tensorflow_serving", reason="the server needs cvserve[serve]")
 
@@ -19,7 +20,7 @@ def settings(file: Path, *flags: str):
     parser = Parser()
     serve.add_arguments(parser)
     arguments = parser.parse_args(["models", "--config", str(file), *flags])
-    return load_settings(serve._source(arguments), **serve._flags(arguments))
+    return load_settings(file_and_set(arguments), **serve._flags(arguments))
 
 
 def test_flags_that_are_not_given_leave_the_file_as_it_is(tmp_path: Path) -> None:
@@ -67,6 +68,22 @@ def test_any_setting_can_be_given_beside_the_file(tmp_path: Path) -> None:
         settings(file, "--set", "graph_niec=0")
     with pytest.raises(InvalidInput, match="'graph_nice' is no setting; write key=value"):
         settings(file, "--set", "graph_nice")
+    keepalive = settings(file, "--set", "channel_options={grpc.keepalive_time_ms: 5000}").channel_options
+    assert keepalive == {"grpc.keepalive_time_ms": 5000}
+
+
+def test_a_fault_of_the_file_names_it_whatever_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("prot: 1\n")
+    with pytest.raises(InvalidInput, match=r"server\.yaml: unknown key 'prot'"):
+        settings(file, "--set", "graph_nice=0")
+
+
+def test_settings_of_a_model_fit_into_a_file_that_leaves_models_empty(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("port: 1\n")
+    assert settings(file, "--set", "models.flowers.threads=2").models["flowers"].threads == 2
+    assert with_overrides({"models": None}, ["models.flowers.threads=2"]) == {"models": {"flowers": {"threads": 2}}}
 
 
 def test_a_wrong_format_is_told_while_the_words_are_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,9 +39,7 @@ def encoder_features(
     Raises:
         InvalidInput: as `backbone_features`.
     """
-    if options is not None and not isinstance(options, Mapping):
-        raise InvalidInput(f"backbone_options are names with values, not {options!r}")
-    return backbone_features(images, name, weights=weights, **{**LIGHT.get(name, {}), **(options or {})})
+    return backbone_features(images, name, weights=weights, **{**LIGHT.get(name, {}), **_named(options)})
 
 
 def dilated_features(
@@ -56,16 +54,34 @@ def dilated_features(
 
     Args:
         network: what asks, for the sentences of errors.
-        images, options, weights: of `encoder_features`.
+        images: uint8 [B, H, W, 3].
         name: one of `DILATED`.
+        options: of `encoder_features`, without output_stride.
+        weights: "imagenet" (vgg16 with a width of 64), a file, or None.
         strides: of the maps that are wanted, finest first.
+
+    Returns:
+        Stride to feature map, those of `strides`.
 
     Raises:
         InvalidInput: a backbone that cannot be dilated, and as `encoder_features`.
     """
     if name not in DILATED:
-        raise InvalidInput(f"{network} dilates its backbone, which {', '.join(DILATED)} can be, not {name!r}")
+        known = ", ".join(DILATED)
+        raise InvalidInput(f"{network} needs a backbone that can be dilated (known: {known}), not {name!r}")
+    if weights == "imagenet" and name != "vgg16":
+        raise InvalidInput(
+            f"{network} has imagenet weights for the backbone vgg16 with a width of 64 only, not for {name}; "
+            "give a weights file"
+        )
+    options = _named(options)
+    if "output_stride" in options:
+        raise InvalidInput(f"{network} sets its backbone's output_stride itself; it is no backbone option here")
+    options["output_stride"] = strides[-1]
+    return pick_strides(encoder_features(images, name, options, weights), strides, name)
+
+
+def _named(options: Mapping[str, Any] | None) -> dict[str, Any]:
     if options is not None and not isinstance(options, Mapping):
         raise InvalidInput(f"backbone_options are names with values, not {options!r}")
-    options = {**(options or {}), "output_stride": strides[-1]}
-    return pick_strides(encoder_features(images, name, options, weights), strides, name)
+    return dict(options or {})

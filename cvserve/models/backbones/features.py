@@ -37,8 +37,8 @@ def backbone_features(images: keras.KerasTensor, name: str, *, weights: str | No
         name: one of `list_backbones()`. resnet18, resnet34 (options width, stem, shortcut as the classifiers have,
             and output_stride), csp (width, depth; the backbone of yolo), vgg16 (width, normalised, output_stride),
             darknet (width), or one of keras.applications (options of its constructor, such as alpha).
-        weights: "imagenet" (downloaded, keras.applications only), a file (see `load_backbone_weights`; a classifier's
-            run fills the layers that have the same names and shapes), or None.
+        weights: "imagenet" (downloaded; keras.applications, and vgg16 with a width of 64), a file (see
+            `load_backbone_weights`; a classifier's run fills the layers that have the same names and shapes), or None.
 
     Returns:
         Stride to feature map: the last one of each stride. keras.applications give those of 4, 8, 16 and 32 that they
@@ -135,6 +135,12 @@ def _whole(name: str, least: int = 1, **values: Any) -> None:
             raise InvalidInput(f"backbone {name} needs a {option} of at least {least}, a whole number, not {value!r}")
 
 
+def _check_output_stride(name: str, stride: Any) -> None:
+    _whole(name, output_stride=stride)
+    if stride & (stride - 1):
+        raise InvalidInput(f"backbone {name} needs a power of two as output_stride, not {stride}")
+
+
 def _resnet(name: str) -> Callable[..., Features]:
     def build(
         images: keras.KerasTensor,
@@ -144,7 +150,7 @@ def _resnet(name: str) -> Callable[..., Features]:
         output_stride: int = 32,
     ) -> Features:
         check_resnet_options(f"backbone {name}", width=width, stem=stem, shortcut=shortcut)
-        _whole(name, output_stride=output_stride)
+        _check_output_stride(name, output_stride)
         return resnet_features(
             pixel_range(images, "symmetric"),
             blocks=RESNETS[name],
@@ -170,7 +176,7 @@ def _darknet(images: keras.KerasTensor, width: int = 64) -> Features:
 
 def _vgg(images: keras.KerasTensor, width: int = 64, normalised: bool = True, output_stride: int = 32) -> Features:
     _whole("vgg16", 4, width=width)
-    _whole("vgg16", output_stride=output_stride)
+    _check_output_stride("vgg16", output_stride)
     return vgg_features(
         pixel_range(images, "caffe"), width=width, normalised=bool(normalised), output_stride=output_stride
     )

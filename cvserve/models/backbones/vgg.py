@@ -22,8 +22,8 @@ def vgg_features(
         pixels: scaled, float [B, H, W, 3].
         width: channels of the first block; the next have 2, 4, 8 and 8 times as many.
         normalised: batch normalisation after each convolution, without which nothing this deep trains from scratch.
-        output_stride: beyond which nothing is pooled any more: convolutions behind a pooling that is not there are
-            dilated instead, by 2 for each, so that the same weights see as far (Yu & Koltun 2015, section 4).
+        output_stride: beyond which nothing is pooled any more: each pooling that is left out doubles the dilation of
+            all convolutions behind it, so that the same weights see as far (Yu & Koltun 2015, section 4).
 
     Returns:
         Stride to feature map: {1: [B, H, W, width], 2: ..., 4: ..., 8: conv4_3, 16: conv5_3, 32: pool5}, the last one

@@ -83,7 +83,8 @@ def ssd(
         extra_channels = 8 * options.get("width", 64) if backbone == "vgg16" else 512
     check_whole("ssd", extra_channels=(extra_channels, 8))
     if backbone == "vgg16":
-        maps = _vgg_maps(stages[8], stages[16], 2 * extra_channels, normalised)
+        conv4, conv5 = pick_strides(stages, (8, 16), backbone).values()
+        maps = _vgg_maps(conv4, conv5, 2 * extra_channels, normalised)
     else:
         maps = list(pick_strides(stages, (8, 16, 32), backbone).values())
     maps = _with_coarser_maps(maps, extra_channels, normalised)

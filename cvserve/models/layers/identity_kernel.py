@@ -19,7 +19,7 @@ class IdentityKernel(keras.initializers.Initializer):
     got.
 
     Args:
-        groups: C of the paper, the classes; None where the channels stay the same.
+        groups: C of the paper, the channels that a chain begins with; None where the channels stay the same.
         stddev: of the noise on all other weights where the channels change; without it, equal channels would stay
             equal for ever. A share of groups / outputs.
         seed: of the noise.

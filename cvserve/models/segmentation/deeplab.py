@@ -38,7 +38,7 @@ def deeplab(
 
     Args:
         image_size: (height, width), multiples of 32.
-        weights: a file, or None.
+        weights: "imagenet" (vgg16 with a width of 64), a file, or None.
         has_decoder: v3+ puts what the pyramid says beside the backbone's map of stride 4 and looks again (arXiv
             1802.02611); v3 only interpolates.
         backbone, backbone_options: of `dilated_features`: resnet18, resnet34 or vgg16.

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import keras
 from keras import layers
 
+from cvserve.errors import InvalidInput
 from cvserve.models.backbones.encoder import dilated_features
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import conv_norm_relu
@@ -18,6 +19,8 @@ from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter,
 
 Context = Literal["basic", "large", "none"]
 STRIDE = 8
+HIDDEN = 128
+CHANNELS: dict[Context, int] = {"basic": 64, "large": 16, "none": 64}
 
 
 def dilated(
@@ -27,36 +30,41 @@ def dilated(
     weights: str | None = None,
     backbone: str = "resnet18",
     backbone_options: Mapping[str, Any] | None = None,
-    hidden: int = 128,
+    hidden: int | None = None,
     context: Context = "basic",
-    channels: int = 64,
+    channels: int | None = None,
     dropout: float = 0.1,
 ) -> Segmenter:
     """Builds the network.
 
-    It differs from the paper's so that it can be trained from scratch and as one. The backbone has shortcuts unless
-    vgg16, the paper's, is asked for (as in Dilated Residual Networks, Yu et al. 2017, arXiv 1705.09914): through plain
+    It differs from the paper's so that it can be trained from scratch and end to end. Unless the paper's vgg16 is asked
+    for, the backbone has shortcuts, as in Dilated Residual Networks (Yu et al. 2017, arXiv 1705.09914): through plain
     dilated convolutions small things are learned very late. And the context module works on features, from which class
     scores are made behind it, not on the scores: its ReLUs stop what is negative, and a class whose scores once sank
     below zero would have no gradient any more. Features are not negative, so that a new module passes on all of them.
 
     Args:
         image_size: (height, width), multiples of 32.
-        weights: "imagenet" (vgg16 with a width of 64, not normalised), a file, or None.
+        weights: "imagenet" (vgg16 with a width of 64), a file, or None.
         backbone, backbone_options: of `dilated_features`: resnet18, resnet34 or vgg16.
-        hidden: with vgg16, channels of the two layers that were the classifier's dense ones, a 7x7 convolution dilated
-            by 4 and a 1x1 one; 4096 in the paper.
+        hidden: with vgg16 only, channels of the two layers that were the classifier's dense ones, a 7x7 convolution
+            dilated by 4 and a 1x1 one; 128 if not said, 4096 in the paper.
         context: form of the context module, or "none" for the front end alone.
-        channels: that the context module sees, C of the paper; "large" has up to 32 C inside.
+        channels: that the context module gets and gives (the classes in the paper); if not said, 64 for "basic", and 16
+            for "large", which has up to 32 times as many inside (4 million weights; with 64 there would be 63).
         dropout: after each of the hidden layers, or on the backbone's last map; 0.5 in the paper.
 
     Raises:
         InvalidInput: a size or option that it cannot have.
     """
     check_sides("dilated", image_size, 32)
-    check_whole("dilated", hidden=(hidden, 8), channels=(channels, 4))
     check_choice("dilated", context=(context, get_args(Context)))
     check_share("dilated", dropout=dropout)
+    if hidden is not None and backbone != "vgg16":
+        raise InvalidInput(f"dilated has hidden layers behind vgg16 only, not behind {backbone}")
+    hidden = HIDDEN if hidden is None else hidden
+    channels = CHANNELS[context] if channels is None else channels
+    check_whole("dilated", hidden=(hidden, 8), channels=(channels, 4))
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     features = dilated_features("dilated", images, backbone, backbone_options, weights, strides=(STRIDE,))[STRIDE]
     if backbone == "vgg16":

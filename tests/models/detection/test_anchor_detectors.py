@@ -220,6 +220,7 @@ def test_retinanet_scores_start_at_one_percent() -> None:
         ("ssd", {"image_size": 32}, "at least 64 x 64"),
         ("ssd", {"scales": (0.9, 0.2)}, "scales as .least, greatest."),
         ("ssd", {"backbone_options": {"widht": 4}}, "no option 'widht'"),
+        ("ssd", {"backbone_options": {"width": 4, "output_stride": 8}}, "vgg16 has no feature map of stride 16"),
         ("yolov1", {"grid": 0}, "grid of at least 1"),
         ("yolov1", {"dropout": 1.0}, "dropout from 0 to below 1"),
         ("yolov1", {"weights": "imagenet"}, "no imagenet weights"),

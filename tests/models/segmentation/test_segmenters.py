@@ -54,10 +54,16 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "segnet of four blocks": ("segnet", {"width": 4, "blocks": (1, 1, 2, 1)}),
     "deeplabv3 at stride 8": ("deeplabv3", {**SMALL["deeplabv3"], "output_stride": 8}),
     "deeplabv3plus at stride 8": ("deeplabv3plus", {**SMALL["deeplabv3plus"], "output_stride": 8}),
-    "dilated with the large context": ("dilated", {**SMALL["dilated"], "context": "large"}),
+    "dilated with the large context": ("dilated", {**SMALL["dilated"], "context": "large", "channels": 4}),
     "dilated front end of vgg16, as published": (
         "dilated",
-        {**SMALL["dilated"], "backbone": "vgg16", "hidden": 8, "context": "none"},
+        {
+            "backbone": "vgg16",
+            "backbone_options": {"width": 4, "normalised": False},
+            "hidden": 8,
+            "context": "none",
+            "dropout": 0.0,
+        },
     ),
     "dilated of vgg16": ("dilated", {**SMALL["dilated"], "backbone": "vgg16", "hidden": 8}),
     "deeplabv3 of vgg16": ("deeplabv3", {**SMALL["deeplabv3"], "backbone": "vgg16"}),
@@ -221,12 +227,14 @@ def test_a_context_module_stops_no_class(context: str) -> None:
     scores = logits.get_layer("scores")
     scores.bias.assign([0.0, 0.0, -1e3])
     images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
+    inside = [logits.get_layer(name).kernel for name in ("reduced_conv", "context_1", "context_8")]
     with tf.GradientTape() as tape:
         told = tf.reduce_mean(logits(images, training=True)[..., 2])
     assert told < -900
-    to_bias, to_kernel = tape.gradient(told, [scores.bias.value, scores.kernel.value])
+    to_bias, *to_kernels = tape.gradient(told, [weights.value for weights in (scores.bias, scores.kernel, *inside)])
     assert float(to_bias[2]) == pytest.approx(1.0, rel=1e-4)
-    assert np.abs(to_kernel[..., 2]).max() > 0.1
+    for gradient in to_kernels:
+        assert np.abs(gradient).max() > 1e-3
 
 
 def test_a_new_context_module_passes_on_all_features() -> None:
@@ -248,9 +256,25 @@ def test_dilated_vgg16_keeps_its_weights_and_sees_as_far(stride: int) -> None:
     assert dilated[stride].shape == (None, 128 // stride, 128 // stride, 32)
     assert max(dilated) == stride
     plain, other = (keras.Model(images, list(stages.values())) for stages in (whole, dilated))
-    assert [weight.shape for weight in plain.weights] == [weight.shape for weight in other.weights]
+    named = [
+        {layer.name: [weight.shape for weight in layer.weights] for layer in model.layers if layer.weights}
+        for model in (plain, other)
+    ]
+    assert named[0] == named[1]
     rates = [layer.dilation_rate[0] for layer in other.layers if hasattr(layer, "kernel")]
     assert rates == {8: [1] * 10 + [2] * 3, 16: [1] * 13}[stride]
+
+
+@pytest.mark.parametrize("name", ["dilated", "deeplabv3"])
+def test_a_vgg16_of_another_run_fills_a_dilated_one(name: str, tmp_path: Path) -> None:
+    vgg16 = {"backbone": "vgg16", "backbone_options": {"width": 4}}
+    other = create_segmenter("fcn8s", num_classes=3, image_size=SIZE, **SMALL["fcn8s"]).network
+    file = tmp_path / "fcn8s.keras"
+    other.save(file)
+    options = {**SMALL[name], **vgg16}
+    filled = create_segmenter(name, num_classes=4, image_size=SIZE, weights=str(file), **options).network
+    for layer in ("block1_conv1", "block5_conv3"):
+        np.testing.assert_array_equal(filled.get_layer(layer).kernel, other.get_layer(layer).kernel)
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -294,9 +318,13 @@ def test_published_sizes() -> None:
         ("deconvnet", {"hidden": 0}, "hidden of at least 8"),
         ("deeplabv3", {"has_decoder": True}, "takes no such option: 'has_decoder'"),
         ("deeplabv3", {"output_stride": 4}, "output_stride of 16 or 8, not 4"),
-        ("deeplabv3plus", {"backbone": "csp"}, "which resnet18, resnet34, vgg16 can be, not 'csp'"),
+        ("deeplabv3plus", {"backbone": "csp"}, "can be dilated \\(known: resnet18, resnet34, vgg16\\), not 'csp'"),
+        ("deeplabv3plus", {"weights": "imagenet"}, "imagenet weights for the backbone vgg16 with a width of 64 only"),
+        ("deeplabv3", {"backbone_options": {"output_stride": 8}}, "sets its backbone's output_stride itself"),
         ("deeplabv3plus", {"rates": ()}, "rates as some whole numbers above 0"),
-        ("dilated", {"backbone": "darknet"}, "which resnet18, resnet34, vgg16 can be, not 'darknet'"),
+        ("dilated", {"backbone": "darknet"}, "can be dilated .*, not 'darknet'"),
+        ("dilated", {"hidden": 16}, "hidden layers behind vgg16 only, not behind resnet18"),
+        ("unet", {"backbone_options": {"output_stride": 12}}, "a power of two as output_stride, not 12"),
         ("dilated", {"backbone": "vgg16", "weights": "imagenet"}, "width of 64"),
         ("dilated", {"channels": 2}, "channels of at least 4"),
         ("dilated", {"context": "huge"}, "no context 'huge'; known: basic, large, none"),
