@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import grpc
 import numpy as np
 
-from cvserve.bench.http2 import Connection, Refused
+from cvserve.bench.http2 import OK, Connection, Done, Refused
 from cvserve.bench.pictures import read_pictures
 from cvserve.bench.processes import Helper, serve_orders
 from cvserve.protos import vision_pb2
@@ -72,11 +72,14 @@ class Clients:
         self._helper.close()
 
 
-class _Call(Protocol):
-    def __call__(self, request: bytes, timeout: float) -> Awaitable[Any]: ...
+class _Begin(Protocol):
+    """Begins a call. done: called with its code and answer when it ends, on the loop's thread."""
+
+    def __call__(self, request: bytes, timeout: float, done: Done, /) -> None: ...
 
 
-OpenCalls = Callable[[str], AbstractAsyncContextManager[list[_Call]]]
+OpenCalls = Callable[[str], AbstractAsyncContextManager[list[_Begin]]]
+"""From host:port to what begins calls on each of a few connections, to be used in turn."""
 
 
 class _Process:
@@ -91,34 +94,42 @@ class _Process:
 
 
 @asynccontextmanager
-async def _light(target: str) -> AsyncIterator[list[_Call]]:
-    """A few connections, used in turn."""
+async def _light(target: str) -> AsyncIterator[list[_Begin]]:
+    """With `http2`."""
     connections = [await Connection.open(target, _METHOD) for _ in range(CHANNELS)]
     try:
-        yield [connection.call for connection in connections]
+        yield [connection.begin for connection in connections]
     finally:
         for connection in connections:
             connection.close()
 
 
 @asynccontextmanager
-async def _grpc(target: str) -> AsyncIterator[list[_Call]]:
-    """The same with grpcio."""
+async def _grpc(target: str) -> AsyncIterator[list[_Begin]]:
+    """With grpcio."""
     channels = [grpc.aio.insecure_channel(target, options=_OPTIONS) for _ in range(CHANNELS)]
+    tasks: set[asyncio.Task[None]] = set()
 
-    def calling(channel: grpc.aio.Channel) -> _Call:
+    def beginning(channel: grpc.aio.Channel) -> _Begin:
         method = channel.unary_unary(_METHOD)
 
-        async def call(request: bytes, timeout: float) -> Any:
+        async def call(request: bytes, timeout: float, done: Done) -> None:
+            code, answer = OK, b""
             try:
-                return await method(request, timeout=timeout)
+                answer = await method(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
-                raise Refused(error.code().value[0]) from None
+                code = error.code().value[0]
+            done(code, answer)
 
-        return call
+        def begin(request: bytes, timeout: float, done: Done) -> None:
+            task = asyncio.ensure_future(call(request, timeout, done))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        return begin
 
     try:
-        yield [calling(channel) for channel in channels]
+        yield [beginning(channel) for channel in channels]
     finally:
         for channel in channels:
             await channel.close()
@@ -129,6 +140,18 @@ _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 
 
+async def _answered(begin: _Begin, request: bytes) -> None:
+    """Waits for one answer.
+
+    Raises:
+        Refused: any other code than OK.
+    """
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    begin(request, _PATIENCE_SECONDS, lambda code, _: None if end.done() else end.set_result(code))
+    if (code := await end) != OK:
+        raise Refused(code)
+
+
 def _from(requests: Sequence[bytes], index: int) -> Iterator[bytes]:
     """The requests round and round, each client's from another one on."""
     at = index % len(requests)
@@ -136,7 +159,7 @@ def _from(requests: Sequence[bytes], index: int) -> Iterator[bytes]:
 
 
 async def _waiting(
-    opening: AbstractAsyncContextManager[list[_Call]],
+    opening: AbstractAsyncContextManager[list[_Begin]],
     requests: Sequence[bytes],
     clients: int,
     seconds: float,
@@ -144,29 +167,44 @@ async def _waiting(
 ) -> dict[str, float]:
     answered: list[float] = []
     calls = 0
-    async with opening as calls_of:
+    async with opening as begins:
+        ends = [asyncio.get_running_loop().create_future() for _ in range(clients)]
         warm_until = time.perf_counter() + warm_seconds
         end = warm_until + seconds
 
-        async def client(index: int) -> None:
-            nonlocal calls
-            call, source = calls_of[index % CHANNELS], _from(requests, index)
-            while (start := time.perf_counter()) < end:
-                await call(next(source), timeout=_PATIENCE_SECONDS)
-                calls += 1
-                if warm_until <= (now := time.perf_counter()) <= end:
-                    answered.append(now - start)
+        def client(index: int) -> None:
+            begin, source, ended = begins[index % CHANNELS], _from(requests, index), ends[index]
+            start = 0.0
 
-        tasks = [asyncio.ensure_future(client(index)) for index in range(clients)]
-        try:
-            await asyncio.sleep(warm_until - time.perf_counter())
-            cpu = time.process_time()
-            await asyncio.sleep(end - time.perf_counter())
+            def ask() -> None:
+                nonlocal start
+                start = time.perf_counter()
+                begin(next(source), _PATIENCE_SECONDS, done)
+
+            def done(code: int, _: bytes) -> None:
+                nonlocal calls
+                if code != OK:
+                    ended.set_exception(Refused(code))
+                    return
+                calls += 1
+                now = time.perf_counter()
+                if warm_until <= now <= end:
+                    answered.append(now - start)
+                if now < end:
+                    ask()
+                else:
+                    ended.set_result(None)
+
+            ask()
+
+        for index in range(clients):
+            client(index)
+        everyone = asyncio.gather(*ends)
+        cpu = 0.0
+        for until in (warm_until, end):
+            await asyncio.wait([everyone], timeout=until - time.perf_counter())
             cpu = time.process_time() - cpu
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        await everyone
     if not answered:
         raise SystemExit(f"nothing was answered in {seconds} s")
     return {
@@ -178,7 +216,7 @@ async def _waiting(
 
 
 async def _pressing(
-    opening: AbstractAsyncContextManager[list[_Call]],
+    opening: AbstractAsyncContextManager[list[_Begin]],
     requests: Sequence[bytes],
     rate: float,
     deadline: float,
@@ -190,42 +228,53 @@ async def _pressing(
     # Exponential gaps: the arrivals of many clients that do not know of each other.
     gaps = np.random.default_rng(0).exponential(1 / rate, size=int(rate * seconds * 2) + 100).tolist()
     source = _from(requests, 0)
-    async with opening as calls_of:
-        for call in calls_of:  # connected before the first one counts
-            await call(next(source), timeout=_PATIENCE_SECONDS)
-
-        async def ask(call: _Call, request: bytes) -> None:
-            sent_at = time.perf_counter()
-            try:
-                await call(request, timeout=deadline)
-            except Refused as error:
-                codes[_NAMES.get(error.code, str(error.code))] += 1
-                if error.code == _EXHAUSTED:
-                    rejected.append(time.perf_counter() - sent_at)
-            else:
-                codes["OK"] += 1
-                # What is answered after the pressing, from a queue that it filled, is no sign of what is done under it.
-                if (now := time.perf_counter()) <= end:
-                    good.append(now - sent_at)
-
-        tasks: set[asyncio.Task[None]] = set()
+    async with opening as begins:
+        for begin in begins:  # connected before the first one counts
+            await _answered(begin, next(source))
+        loop = asyncio.get_running_loop()
+        all_ended: asyncio.Future[None] = loop.create_future()
         start = due = time.perf_counter()
-        end, sent = start + seconds, 0
-        for gap in gaps:
-            due += gap
-            if due > end:
-                break
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            task = asyncio.ensure_future(ask(calls_of[sent % CHANNELS], next(source)))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            sent += 1
-        took = time.perf_counter() - start
-        if tasks:
-            await asyncio.wait(tasks)
+        end, sent, open_calls, took = start + seconds, 0, 0, 0.0
+
+        def ask(begin: _Begin) -> None:
+            nonlocal open_calls
+            sent_at = time.perf_counter()
+
+            def done(code: int, _: bytes) -> None:
+                nonlocal open_calls
+                now = time.perf_counter()
+                codes[_NAMES.get(code, str(code))] += 1
+                if code == _EXHAUSTED:
+                    rejected.append(now - sent_at)
+                # What is answered after the pressing, from a queue that it filled, is no sign of what is done under it.
+                elif code == OK and now <= end:
+                    good.append(now - sent_at)
+                open_calls -= 1
+                if took and not open_calls:
+                    all_ended.set_result(None)
+
+            open_calls += 1
+            begin(next(source), deadline, done)
+
+        def send() -> None:
+            nonlocal due, sent, took
+            now = time.perf_counter()
+            while due <= min(now, end):
+                ask(begins[sent % CHANNELS])
+                sent += 1
+                due += gaps[sent]
+            if due <= end:
+                loop.call_later(due - now, send)
+                return
+            took = now - start
+            if not open_calls:
+                all_ended.set_result(None)
+
+        due += gaps[0]
+        send()
+        await all_ended
         lone = time.perf_counter()
-        await calls_of[0](next(source), timeout=_PATIENCE_SECONDS)
+        await _answered(begins[0], next(source))
         lone_ms = (time.perf_counter() - lone) * 1000
     rejects = _percentiles(rejected)
     return {

@@ -9,8 +9,10 @@ answer what it must: a tenth of that. It knows just enough of HTTP/2 (RFC 9113),
 from __future__ import annotations
 
 import asyncio
+import heapq
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -32,15 +34,19 @@ class Refused(Exception):
         self.code = code
 
 
-class _Stream:
-    __slots__ = ("answer", "at", "body", "data", "number", "status", "window")
+Done = Callable[[int, bytes], None]
+"""Told of the end of a call: its code, and the serialised answer, empty unless the code is OK."""
 
-    def __init__(self, number: int, data: bytes, window: int, answer: asyncio.Future[bytes]) -> None:
+
+class _Stream:
+    __slots__ = ("at", "body", "data", "done", "number", "status", "window")
+
+    def __init__(self, number: int, data: memoryview, window: int, done: Done) -> None:
         self.number = number
         self.data = data
         self.at = 0
         self.window = window
-        self.answer = answer
+        self.done = done
         self.body = b""
         self.status: int | None = None
 
@@ -52,6 +58,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._authority, self._method = authority, method
         self._blocks: dict[float | None, bytes] = {}
+        self._messages: dict[bytes, memoryview] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._buffer = b""
         self._next = 1
         self._window = _FIRST_WINDOW
@@ -60,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._most_streams = 100
         self._streams: dict[int, _Stream] = {}
         self._blocked: deque[_Stream] = deque()
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._turns: deque[tuple[bytes, float | None, Done]] = deque()
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
@@ -85,8 +94,7 @@ class Connection(asyncio.Protocol):
         """One call.
 
         Args:
-            request: the serialised message.
-            timeout: seconds, told to the server and kept here.
+            request, timeout: of `begin`.
 
         Returns:
             The serialised answer.
@@ -94,28 +102,49 @@ class Connection(asyncio.Protocol):
         Raises:
             Refused: any other code than OK.
         """
-        while len(self._streams) >= self._most_streams:
-            turn = self._loop.create_future()
-            self._turns.append(turn)
-            await turn
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+
+        def done(code: int, body: bytes) -> None:
+            if answer.done():
+                return
+            if code == OK:
+                answer.set_result(body)
+            else:
+                answer.set_exception(Refused(code))
+
+        self.begin(request, timeout, done)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._forget(done)
+            raise
+
+    def begin(self, request: bytes, timeout: float | None, done: Done) -> None:
+        """Begins a call, or lets it wait while the server allows no more of them on a connection.
+
+        Args:
+            request: the serialised message; one of a few, which are kept as they are sent.
+            timeout: seconds, told to the server and kept here.
+            done: called once, on the loop's thread; not to raise.
+        """
         if self._transport.is_closing():
-            raise Refused(UNAVAILABLE)
+            done(UNAVAILABLE, b"")
+            return
+        if len(self._streams) >= self._most_streams:
+            self._turns.append((request, timeout, done))
+            return
         number = self._next
         self._next += 2
-        data = b"\0" + len(request).to_bytes(4, "big") + request
-        stream = _Stream(number, data, self._stream_window, self._loop.create_future())
-        self._streams[number] = stream
-        timer = None if timeout is None else self._loop.call_later(timeout, self._give_up, stream, DEADLINE_EXCEEDED)
+        data = self._messages.get(request)
+        if data is None:
+            data = self._messages[request] = memoryview(b"\0" + len(request).to_bytes(4, "big") + request)
+        stream = self._streams[number] = _Stream(number, data, self._stream_window, done)
+        if timeout is not None:
+            heapq.heappush(self._deadlines, (self._loop.time() + timeout, number))
+            if self._deadlines[0][1] == number:
+                self._set_timer()
         block = self._blocks.get(timeout) or self._header_block(timeout)
         self._send(stream, _frame(_HEADERS, _END_HEADERS, number, block))
-        try:
-            return await stream.answer
-        except asyncio.CancelledError:
-            self._give_up(stream, CANCELLED)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     def close(self) -> None:
         """Ends the connection and every call on it."""
@@ -147,8 +176,12 @@ class Connection(asyncio.Protocol):
         self._buffer = data[at:]
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for stream in list(self._streams.values()):
             self._end(stream, UNAVAILABLE)
+        while self._turns:
+            self._turns.popleft()[2](UNAVAILABLE, b"")
         if not self.ready.done():
             self.ready.set_exception(ConnectionError("the server closed the connection"))
 
@@ -208,7 +241,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, stream: _Stream, before: bytes = b"") -> None:
         """Writes as much as the windows allow; the rest when they have grown."""
-        parts = [before] if before else []
+        parts: list[bytes | memoryview] = [before] if before else []
         left = len(stream.data) - stream.at
         while left:
             size = min(left, self._frame_size, self._window, stream.window)
@@ -221,7 +254,7 @@ class Connection(asyncio.Protocol):
             stream.at += size
             stream.window -= size
             self._window -= size
-        self._transport.write(b"".join(parts))
+        self._transport.writelines(parts)
 
     def _unblock(self) -> None:
         for _ in range(len(self._blocked)):
@@ -234,18 +267,35 @@ class Connection(asyncio.Protocol):
             self._transport.write(_frame(_RST_STREAM, 0, stream.number, _CANCEL.to_bytes(4, "big")))
             self._end(stream, code)
 
+    def _forget(self, done: Done) -> None:
+        """Whoever waited for this is gone."""
+        for stream in self._streams.values():
+            if stream.done is done:
+                self._give_up(stream, CANCELLED)
+                return
+        self._turns = deque(turn for turn in self._turns if turn[2] is not done)
+
+    def _look_at_deadlines(self) -> None:
+        now, late = self._loop.time(), []
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._streams):
+            stream = self._streams.get(heapq.heappop(self._deadlines)[1])
+            if stream is not None:
+                late.append(stream)
+        self._set_timer()
+        for stream in late:
+            self._give_up(stream, DEADLINE_EXCEEDED)
+
+    def _set_timer(self) -> None:
+        """One for all calls: a timer for each costs more than the rest of a call."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadlines[0][0], self._look_at_deadlines) if self._deadlines else None
+
     def _end(self, stream: _Stream, code: int) -> None:
         del self._streams[stream.number]
-        if self._turns:
-            turn = self._turns.popleft()
-            if not turn.done():
-                turn.set_result(None)
-        if stream.answer.done():
-            return
-        if code == OK:
-            stream.answer.set_result(stream.body[5:])
-        else:
-            stream.answer.set_exception(Refused(code))
+        stream.done(code, stream.body[5:] if code == OK else b"")
+        if self._turns and len(self._streams) < self._most_streams:
+            self.begin(*self._turns.popleft())
 
     def _header_block(self, timeout: float | None) -> bytes:
         # 0x83, 0x86: ":method: POST" and ":scheme: http" of the static table; 0x04, 0x01: its ":path", ":authority".

@@ -145,3 +145,43 @@ def test_calls_end_when_the_server_does() -> None:
             assert refused.value.code in (UNAVAILABLE, CANCELLED)
 
     in_time(main())
+
+
+def test_each_deadline_is_kept_in_whatever_order_they_come() -> None:
+    async def main() -> None:
+        async with echo() as (_, connection, _):
+            loop = asyncio.get_running_loop()
+            ended: dict[float, float] = {}
+            begun = loop.time()
+
+            async def wait(timeout: float) -> None:
+                with pytest.raises(Refused):
+                    await connection.call(b"wait", timeout=timeout)
+                ended[timeout] = loop.time() - begun
+
+            calls = [asyncio.ensure_future(wait(timeout)) for timeout in (0.5, 0.1, 0.3)]
+            assert await connection.call(b"quick", timeout=0.05) == b"quick"
+            await asyncio.gather(*calls)
+            assert list(ended) == [0.1, 0.3, 0.5]
+            # The server, which knows them too, may be a little quicker.
+            assert all(timeout - 0.05 < seconds < timeout + 2 for timeout, seconds in ended.items()), ended
+
+    in_time(main())
+
+
+def test_calls_that_wait_for_their_turn_end_with_the_connection() -> None:
+    async def main() -> None:
+        async with echo(max_concurrent_streams=1) as (handler, connection, server):
+            ends: list[int] = []
+            for _ in range(3):
+                connection.begin(b"wait", None, lambda code, _: ends.append(code))
+            while not handler.timeouts:
+                await asyncio.sleep(0.01)
+            await server.stop(None)
+            while len(ends) < 3:
+                await asyncio.sleep(0.01)
+            assert ends[1:] == [UNAVAILABLE, UNAVAILABLE]
+            connection.begin(b"late", None, lambda code, _: ends.append(code))
+            assert ends[3:] == [UNAVAILABLE]
+
+    in_time(main())
