@@ -2,8 +2,9 @@
 
 gRPC's own client costs 0.3 to 0.5 ms a call, which is 5 % of what a small network and its picture cost: a benchmark on
 one machine then measures its clients. This one writes a call in two buffers that were made before, and reads of the
-answer what it must: a tenth of that. It knows just enough of HTTP/2 (RFC 9113), HPACK (RFC 7541) and gRPC's use of it
-(grpc/doc/PROTOCOL-HTTP2.md): no TLS, no compression, no continued header blocks, no retries.
+answer what it must: 0.05 ms where calls follow each other closely, 0.2 where each one wakes it. It knows just enough of
+HTTP/2 (RFC 9113), HPACK (RFC 7541) and gRPC's use of it (grpc/doc/PROTOCOL-HTTP2.md): no TLS, no compression, no
+continued header blocks, no retries.
 """
 
 from __future__ import annotations
@@ -286,7 +287,7 @@ class Connection(asyncio.Protocol):
             self._give_up(stream, DEADLINE_EXCEEDED)
 
     def _set_timer(self) -> None:
-        """One for all calls: a timer for each costs more than the rest of a call."""
+        """One for all calls is cheaper than one for each."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._deadlines[0][0], self._look_at_deadlines) if self._deadlines else None
