@@ -14,6 +14,8 @@ _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "neares
 # How many times longer than the crop an enlarged picture may be before its ends are cut off first: a strip of
 # 1 x 5000 pixels would otherwise grow to 224 x 1,120,000 to have its middle cut out.
 MOST_OVERHANG = 4
+# cv2 adds up the values of a mean in 32 bits: from 8.4 million pixels on, their sum overflows.
+_MOST_IN_A_MEAN = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,11 @@ def resize_to(image: np.ndarray, width: int, height: int, interpolation: str = "
     now_height, now_width = image.shape[:2]
     # One direction may shrink while the other grows; cv2's INTER_AREA is an area mean only where both shrink.
     smaller_width, smaller_height = min(width, now_width), min(height, now_height)
-    if (smaller_width, smaller_height) != (now_width, now_height):
+    if now_width * now_height > _MOST_IN_A_MEAN * smaller_width * smaller_height:
+        # Cannot matter to a picture of more than a few pixels: means of means.
+        step = max(smaller_width, -(-now_width // 64)), max(smaller_height, -(-now_height // 64))
+        image = cv2.resize(image, step, interpolation=cv2.INTER_AREA)
+    if (smaller_width, smaller_height) != image.shape[1::-1]:
         image = cv2.resize(image, (smaller_width, smaller_height), interpolation=cv2.INTER_AREA)
     if (smaller_width, smaller_height) != (width, height):
         image = cv2.resize(image, (width, height), interpolation=_INTERPOLATIONS[interpolation])

@@ -47,6 +47,13 @@ def test_every_picture_comes_out_in_the_specs_size_and_maps_back(width: int, hei
     assert np.allclose(geometry.to_original(geometry.to_input(boxes)), boxes, atol=1e-3 * max(width, height))
 
 
+@pytest.mark.parametrize(("width", "height"), [(4000, 4000), (5000, 4999), (100, 160_000)])
+def test_millions_of_pixels_have_a_mean(width: int, height: int) -> None:
+    """cv2's own sums of so many overflow."""
+    image = np.full((height, width, 3), (255, 200, 0), np.uint8)
+    assert resize_to(image, 1, 1).tolist() == [[[255, 200, 0]]]
+
+
 @settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), specs())
 def test_the_plan_covers_or_fits(width: int, height: int, spec: PreprocSpec) -> None:
