@@ -69,6 +69,8 @@ def test_labels_are_where_their_pixels_are(width: int, height: int, seed: int, r
     seen[seen == 254] = VOID
     kernel = np.ones((5, 5), np.uint8)
     inside = cv2.erode(shown, kernel) == cv2.dilate(shown, kernel)
+    # At the frame's edge the other label may be outside it.
+    inside[[0, 1, -2, -1]] = inside[:, [0, 1, -2, -1]] = False
     np.testing.assert_array_equal(seen[inside], shown[inside])
     assert inside.any()
 
