@@ -73,14 +73,19 @@ def file_and_set(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         NotFound: no such file. InvalidInput: something in the file, which is named, or in --set does not fit.
     """
+    from cvserve.errors import InvalidInput
     from cvserve.serving import load_settings
     from cvserve.settings import read_yaml, with_overrides
 
-    values: dict[str, Any] = {}
-    if arguments.config is not None:
-        load_settings(arguments.config)
-        values = read_yaml(arguments.config)
-    return with_overrides(values, arguments.set)
+    file = arguments.config
+    values = with_overrides({} if file is None else read_yaml(file), arguments.set)
+    try:
+        load_settings(values)
+    except InvalidInput:
+        if file is not None:
+            load_settings(file)  # whose sentence names it, if the fault is its own
+        raise
+    return values
 
 
 def positive(text: str) -> int:

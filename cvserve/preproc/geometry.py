@@ -135,7 +135,7 @@ def resize_to(image: np.ndarray, width: int, height: int, interpolation: str = "
     # One direction may shrink while the other grows; cv2's INTER_AREA is an area mean only where both shrink.
     smaller_width, smaller_height = min(width, now_width), min(height, now_height)
     if now_width * now_height > _MOST_IN_A_MEAN * smaller_width * smaller_height:
-        # Cannot matter to a picture of more than a few pixels: means of means.
+        # Means of means, for inputs of a few pixels only.
         step = max(smaller_width, -(-now_width // 64)), max(smaller_height, -(-now_height // 64))
         image = cv2.resize(image, step, interpolation=cv2.INTER_AREA)
     if (smaller_width, smaller_height) != image.shape[1::-1]:

@@ -79,6 +79,16 @@ def test_a_fault_of_the_file_names_it_whatever_is_set(tmp_path: Path) -> None:
         settings(file, "--set", "graph_nice=0")
 
 
+def test_what_is_set_completes_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("tls: {certificate: server.pem}\n")
+    tls = settings(file, "--set", "tls.key=/run/secrets/key.pem").tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == ("server.pem", "/run/secrets/key.pem")
+    with pytest.raises(InvalidInput, match=r"server\.yaml: 'tls.key' is missing"):
+        settings(file)
+
+
 def test_settings_of_a_model_fit_into_a_file_that_leaves_models_empty(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     file.write_text("port: 1\n")
