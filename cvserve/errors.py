@@ -81,6 +81,10 @@ class Overloaded(CvserveError):
         self.retry_after = retry_after
 
 
+class OutOfMemory(CvserveError):
+    """The device has no memory for this model or this input; a smaller batch may have room."""
+
+
 class DeadlineExceeded(CvserveError, TimeoutError):
     """The deadline passed before the answer was there."""
 

@@ -51,6 +51,7 @@ class Pipeline:
         runtime: str = "auto",
         threads: int | None = None,
         precision: str | None = None,
+        device: str = "cpu",
     ) -> Pipeline:
         """Opens the artifact at `path` (a model's directory, of which the newest version counts, or a version's).
 
@@ -58,12 +59,16 @@ class Pipeline:
             runtime: "auto" (the fastest here whose parity holds), "tensorflow", "onnx" or "litert".
             threads: CPU threads of the runtime; None lets it take every core.
             precision: only graphs of this precision ("float32", "float16", "int8"); None takes any usable one.
+            device: "cpu" or "gpu:N".
 
         Raises:
             NotFound, ArtifactError, MissingExtra
+            FailedPrecondition: no such device, or nothing installed that can use it.
         """
         artifact = artifacts.read(path, version)
-        return cls(artifact, open_runtime(artifact, runtime=runtime, threads=threads, precision=precision))
+        return cls(
+            artifact, open_runtime(artifact, runtime=runtime, threads=threads, precision=precision, device=device)
+        )
 
     def prepare(self, source: ImageSource, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Prepared:
         """Decodes and resizes one picture.

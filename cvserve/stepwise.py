@@ -86,11 +86,12 @@ def load_stepwise(
     runtime: str = "auto",
     threads: int | None = None,
     decoding: Decoding | None = None,
+    device: str = "cpu",
 ) -> Pipeline:
     """A pipeline that captions step by step.
 
     Args:
-        path, version, threads: as of `Pipeline.load`.
+        path, version, threads, device: as of `Pipeline.load`.
         runtime: "tensorflow", "onnx", "litert", or "auto": the first of onnx, litert and tensorflow that can be used.
         decoding: None takes the artifact's own.
 
@@ -102,7 +103,7 @@ def load_stepwise(
     graph = _graph(artifact, runtime)
     assert graph.steps is not None, "it was chosen for them"
     wanted = decoding or artifact.manifest.postproc.decoding or Decoding()
-    pair = open_steps(artifact.directory, graph, graph.steps, threads=threads)
+    pair = open_steps(artifact.directory, graph, graph.steps, threads=threads, device=device)
     postproc = artifact.manifest.postproc.model_copy(update={"decoding": wanted})
     outputs = tuple(_outputs(artifact.manifest, wanted).values())
     manifest = artifact.manifest.model_copy(update={"postproc": postproc, "outputs": outputs})
@@ -110,7 +111,7 @@ def load_stepwise(
 
 
 def open_steps(
-    directory: Path, graph: Graph, steps: StepGraphs, *, threads: int | None = None
+    directory: Path, graph: Graph, steps: StepGraphs, *, threads: int | None = None, device: str = "cpu"
 ) -> tuple[Runtime, Runtime]:
     """The encoder and the step of an artifact's graph."""
     opened: list[Runtime] = []
@@ -120,7 +121,7 @@ def open_steps(
             opened.append(first.with_signature(signature))  # without a second copy of the weights
         else:
             path = directory / (graph.path if file is None else file.path)
-            opened.append(open_graph(path, graph.format, threads=threads, signature=signature))
+            opened.append(open_graph(path, graph.format, threads=threads, device=device, signature=signature))
     return opened[0], opened[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,13 @@ LABELS = ("red", "green", "blue")
 SIZE = 16
 
 
-def publish_tiny(model_directory: Path, name: str | None = None) -> Artifact:
-    """Publishes the next version of the colour model under `model_directory`."""
+def publish_tiny(
+    model_directory: Path, name: str | None = None, write: Callable[[Path], None] | None = None
+) -> Artifact:
+    """Publishes the next version of the colour model under `model_directory`, or of another graph like it."""
 
     def build(directory: Path, version: int) -> Manifest:
-        write_graph(directory / "model.onnx")
+        (write or write_graph)(directory / "model.onnx")
         return Manifest(
             name=name or model_directory.name,
             version=version,

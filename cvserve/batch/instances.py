@@ -22,11 +22,12 @@ def open_instances(
     precision: str | None = None,
     instances: int | None = None,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> Iterator[list[Pipeline]]:
     """Opens the artifact at `path` for `predict`, and closes it at the end.
 
     Args:
-        path, version, runtime, precision: as `Pipeline.load`.
+        path, version, runtime, precision, device: as `Pipeline.load`.
         instances: batches that run at the same time; None takes one a core, at most four.
         threads: CPU threads of each; None shares the cores out.
 
@@ -34,14 +35,14 @@ def open_instances(
         One pipeline an instance; the same one several times where its runtime runs several calls at once.
 
     Raises:
-        NotFound, ArtifactError, MissingExtra
+        NotFound, ArtifactError, MissingExtra, FailedPrecondition
     """
     artifact = artifacts.read(path, version)
     count, threads = layout(instances, threads, usable_cores())
     with ExitStack() as stack:
 
         def another() -> Pipeline:
-            opened = open_runtime(artifact, runtime=runtime, threads=threads, precision=precision)
+            opened = open_runtime(artifact, runtime=runtime, threads=threads, precision=precision, device=device)
             return stack.enter_context(Pipeline(artifact, opened))
 
         first = another()

@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,23 @@ class InsideLayout:
 class Inside:
     """The other side of this module: starts the process and asks it."""
 
-    def __init__(self, directory: Path, pictures: Path, runtime: str, precision: str | None, threads: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        pictures: Path,
+        runtime: str,
+        precision: str | None,
+        threads: int,
+        devices: Sequence[str] = ("cpu",),
+    ) -> None:
         """
         Args:
             directory: of the artifact's version.
             pictures: a folder that `write_pictures` filled.
+            devices: each has a copy of the graph, and the callers are shared out among them.
         """
-        self._helper = Helper(
-            "cvserve.bench.inside", str(directory), str(pictures), runtime, precision or "", str(threads)
-        )
+        words = (str(directory), str(pictures), runtime, precision or "", str(threads), *devices)
+        self._helper = Helper("cvserve.bench.inside", *words)
         self.runtime: str = self._helper.ready
         self.threads = threads
 
@@ -66,26 +75,28 @@ class Inside:
 
 
 class _Process:
-    def __init__(self, pipeline: Pipeline, pictures: Sequence[bytes]) -> None:
-        self._pipeline, self._pictures = pipeline, pictures
+    def __init__(self, pipelines: Sequence[Pipeline], pictures: Sequence[bytes]) -> None:
+        self._pipelines, self._pictures = pipelines, pictures
 
     def rate(self, *, callers: int, batch: int, seconds: float, graph_only: bool) -> dict[str, float]:
-        spec = self._pipeline.manifest.preproc
+        spec = self._pipelines[0].manifest.preproc
         noise = np.random.default_rng(0).integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
-        feed = self._pipeline.encode(noise)
-        self._pipeline.runtime.run(feed)
+        feed = self._pipelines[0].encode(noise)
+        for pipeline in self._pipelines:
+            pipeline.runtime.run(feed)
         counts = [0] * callers
         start, cpu = time.perf_counter(), time.process_time()
         end = start + seconds
 
         def call(index: int) -> None:
+            pipeline = self._pipelines[index % len(self._pipelines)]
             at = index % len(self._pictures)
             source = itertools.cycle([*self._pictures[at:], *self._pictures[:at]])
             while time.perf_counter() < end:
                 if graph_only:
-                    self._pipeline.runtime.run(feed)
+                    pipeline.runtime.run(feed)
                 else:
-                    self._pipeline.run([self._pipeline.prepare(next(source)) for _ in range(batch)], _WISHES)
+                    pipeline.run([pipeline.prepare(next(source)) for _ in range(batch)], _WISHES)
                 counts[index] += batch
 
         threads = [threading.Thread(target=call, args=(index,)) for index in range(callers)]
@@ -100,7 +111,7 @@ class _Process:
         }
 
     def lone(self, *, seconds: float) -> dict[str, float]:
-        pipeline = self._pipeline
+        pipeline = self._pipelines[0]
         steps: dict[str, list[float]] = {"decode": [], "run": [], "postprocess": []}
         totals = []
         end = time.perf_counter() + seconds
@@ -127,12 +138,15 @@ def main() -> None:
     for name in ("directory", "pictures", "runtime", "precision"):
         parser.add_argument(name)
     parser.add_argument("threads", type=int)
+    parser.add_argument("devices", nargs="+")
     words: Any = parser.parse_args()
-    with Pipeline.load(
-        words.directory, runtime=words.runtime, precision=words.precision or None, threads=words.threads
-    ) as pipeline:
-        process = _Process(pipeline, read_pictures(words.pictures))
-        serve_orders({"rate": process.rate, "lone": process.lone}, pipeline.runtime.name)
+    options = {"runtime": words.runtime, "precision": words.precision or None, "threads": words.threads}
+    with ExitStack() as stack:
+        pipelines = [
+            stack.enter_context(Pipeline.load(words.directory, device=device, **options)) for device in words.devices
+        ]
+        process = _Process(pipelines, read_pictures(words.pictures))
+        serve_orders({"rate": process.rate, "lone": process.lone}, pipelines[0].runtime.name)
 
 
 if __name__ == "__main__":

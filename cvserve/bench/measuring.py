@@ -22,6 +22,7 @@ from cvserve.bench.results import BenchPlan, BenchResult, Ceiling, Lone, Overloa
 from cvserve.bench.stages import read_stages
 from cvserve.errors import FailedPrecondition
 from cvserve.runtimes.device import usable_cores
+from cvserve.serving import load_settings
 
 Say = Callable[[str], None]
 Figures = dict[str, float]
@@ -141,10 +142,11 @@ def open_insides(
     artifact: Artifact, pictures: Path, settings: Mapping[str, Any], stack: ExitStack
 ) -> dict[int, Inside]:
     """The pipeline in processes of their own, by threads of the graph: one, and one a core."""
-    runtime = str(settings.get("runtime") or "auto")
+    model = load_settings(dict(settings)).of_model(served_name(artifact))
+    runtime: str = model.runtime
     opened: dict[int, Inside] = {}
     for threads in sorted({1, usable_cores()}):
-        inside = Inside(artifact.directory, pictures, runtime, settings.get("precision"), threads)
+        inside = Inside(artifact.directory, pictures, runtime, model.precision, threads, model.devices)
         stack.callback(inside.close)
         opened[threads] = inside
         runtime = inside.runtime  # what auto took for the first holds for all

@@ -50,7 +50,7 @@ def example(parser: argparse.ArgumentParser, *lines: str) -> None:
     parser.epilog = "\n".join(["examples:" if len(lines) > 1 else "example:", *(f"  {line}" for line in lines)])
 
 
-def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -> None:
+def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -> argparse._ArgumentGroup:
     """--runtime, --precision and --threads; a command that also reads a settings file takes None as the default."""
     from cvserve.runtimes import RUNTIMES
 
@@ -64,6 +64,17 @@ def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -
     group.add_argument("--precision", choices=("float32", "float16", "int8"), help="only graphs of this precision")
     group.add_argument(
         "--threads", type=positive, metavar="N", help="CPU threads of a graph; default: all that there are"
+    )
+    return group
+
+
+def add_device(group: argparse._ArgumentGroup) -> None:
+    """--device, of a command whose graphs run on one."""
+    group.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="cpu (the default), gpu:0, ...; docs/gpu.md says what a GPU needs",
     )
 
 

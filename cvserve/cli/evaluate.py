@@ -17,7 +17,7 @@ import argparse
 import json
 
 from cvserve import console
-from cvserve.cli.arguments import add_runtime, example, positive
+from cvserve.cli.arguments import add_device, add_runtime, example, positive
 from cvserve.cli.failures import list_failures
 from cvserve.cli.libraries import load_tensorflow
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a segmentation run: mean of the probabilities over mirrored and resized pictures, such as "
         "flip,0.75,1.25",
     )
-    add_runtime(parser)
+    add_device(add_runtime(parser))
     example(
         parser,
         "cvserve evaluate runs/flowers --split val --out runs/flowers/evaluation",
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         runtime=arguments.runtime,
         precision=arguments.precision,
         threads=arguments.threads,
+        device=arguments.device,
         batch_size=arguments.batch_size,
         average=arguments.average,
         out=arguments.out,

@@ -33,7 +33,7 @@ import argparse
 from pathlib import Path
 
 from cvserve import console
-from cvserve.cli.arguments import MASK_FORMATS, add_runtime, example, positive, share
+from cvserve.cli.arguments import MASK_FORMATS, add_device, add_runtime, example, positive, share
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, InvalidInput
 
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="pictures a call; default: 16")
     parser.add_argument("--workers", type=positive, metavar="N", help="threads that decode; default: one a core")
     parser.add_argument("--instances", type=positive, metavar="N", help="batches that run at once; default: one a core")
-    add_runtime(parser)
+    add_device(add_runtime(parser))
     example(
         parser,
         "cvserve predict models/flowers photos/ --out results.jsonl --annotate out/",
@@ -92,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         instances=arguments.instances,
         threads=arguments.threads,
+        device=arguments.device,
     ) as pipelines:
         manifest, runtime = pipelines[0].manifest, pipelines[0].runtime.name
         for option in ("mask_format", "masks"):

@@ -37,15 +37,17 @@ def open_scorer(
     threads: int | None = None,
     precision: str | None = None,
     average: str | None = None,
+    device: str = "cpu",
 ) -> Scorer:
     """Opens a run directory (`runtime` must be "auto" or "keras") or an artifact.
 
     Args:
         average: of a run directory of segmentation, the views of a picture that are averaged, such as
             "flip,0.75,1.25"; see `cvserve.evaluation.averaging`.
+        device: on which an artifact runs, "cpu" or "gpu:N"; a run directory has those that TensorFlow finds.
 
     Raises:
-        NotFound, ArtifactError, InvalidInput, MissingExtra
+        NotFound, ArtifactError, InvalidInput, MissingExtra, FailedPrecondition
     """
     if is_run(target):
         if runtime not in ("auto", "keras"):
@@ -53,7 +55,7 @@ def open_scorer(
         return _of_run(Path(target), average)
     if average is not None:
         raise InvalidInput(f"{target} is an artifact; only run directories of segmentation are averaged")
-    return _of_artifact(Pipeline.load(target, runtime=runtime, threads=threads, precision=precision))
+    return _of_artifact(Pipeline.load(target, runtime=runtime, threads=threads, precision=precision, device=device))
 
 
 def _of_run(directory: Path, average: str | None) -> Scorer:

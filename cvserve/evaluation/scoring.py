@@ -65,6 +65,7 @@ def evaluate(
     batch_size: int = 32,
     workers: int = 2,
     average: str | None = None,
+    device: str = "cpu",
     out: str | Path | None = None,
 ) -> Evaluation:
     """Scores a model by the measures of its task.
@@ -75,13 +76,14 @@ def evaluate(
         split: "train", "val" or "test".
         runtime: of an artifact: "auto", "tensorflow", "onnx" or "litert".
         batch_size: pictures a call. workers: threads that decode.
-        average: see `open_scorer`.
+        average, device: see `open_scorer`.
         out: directory for evaluation.json and the task's pictures and files; None writes nothing.
 
     Raises:
-        NotFound, ArtifactError, InvalidInput, MissingExtra
+        NotFound, ArtifactError, InvalidInput, MissingExtra, FailedPrecondition
     """
-    with closing(open_scorer(target, runtime=runtime, threads=threads, precision=precision, average=average)) as scorer:
+    how: dict[str, Any] = {"runtime": runtime, "threads": threads, "precision": precision, "device": device}
+    with closing(open_scorer(target, average=average, **how)) as scorer:
         data = data or scorer.data
         if data is None:
             raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")

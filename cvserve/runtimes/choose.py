@@ -19,7 +19,7 @@ from cvserve.errors import CvserveError
 from cvserve.runtimes.base import Runtime, TensorInfo
 from cvserve.runtimes.device import Resources, usable_cores
 from cvserve.runtimes.opening import open_candidate
-from cvserve.runtimes.remembering import key_of, package_version, processor, recall, remember
+from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,6 +84,9 @@ def _measure_all(
     if not running:
         assert failure is not None, "there is at least one candidate"
         raise failure
+    if len(running) == 1:
+        # Nothing to race against, and nothing to write down, as below.
+        return next(iter(running.values()))
     timings = race(running, artifact.manifest)
     best = min(timings, key=lambda path: milliseconds_a_picture(timings[path]))
     for path, runtime in running.items():
@@ -194,7 +197,7 @@ def _key(candidates: Sequence[Graph], threads: int | None, device: str) -> str:
         "graphs": sorted([graph.path, *(file.sha256 for file in graph.files)] for graph in candidates),
         "processor": processor(),
         "threads": threads or usable_cores(),
-        "device": device,
+        "device": [device, *accelerators([device])],
         "versions": {graph.format: package_version(_PACKAGES[graph.format]) for graph in candidates},
     }
     return key_of(facts)

@@ -26,13 +26,17 @@ class Resources:
 
     interop_threads: operations of one call that may run at the same time; None leaves it to the runtime, which is one
     for onnxruntime and as many as cores for TensorFlow. gpu_memory_mib: the most memory taken of each GPU; None: all of
-    it. gpu_memory_growth: GPU memory is taken when it is needed, not all of it at the start. TensorFlow takes all three
-    for the whole process, before its first operation; later wishes are logged and left.
+    it. gpu_memory_growth: GPU memory is taken when it is needed, not all of it at the start. gpu_tf32: whether
+    products of float32 may be computed in TensorFloat-32, with 10 bits of each factor's 23, where the GPU can; quicker,
+    but answers differ from the CPU's in the third digit instead of the sixth. TensorFlow takes the first three
+    for the whole process, before its first operation, and logs and leaves later wishes; one that does not wish
+    TensorFloat-32 ends it for all.
     """
 
     interop_threads: int | None = None
     gpu_memory_mib: int | None = None
     gpu_memory_growth: bool = True
+    gpu_tf32: bool = False
 
     def __post_init__(self) -> None:
         for name in ("interop_threads", "gpu_memory_mib"):

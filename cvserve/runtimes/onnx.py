@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from cvserve.artifact import Quantization
-from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput
+from cvserve.errors import ArtifactError, CvserveError, FailedPrecondition, InvalidInput, OutOfMemory, Unavailable
 from cvserve.extras import require
+from cvserve.runtimes import cuda
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
+from cvserve.runtimes.cuda import first_line, is_of_memory, is_of_the_gpu
 from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
 
@@ -53,7 +55,8 @@ class OnnxRuntime:
         Raises:
             MissingExtra: onnxruntime is not installed.
             ArtifactError: onnxruntime does not take the file.
-            FailedPrecondition: no such device.
+            FailedPrecondition: no such device, or what onnxruntime needs for it is not installed.
+            OutOfMemory: the device has too little.
         """
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
@@ -65,12 +68,18 @@ class OnnxRuntime:
         options.log_severity_level = 3  # errors only
         # Spinning threads take the cores from the other sessions, and the decoders, of a server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = _providers(runtime, device, resources)
-        try:
-            session = runtime.InferenceSession(str(path), options, providers=providers)
-        except _failures(runtime) as error:
-            raise ArtifactError(f"onnxruntime cannot load {path}: {_sentence(error)}") from error
+        wanted = parse_device(device)
+        self._device = str(wanted)
         self._failures = _failures(runtime)
+        try:
+            if wanted.kind == "gpu":
+                session = cuda.open_session(runtime, path, options, wanted, resources)
+            else:
+                session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except self._failures as error:
+            if is_of_memory(error):
+                raise OutOfMemory(f"{wanted} has no memory left for {path}: {first_line(error)}") from error
+            raise ArtifactError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
         self._session: Any = session
         inputs = {item.name: _info(item) for item in session.get_inputs()}
         outputs = {item.name: _info(item) for item in session.get_outputs()}
@@ -92,13 +101,21 @@ class OnnxRuntime:
             try:
                 return dict(zip(names, session.run(names, feed), strict=True))
             except self._failures as error:
-                raise InvalidInput(f"onnxruntime cannot run the model on this input: {_sentence(error)}") from error
+                raise self._fault(error) from error
 
         return call(arrays) if self.batch is None else run_in_batches(call, arrays, self.batch)
 
     def close(self) -> None:
         """See `Runtime.close`."""
         self._session = None
+
+    def _fault(self, error: Exception) -> CvserveError:
+        """Whose it is that a call failed."""
+        if is_of_memory(error):
+            return OutOfMemory(f"{self._device} has no memory left to run the model on this input: {first_line(error)}")
+        if is_of_the_gpu(error):
+            return Unavailable(f"{self._device} failed: {first_line(error)}")
+        return InvalidInput(f"onnxruntime cannot run the model on this input: {first_line(error)}")
 
 
 def _failures(runtime: Any) -> tuple[type[Exception], ...]:
@@ -108,31 +125,7 @@ def _failures(runtime: Any) -> tuple[type[Exception], ...]:
     return (*kinds, RuntimeError, ValueError)
 
 
-def _providers(runtime: Any, device: str, resources: Resources) -> list[Any]:
-    wanted = parse_device(device)
-    if wanted.kind == "cpu":
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise FailedPrecondition(f"this onnxruntime has no CUDA, so it cannot use {device}; install onnxruntime-gpu")
-    return [("CUDAExecutionProvider", _cuda_options(wanted.index, resources)), "CPUExecutionProvider"]
-
-
-def _cuda_options(index: int, resources: Resources) -> dict[str, Any]:
-    options: dict[str, Any] = {"device_id": index}
-    if resources.gpu_memory_mib is not None:
-        options["gpu_mem_limit"] = resources.gpu_memory_mib << 20
-    if resources.gpu_memory_growth:
-        # By what is asked for, rather than by doubling what there is.
-        options["arena_extend_strategy"] = "kSameAsRequested"
-    return options
-
-
 def _info(item: Any) -> TensorInfo:
     dtype = _DTYPES.get(item.type) or re.sub(r"^tensor\((.*)\)$", r"\1", item.type)
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in item.shape or ())
     return TensorInfo(item.name, dtype, shape)
-
-
-def _sentence(error: Exception) -> str:
-    """The first line of onnxruntime's message without its prefix of codes."""
-    return str(error).strip().splitlines()[0].removeprefix("[ONNXRuntimeError] : ")

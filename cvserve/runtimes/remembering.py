@@ -8,11 +8,14 @@ import logging
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
+
+_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def cache_directory() -> Path:
@@ -59,11 +62,13 @@ def remember(kind: str, key: str, content: dict[str, Any]) -> None:
 
 
 def package_version(package: str) -> str:
-    """Of an installed package."""
-    try:
-        return version(package)
-    except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
-        return "unknown"
+    """Of an installed package, or of its build for GPUs."""
+    for name in (package, f"{package}-gpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 def processor() -> str:
@@ -76,3 +81,17 @@ def processor() -> str:
     except OSError:
         pass
     return f"{platform.machine()} {platform.processor()}"
+
+
+def accelerators(devices: Sequence[str]) -> list[str]:
+    """The models of the GPUs of this machine, as the driver names them, where one of the devices is a GPU."""
+    if not any(device.startswith("gpu") for device in devices):
+        return []
+    found = []
+    for path in sorted(_GPUS.glob("*/information")):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            continue
+        found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
+    return found

@@ -22,7 +22,7 @@ from cvserve.errors import (
     FailedPrecondition,
     InvalidInput,
     NotFound,
-    Overloaded,
+    OutOfMemory,
     Unimplemented,
 )
 from cvserve.runtimes import unrestored
@@ -112,7 +112,7 @@ class SavedModelSession:
         """Calls what `callable` made.
 
         Raises:
-            InvalidInput, FailedPrecondition, NotFound, Unimplemented, Overloaded: what the graph answered.
+            InvalidInput, FailedPrecondition, NotFound, Unimplemented, OutOfMemory: what the graph answered.
         """
         try:
             answers: list[Any] = function(*arrays)
@@ -136,7 +136,7 @@ class SavedModelSession:
             (errors.FailedPreconditionError, FailedPrecondition),
             (errors.NotFoundError, NotFound),
             (errors.UnimplementedError, Unimplemented),
-            (errors.ResourceExhaustedError, Overloaded),
+            (errors.ResourceExhaustedError, OutOfMemory),
         )
         for kind, fault in kinds:
             if isinstance(error, kind):
@@ -194,7 +194,7 @@ class SessionEntry:
         """See `Runtime.run`. String tensors come and go as arrays of dtype object holding bytes.
 
         Raises:
-            InvalidInput, FailedPrecondition, NotFound, Unimplemented, Overloaded: what the graph answered.
+            InvalidInput, FailedPrecondition, NotFound, Unimplemented, OutOfMemory: what the graph answered.
         """
         if set(inputs) != set(self._input_tensors):
             raise InvalidInput(f"the model takes {', '.join(self._input_tensors)}, not {', '.join(sorted(inputs))}")

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from cvserve.artifact import Quantization
-from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
+from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound, OutOfMemory
 from cvserve.extras import require
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
 from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
-from cvserve.runtimes.gpu_memory import set_gpu_memory
 from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.tensorflow_gpus import set_gpus
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,6 +110,9 @@ class TensorFlowRuntime:
                     return {name: answers[name].numpy() for name in names}
             except (tensorflow.errors.InvalidArgumentError, tensorflow.errors.UnimplementedError) as error:
                 raise InvalidInput(f"TensorFlow cannot run the model on this input: {sentence(error)}") from error
+            except tensorflow.errors.ResourceExhaustedError as error:
+                text = f"{self._device} has no memory left to run the model on this input: {sentence(error)}"
+                raise OutOfMemory(text) from error
             except UnicodeDecodeError as error:  # an error whose text quotes bytes of a string tensor
                 raise InvalidInput("TensorFlow cannot run the model on this input: its bytes are refused") from error
 
@@ -136,7 +139,7 @@ def set_threads(threads: int | None, resources: Resources | None = None) -> None
     whole process, if it has not begun to work yet."""
     resources = resources or Resources()
     tensorflow = require("tensorflow")
-    set_gpu_memory(tensorflow, resources)
+    set_gpus(tensorflow, resources)
     threading = tensorflow.config.threading
     operations = resources.interop_threads
     if threads is None and operations is None:

@@ -27,6 +27,7 @@ STATUS_OF: dict[type[BaseException], Status] = {
     errors.MissingExtra: Status("FAILED_PRECONDITION", 400),
     errors.Unavailable: Status("UNAVAILABLE", 503),
     errors.Overloaded: Status("RESOURCE_EXHAUSTED", 429),
+    errors.OutOfMemory: Status("RESOURCE_EXHAUSTED", 429),
     errors.DeadlineExceeded: Status("DEADLINE_EXCEEDED", 504),
     errors.TooSlow: Status("DEADLINE_EXCEEDED", 408),
     errors.Cancelled: Status("CANCELLED", 499),

@@ -13,8 +13,7 @@ from toy_graph import expected, pictures
 from cvserve.errors import InvalidInput
 from cvserve.runtimes import open_graph
 from cvserve.runtimes.device import Resources
-from cvserve.runtimes.gpu_memory import set_gpu_memory
-from cvserve.runtimes.onnx import _cuda_options
+from cvserve.runtimes.tensorflow_gpus import set_gpus
 
 
 class Config:
@@ -27,8 +26,11 @@ class Config:
         self.growth: dict[str, bool] = {}
         self.limits: dict[str, list[Any]] = {}
         self.experimental = SimpleNamespace(
-            get_memory_growth=lambda gpu: self.growth.get(gpu.name, False), set_memory_growth=self._set_growth
+            get_memory_growth=lambda gpu: self.growth.get(gpu.name, False),
+            set_memory_growth=self._set_growth,
+            enable_tensor_float_32_execution=self._set_tf32,
         )
+        self.tf32 = True  # as TensorFlow begins
 
     def list_physical_devices(self, kind: str) -> list[Any]:
         assert kind == "GPU"
@@ -45,6 +47,9 @@ class Config:
         self._check()
         self.growth[gpu.name] = growth
 
+    def _set_tf32(self, enabled: bool) -> None:
+        self.tf32 = enabled
+
     def _check(self) -> None:
         if self.running:
             raise RuntimeError("Physical devices cannot be modified after being initialized")
@@ -56,41 +61,43 @@ def tensorflow(config: Config) -> Any:
 
 def test_by_default_memory_grows_on_every_gpu() -> None:
     config = Config()
-    set_gpu_memory(tensorflow(config), Resources())
+    set_gpus(tensorflow(config), Resources())
     assert config.growth == {"gpu:0": True, "gpu:1": True}
     assert not config.limits
 
 
+def test_one_model_that_wishes_all_the_bits_decides_for_all() -> None:
+    config = Config()
+    set_gpus(tensorflow(config), Resources(gpu_tf32=True))
+    assert config.tf32
+    set_gpus(tensorflow(config), Resources())
+    assert not config.tf32
+    set_gpus(tensorflow(config), Resources(gpu_tf32=True))
+    assert not config.tf32
+
+
 def test_a_limit_comes_before_growth_and_stays() -> None:
     config = Config()
-    set_gpu_memory(tensorflow(config), Resources(gpu_memory_mib=4096))
-    set_gpu_memory(tensorflow(config), Resources())
+    set_gpus(tensorflow(config), Resources(gpu_memory_mib=4096))
+    set_gpus(tensorflow(config), Resources())
     assert [limit[0].memory_limit for limit in config.limits.values()] == [4096, 4096]
     assert not config.growth
 
 
 def test_all_at_once_if_wished() -> None:
     config = Config()
-    set_gpu_memory(tensorflow(config), Resources(gpu_memory_growth=False))
+    set_gpus(tensorflow(config), Resources(gpu_memory_growth=False))
     assert not config.growth, "that is what TensorFlow does by itself"
 
 
 def test_too_late_is_said_and_no_fault(caplog: pytest.LogCaptureFixture) -> None:
     config = Config(running=True)
-    set_gpu_memory(tensorflow(config), Resources(gpu_memory_mib=4096))
+    set_gpus(tensorflow(config), Resources(gpu_memory_mib=4096))
     assert "TensorFlow is already running in this process, so what it takes of gpu:0 stays as it is" in caplog.text
     caplog.clear()
     config.growth = {"gpu:0": True, "gpu:1": True}
-    set_gpu_memory(tensorflow(config), Resources())
+    set_gpus(tensorflow(config), Resources())
     assert not caplog.text, "as it is wished already"
-
-
-def test_what_onnxruntime_is_told_of_a_gpu() -> None:
-    assert _cuda_options(1, Resources(gpu_memory_mib=2, gpu_memory_growth=False)) == {
-        "device_id": 1,
-        "gpu_mem_limit": 2 << 20,
-    }
-    assert _cuda_options(0, Resources()) == {"device_id": 0, "arena_extend_strategy": "kSameAsRequested"}
 
 
 def test_operations_at_the_same_time_change_no_answer(onnx_file: Path) -> None:

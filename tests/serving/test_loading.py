@@ -121,6 +121,25 @@ def test_litert_keeps_to_few_batch_sizes(tmp_path: Path) -> None:
     ]
 
 
+def test_on_a_gpu_batches_have_sizes_that_were_run_before(tmp_path: Path) -> None:
+    opened = PuppetRuntime()
+    settings = ModelSettings(devices=("gpu:0",), instances=1, max_batch_size=12)
+    model = loading.load(publish_tiny(tmp_path / "m").directory, settings, lambda *_: opened)
+    assert model.limits.allowed_rows == (1, 4, 8, 12)
+    assert opened.batch_sizes == [1, 4, 8, 12]
+    assert model.limits.padded(5) == 8
+    model.close()
+
+
+def test_on_a_gpu_with_limited_memory_there_is_one_size(tmp_path: Path) -> None:
+    opened = PuppetRuntime()
+    settings = ModelSettings(devices=("gpu:0",), instances=1, max_batch_size=12, gpu_memory_mib=512)
+    model = loading.load(publish_tiny(tmp_path / "m").directory, settings, lambda *_: opened)
+    assert model.limits.allowed_rows == (12,)
+    assert opened.batch_sizes == [12]
+    model.close()
+
+
 def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     model = loading.load(directory, ModelSettings(batching=False, instances=1, max_request_rows=77))

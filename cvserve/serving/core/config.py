@@ -52,6 +52,10 @@ class ModelSettings(BaseModel):
     gpu_memory_growth: bool = True
     """GPU memory is taken when it is needed, rather than all of it at the start."""
 
+    gpu_tf32: bool = False
+    """TensorFloat-32, quicker on GPUs since Ampere: factors keep 10 of their 23 bits, and answers differ from those of
+    the CPU, the export and the phone. For tensorflow it holds only where all models wish it."""
+
     batching: bool = True
     """False runs every request alone."""
 
@@ -135,7 +139,7 @@ class ModelSettings(BaseModel):
     @property
     def resources(self) -> Resources:
         """What a graph may take beside its threads."""
-        return Resources(self.interop_threads, self.gpu_memory_mib, self.gpu_memory_growth)
+        return Resources(self.interop_threads, self.gpu_memory_mib, self.gpu_memory_growth, self.gpu_tf32)
 
     @property
     def bounds(self) -> QueueBounds:

@@ -18,7 +18,7 @@ from cvserve.pipeline import Pipeline
 from cvserve.runtimes import FORMAT_OF, Runtime, open_runtime
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import CONCURRENT, Layout
-from cvserve.runtimes.remembering import key_of, package_version, processor, recall, remember
+from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.serving.core import foreign
 from cvserve.serving.core.batch_policy import BatchLimits
@@ -40,7 +40,8 @@ from cvserve.serving.core.placement import Place, candidates, on_cpu, places, wo
 from cvserve.serving.core.signatures import DETECT
 
 FEW_SIZES = ("litert",)
-"""Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes."""
+"""Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes. So they are
+on a GPU, where onnxruntime needs a session for each (`cvserve.runtimes.cuda`): to one where the memory is limited."""
 
 OpenRuntime = Callable[[Artifact, ModelSettings, Place], Runtime]
 
@@ -223,6 +224,7 @@ def _key(artifact: Artifact, settings: ModelSettings) -> str:
             "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
             "picture": [manifest.preproc.height, manifest.preproc.width],
             "processor": processor(),
+            "accelerators": accelerators(settings.devices),
             "cores": usable_cores(),
             "settings": settings.model_dump(
                 include={
@@ -285,8 +287,11 @@ def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits
         # A request's own rows stay together: without batching there is no reason to split them.
         return settings.limits(settings.max_request_rows)
     limits = settings.limits(max_rows)
-    if settings.batching and runtime in FEW_SIZES and not limits.allowed_rows:
-        return replace(limits, allowed_rows=_few(max_rows))
+    if settings.batching and not limits.allowed_rows:
+        if not on_cpu(settings) and settings.gpu_memory_mib is not None:
+            return replace(limits, allowed_rows=(max_rows,))
+        if runtime in FEW_SIZES or not on_cpu(settings):
+            return replace(limits, allowed_rows=_few(max_rows))
     return limits
 
 

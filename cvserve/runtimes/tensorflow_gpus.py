@@ -1,4 +1,4 @@
-"""How much memory of the GPUs TensorFlow takes: a decision for the whole process, before its first operation."""
+"""How much memory of the GPUs TensorFlow takes, and how exactly they compute: decisions for the whole process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from cvserve.runtimes.quiet import without_chatter
 _LOG = logging.getLogger(__name__)
 
 
-def set_gpu_memory(tensorflow: Any, resources: Resources) -> None:
+def set_gpus(tensorflow: Any, resources: Resources) -> None:
     """Limits what TensorFlow takes of every GPU, if it has not begun to work yet; otherwise says that it has.
 
     By itself TensorFlow takes all the memory of all GPUs at its first operation, also for a model on the CPU, and
-    leaves nothing to onnxruntime in the same process.
+    leaves nothing to onnxruntime in the same process. And by itself it computes in TensorFloat-32; one model that does
+    not wish that ends it for all.
     """
     config = tensorflow.config
     with without_chatter():  # the first such call says which drivers it looked for
         found = config.list_physical_devices("GPU")
+    if found and not resources.gpu_tf32:
+        config.experimental.enable_tensor_float_32_execution(False)
     for gpu in found:
         try:
             if resources.gpu_memory_mib is not None:

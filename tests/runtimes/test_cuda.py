@@ -1,0 +1,253 @@
+"""onnxruntime on a GPU: what it is told, what it must not hide, and, where there is one, what it answers."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from convolutions import SIZE, write_convolutions
+from nvidia import need_gpu, used_mib
+from toy_graph import pictures
+
+from cvserve.errors import ArtifactError, CvserveError, FailedPrecondition, InvalidInput, OutOfMemory, Unavailable
+from cvserve.runtimes import cuda, open_graph
+from cvserve.runtimes.device import Device, Resources
+from cvserve.runtimes.onnx import OnnxRuntime
+
+GPU = Device("gpu", 1)
+
+
+class Session:
+    """Knows the shapes that it was run with."""
+
+    def __init__(self, providers: list[str]) -> None:
+        self._providers = providers
+        self.shapes: list[tuple[int, ...]] = []
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+    def get_inputs(self) -> list[str]:
+        return ["x"]
+
+    def get_outputs(self) -> list[str]:
+        return ["y"]
+
+    def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.shapes.append(feed["x"].shape)
+        return [feed["x"] * 2]
+
+
+class Library:
+    """onnxruntime with CUDA, as it behaves: a session whose providers are those that could be used."""
+
+    __file__ = "/nowhere/onnxruntime/__init__.py"
+
+    def __init__(self, used: tuple[str, ...] = (cuda.PROVIDER,), failure: Exception | None = None) -> None:
+        self._used, self._failure = used, failure
+        self.asked: dict[str, Any] = {}
+        self.sessions: list[Session] = []
+
+    def get_available_providers(self) -> list[str]:
+        return ["TensorrtExecutionProvider", cuda.PROVIDER, "CPUExecutionProvider"]
+
+    def set_default_logger_severity(self, severity: int) -> None:
+        assert severity == 3
+
+    def preload_dlls(self) -> None:
+        print("Failed to load libcublas.so.13")
+
+    def InferenceSession(self, path: str, options: Any, **asked: Any) -> Any:
+        self.asked = asked
+        if self._failure is not None:
+            raise self._failure
+        self.sessions.append(Session([*self._used, "CPUExecutionProvider"]))
+        return self.sessions[-1]
+
+
+def open_with(library: Library, **resources: Any) -> Any:
+    return cuda.open_session(library, Path("m.onnx"), None, GPU, Resources(**resources))
+
+
+def test_what_onnxruntime_is_told_of_a_gpu() -> None:
+    told = cuda.provider_options(GPU, Resources(gpu_memory_mib=2, gpu_memory_growth=False))
+    assert (told["device_id"], told["gpu_mem_limit"]) == (1, 2 << 20)
+    assert "arena_extend_strategy" not in told
+    told = cuda.provider_options(Device("gpu"), Resources())
+    assert (told["device_id"], told["arena_extend_strategy"]) == (0, "kSameAsRequested")
+    assert "gpu_mem_limit" not in told
+    assert told["use_tf32"] == 0, "answers stay those of the CPU unless wished otherwise"
+    assert cuda.provider_options(GPU, Resources(gpu_tf32=True))["use_tf32"] == 1
+
+
+def test_the_session_is_asked_not_to_go_back_to_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    library = Library()
+    open_with(library)
+    assert library.asked["enable_fallback"] == 0
+    assert [library.asked["providers"][0][0], *library.asked["providers"][1:]] == [
+        cuda.PROVIDER,
+        "CPUExecutionProvider",
+    ]
+    assert capsys.readouterr().out == "", "answers may go to the standard output"
+
+
+def run(opened: Any, rows: int) -> None:
+    (answer,) = opened.run(["y"], {"x": np.full((rows, 2), 3.0)})
+    np.testing.assert_array_equal(answer, np.full((rows, 2), 6.0))
+
+
+def test_each_session_computes_one_shape() -> None:
+    library = Library()
+    opened = open_with(library)
+    assert (opened.get_inputs(), opened.get_outputs()) == (["x"], ["y"])
+    for rows in (1, 8, 1, 8, 32, 1):
+        run(opened, rows)
+    assert [session.shapes for session in library.sessions] == [[(1, 2)] * 3, [(8, 2)] * 2, [(32, 2)]]
+
+
+def test_the_shapes_used_last_are_kept() -> None:
+    library = Library()
+    opened = open_with(library)
+    for rows in range(1, cuda.KEPT + 1):
+        run(opened, rows)
+    run(opened, 1)
+    run(opened, 100)  # in the place of 2
+    run(opened, 1)
+    assert len(library.sessions) == cuda.KEPT + 1
+    run(opened, 2)
+    assert len(library.sessions) == cuda.KEPT + 2
+
+
+def test_with_a_limit_of_the_memory_there_is_one_session_at_a_time() -> None:
+    library = Library()
+    opened = open_with(library, gpu_memory_mib=100)
+    for rows in (4, 4, 1, 4):
+        run(opened, rows)
+    assert [session.shapes for session in library.sessions] == [[(4, 2)] * 2, [(1, 2)], [(4, 2)]]
+
+
+def test_calls_at_the_same_time_share_a_session_and_open_no_two() -> None:
+    library = Library()
+    opened = open_with(library)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda index: run(opened, (1, 8)[index % 2]), range(200)))
+    assert len(library.sessions) == 2
+    assert sum(len(session.shapes) for session in library.sessions) == 200
+
+
+def test_a_session_that_went_back_to_the_cpu_is_none() -> None:
+    with pytest.raises(
+        FailedPrecondition, match=r"cannot use gpu:1: .*providers_cuda.so.*onnxruntime-gpu\[cuda,cudnn\]"
+    ):
+        open_with(Library(used=()))
+
+
+def test_a_gpu_that_is_not_there_is_no_fault_of_the_file() -> None:
+    failure = RuntimeError(
+        "/src/provider_info.cc:63 Make() [ONNXRuntimeError] : 1 : FAIL : Invalid device ID: 1\nat cuda.cc:121"
+    )
+    with pytest.raises(FailedPrecondition, match="cannot use gpu:1: 1 : FAIL : Invalid device ID: 1"):
+        open_with(Library(failure=failure))
+
+
+def test_an_onnxruntime_without_cuda_says_which_one_to_install(onnx_file: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if cuda.PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(FailedPrecondition, match=r"no CUDA, so it cannot use gpu:0; .*onnxruntime-gpu\[cuda,cudnn\]"):
+        open_graph(onnx_file, "onnx", device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "sentence"),
+    [
+        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", Unavailable, "gpu:0 failed: CUDA fail"),
+        ("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0", Unavailable, "gpu:0 failed: CUDNN failure 5000"),
+        ("CUDA failure 2: out of memory ; GPU=0", OutOfMemory, "gpu:0 has no memory left"),
+        ("BFCArena: Available memory of 9 is smaller than requested bytes of 10", OutOfMemory, "has no memory left"),
+        ("Got invalid dimensions for input: images", InvalidInput, "cannot run the model on this input: Got invalid"),
+    ],
+)
+def test_whose_fault_a_failed_call_is(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: type[CvserveError], sentence: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError(f"[ONNXRuntimeError] : {text}\nsecond line")
+
+    runtime = OnnxRuntime(onnx_file)
+    monkeypatch.setattr(runtime, "_session", SimpleNamespace(run=fail))
+    monkeypatch.setattr(runtime, "_device", "gpu:0")
+    with pytest.raises(kind, match=sentence) as caught:
+        runtime.run({"images": pictures(1)})
+    assert "\n" not in str(caught.value)
+
+
+# On a GPU:
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    need_gpu()
+    pytest.importorskip("onnx")
+    write_convolutions(tmp_path / "convolutions.onnx")
+    return tmp_path / "convolutions.onnx"
+
+
+def noise(count: int) -> dict[str, np.ndarray]:
+    return {"images": np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)}
+
+
+def test_a_gpu_answers_as_the_cpu_does(graph: Path) -> None:
+    images = noise(32)
+    on_cpu = open_graph(graph, "onnx", device="cpu").run(images)["probabilities"]
+    runtime = open_graph(graph, "onnx", device="gpu")
+    np.testing.assert_allclose(runtime.run(images)["probabilities"], on_cpu, atol=2e-5)
+    # Each batch size on its own, as the batcher sends them.
+    for count in (1, 3, 32):
+        part = {"images": images["images"][:count]}
+        np.testing.assert_allclose(runtime.run(part)["probabilities"], on_cpu[:count], atol=2e-5)
+
+
+def test_batch_sizes_in_turns_cost_no_more_than_one(graph: Path) -> None:
+    runtime = open_graph(graph, "onnx", device="gpu")
+    for count in (1, 8):
+        runtime.run(noise(count))
+    began = time.perf_counter()
+    for count in (1, 8) * 20:
+        runtime.run(noise(count))
+    assert time.perf_counter() - began < 1.0, "with one session for both it takes ten times as long"
+
+
+def test_no_such_gpu(graph: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="gpu:99"):
+        open_graph(graph, "onnx", device="gpu:99")
+
+
+def test_a_damaged_file_is_damaged_on_a_gpu_too(graph: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    graph.write_bytes(b"\x08\x08nothing")
+    with pytest.raises(ArtifactError, match="onnxruntime cannot load"):
+        open_graph(graph, "onnx", device="gpu")
+    assert capfd.readouterr().out == ""
+
+
+def test_memory_beyond_the_limit_is_refused_and_a_smaller_batch_runs(graph: Path) -> None:
+    runtime = open_graph(graph, "onnx", device="gpu", resources=Resources(gpu_memory_mib=64))
+    with pytest.raises(OutOfMemory, match="gpu:0 has no memory left"):
+        runtime.run(noise(2000))  # 2000 x 64 x 16 x 16 floats: 125 MiB for one of its tensors
+    assert runtime.run(noise(2))["probabilities"].shape == (2, 3)
+
+
+def test_closing_gives_the_memory_back(graph: Path) -> None:
+    open_graph(graph, "onnx", device="gpu").run(noise(2))  # CUDA's own memory, which stays, is taken now
+    before = used_mib()
+    runtime = open_graph(graph, "onnx", device="gpu")
+    runtime.run(noise(4000))
+    during = used_mib()
+    assert during >= before + 200
+    runtime.close()
+    assert used_mib() <= before + 20
