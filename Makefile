@@ -47,10 +47,11 @@ format: $(STAMP) ## Format the code
 
 # Generated code needs the grpcio and protobuf that made it or later ones, so it is made by the oldest that setup.cfg allows.
 PROTOS_PYTHON := build/protos/bin/python
-protos: ## Generate cvserve/protos/*_pb2* again after a change of the .proto
+protos: $(STAMP) ## Generate cvserve/protos/*_pb2* again after a change of the .proto
 	@$(PROTOS_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear build/protos
 	@$(PROTOS_PYTHON) -m pip install --quiet --disable-pip-version-check grpcio-tools==1.80.0
 	@$(PROTOS_PYTHON) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. cvserve/protos/*.proto
+	@$(BIN)/python tools/collect_protos.py
 
 clean: ## Remove caches, builds and demo_output
 	@rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,6 @@ _EXTRA_OF = {
     "onnx": "onnx",
     "tf2onnx": "onnx",
     "ai_edge_litert": "litert",
-    "tensorflow_serving": "serve",
     "grpc_health": "serve",
     "grpc_reflection": "serve",
     "aiohttp": "serve",

@@ -35,7 +35,7 @@ from cvserve.export.formats import FILES, FORMATS, Progress, checked_formats, wr
 from cvserve.export.further import Asked, check_further, further_functions
 from cvserve.export.network import Network
 from cvserve.export.parity import check_parity
-from cvserve.export.warmup import can_write_warmup, write_warmup
+from cvserve.export.warmup import write_warmup
 from cvserve.runtimes.choose import measure
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.settings import parse
@@ -165,11 +165,8 @@ def export_model(
             finally:
                 runtime.close()
             if written.format == "saved_model":
-                if can_write_warmup():
-                    path = write_warmup(directory, name, parity_images, taken, detect=DETECT_SIGNATURE in further)
-                    extra.append(file_entry(directory, path))
-                else:
-                    say("no warm-up requests for TensorFlow Serving: they need pip install 'cvserve[serve]'")
+                path = write_warmup(directory, name, parity_images, taken, detect=DETECT_SIGNATURE in further)
+                extra.append(file_entry(directory, path))
             values = {
                 "format": written.format,
                 "files": tuple(file_entry(directory, path) for path in written.files),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,10 @@ import numpy as np
 from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.network import INPUT
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
+from cvserve.protos.tensorflow_serving import PredictionLog
 from cvserve.runtimes.tensorflow import import_tensorflow
 
 FILE = "assets.extra/tf_serving_warmup_requests"
-
-
-def can_write_warmup() -> bool:
-    """Whether tensorflow-serving-api, which has the protocol buffers, is installed."""
-    return find_spec("tensorflow_serving") is not None
 
 
 def write_warmup(
@@ -38,14 +33,13 @@ def write_warmup(
         The written file, a TFRecord of PredictionLog, as TensorFlow Serving's "SavedModel Warmup" page asks.
     """
     tf = import_tensorflow()
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     def record(signature: str, input_name: str, value: Any) -> bytes:
-        request = predict_pb2.PredictRequest()
+        log = PredictionLog()
+        request = log.predict_log.request
         request.model_spec.name = name
         request.model_spec.signature_name = signature
-        request.inputs[input_name].CopyFrom(tf.make_tensor_proto(value))
-        log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+        request.inputs[input_name].ParseFromString(tf.make_tensor_proto(value).SerializeToString())
         return bytes(log.SerializeToString())
 
     records = [record("serving_default", INPUT, images[:1]), record("serving_default", INPUT, images[:8])]

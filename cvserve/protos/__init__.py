@@ -2,6 +2,8 @@
 
 `model_server.proto` beside them is for `cvserve model-server` alone: text files of tensorflow_model_server.
 
+`tensorflow_serving.py` has TensorFlow Serving's messages, from descriptors that tools/collect_protos.py collects.
+
 `vision_pb2.py`, `vision_pb2.pyi` and `vision_pb2_grpc.py` are generated from `vision.proto`, and committed. After a
 change of the .proto, from the root of the repository (this is `make protos`):
 

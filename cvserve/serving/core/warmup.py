@@ -15,6 +15,7 @@ import numpy as np
 
 from cvserve.errors import ArtifactError, CvserveError, InvalidInput, Unimplemented
 from cvserve.extras import require
+from cvserve.protos.tensorflow_serving import PredictionLog
 from cvserve.serving.core import examples
 from cvserve.serving.core.execution import RunGraph
 from cvserve.serving.core.signatures import CLASSIFY_METHOD, DEFAULT, REGRESS_METHOD, Signature
@@ -64,14 +65,11 @@ def _records(file: Path) -> Iterator[Any]:
     from google.protobuf.message import DecodeError
 
     tensorflow = require("tensorflow")
-    require("tensorflow_serving.apis")
-    from tensorflow_serving.apis import prediction_log_pb2
-
     dataset = tensorflow.data.TFRecordDataset(str(file))
     try:
         for number, raw in enumerate(dataset.as_numpy_iterator()):
             try:
-                yield prediction_log_pb2.PredictionLog.FromString(raw)
+                yield PredictionLog.FromString(raw)
             except DecodeError as error:
                 raise ArtifactError(f"Failed to parse warmup record {number} from {file}") from error
     except tensorflow.errors.DataLossError as error:

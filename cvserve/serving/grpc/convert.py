@@ -13,9 +13,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from cvserve.errors import InvalidInput
+from cvserve.protos.tensorflow_serving import DataType, TensorProto
 
 _FIELD_OF: dict[str, str] = {
     "float32": "float_val",
@@ -38,25 +38,25 @@ _FIELD_OF: dict[str, str] = {
 """The field of TensorProto that holds values of a dtype (tensor.proto)."""
 
 _ENUM_OF: dict[str, int] = {
-    "float32": types_pb2.DT_FLOAT,
-    "float64": types_pb2.DT_DOUBLE,
-    "int32": types_pb2.DT_INT32,
-    "uint8": types_pb2.DT_UINT8,
-    "int16": types_pb2.DT_INT16,
-    "int8": types_pb2.DT_INT8,
-    "bytes": types_pb2.DT_STRING,
-    "complex64": types_pb2.DT_COMPLEX64,
-    "int64": types_pb2.DT_INT64,
-    "bool": types_pb2.DT_BOOL,
-    "uint16": types_pb2.DT_UINT16,
-    "complex128": types_pb2.DT_COMPLEX128,
-    "float16": types_pb2.DT_HALF,
-    "bfloat16": types_pb2.DT_BFLOAT16,
-    "uint32": types_pb2.DT_UINT32,
-    "uint64": types_pb2.DT_UINT64,
+    "float32": DataType.DT_FLOAT,
+    "float64": DataType.DT_DOUBLE,
+    "int32": DataType.DT_INT32,
+    "uint8": DataType.DT_UINT8,
+    "int16": DataType.DT_INT16,
+    "int8": DataType.DT_INT8,
+    "bytes": DataType.DT_STRING,
+    "complex64": DataType.DT_COMPLEX64,
+    "int64": DataType.DT_INT64,
+    "bool": DataType.DT_BOOL,
+    "uint16": DataType.DT_UINT16,
+    "complex128": DataType.DT_COMPLEX128,
+    "float16": DataType.DT_HALF,
+    "bfloat16": DataType.DT_BFLOAT16,
+    "uint32": DataType.DT_UINT32,
+    "uint64": DataType.DT_UINT64,
 }
 _NAME_OF = {value: name for name, value in _ENUM_OF.items()}
-_NUMBERS = {name: field.number for name, field in tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name.items()}
+_NUMBERS = {name: field.number for name, field in TensorProto.DESCRIPTOR.fields_by_name.items()}
 _LITTLE_ENDIAN = {"float_val": "<f4", "double_val": "<f8", "scomplex_val": "<f4", "dcomplex_val": "<f8"}
 
 
@@ -78,7 +78,7 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
-def to_array(tensor: tensor_pb2.TensorProto, name: str, max_bytes: int = 1 << 31) -> np.ndarray:
+def to_array(tensor: Any, name: str, max_bytes: int = 1 << 31) -> np.ndarray:
     """The array that a request's tensor means.
 
     Args:
@@ -160,7 +160,7 @@ def _integers(values: Any, dtype: np.dtype[Any], name: str) -> np.ndarray:
     return wide.astype(dtype)
 
 
-def _shape(tensor: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
+def _shape(tensor: Any, name: str) -> tuple[int, ...]:
     if tensor.tensor_shape.unknown_rank:
         raise InvalidInput(f"tensor parsing error: {name}: its shape is unknown")
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
@@ -170,7 +170,7 @@ def _shape(tensor: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     return shape
 
 
-def write_tensor(array: np.ndarray, tensor: tensor_pb2.TensorProto, *, as_content: bool = False) -> None:
+def write_tensor(array: np.ndarray, tensor: Any, *, as_content: bool = False) -> None:
     """Writes `array` into an empty TensorProto: dtype, shape, and the values in the typed field of the dtype.
 
     Args:
@@ -228,7 +228,7 @@ def _varint(number: int) -> bytes:
     return bytes([*encoded, number])
 
 
-def to_arrays(tensors: Mapping[str, tensor_pb2.TensorProto], max_bytes: int) -> dict[str, np.ndarray]:
+def to_arrays(tensors: Mapping[str, Any], max_bytes: int) -> dict[str, np.ndarray]:
     """A request's tensors by name. See `to_array`; max_bytes holds for all of them together.
 
     A few bytes may stand for a large tensor of one repeated value, and a request may hold many of those.
@@ -264,6 +264,6 @@ def write_values(values: Sequence[float], result: Any) -> None:
 
 def _type_name(number: int) -> str:
     try:
-        return str(types_pb2.DataType.Name(number))
+        return str(DataType.Name(number))
     except ValueError:
         return str(number)

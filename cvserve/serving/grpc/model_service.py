@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 
 from cvserve.errors import InvalidInput
+from cvserve.protos import tensorflow_serving as protos
 from cvserve.serving.core.engine import Engine, ModelRef
 from cvserve.serving.errors import status_of, text_of
 from cvserve.serving.grpc.prediction_service import model_ref
@@ -20,7 +20,7 @@ def model_status(engine: Engine, model: ModelRef) -> Any:
     Raises:
         InvalidInput: an unknown label. NotFound: no such model or version.
     """
-    response = get_model_status_pb2.GetModelStatusResponse()
+    response = protos.GetModelStatusResponse()
     for status in engine.manager.status(model.name, engine.version_of(model)):
         entry = response.model_version_status.add(version=status.version, state=int(status.state))
         if status.error is None:
@@ -31,7 +31,7 @@ def model_status(engine: Engine, model: ModelRef) -> Any:
     return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+class ModelService:
     """The state of the models, and which of them are served."""
 
     def __init__(self, engine: Engine) -> None:
@@ -51,6 +51,6 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
                 "supported"
             )
         await self._engine.apply(model_configs(request.config, self._engine.settings_of))
-        response = model_management_pb2.ReloadConfigResponse()
+        response = protos.ReloadConfigResponse()
         response.status.error_code = 0
         return response

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    inference_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
 
 from cvserve.errors import InvalidInput
+from cvserve.protos import tensorflow_serving as protos
 from cvserve.serving.core.engine import Engine, ExampleClasses, ExampleValues, ModelRef, PredictRequest
 from cvserve.serving.core.examples import Task
 from cvserve.serving.grpc.calls import deadline_of
@@ -39,13 +32,13 @@ def model_metadata(engine: Engine, model: ModelRef) -> Any:
         InvalidInput: no name. NotFound, Unavailable
     """
     info = engine.model_info(model)
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    response = protos.GetModelMetadataResponse()
     _name(response.model_spec, info.model)
     response.metadata[SIGNATURE_DEF].Pack(signature_def_map(info.signatures))
     return response
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+class PredictionService:
     """All methods of the service."""
 
     def __init__(self, engine: Engine, max_tensor_bytes: int, tensor_content: bool = False) -> None:
@@ -71,7 +64,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
                 deadline=deadline_of(context),
             )
         )
-        response = predict_pb2.PredictResponse()
+        response = protos.PredictResponse()
         for name, array in answer.outputs.items():
             write_tensor(array, response.outputs[name], as_content=self._tensor_content)
         _name(response.model_spec, answer.model)
@@ -99,7 +92,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             context=shared,
             deadline=deadline_of(context),
         )
-        response = classification_pb2.ClassificationResponse()
+        response = protos.ClassificationResponse()
         _write_answer(answer, response.result, response.model_spec)
         return response
 
@@ -113,7 +106,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             context=shared,
             deadline=deadline_of(context),
         )
-        response = regression_pb2.RegressionResponse()
+        response = protos.RegressionResponse()
         _write_answer(answer, response.result, response.model_spec)
         return response
 
@@ -126,7 +119,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         answers = await self._engine.multi_inference(
             model, tasks, examples, context=shared, deadline=deadline_of(context)
         )
-        response = inference_pb2.MultiInferenceResponse()
+        response = protos.MultiInferenceResponse()
         for answer in answers:
             result = response.results.add()
             is_classes = isinstance(answer, ExampleClasses)

@@ -257,10 +257,6 @@ def _import_services() -> None:
     for module in ("grpc_health.v1", "grpc_reflection.v1alpha", "aiohttp"):
         require(module)
     try:
-        from cvserve.runtimes.tensorflow import import_tensorflow
-
-        import_tensorflow()
-        require("tensorflow_serving.apis")
         import_module("cvserve.serving.grpc.prediction_service")
         import_module("cvserve.serving.http.server")
     except ModuleNotFoundError as error:

@@ -9,8 +9,8 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2
-from tensorflow_serving.apis import prediction_service_pb2
 
+from cvserve.protos import tensorflow_serving as protos
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.engine import Engine
@@ -37,13 +37,13 @@ def add_all(
     add(
         server,
         calls,
-        prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+        protos.PREDICTION_SERVICE,
         prediction,
         queued=("Predict", "Classify", "Regress", "MultiInference"),
         engine=engine,
     )
     changes: dict[str, Right] = {"HandleReloadConfigRequest": "management"}
-    add(server, calls, reflection.model_service(), ModelService(engine), rights=changes)
+    add(server, calls, protos.MODEL_SERVICE, ModelService(engine), rights=changes)
     add(
         server,
         calls,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2
-
+from cvserve.protos import tensorflow_serving as protos
 from cvserve.runtimes.base import TensorInfo
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.grpc.convert import data_type
@@ -18,11 +16,11 @@ def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
 
     That of a SavedModel is the one in its file, without the values of defaults, as in TensorFlow Serving since 2.20.
     """
-    result = get_model_metadata_pb2.SignatureDefMap()
+    result = protos.SignatureDefMap()
     for name, signature in signatures.items():
         definition = result.signature_def[name]
         if signature.definition is not None:
-            definition.CopyFrom(signature.definition)
+            definition.ParseFromString(signature.definition.SerializeToString())  # TensorFlow's own type
             definition.ClearField("defaults")
             continue
         definition.method_name = signature.method_name
@@ -34,7 +32,7 @@ def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
 
 def _tensor_info(info: TensorInfo) -> Any:
     name = info.name if ":" in info.name else f"{info.name}:0"
-    tensor = meta_graph_pb2.TensorInfo(name=name, dtype=data_type(info.dtype))
+    tensor = protos.TensorInfo(name=name, dtype=data_type(info.dtype))
     for size in info.shape:
         tensor.tensor_shape.dim.add(size=-1 if size is None else size)
     return tensor

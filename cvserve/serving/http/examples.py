@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tensorflow.core.example import example_pb2, feature_pb2
 
 from cvserve.errors import InvalidInput
+from cvserve.protos.tensorflow_serving import Example
 from cvserve.serving.http.arrays import decode_base64, is_base64, json_type, to_bytes
 from cvserve.serving.http.documents import shown
 
@@ -46,7 +46,7 @@ def to_examples(document: Mapping[str, Any]) -> Examples:
 def _example(value: Any) -> bytes:
     if not isinstance(value, dict):
         raise InvalidInput(f"Example must be JSON object but got JSON {json_type(value)}")
-    example = example_pb2.Example()
+    example = Example()
     for name, content in value.items():
         key = to_bytes(name).decode()
         _write(key, content if isinstance(content, list) else [content], example.features.feature[key])
@@ -54,7 +54,7 @@ def _example(value: Any) -> bytes:
     return serialised
 
 
-def _write(name: str, values: list[Any], feature: feature_pb2.Feature) -> None:
+def _write(name: str, values: list[Any], feature: Any) -> None:
     types = set(map(type, values))
     if not types:
         return

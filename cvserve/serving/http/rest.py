@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2
 
 from cvserve.errors import InvalidInput
+from cvserve.protos.tensorflow_serving import SignatureDefMap
 from cvserve.serving.core.engine import Engine, ModelRef, PredictRequest
 from cvserve.serving.core.signatures import DEFAULT, Signature
 from cvserve.serving.grpc.model_service import model_status
@@ -62,7 +62,7 @@ class Rest:
         if route.what == "status":
             return Answer(_json(_plain(model_status(self._engine, route.model))))
         response = model_metadata(self._engine, route.model)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
+        signatures = SignatureDefMap()
         response.metadata[SIGNATURE_DEF].Unpack(signatures)
         spec = _plain(response.model_spec)
         values = {"model_spec": spec, "metadata": {SIGNATURE_DEF: _plain(signatures)}}

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvserve.errors import InvalidInput
-from cvserve.extras import require
 from cvserve.protos import model_server_pb2
-from cvserve.runtimes.tensorflow import import_tensorflow
+from cvserve.protos import tensorflow_serving as protos
 from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.security.settings import PEM, TlsSettings
@@ -63,18 +62,7 @@ def read_models(flags: Flags, settings_of: Callable[[str], ModelSettings]) -> li
     if not flags.model_config_file:
         path = base_path(flags.model_name, flags.model_base_path)
         return [ModelConfig(flags.model_name, path, settings=settings_of(flags.model_name))]
-    kind = _messages("tensorflow_serving.config.model_server_config_pb2").ModelServerConfig
-    return model_configs(read_text_proto(flags.model_config_file, kind), settings_of)
-
-
-def _messages(module: str) -> Any:
-    """Messages of TensorFlow, which bring all of it, without its start-up lines.
-
-    Raises:
-        MissingExtra
-    """
-    import_tensorflow()
-    return require(module)
+    return model_configs(read_text_proto(flags.model_config_file, protos.ModelServerConfig), settings_of)
 
 
 def _listening(flags: Flags, warnings: list[str]) -> dict[str, Any]:
@@ -146,8 +134,7 @@ def _threads(flags: Flags) -> dict[str, Any]:
     intra = flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism
     inter = flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism
     if flags.tensorflow_session_config_file:
-        kind = _messages("tensorflow.core.protobuf.config_pb2").ConfigProto
-        config = read_text_proto(flags.tensorflow_session_config_file, kind)
+        config = read_text_proto(flags.tensorflow_session_config_file, protos.ConfigProto)
         intra = intra or config.intra_op_parallelism_threads
         inter = inter or config.inter_op_parallelism_threads
     found = {"threads": intra, "interop_threads": inter}
