@@ -52,6 +52,10 @@ def open_scorer(
     if is_run(target):
         if runtime not in ("auto", "keras"):
             raise InvalidInput(f"{target} is a run directory, which runs in keras; export it to score it in {runtime}")
+        if device != "cpu":
+            raise InvalidInput(
+                f"{target} is a run directory, which runs where TensorFlow does; export it to choose a device"
+            )
         return _of_run(Path(target), average)
     if average is not None:
         raise InvalidInput(f"{target} is an artifact; only run directories of segmentation are averaged")

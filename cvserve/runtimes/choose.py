@@ -11,6 +11,7 @@ import logging
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def choose(
     threads: int | None,
     device: str,
     resources: Resources | None = None,
-) -> Runtime:
-    """The fastest of the candidates, opened.
+) -> tuple[Graph, Runtime]:
+    """The fastest of the candidates, and what it was opened as.
 
     A candidate that cannot be opened or run (with one picture or with eight; the remembered one, with one) is passed
     over with a line in the log, as long as another one can.
@@ -53,13 +54,20 @@ def choose(
     """
     key = _key(candidates, threads, device)
     remembered = recall(_MEMORY, key).get("graph")
+    how: dict[str, Any] = {"threads": threads, "device": device, "resources": resources}
     for graph in candidates:
         if graph.path == remembered:
             try:
-                return _open_proven(artifact, graph, BATCHES[:1], threads=threads, device=device, resources=resources)
+                return graph, _open_proven(artifact, graph, BATCHES[:1], **how)
             except CvserveError as error:
                 _LOG.info("auto measures anew, since %s, the fastest so far, cannot be used: %s", graph.path, error)
-    return _measure_all(artifact, candidates, key, threads=threads, device=device, resources=resources)
+    best, runtime = _measure_all(artifact, candidates, key, **how)
+    return next(graph for graph in candidates if graph.path == best), runtime
+
+
+def is_known(candidates: Sequence[Graph], threads: int | None, device: str) -> bool:
+    """Whether `choose` remembers which of them is the fastest."""
+    return recall(_MEMORY, _key(candidates, threads, device)).get("graph") in {graph.path for graph in candidates}
 
 
 def _measure_all(
@@ -70,7 +78,8 @@ def _measure_all(
     threads: int | None,
     device: str,
     resources: Resources | None,
-) -> Runtime:
+) -> tuple[str, Runtime]:
+    """The path of the best one, and what it was opened as."""
     running: dict[str, Runtime] = {}
     failure: CvserveError | None = None
     for graph in candidates:
@@ -86,7 +95,7 @@ def _measure_all(
         raise failure
     if len(running) == 1:
         # Nothing to race against, and nothing to write down, as below.
-        return next(iter(running.values()))
+        return next(iter(running.items()))
     timings = race(running, artifact.manifest)
     best = min(timings, key=lambda path: milliseconds_a_picture(timings[path]))
     for path, runtime in running.items():
@@ -97,7 +106,7 @@ def _measure_all(
         # With a failure the answer may be another one next time, so it is not written down.
         remember(_MEMORY, key, {"graph": best, "milliseconds": rounded})
     _LOG.info("auto chose %s for %s: %s", best, artifact.directory, rounded)
-    return running[best]
+    return best, running[best]
 
 
 def _open_proven(

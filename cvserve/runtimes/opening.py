@@ -93,12 +93,12 @@ def open_runtime(
         FailedPrecondition: nothing installed can run the model.
         ArtifactError: a library does not take its file.
     """
-    candidates = _candidates(artifact, runtime, precision, device)
-    if len(candidates) > 1:
+    graphs = candidates(artifact, runtime, precision, device)
+    if len(graphs) > 1:
         from cvserve.runtimes.choose import choose
 
-        return choose(artifact, candidates, threads=threads, device=device, resources=resources)
-    return open_candidate(artifact, candidates[0], threads=threads, device=device, resources=resources)
+        return choose(artifact, graphs, threads=threads, device=device, resources=resources)[1]
+    return open_candidate(artifact, graphs[0], threads=threads, device=device, resources=resources)
 
 
 def open_candidate(
@@ -111,7 +111,8 @@ def open_candidate(
     )
 
 
-def _candidates(artifact: Artifact, runtime: str, precision: str | None, device: str) -> list[Graph]:
+def candidates(artifact: Artifact, runtime: str, precision: str | None, device: str) -> list[Graph]:
+    """The graphs of an artifact that could be opened; arguments and errors as of `open_runtime`."""
     manifest = artifact.manifest
     if runtime != "auto" and runtime not in RUNTIMES:
         raise InvalidInput(f"{runtime!r} is no runtime; it is one of auto, {', '.join(RUNTIMES)}")

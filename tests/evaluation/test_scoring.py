@@ -82,3 +82,9 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
         write_picture(tmp_path / "other" / "train" / label / "1.png", "red")
     with pytest.raises(InvalidInput, match="violet"):
         evaluate(artifact.directory, str(tmp_path / "other"))
+
+
+def test_a_run_directory_has_no_choice_of_device(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InvalidInput, match="is a run directory, which runs where TensorFlow does"):
+        evaluate(tmp_path, device="gpu:0")

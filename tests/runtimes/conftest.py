@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,28 @@ def tflite_file(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def artifact(tmp_path: Path, onnx_file: Path, tflite_file: Path) -> Artifact:
     """An artifact with an ONNX and a TFLite graph."""
+    return _publish(tmp_path / "repository" / "toy", onnx=onnx_file, tflite=tflite_file)
 
+
+@pytest.fixture
+def artifact_of_two(tmp_path: Path, onnx_file: Path, saved_model: Path) -> Artifact:
+    """An artifact with an ONNX graph and a SavedModel."""
+    return _publish(tmp_path / "repository" / "two", onnx=onnx_file, saved_model=saved_model)
+
+
+def _publish(model_directory: Path, **sources: Path) -> Artifact:
     def build(directory: Path, version: int) -> Manifest:
         graphs = []
-        for graph_format, source in (("onnx", onnx_file), ("tflite", tflite_file)):
-            path = directory / f"model.{graph_format}"
-            path.write_bytes(source.read_bytes())
-            graphs.append(Graph.model_validate({"format": graph_format, "files": (file_entry(directory, path),)}))
+        for graph_format, source in sources.items():
+            if source.is_dir():
+                shutil.copytree(source, directory, dirs_exist_ok=True)
+                paths = [directory / path.relative_to(source) for path in source.rglob("*") if path.is_file()]
+                paths.sort(key=lambda path: path.name != "saved_model.pb")
+            else:
+                paths = [directory / f"model.{graph_format}"]
+                paths[0].write_bytes(source.read_bytes())
+            files = tuple(file_entry(directory, path) for path in paths)
+            graphs.append(Graph.model_validate({"format": graph_format, "files": files}))
         return Manifest(
             name="toy",
             version=version,
@@ -93,4 +109,4 @@ def artifact(tmp_path: Path, onnx_file: Path, tflite_file: Path) -> Artifact:
             graphs=tuple(graphs),
         )
 
-    return publish(tmp_path / "repository" / "toy", build)
+    return publish(model_directory, build)

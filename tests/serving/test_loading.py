@@ -11,7 +11,7 @@ from serving_kit import PuppetRuntime, repository
 from tiny_artifact import publish_tiny
 
 from cvserve.artifact import Artifact
-from cvserve.errors import ArtifactError, NotFound
+from cvserve.errors import ArtifactError, NotFound, OutOfMemory
 from cvserve.serving.core import loading, measuring
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
@@ -78,6 +78,24 @@ def test_the_largest_batch_is_measured_when_nobody_says_it(
     clock: Clock, fixed: float, per_row: float, expected: tuple[int, ...]
 ) -> None:
     assert measuring.good_batches([Timed(fixed, per_row, clock).run], make) == expected
+
+
+def test_a_batch_that_has_no_room_ends_the_search(clock: Clock) -> None:
+    timed = Timed(40, 0.5, clock)
+
+    def small(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        if len(inputs["x"]) > 4:
+            raise OutOfMemory("gpu:0 has no memory left")
+        return timed.run(inputs, outputs)
+
+    assert measuring.good_batches([small], make) == (4,)
+    assert max(timed.sizes) == 4
+
+    def full(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        raise OutOfMemory("gpu:0 has no memory left")
+
+    with pytest.raises(OutOfMemory):
+        measuring.good_batches([full], make)
 
 
 def test_every_size_is_run_on_every_worker_before_the_model_is_available() -> None:

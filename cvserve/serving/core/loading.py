@@ -16,8 +16,10 @@ from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import FORMAT_OF, Runtime, open_runtime
+from cvserve.runtimes.choose_apart import choose_apart
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import CONCURRENT, Layout
+from cvserve.runtimes.opening import open_candidate
 from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.serving.core import foreign
@@ -58,14 +60,12 @@ _LIBRARIES = ("tensorflow", "onnxruntime", "ai-edge-litert")
 
 
 def open_from_artifact(artifact: Artifact, settings: ModelSettings, place: Place) -> Runtime:
-    return open_runtime(
-        artifact,
-        runtime=settings.runtime,
-        threads=place.threads,
-        precision=settings.precision,
-        device=place.device,
-        resources=settings.resources,
-    )
+    how: dict[str, Any] = {"threads": place.threads, "device": place.device, "resources": settings.resources}
+    if settings.runtime == "auto":
+        graph = choose_apart(artifact, precision=settings.precision, **how)
+        if graph is not None:
+            return open_candidate(artifact, graph, **how)
+    return open_runtime(artifact, runtime=settings.runtime, precision=settings.precision, **how)
 
 
 def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_from_artifact) -> LoadedModel:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cvserve.errors import OutOfMemory
 from cvserve.runtimes.instances import Layout
 from cvserve.serving.core.execution import RunGraph, Tensors
 
@@ -90,6 +91,9 @@ def good_batches(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> 
 
     Returns:
         That batch; where it gains little, 1 as well, since only a race with decoding (`race`) tells.
+
+    Raises:
+        OutOfMemory: there is no room for one row.
     """
     with ThreadPoolExecutor(len(graphs)) as pool:
         return _good_batches(pool, graphs, make)
@@ -105,9 +109,15 @@ def _good_batches(
 
     for size in sizes(MOST_ROWS):
         inputs = make(size)
-        # The first run traces, packs and allocates; what it took tells nothing of the next ones.
-        run_all(pool, graphs, inputs)
-        fastest[size] = run_all(pool, graphs, inputs)
+        try:
+            # The first run traces, packs and allocates; what it took tells nothing of the next ones.
+            run_all(pool, graphs, inputs)
+            fastest[size] = run_all(pool, graphs, inputs)
+        except OutOfMemory as error:
+            if not fastest:
+                raise
+            _LOG.info("batches of %d have no room: %s", size, error)
+            break
         if fastest[size] > LONGEST_BATCH_SECONDS or rate(size) < HOPELESS * max(map(rate, fastest)):
             break
     # In turns, so that whatever else the machine does meets all sizes; it only ever makes a run slower.

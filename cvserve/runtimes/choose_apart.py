@@ -1,0 +1,126 @@
+"""`auto` in a process of its own, for servers: TensorFlow, once loaded to be measured, would stay in memory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from typing import Any
+
+from cvserve import artifact as artifacts
+from cvserve.artifact import Artifact, Graph
+from cvserve.runtimes import choose
+from cvserve.runtimes.device import Resources
+from cvserve.runtimes.opening import candidates
+
+_LOG = logging.getLogger(__name__)
+
+MOST_SECONDS = 600.0
+"""After which the process is ended: measuring takes about ten."""
+
+
+def choose_apart(
+    artifact: Artifact,
+    *,
+    threads: int | None = None,
+    precision: str | None = None,
+    device: str = "cpu",
+    resources: Resources | None = None,
+) -> Graph | None:
+    """Has another process measure which graph is the fastest.
+
+    Args:
+        artifact, threads, precision, device, resources: as of `open_runtime`.
+
+    Returns:
+        The graph; None where nothing is won by another process (TensorFlow is no candidate, or loaded anyway, or the
+        answer is known), and where it failed: `open_runtime` knows what to do.
+
+    Raises:
+        NotFound, FailedPrecondition: as `open_runtime`.
+    """
+    graphs = candidates(artifact, "auto", precision, device)
+    if "tensorflow" in sys.modules or len(graphs) < 2 or all(graph.format != "saved_model" for graph in graphs):
+        return None
+    if choose.is_known(graphs, threads, device):
+        return None
+    asked = {
+        "directory": str(artifact.directory),
+        "threads": threads,
+        "precision": precision,
+        "device": device,
+        "resources": None if resources is None else asdict(resources),
+    }
+    answer = _ask(json.dumps(asked))
+    return next((graph for graph in graphs if graph.path == answer), None)
+
+
+def _ask(asked: str) -> str | None:
+    """What the process answers: the path of a graph."""
+    # Its standard input is open as long as this process lives, and its end is the other's.
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "cvserve.runtimes.choose_apart", asked]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        timer = threading.Timer(MOST_SECONDS, process.kill)
+        timer.start()
+        try:
+            said = _Lines(process.stderr)
+            answers = process.stdout.read().splitlines()
+            process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+    for line in said.all():
+        if line.startswith("auto "):
+            _LOG.warning("%s", line)
+    if process.returncode or not answers:
+        _LOG.info("the process that measures for auto ended with %d: %s", process.returncode, "".join(said.all()[-1:]))
+        return None
+    return answers[-1]
+
+
+class _Lines:
+    """What a stream says, read by a thread, so that the other stream can be read meanwhile."""
+
+    def __init__(self, stream: Any) -> None:
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: Any) -> None:
+        for line in stream:
+            self._lines.append(line.rstrip())
+
+    def all(self) -> list[str]:
+        """All lines, once the stream has ended."""
+        self._thread.join()
+        return self._lines
+
+
+def _end_with_the_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Measures what the only argument asks, and prints the path of the graph."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    asked = json.loads(sys.argv[1])
+    artifact = artifacts.read(asked["directory"])
+    graphs = candidates(artifact, "auto", asked["precision"], asked["device"])
+    resources = None if asked["resources"] is None else Resources(**asked["resources"])
+    graph, _ = choose.choose(artifact, graphs, threads=asked["threads"], device=asked["device"], resources=resources)
+    print(graph.path, flush=True)
+    # Without the long way out of TensorFlow.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
