@@ -49,15 +49,35 @@ def test_rate_first_then_the_lone_picture(scores: dict[Layout, Score], expected:
     assert choose(scores) == expected
 
 
-def test_with_a_copy_for_lone_pictures_the_fewest_threads_win_among_equals() -> None:
-    def score(rate: float, lone: float) -> Score:
-        return Score(rate, lone)
+def test_with_a_copy_for_lone_pictures_the_processors_time_decides_among_equals() -> None:
+    def score(rate: float, cpu: float) -> Score:
+        return Score(rate, 0.009 if rate == 100 else 0.005, cpu=cpu)
 
-    scores = {Layout(2, 2): score(100.0, 0.005), Layout(2, 1): score(98.0, 0.009), Layout(1, 2): score(80.0, 0.005)}
-    assert choose(scores) == Layout(2, 2)
-    assert choose(scores, lone_copy=True) == Layout(2, 1)
-    scores[Layout(2, 1)] = score(90.0, 0.009)
-    assert choose(scores, lone_copy=True) == Layout(2, 2)
+    # The luckier rate does not beat the layout that needs less of the cores.
+    assert choose({BOTH: score(100, 0.0135), MANY: score(91, 0.0126), WIDE: score(80, 0.010)}, lone_copy=True) == MANY
+    assert choose({BOTH: score(91, 0.0120), MANY: score(100, 0.0135)}, lone_copy=True) == BOTH
+    # As cheap: fewer threads, then the rate.
+    assert choose({BOTH: score(100, 0.0120), MANY: score(95, 0.0123)}, lone_copy=True) == MANY
+    assert choose({MANY: score(95, 0.0123), WIDE: score(100, 0.0120)}, lone_copy=True) == WIDE
+    # Too slow, however cheap.
+    assert choose({BOTH: score(100, 0.0120), MANY: score(89, 0.0060)}, lone_copy=True) == BOTH
+
+
+def test_the_processors_time_is_measured() -> None:
+    def busy(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+        return {}
+
+    def asleep(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        time.sleep(0.01)
+        return {}
+
+    trials = {"busy": Trial([busy], 1, True), "asleep": Trial([asleep], 1, True)}
+    scores = measuring.race(trials, lambda: {"x": np.zeros((1, 1))}, 1)
+    assert scores["busy"].cpu == pytest.approx(0.01, rel=0.3)
+    assert scores["asleep"].cpu < 0.003
 
 
 @pytest.mark.parametrize(

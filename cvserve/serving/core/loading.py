@@ -223,6 +223,7 @@ def _key(artifact: Artifact, settings: ModelSettings) -> str:
         {
             "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
             "picture": [manifest.preproc.height, manifest.preproc.width],
+            "rule": 2,  # of the choice: what was chosen by an earlier one is measured again
             "processor": processor(),
             "accelerators": accelerators(settings.devices),
             "cores": usable_cores(),

@@ -50,6 +50,13 @@ LONGEST_BATCH_SECONDS = 1.0
 AS_GOOD = 0.97
 """A layout that answers so much of the best one's pictures is as good under load, and the lone picture decides."""
 
+NEARLY_AS_GOOD = 0.9
+"""Where lone pictures have a copy to themselves, so much is as good, and the processor's time decides: rates of the
+same layout differ by more than a tenth from one measurement to the next on a busy host."""
+
+AS_CHEAP = 1.03
+"""A layout that needs so many times the processor time of the cheapest is as cheap, and the fewer threads decide."""
+
 QUICKER = 0.95
 """A lone picture must be this much quicker for the decision to leave the better rate."""
 
@@ -75,11 +82,13 @@ class Trial:
 @dataclass(frozen=True)
 class Score:
     """rate: rows a second, all workers busy, decoding included; the best round's. lone: seconds of one row alone.
-    steady: the middle round's rate as a part of the best one's; far under 1 where something else had the machine."""
+    steady: the middle round's rate as a part of the best one's; far under 1 where something else had the machine. cpu:
+    processor seconds a row, the middle round's."""
 
     rate: float
     lone: float
     steady: float = 1.0
+    cpu: float = 0.0
 
 
 def good_batches(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> tuple[int, ...]:
@@ -162,20 +171,27 @@ def race(trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: 
         with ThreadPoolExecutor(len(trial.graphs)) as pool:
             run_all(pool, trial.graphs, _joined([row] * trial.batch))
     rates: dict[Key, list[float]] = {key: [] for key in trials}
+    cpus: dict[Key, list[float]] = {key: [] for key in trials}
     lone = dict.fromkeys(trials, math.inf)
     for _ in range(ROUNDS):
         for key, trial in trials.items():
-            rates[key].append(_rate(trial, prepare, decoders, ROUND_SECONDS))
+            rate, cpu = _rate(trial, prepare, decoders, ROUND_SECONDS)
+            rates[key].append(rate)
+            cpus[key].append(cpu)
             for _ in range(TURNS):
                 start = time.perf_counter()
                 trial.graphs[0](row, None)
                 lone[key] = min(lone[key], time.perf_counter() - start)
-    scores = {key: Score(max(found), lone[key], statistics.median(found) / max(found)) for key, found in rates.items()}
-    _LOG.info(
-        "layouts: %s",
-        {str(key): f"{score.rate:.1f}/s, alone {score.lone * 1000:.1f} ms" for key, score in scores.items()},
-    )
+    scores = {
+        key: Score(max(found), lone[key], statistics.median(found) / max(found), statistics.median(cpus[key]))
+        for key, found in rates.items()
+    }
+    _LOG.info("layouts: %s", {str(key): _described(score) for key, score in scores.items()})
     return scores
+
+
+def _described(score: Score) -> str:
+    return f"{score.rate:.1f}/s, alone {score.lone * 1000:.1f} ms, cpu {score.cpu * 1000:.1f} ms"
 
 
 def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout:
@@ -183,12 +199,15 @@ def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout
 
     Args:
         lone_copy: lone pictures may have a copy of the graph to themselves, and so have no say: of the layouts that are
-            as good, the one with the fewest threads, which leave the cores to the messages.
+            nearly as good, one that takes the least of the processor, which leaves the cores to the messages.
     """
     best = max(scores.values(), key=lambda score: score.rate)
-    good = [key for key, score in scores.items() if score.rate >= AS_GOOD * best.rate]
     if lone_copy:
-        return min(good, key=lambda key: (key.instances * key.threads, -scores[key].rate))
+        good = [key for key, score in scores.items() if score.rate >= NEARLY_AS_GOOD * best.rate]
+        cheapest = min(scores[key].cpu for key in good)
+        cheap = [key for key in good if scores[key].cpu <= AS_CHEAP * cheapest]
+        return min(cheap, key=lambda key: (key.instances * key.threads, -scores[key].rate))
+    good = [key for key, score in scores.items() if score.rate >= AS_GOOD * best.rate]
     chosen = max(good, key=lambda key: scores[key].rate)
     for key in good:
         if scores[key].lone < QUICKER * scores[chosen].lone:
@@ -205,12 +224,13 @@ def lone_threads(scores: Mapping[Layout, Score], chosen: Layout) -> int | None:
     return quickest.threads
 
 
-def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> float:
-    """Rows a second of all workers, each of which takes a batch, runs it and takes the next."""
+def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> tuple[float, float]:
+    """Rows a second of all workers, each of which takes a batch, runs it and takes the next; and the seconds of the
+    processor that a row took."""
     counts = [0] * len(trial.graphs)
     failures: list[BaseException] = []
     with ThreadPoolExecutor(decoders) as pool:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
 
         def work(index: int) -> None:
             ahead: deque[Future[Tensors]] = deque()
@@ -234,10 +254,10 @@ def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: 
             thread.start()
         for thread in threads:
             thread.join()
-        took = time.perf_counter() - start
+        took, cpu = time.perf_counter() - start, time.process_time() - cpu
     if failures:
         raise failures[0]
-    return sum(counts) / took
+    return sum(counts) / took, cpu / sum(counts)
 
 
 def _joined(rows: Sequence[Tensors]) -> Tensors:
