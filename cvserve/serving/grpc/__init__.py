@@ -1,5 +1,4 @@
 """The gRPC edge: one port with TensorFlow Serving's services, cvserve.v1, health and reflection.
 
-Importing this package is cheap; `server` imports TensorFlow Serving's messages, and with them TensorFlow, when it
-starts.
+Importing this package is cheap; `server` imports the services when it starts, and TensorFlow when a model needs it.
 """

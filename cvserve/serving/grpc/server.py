@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.engine import Engine, LoadModel
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.manager import State, VersionStatus
+from cvserve.serving.core.memory import Lasting
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer, Observers
 from cvserve.serving.core.repository import Repository
@@ -67,6 +67,7 @@ class Server:
         self._load_model = load_model
         self._report = report
         self._ready = False
+        self._lasting = Lasting()
         self._broken: dict[tuple[str, int], str] = {}
         self.metrics = Metrics()
         self._observer = self.metrics if observer is None else Observers([self.metrics, observer])
@@ -124,12 +125,8 @@ class Server:
 
     async def _serve(self, found: Repository | None, configs: list[ModelConfig]) -> None:
         loop = asyncio.get_running_loop()
-        # Their messages import TensorFlow, which takes seconds.
         await loop.run_in_executor(None, _import_services)
-        # TensorFlow's modules are half a million objects, which every full garbage collection would walk through: a
-        # third of the loop's time under load. Nothing that is loaded now will ever be garbage.
-        gc.collect()
-        gc.freeze()
+        self._lasting.keep(collect=True)
         from cvserve.serving.grpc.health import Health
 
         self.health = Health()
@@ -233,6 +230,9 @@ class Server:
         await asyncio.gather(*stopping)
 
     def _changed(self, status: VersionStatus) -> None:
+        if status.state is State.AVAILABLE:
+            # It may be the first one that needs TensorFlow. Once others are served, nobody waits for a collection.
+            self._lasting.keep(collect=not self._ready)
         self._tell(status)
         self._refresh()
 
