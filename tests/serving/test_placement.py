@@ -83,6 +83,18 @@ def test_each_copy_is_opened_on_its_own_device(tmp_path: Path) -> None:
     model.close()
 
 
+def test_what_auto_takes_for_the_first_copy_all_have(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+        asked.append(settings.runtime)
+        return PuppetRuntime()
+
+    settings = ModelSettings(devices=("cpu:0", "cpu:1"), instances=1, threads=1, max_batch_size=1)
+    loading.load(publish_tiny(tmp_path / "m").directory, settings, open_one).close()
+    assert asked == ["auto", "puppet"]
+
+
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     with pytest.raises(FailedPrecondition, match="gpu:7"):

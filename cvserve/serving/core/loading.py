@@ -251,6 +251,9 @@ def _open_all(artifact: Artifact, settings: ModelSettings, layout: Layout, open_
     pipelines: list[Pipeline] = []
     try:
         pipelines.append(Pipeline(artifact, open_one(artifact, settings, Place(settings.devices[0], layout.threads))))
+        if settings.runtime == "auto":
+            # Whatever it took, on whichever device: the copies of a model are alike.
+            settings = settings.model_copy(update={"runtime": pipelines[0].runtime.name})
         for place in places(settings, layout, pipelines[0].runtime.name)[1:]:
             pipelines.append(Pipeline(artifact, open_one(artifact, settings, place)))
     except BaseException:
