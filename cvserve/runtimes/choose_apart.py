@@ -72,15 +72,16 @@ def _ask(asked: str) -> str | None:
         try:
             said = _Lines(process.stderr)
             answers = process.stdout.read().splitlines()
+            lines = said.all()
             process.wait()
         finally:
             timer.cancel()
             process.kill()
-    for line in said.all():
+    for line in lines:
         if line.startswith("auto "):
             _LOG.warning("%s", line)
     if process.returncode or not answers:
-        _LOG.info("the process that measures for auto ended with %d: %s", process.returncode, "".join(said.all()[-1:]))
+        _LOG.info("the process that measures for auto ended with %d: %s", process.returncode, "".join(lines[-1:]))
         return None
     return answers[-1]
 
