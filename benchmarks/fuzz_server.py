@@ -411,8 +411,8 @@ def run(count: int, seed: int) -> dict[str, Any]:
 
         async def go() -> Fuzzer:
             fuzzer = Fuzzer(seed, server.address, server.http_port)
-            # What is allocated once is not growth: of a server that began with 143 MiB it was 218 after 30,000 messages,
-            # 232 after 60,000 and 235 after 150,000.
+            # What is allocated once is not growth: a server that began with 143 MiB had 218 after 30,000 messages, 232
+            # after 60,000 and 235 after 150,000.
             await fuzzer.run(min(max(500, count // 5), count), lambda done: None)
             fuzzer = Fuzzer(seed + 1, server.address, server.http_port)
             memory.append(server.memory_mib())
