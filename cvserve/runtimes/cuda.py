@@ -129,7 +129,7 @@ def provider_options(device: Device, resources: Resources) -> dict[str, Any]:
     options: dict[str, Any] = {
         "device_id": device.index,
         "use_tf32": int(resources.gpu_tf32),
-        # The default tries every algorithm: the first answer of a shape comes 3.5 times as late, and the next ones are
+        # The default tries every algorithm: the first answer of a shape comes 3.6 times as late, and the next ones are
         # 1.05 times as quick (benchmarks/gpu.py, the middle of 28), by what won that time.
         "cudnn_conv_algo_search": "HEURISTIC",
     }
