@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from cvserve.errors import MissingExtra
@@ -23,17 +26,36 @@ _EXTRA_OF = {
 }
 
 
+_LISTENING: list[Callable[[], None]] = []
+
+
+@contextmanager
+def telling(listener: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile `listener` is called whenever `require` has imported a module that was not there, by the thread that
+    imported it and before it is used."""
+    _LISTENING.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENING.remove(listener)
+
+
 def require(module: str) -> ModuleType:
     """Imports `module` ("onnxruntime", "ai_edge_litert.interpreter", ...) or says which extra brings it.
 
     Raises:
         MissingExtra: the package is not installed.
     """
+    known = module in sys.modules
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         top = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
             raise
         extra = _EXTRA_OF.get(top, "all")
         raise MissingExtra(f"{top} is not installed: it needs pip install 'cvserve[{extra}]'") from error
+    if not known:
+        for listener in list(_LISTENING):
+            listener()
+    return found

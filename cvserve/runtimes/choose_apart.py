@@ -63,8 +63,13 @@ def _ask(asked: str) -> str | None:
     """What the process answers: the path of a graph."""
     # Its standard input is open as long as this process lives, and its end is the other's.
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "cvserve.runtimes.choose_apart", asked]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as process:
+    command = [sys.executable or "python", "-m", "cvserve.runtimes.choose_apart", asked]
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
+    except OSError as error:
+        _LOG.warning("auto measures in this process, since no other one can be started: %s", error)
+        return None
+    with process:
         assert process.stdout is not None
         assert process.stderr is not None
         timer = threading.Timer(MOST_SECONDS, process.kill)

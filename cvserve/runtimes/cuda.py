@@ -13,30 +13,30 @@ from __future__ import annotations
 
 import ctypes
 import io
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cvserve.errors import FailedPrecondition
+from cvserve.errors import FailedPrecondition, Unavailable
 from cvserve.runtimes.device import Device, Resources
+from cvserve.runtimes.onnx_errors import failures, first_line, is_of_memory, is_of_the_gpu
 
 PROVIDER = "CUDAExecutionProvider"
 
 _INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
-_OF_THE_GPU = re.compile(
-    r"CUDA failure|CUDA error|CUDNN failure|CUBLAS failure|CUDNN_STATUS|CUBLAS_STATUS|cudaError|invalid device id", re.I
-)
-_OF_MEMORY = re.compile(
-    r"Failed to allocate memory|smaller than requested|bad_alloc|out of memory|STATUS_ALLOC_FAILED", re.I
-)
 _ERRORS_ONLY = 3
 
+_LOADING = threading.Lock()
+_LOADED: list[Any] = []
+"""Modules whose libraries have been loaded."""
+
+Shapes = tuple[tuple[int, ...], ...]
 
 KEPT = 8
 """Shapes, of each graph, whose sessions are kept; every one holds the weights and its own workspaces."""
@@ -45,8 +45,9 @@ KEPT = 8
 class SessionPerShape:
     """What an InferenceSession does, with one of them for each shape of the inputs.
 
-    Concurrent calls run at the same time. A shape that is new costs the opening of a session and its plans, about a
-    second; the server therefore pads batches to few sizes and runs each of them before a model is available.
+    Concurrent calls run at the same time; those of a new shape wait for its session, those of others do not. A shape
+    that is new costs the opening of a session and its plans, about a second; the server therefore pads batches to few
+    sizes and runs each of them before a model is available.
     """
 
     def __init__(self, open_one: Callable[[], Any], kept: int = KEPT) -> None:
@@ -59,7 +60,7 @@ class SessionPerShape:
         self._open_one, self._kept = open_one, kept
         self._first: Any = open_one()
         self._inputs, self._outputs = self._first.get_inputs(), self._first.get_outputs()
-        self._of_shapes: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._of_shapes: OrderedDict[Shapes, Future[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get_inputs(self) -> Any:
@@ -71,18 +72,61 @@ class SessionPerShape:
         return self._outputs
 
     def run(self, names: Sequence[str], feed: Mapping[str, np.ndarray]) -> Any:
-        """See InferenceSession."""
+        """See InferenceSession.
+
+        Raises:
+            Unavailable: no further session could be opened on the GPU.
+            Whatever onnxruntime raises.
+        """
         shapes = tuple(array.shape for array in feed.values())
+        found, to_open = self._place_of(shapes)
+        try:
+            if to_open:
+                self._open_into(found, shapes)
+            return found.result().run(names, feed)
+        except FailedPrecondition as error:
+            # Of a graph that was opened before: it is the GPU that has changed.
+            raise Unavailable(str(error)) from error
+        except Exception as error:
+            if is_of_memory(error) or is_of_the_gpu(error):
+                self._forget(shapes, found)
+            raise
+        finally:
+            # An exception that it holds would hold it in turn, and sessions with it, until the collector comes.
+            del found
+
+    def _place_of(self, shapes: Shapes) -> tuple[Future[Any], bool]:
+        """Where the session of these shapes is or will be, and whether the caller is to open it."""
         with self._lock:
-            session = self._of_shapes.pop(shapes, None) or self._first
-            self._first = None
-            if session is None:
+            found = self._of_shapes.pop(shapes, None)
+            new = found is None
+            if found is None:
                 while len(self._of_shapes) >= self._kept:
                     # Its memory goes with the last call that runs on it.
                     self._of_shapes.popitem(last=False)
-                session = self._open_one()
-            self._of_shapes[shapes] = session
-        return session.run(names, feed)
+                found = Future()
+                if self._first is not None:
+                    found.set_result(self._first)
+                    self._first, new = None, False
+            self._of_shapes[shapes] = found
+        return found, new
+
+    def _open_into(self, place: Future[Any], shapes: Shapes) -> None:
+        try:
+            place.set_result(self._open_one())
+        except BaseException as error:
+            self._forget(shapes, place)
+            # Whoever waits hears the same.
+            place.set_exception(error)
+            raise
+        finally:
+            del place  # as in `run`
+
+    def _forget(self, shapes: Shapes, place: Future[Any]) -> None:
+        """Gives up a session that could not do its work, and what it holds: others may need that memory."""
+        with self._lock:
+            if self._of_shapes.get(shapes) is place:
+                del self._of_shapes[shapes]
 
 
 def open_session(runtime: Any, path: Path, options: Any, device: Device, resources: Resources) -> SessionPerShape:
@@ -109,11 +153,12 @@ def open_session(runtime: Any, path: Path, options: Any, device: Device, resourc
     # It warns at every session that there is no plugin for the GPU, which none needs.
     runtime.set_default_logger_severity(_ERRORS_ONLY)
     _load_libraries(runtime)
+    kinds = failures(runtime)
 
     def open_one() -> Any:
         try:
             session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-        except RuntimeError as error:
+        except kinds as error:
             if is_of_the_gpu(error) and not is_of_memory(error):
                 raise FailedPrecondition(f"onnxruntime cannot use {device}: {first_line(error)}") from error
             raise
@@ -141,29 +186,16 @@ def provider_options(device: Device, resources: Resources) -> dict[str, Any]:
     return options
 
 
-def is_of_the_gpu(error: Exception) -> bool:
-    """Whether the GPU or its driver failed, rather than the input."""
-    return _OF_THE_GPU.search(str(error)) is not None
-
-
-def is_of_memory(error: Exception) -> bool:
-    """Whether there was too little memory, of the GPU or of the machine."""
-    return _OF_MEMORY.search(str(error)) is not None
-
-
-def first_line(error: Exception) -> str:
-    """Of onnxruntime's message, without its prefix of places and codes."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rpartition("[ONNXRuntimeError] : ")[2]
-
-
 def _load_libraries(runtime: Any) -> None:
     """Those that pip installed (nvidia-cudnn-cu13, ...), which no loader finds by itself. What it prints about those
     that are not there is left out: `open_session` says it where it matters."""
     preload = getattr(runtime, "preload_dlls", None)
-    if preload is not None:
-        with redirect_stdout(io.StringIO()):
-            preload()
+    # Once, and by one thread: the standard output is the whole process's.
+    with _LOADING:
+        if preload is not None and not any(runtime is known for known in _LOADED):
+            _LOADED.append(runtime)
+            with redirect_stdout(io.StringIO()):
+                preload()
 
 
 def _why_not(runtime: Any) -> str:

@@ -15,9 +15,9 @@ from cvserve.extras import require
 from cvserve.runtimes import cuda
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
-from cvserve.runtimes.cuda import first_line, is_of_memory, is_of_the_gpu
 from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
+from cvserve.runtimes.onnx_errors import failures, first_line, is_of_memory, is_of_the_gpu
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -70,7 +70,7 @@ class OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = parse_device(device)
         self._device = str(wanted)
-        self._failures = _failures(runtime)
+        self._failures = failures(runtime)
         try:
             if wanted.kind == "gpu":
                 session = cuda.open_session(runtime, path, options, wanted, resources)
@@ -116,13 +116,6 @@ class OnnxRuntime:
         if is_of_the_gpu(error):
             return Unavailable(f"{self._device} failed: {first_line(error)}")
         return InvalidInput(f"onnxruntime cannot run the model on this input: {first_line(error)}")
-
-
-def _failures(runtime: Any) -> tuple[type[Exception], ...]:
-    """The exceptions of onnxruntime's native half, which have no common base of their own."""
-    state = runtime.capi.onnxruntime_pybind11_state
-    kinds = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
-    return (*kinds, RuntimeError, ValueError)
 
 
 def _info(item: Any) -> TensorInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,19 @@ def test_a_process_that_takes_too_long_is_ended(
     slow.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(slow))
     monkeypatch.setattr(choose_apart, "MOST_SECONDS", 0.2)
+    began = time.monotonic()
     assert choose_apart.choose_apart(artifact_of_two) is None
+    assert time.monotonic() - began < 20
+
+
+def test_where_no_process_can_be_started_this_one_measures(
+    artifact_of_two: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
+    _is_apart(monkeypatch)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    assert choose_apart.choose_apart(artifact_of_two) is None
+    assert "no other one can be started" in caplog.text
 
 
 def test_the_process_ends_with_the_one_that_asked(artifact_of_two: Artifact) -> None:

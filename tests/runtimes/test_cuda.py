@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +24,17 @@ from cvserve.runtimes.onnx import OnnxRuntime
 GPU = Device("gpu", 1)
 
 
+class Fail(Exception):
+    """As onnxruntime's own exceptions: no RuntimeError."""
+
+
 class Session:
     """Knows the shapes that it was run with."""
 
     def __init__(self, providers: list[str]) -> None:
         self._providers = providers
         self.shapes: list[tuple[int, ...]] = []
+        self.failure: Exception | None = None
 
     def get_providers(self) -> list[str]:
         return self._providers
@@ -40,6 +47,8 @@ class Session:
 
     def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         self.shapes.append(feed["x"].shape)
+        if self.failure is not None:
+            raise type(self.failure)(str(self.failure))
         return [feed["x"] * 2]
 
 
@@ -47,9 +56,12 @@ class Library:
     """onnxruntime with CUDA, as it behaves: a session whose providers are those that could be used."""
 
     __file__ = "/nowhere/onnxruntime/__init__.py"
+    capi = SimpleNamespace(onnxruntime_pybind11_state=SimpleNamespace(Fail=Fail))
 
     def __init__(self, used: tuple[str, ...] = (cuda.PROVIDER,), failure: Exception | None = None) -> None:
-        self._used, self._failure = used, failure
+        self._used = used
+        self.failure = failure
+        self.preloaded = 0
         self.asked: dict[str, Any] = {}
         self.sessions: list[Session] = []
 
@@ -60,12 +72,13 @@ class Library:
         assert severity == 3
 
     def preload_dlls(self) -> None:
+        self.preloaded += 1
         print("Failed to load libcublas.so.13")
 
     def InferenceSession(self, path: str, options: Any, **asked: Any) -> Any:
         self.asked = asked
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         self.sessions.append(Session([*self._used, "CPUExecutionProvider"]))
         return self.sessions[-1]
 
@@ -94,6 +107,8 @@ def test_the_session_is_asked_not_to_go_back_to_the_cpu(capsys: pytest.CaptureFi
         "CPUExecutionProvider",
     ]
     assert capsys.readouterr().out == "", "answers may go to the standard output"
+    open_with(library)
+    assert library.preloaded == 1
 
 
 def run(opened: Any, rows: int) -> None:
@@ -140,6 +155,80 @@ def test_calls_at_the_same_time_share_a_session_and_open_no_two() -> None:
     assert sum(len(session.shapes) for session in library.sessions) == 200
 
 
+def test_while_a_session_opens_other_shapes_are_computed() -> None:
+    library = Library()
+    opened = open_with(library)
+    run(opened, 1)
+    opening, go_on = threading.Event(), threading.Event()
+    open_at_once = library.InferenceSession
+
+    def open_slowly(*arguments: Any, **asked: Any) -> Any:
+        opening.set()
+        assert go_on.wait(10)
+        return open_at_once(*arguments, **asked)
+
+    library.InferenceSession = open_slowly  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(run, opened, 8) for _ in range(2)]
+        assert opening.wait(10)
+        run(opened, 1)
+        go_on.set()
+        for future in both:
+            future.result(10)
+    assert [session.shapes for session in library.sessions] == [[(1, 2)] * 2, [(8, 2)] * 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA failure 2: out of memory", "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"]
+)
+def test_a_session_that_had_no_memory_gives_back_what_it_took(text: str) -> None:
+    library = Library()
+    opened = open_with(library)
+    run(opened, 1)
+    run(opened, 64)
+    held = weakref.ref(library.sessions[1])
+    library.sessions[1].failure = Fail(text)
+    with pytest.raises(Fail):
+        run(opened, 64)
+    del library.sessions[1]
+    assert held() is None
+    run(opened, 1)
+    run(opened, 64)
+    assert [session.shapes for session in library.sessions] == [[(1, 2)] * 2, [(64, 2)]]
+
+
+def test_a_clients_mistake_costs_no_session() -> None:
+    library = Library()
+    opened = open_with(library)
+    run(opened, 1)
+    library.sessions[0].failure = Fail("Got invalid dimensions")
+    with pytest.raises(Fail):
+        run(opened, 1)
+    library.sessions[0].failure = None
+    run(opened, 1)
+    assert len(library.sessions) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (Fail("[ONNXRuntimeError] : CUDA failure 700: an illegal memory access"), Unavailable),
+        (RuntimeError("CUDA failure 2: out of memory"), RuntimeError),  # which OnnxRuntime makes OutOfMemory
+    ],
+)
+def test_a_session_that_cannot_be_opened_later_is_tried_again(failure: Exception, kind: type[Exception]) -> None:
+    library = Library()
+    opened = open_with(library)
+    run(opened, 1)
+    library.failure = failure
+    for _ in range(2):
+        with pytest.raises(kind):
+            run(opened, 8)
+        run(opened, 1)
+    library.failure = None
+    run(opened, 8)
+
+
 def test_a_session_that_went_back_to_the_cpu_is_none() -> None:
     with pytest.raises(
         FailedPrecondition, match=r"cannot use gpu:1: .*providers_cuda.so.*onnxruntime-gpu\[cuda,cudnn\]"
@@ -147,8 +236,9 @@ def test_a_session_that_went_back_to_the_cpu_is_none() -> None:
         open_with(Library(used=()))
 
 
-def test_a_gpu_that_is_not_there_is_no_fault_of_the_file() -> None:
-    failure = RuntimeError(
+@pytest.mark.parametrize("kind", [RuntimeError, Fail])
+def test_a_gpu_that_is_not_there_is_no_fault_of_the_file(kind: type[Exception]) -> None:
+    failure = kind(
         "/src/provider_info.cc:63 Make() [ONNXRuntimeError] : 1 : FAIL : Invalid device ID: 1\nat cuda.cc:121"
     )
     with pytest.raises(FailedPrecondition, match="cannot use gpu:1: 1 : FAIL : Invalid device ID: 1"):
@@ -169,6 +259,7 @@ def test_an_onnxruntime_without_cuda_says_which_one_to_install(onnx_file: Path) 
         ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", Unavailable, "gpu:0 failed: CUDA fail"),
         ("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0", Unavailable, "gpu:0 failed: CUDNN failure 5000"),
         ("CUDA failure 2: out of memory ; GPU=0", OutOfMemory, "gpu:0 has no memory left"),
+        ("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0", OutOfMemory, "gpu:0 has no memory left"),
         ("BFCArena: Available memory of 9 is smaller than requested bytes of 10", OutOfMemory, "has no memory left"),
         ("Got invalid dimensions for input: images", InvalidInput, "cannot run the model on this input: Got invalid"),
     ],

@@ -151,6 +151,7 @@ def test_on_a_gpu_batches_have_sizes_that_were_run_before(tmp_path: Path) -> Non
 
 def test_on_a_gpu_with_limited_memory_there_is_one_size(tmp_path: Path) -> None:
     opened = PuppetRuntime()
+    opened.name = "onnx"
     settings = ModelSettings(devices=("gpu:0",), instances=1, max_batch_size=12, gpu_memory_mib=512)
     model = loading.load(publish_tiny(tmp_path / "m").directory, settings, lambda *_: opened)
     assert model.limits.allowed_rows == (12,)

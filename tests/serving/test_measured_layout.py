@@ -15,7 +15,7 @@ from tiny_artifact import publish_tiny
 from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError
 from cvserve.runtimes.instances import Layout
-from cvserve.serving.core import loading, measuring, placement
+from cvserve.serving.core import choosing, copies, loading, measuring, placement
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import entry_point
 from cvserve.serving.core.measuring import Score, Trial, choose, lone_threads
@@ -28,7 +28,7 @@ MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
-    for module in (loading, placement):
+    for module in (choosing, copies, placement):
         monkeypatch.setattr(module, "usable_cores", lambda: 2)
     return tmp_path / "cache"
 
@@ -155,11 +155,11 @@ def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> 
 def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object) -> dict[tuple[Layout, int], Score]:
+    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object, **__: object) -> dict[tuple[Layout, int], Score]:
         many, other = Score(200, 0.012), Score(100, 0.008)
         return {(layout, rows): many if layout == MANY else other for layout, rows in trials}
 
-    monkeypatch.setattr(loading, "race", scores)
+    monkeypatch.setattr(choosing, "race", scores)
     directory = publish_tiny(tmp_path / "m").directory
     for opened_to_measure in (2, 0):
         opener = Opener()
@@ -177,7 +177,7 @@ def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
         assert copy.batch_sizes == [1, 1]
         model.close()
         assert all(runtime.closed for _, runtime in opener.opened)
-    monkeypatch.setattr(loading, "LONE_COPY_BYTES", 0)
+    monkeypatch.setattr(choosing, "LONE_COPY_BYTES", 0)
     other = publish_tiny(tmp_path / "other").directory
     assert loading.load(other, ModelSettings(max_batch_size=1), Opener()).lone is None, "too large to have it twice"
 
@@ -187,13 +187,13 @@ def test_a_batch_that_gains_little_beside_decoding_is_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: float, expected: int
 ) -> None:
     """The graphs alone say batches of 2; with decoding beside them they must still be worth the wait."""
-    monkeypatch.setattr(loading, "good_batches", lambda *_: (2, 1))
+    monkeypatch.setattr(choosing, "good_batches", lambda *_, **__: (2, 1))
 
-    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object) -> dict[tuple[Layout, int], Score]:
+    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object, **__: object) -> dict[tuple[Layout, int], Score]:
         assert {rows for _, rows in trials} == {1, 2}
         return {(layout, rows): Score(pairs if rows == 2 else 103.0, 0.01) for layout, rows in trials}
 
-    monkeypatch.setattr(loading, "race", scores)
+    monkeypatch.setattr(choosing, "race", scores)
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), Opener())
     assert model.limits.max_rows == expected
     model.close()
@@ -216,13 +216,15 @@ def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache
 def test_what_was_measured_on_a_busy_machine_is_measured_again_later(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "race", lambda trials, *_: {trial: Score(100, 0.01, steady=0.5) for trial in trials})
+    monkeypatch.setattr(
+        choosing, "race", lambda trials, *_, **__: {trial: Score(100, 0.01, steady=0.5) for trial in trials}
+    )
     directory = publish_tiny(tmp_path / "m").directory
     loading.load(directory, ModelSettings(), Opener())
     soon = Opener()
     loading.load(directory, ModelSettings(), soon)
     assert len(soon.opened) == 1
-    monkeypatch.setattr(loading, "UNSTEADY_SECONDS", -1.0)
+    monkeypatch.setattr(choosing, "UNSTEADY_SECONDS", -1.0)
     later = Opener()
     loading.load(directory, ModelSettings(), later)
     assert len(later.opened) == 3

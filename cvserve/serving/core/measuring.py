@@ -71,12 +71,14 @@ Key = TypeVar("Key")
 class Trial:
     """A layout to measure.
 
-    graphs: what each worker runs. batch: rows of each run. decodes_in_worker: as in `LoadedModel`.
+    graphs: what each worker runs. batch: rows of each run. decodes_in_worker: as in `LoadedModel`. lone_rows: to which
+    a lone row is padded.
     """
 
     graphs: Sequence[RunGraph]
     batch: int
     decodes_in_worker: bool
+    lone_rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,15 @@ class Score:
     cpu: float = 0.0
 
 
-def good_batches(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> tuple[int, ...]:
+def good_batches(
+    graphs: Sequence[RunGraph], make: Callable[[int], Tensors], *, in_turns: bool = True
+) -> tuple[int, ...]:
     """The smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
 
     Args:
         graphs: what each worker runs.
         make: inputs of that many rows.
+        in_turns: False where another size at the next call costs a second: each is measured by itself.
 
     Returns:
         That batch; where it gains little, 1 as well, since only a race with decoding (`race`) tells.
@@ -105,11 +110,11 @@ def good_batches(graphs: Sequence[RunGraph], make: Callable[[int], Tensors]) -> 
         OutOfMemory: there is no room for one row.
     """
     with ThreadPoolExecutor(len(graphs)) as pool:
-        return _good_batches(pool, graphs, make)
+        return _good_batches(pool, graphs, make, in_turns)
 
 
 def _good_batches(
-    pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors]
+    pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], make: Callable[[int], Tensors], in_turns: bool
 ) -> tuple[int, ...]:
     fastest: dict[int, float] = {}
 
@@ -121,7 +126,7 @@ def _good_batches(
         try:
             # The first run traces, packs and allocates; what it took tells nothing of the next ones.
             run_all(pool, graphs, inputs)
-            fastest[size] = run_all(pool, graphs, inputs)
+            fastest[size] = min(run_all(pool, graphs, inputs) for _ in range(1 if in_turns else 1 + TURNS))
         except OutOfMemory as error:
             if not fastest:
                 raise
@@ -130,7 +135,7 @@ def _good_batches(
         if fastest[size] > LONGEST_BATCH_SECONDS or rate(size) < HOPELESS * max(map(rate, fastest)):
             break
     # In turns, so that whatever else the machine does meets all sizes; it only ever makes a run slower.
-    for _ in range(TURNS):
+    for _ in range(TURNS if in_turns else 0):
         for size in fastest:
             fastest[size] = min(fastest[size], run_all(pool, graphs, make(size)))
     best = 1
@@ -154,34 +159,44 @@ def sizes(largest: int) -> Sequence[int]:
 def run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensors) -> float:
     """Seconds until every worker has run the batch, all at the same time."""
     start = time.perf_counter()
-    for future in [pool.submit(graph, inputs, None) for graph in graphs]:
-        future.result()
+    futures = [pool.submit(graph, inputs, None) for graph in graphs]
+    try:
+        while futures:
+            futures.pop(0).result()
+    finally:
+        # An exception in one of them would hold them all, and what they worked with, until the collector comes.
+        futures.clear()
     return time.perf_counter() - start
 
 
-def race(trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: int) -> dict[Key, Score]:
+def race(
+    trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: int, *, in_turns: bool = True
+) -> dict[Key, Score]:
     """Measures the layouts in rounds, so that whatever else the machine does meets all of them.
 
     Args:
         prepare: decodes a picture to inputs of one row, as a request would have it.
         decoders: threads that decode where the workers do not.
+        in_turns: as in `good_batches`; False has one layout's rounds after another's.
     """
     row = prepare()
-    for trial in trials.values():
-        with ThreadPoolExecutor(len(trial.graphs)) as pool:
-            run_all(pool, trial.graphs, _joined([row] * trial.batch))
     rates: dict[Key, list[float]] = {key: [] for key in trials}
     cpus: dict[Key, list[float]] = {key: [] for key in trials}
     lone = dict.fromkeys(trials, math.inf)
-    for _ in range(ROUNDS):
-        for key, trial in trials.items():
-            rate, cpu = _rate(trial, prepare, decoders, ROUND_SECONDS)
-            rates[key].append(rate)
-            cpus[key].append(cpu)
-            for _ in range(TURNS):
-                start = time.perf_counter()
-                trial.graphs[0](row, None)
-                lone[key] = min(lone[key], time.perf_counter() - start)
+    order = list(trials) * ROUNDS if in_turns else [key for key in trials for _ in range(ROUNDS)]
+    for key in order:
+        trial = trials[key]
+        if not rates[key]:
+            with ThreadPoolExecutor(len(trial.graphs)) as pool:
+                run_all(pool, trial.graphs, _joined([row] * trial.batch))
+        rate, cpu = _rate(trial, prepare, decoders, ROUND_SECONDS)
+        rates[key].append(rate)
+        cpus[key].append(cpu)
+        alone = _joined([row] * trial.lone_rows)
+        for _ in range(TURNS):
+            start = time.perf_counter()
+            trial.graphs[0](alone, None)
+            lone[key] = min(lone[key], time.perf_counter() - start)
     scores = {
         key: Score(max(found), lone[key], statistics.median(found) / max(found), statistics.median(cpus[key]))
         for key, found in rates.items()

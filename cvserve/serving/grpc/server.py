@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cvserve.errors import CvserveError, InvalidInput, NotFound, Unavailable
-from cvserve.extras import require
-from cvserve.serving.core.config import ServerSettings
+from cvserve.extras import require, telling
+from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.engine import Engine, LoadModel
+from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.manager import State, VersionStatus
 from cvserve.serving.core.memory import Lasting
@@ -132,7 +133,7 @@ class Server:
         self.health = Health()
         self.engine = Engine(
             self.settings,
-            load_model=self._load_model,
+            load_model=self._load,
             on_change=self._changed,
             observer=self._observer,
             repository=found,
@@ -229,10 +230,12 @@ class Server:
             stopping.append(self.http.stop(seconds))
         await asyncio.gather(*stopping)
 
+    def _load(self, directory: Path, settings: ModelSettings) -> LoadedModel:
+        # TensorFlow may come with the first model that needs it. Once others are served, nobody waits for a collection.
+        with telling(lambda: self._lasting.keep(collect=not self._ready)):
+            return self._load_model(directory, settings)
+
     def _changed(self, status: VersionStatus) -> None:
-        if status.state is State.AVAILABLE:
-            # It may be the first one that needs TensorFlow. Once others are served, nobody waits for a collection.
-            self._lasting.keep(collect=not self._ready)
         self._tell(status)
         self._refresh()
 

@@ -1,0 +1,40 @@
+"""What onnxruntime raises, and what it means by it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_OF_THE_GPU = re.compile(
+    r"CUDA failure|CUDA error|CUDNN failure|CUBLAS failure|CUDNN_STATUS|CUBLAS_STATUS|cudaError|invalid device id", re.I
+)
+_OF_MEMORY = re.compile(
+    r"Failed to allocate memory|smaller than requested|bad_alloc|out of memory|ALLOC_FAILED|ALLOCATION_FAILED", re.I
+)
+
+
+def failures(runtime: Any) -> tuple[type[Exception], ...]:
+    """The exceptions of onnxruntime's native half, which have no common base of their own.
+
+    Args:
+        runtime: the module onnxruntime.
+    """
+    state = runtime.capi.onnxruntime_pybind11_state
+    kinds = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return (*kinds, RuntimeError, ValueError)
+
+
+def is_of_the_gpu(error: Exception) -> bool:
+    """Whether the GPU or its driver failed, rather than the input."""
+    return _OF_THE_GPU.search(str(error)) is not None
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, of the GPU or of the machine."""
+    return _OF_MEMORY.search(str(error)) is not None
+
+
+def first_line(error: Exception) -> str:
+    """Of onnxruntime's message, without its prefix of places and codes."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rpartition("[ONNXRuntimeError] : ")[2]

@@ -1,0 +1,217 @@
+"""How a model is laid out: what the settings say, and for the rest what was measured, now or at an earlier load."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cvserve.artifact import Artifact
+from cvserve.errors import OutOfMemory
+from cvserve.pipeline import Pipeline
+from cvserve.runtimes import FORMAT_OF
+from cvserve.runtimes.device import parse_device, usable_cores
+from cvserve.runtimes.instances import CONCURRENT, Layout
+from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
+from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.copies import (
+    OpenRuntime,
+    close_all,
+    decodes_in_worker,
+    graphs_of,
+    noise_for,
+    open_all,
+    photograph_for,
+)
+from cvserve.serving.core.execution import RunGraph
+from cvserve.serving.core.measuring import Score, Trial, choose, good_batches, is_worthwhile, lone_threads, race
+from cvserve.serving.core.placement import candidates, on_cpu, worker_count
+
+_LOG = logging.getLogger(__name__)
+
+LONE_COPY_BYTES = 256 << 20
+"""Of a graph that is not loaded once more for lone requests."""
+
+STEADY = 0.85
+"""Less than this, and what was measured is measured again an hour later: something else had the machine."""
+
+UNSTEADY_SECONDS = 3600.0
+
+_MEMORY = "layouts"
+_LIBRARIES = ("tensorflow", "onnxruntime", "ai-edge-litert")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """max_rows: the largest batch. runtime: with which it was measured; empty where nothing was. steady: whether the
+    machine was left alone meanwhile. lone: threads of a copy for lone requests; None: they run as all do. remembered:
+    from an earlier load."""
+
+    layout: Layout
+    max_rows: int
+    runtime: str = ""
+    steady: bool = True
+    lone: int | None = None
+    remembered: bool = False
+
+
+def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime, *, anew: bool = False) -> Chosen:
+    """What the settings say, and otherwise what was measured.
+
+    Args:
+        anew: what was measured at an earlier load does not hold any more.
+    """
+    layouts = candidates(settings, settings.runtime)
+    rows_known = settings.largest_batch is not None or not settings.batching
+    if rows_known and len(layouts) == 1:
+        return Chosen(layouts[0], settings.largest_batch or 1)
+    key = _key(artifact, settings)
+    remembered = _remembered(recall(_MEMORY, key))
+    if remembered is not None and not anew:
+        return remembered
+    chosen = _measured(artifact, settings, layouts[0], open_one)
+    content = {
+        "instances": chosen.layout.instances,
+        "threads": chosen.layout.threads,
+        "max_rows": chosen.max_rows,
+        "runtime": chosen.runtime,
+        "steady": chosen.steady,
+        "lone": chosen.lone,
+        "measured": time.time(),
+    }
+    remember(_MEMORY, key, content)
+    return chosen
+
+
+def _remembered(content: dict[str, Any]) -> Chosen | None:
+    try:
+        if not content["steady"] and time.time() - float(content["measured"]) > UNSTEADY_SECONDS:
+            return None
+        layout = Layout(int(content["instances"]), int(content["threads"]))
+        lone = content["lone"]
+        return Chosen(
+            layout,
+            int(content["max_rows"]),
+            str(content["runtime"]),
+            lone=None if lone is None else int(lone),
+            remembered=True,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None  # nothing there, or something damaged
+
+
+def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_one: OpenRuntime) -> Chosen:
+    """Opens every layout that is worth it, finds the best batch of each, and lets them race."""
+    opened = {first: open_all(artifact, settings, first, open_one)}
+    try:
+        runtime = opened[first][0].runtime.name
+        same = settings.model_copy(update={"runtime": runtime}) if settings.runtime == "auto" else settings
+        layouts = (first, *(other for other in candidates(same, runtime) if other != first))
+        trials: dict[tuple[Layout, int], Trial] = {}
+        for layout in layouts:
+            if layout not in opened:
+                shared = _same_copies(opened, settings, layout, runtime)
+                opened[layout] = shared or open_all(artifact, same, layout, open_one)
+            pipelines = opened[layout]
+            graphs = graphs_of(pipelines, worker_count(settings, layout))
+            try:
+                batches = _batches(settings, runtime, graphs, pipelines[0])
+            except OutOfMemory as error:
+                if not trials:
+                    raise
+                _LOG.info("%s has no room: %s", layout, error)
+                continue
+            for rows in batches:
+                lone_rows = rows if one_size(settings, runtime) else 1
+                trials[layout, rows] = Trial(graphs, rows, decodes_in_worker(settings, layout), lone_rows)
+        if len(trials) == 1:
+            ((layout, rows),) = trials
+            return Chosen(layout, rows, runtime)
+        raced = race(trials, photograph_for(opened[first][0]), usable_cores(), in_turns=not one_size(settings, runtime))
+        scores, rows_of = _with_their_batch(raced)
+        worth_two = _worth_two(artifact, settings, runtime)
+        chosen = choose(scores, lone_copy=worth_two)
+        steady = all(score.steady >= STEADY for score in raced.values())
+        lone = lone_threads(scores, chosen) if worth_two else None
+        return Chosen(chosen, rows_of[chosen], runtime, steady, lone)
+    finally:
+        # Runtimes keep the memory of the largest batch they ever ran.
+        for pipelines in opened.values():
+            close_all(pipelines)
+
+
+def one_size(settings: ModelSettings, runtime: str) -> bool:
+    """Whether only one batch size is kept ready, since each takes its own share of a limited memory (see
+    `cvserve.runtimes.cuda`)."""
+    return runtime == "onnx" and not on_cpu(settings) and settings.gpu_memory_mib is not None
+
+
+def _batches(settings: ModelSettings, runtime: str, graphs: Sequence[RunGraph], pipeline: Pipeline) -> Sequence[int]:
+    """The sizes that may serve best."""
+    if settings.largest_batch is not None or not settings.batching:
+        return (settings.largest_batch or 1,)
+    return good_batches(graphs, noise_for(pipeline), in_turns=not one_size(settings, runtime))
+
+
+def _with_their_batch(raced: Mapping[tuple[Layout, int], Score]) -> tuple[dict[Layout, Score], dict[Layout, int]]:
+    """Of each layout the score and the rows of the batch that it is best served with."""
+    rows: dict[Layout, int] = {}
+    for (layout, batch), score in sorted(raced.items(), key=lambda item: item[0][1]):
+        known = rows.get(layout)
+        if known is None or is_worthwhile(batch, score.rate, known, raced[layout, known].rate):
+            rows[layout] = batch
+    return {layout: raced[layout, batch] for layout, batch in rows.items()}, rows
+
+
+def _worth_two(artifact: Artifact, settings: ModelSettings, runtime: str) -> bool:
+    """Whether the graph may be loaded once more for lone requests."""
+    sizes = [graph.bytes for graph in artifact.manifest.graphs if graph.format == FORMAT_OF.get(runtime)]
+    return on_cpu(settings) and max(sizes, default=0) <= LONE_COPY_BYTES
+
+
+def _same_copies(
+    opened: dict[Layout, list[Pipeline]], settings: ModelSettings, wanted: Layout, runtime: str
+) -> list[Pipeline] | None:
+    """The copies of another layout that serve this one too, so that a large model is in memory less often."""
+    if runtime not in CONCURRENT:
+        return None
+    # The processor's threads hardly matter to a GPU, and its memory is small.
+    all_gpus = all(parse_device(device).kind == "gpu" for device in settings.devices)
+    alike = (pipelines for layout, pipelines in opened.items() if all_gpus or layout.threads == wanted.threads)
+    return next(alike, None)
+
+
+def _key(artifact: Artifact, settings: ModelSettings) -> str:
+    """By the sizes of the files, not their contents, so that the versions of one network share what was measured."""
+    manifest = artifact.manifest
+    memory = (
+        {} if on_cpu(settings) else settings.model_dump(include={"gpu_memory_mib", "gpu_memory_growth", "gpu_tf32"})
+    )
+    return key_of(
+        memory
+        | {
+            "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
+            "picture": [manifest.preproc.height, manifest.preproc.width],
+            "rule": 2,  # of the choice: what was chosen by an earlier one is measured again
+            "processor": processor(),
+            "accelerators": accelerators(settings.devices),
+            "cores": usable_cores(),
+            "settings": settings.model_dump(
+                include={
+                    "runtime",
+                    "precision",
+                    "devices",
+                    "instances",
+                    "threads",
+                    "interop_threads",
+                    "batching",
+                    "max_batch_size",
+                    "allowed_batch_sizes",
+                },
+                mode="json",
+            ),
+            "versions": {name: package_version(name) for name in _LIBRARIES},
+        }
+    )
