@@ -11,8 +11,8 @@ from serving_kit import PuppetSlots
 from cvserve.errors import InvalidInput
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher
-from cvserve.serving.core.dispatcher import QueueBounds
 from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.queue_bounds import QueueBounds
 
 
 def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.ndarray]:

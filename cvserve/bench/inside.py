@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cvserve import artifact as artifacts
 from cvserve.bench.pictures import read_pictures
 from cvserve.bench.processes import Helper, serve_orders
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import Wishes
+from cvserve.runtimes import open_runtime
+from cvserve.runtimes.device import Resources
 
 _WISHES = Wishes(top_k=5)
 
@@ -46,14 +50,17 @@ class Inside:
         precision: str | None,
         threads: int,
         devices: Sequence[str] = ("cpu",),
+        resources: Resources | None = None,
     ) -> None:
         """
         Args:
             directory: of the artifact's version.
             pictures: a folder that `write_pictures` filled.
             devices: each has a copy of the graph, and the callers are shared out among them.
+            resources: of each copy.
         """
-        words = (str(directory), str(pictures), runtime, precision or "", str(threads), *devices)
+        taken = json.dumps(asdict(resources or Resources()))
+        words = (str(directory), str(pictures), runtime, precision or "", str(threads), taken, *devices)
         self._helper = Helper("cvserve.bench.inside", *words)
         self.runtime: str = self._helper.ready
         self.threads = threads
@@ -138,12 +145,20 @@ def main() -> None:
     for name in ("directory", "pictures", "runtime", "precision"):
         parser.add_argument(name)
     parser.add_argument("threads", type=int)
+    parser.add_argument("resources", type=json.loads)
     parser.add_argument("devices", nargs="+")
     words: Any = parser.parse_args()
-    options = {"runtime": words.runtime, "precision": words.precision or None, "threads": words.threads}
+    options = {
+        "runtime": words.runtime,
+        "precision": words.precision or None,
+        "threads": words.threads,
+        "resources": Resources(**words.resources),
+    }
     with ExitStack() as stack:
+        artifact = artifacts.read(words.directory)
         pipelines = [
-            stack.enter_context(Pipeline.load(words.directory, device=device, **options)) for device in words.devices
+            stack.enter_context(Pipeline(artifact, open_runtime(artifact, device=device, **options)))
+            for device in words.devices
         ]
         process = _Process(pipelines, read_pictures(words.pictures))
         serve_orders({"rate": process.rate, "lone": process.lone}, pipelines[0].runtime.name)

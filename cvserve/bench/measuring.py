@@ -146,7 +146,7 @@ def open_insides(
     runtime: str = model.runtime
     opened: dict[int, Inside] = {}
     for threads in sorted({1, usable_cores()}):
-        inside = Inside(artifact.directory, pictures, runtime, model.precision, threads, model.devices)
+        inside = Inside(artifact.directory, pictures, runtime, model.precision, threads, model.devices, model.resources)
         stack.callback(inside.close)
         opened[threads] = inside
         runtime = inside.runtime  # what auto took for the first holds for all

@@ -26,6 +26,7 @@ from cvserve.errors import (
     DeadlineExceeded,
     ImageError,
     InvalidInput,
+    OutOfMemory,
     Overloaded,
     PermissionDenied,
     Unauthenticated,
@@ -184,7 +185,7 @@ def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: s
                     row = replace(result, mask_format="none", png=b"").to_dict()
                 result = result.decode(info.colours)
             write_annotated(Source(name, Path(name)), result, Path(arguments.annotate))
-    except (InvalidInput, Overloaded, DeadlineExceeded) as error:
+    except (InvalidInput, Overloaded, OutOfMemory, DeadlineExceeded) as error:
         return {"error": str(error)}
     return row
 

@@ -91,7 +91,7 @@ class Client:
             NotFound: no such model, version or file.
             Unavailable: no server answers, or it is starting or stopping.
             Unauthenticated, PermissionDenied: the server wants a token, or another one.
-            Overloaded, DeadlineExceeded, FailedPrecondition
+            Overloaded, OutOfMemory, DeadlineExceeded, FailedPrecondition
         """
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
         return messages.classification(self._call(self._stub.Classify, ask.classify(image), timeout, request_id))

@@ -31,6 +31,7 @@ _NO_SERVER = re.compile(
     r"|no connection established|connection attempt timed out",
     re.IGNORECASE,
 )
+_NO_MEMORY = re.compile(r"no memory left|\bOOM\b|out of memory", re.IGNORECASE)
 _NO_TRUST = re.compile(r"handshake|ssl_error|certificate|verification", re.IGNORECASE)
 
 
@@ -89,6 +90,9 @@ def fault(code: Any, text: str, retry_after: float | None = None) -> errors.Cvse
         retry_after: seconds, for Overloaded.
     """
     kind = _KIND_OF.get(code, errors.CvserveError)
+    # A full queue comes with the time after which to try again. What has no room now has none then.
+    if kind is errors.Overloaded and retry_after is None and _NO_MEMORY.search(text):
+        return errors.OutOfMemory(text)
     if kind is errors.Overloaded and retry_after is not None:
         return errors.Overloaded(text, retry_after)
     return kind(text)

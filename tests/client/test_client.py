@@ -197,6 +197,15 @@ async def test_codes_become_exceptions_with_the_servers_sentence(
             await waiting.classify("m", b"a")
 
 
+def test_what_has_no_memory_is_not_to_be_tried_again(target: str, service: Service) -> None:
+    def act(context: Any) -> None:
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "gpu:0 has no memory left to run the model on this input")
+
+    service.act = act
+    with Client(target) as client, pytest.raises(errors.OutOfMemory, match="no memory left"):
+        client.classify("m", b"a")
+
+
 def test_a_deadline_names_the_server_and_the_time(target: str, service: Service) -> None:
     service.act = lambda context: time.sleep(1)
     with Client(target, timeout=0.2) as client:

@@ -13,8 +13,9 @@ from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import InvalidInput
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.dispatcher import LEAST_LEFT_SECONDS
 from cvserve.serving.core.execution import WithLone
+from cvserve.serving.core.queue_bounds import QueueBounds
 from cvserve.serving.core.requests import PRIORITY
 
 
@@ -220,5 +221,46 @@ def test_inputs_without_common_rows_run_alone_and_get_the_outputs_as_they_are() 
         task = asyncio.ensure_future(batcher.run(inputs))
         await slots.finish_all()
         assert (await task)["y"] == 18.0
+
+    on_jumping_clock(main())
+
+
+def test_answers_go_together_while_more_than_enough_waits() -> None:
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, BatchLimits(1))
+        tasks = [ask(batcher, value) for value in range(8)]
+        await turns()
+
+        async def finish_one() -> list[int]:
+            slots.finish()
+            await turns()
+            return [index for index, task in enumerate(tasks) if task.done()]
+
+        assert await finish_one() == [0]
+        # Five wait, then four: half as many go together.
+        assert await finish_one() == [0]
+        assert await finish_one() == [0, 1, 2]
+        # Three: the graph will want new requests soon.
+        assert await finish_one() == [0, 1, 2, 3]
+        await slots.finish_all()
+        assert [values(await task) for task in tasks] == [[2 * value] for value in range(8)]
+
+    on_jumping_clock(main())
+
+
+def test_an_answer_that_is_wanted_soon_waits_for_no_other() -> None:
+    async def main() -> None:
+        slots = PuppetSlots()
+        batcher = batcher_of(slots, BatchLimits(1))
+        soon = asyncio.get_running_loop().time() + LEAST_LEFT_SECONDS
+        tasks = [ask(batcher, 0), ask(batcher, 1, deadline=soon), *(ask(batcher, value) for value in range(2, 10))]
+        await turns()
+        for done in (1, 2, 2):
+            slots.finish()
+            await turns()
+            assert sum(task.done() for task in tasks) == done
+        await slots.finish_all()
+        await asyncio.gather(*tasks)
 
     on_jumping_clock(main())

@@ -10,7 +10,7 @@ import pytest
 from batcher_kit import Making, ask, batcher_of, later, made_by_worker, values, x
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
-from cvserve.errors import FailedPrecondition
+from cvserve.errors import FailedPrecondition, OutOfMemory
 from cvserve.serving.core.batch_policy import BatchLimits
 
 
@@ -54,6 +54,28 @@ def test_when_a_batch_fails_its_members_run_once_more_each_alone() -> None:
         assert values(await later) == [8]
         with pytest.raises(RuntimeError, match="bad row"):
             await tasks[1]
+
+    on_jumping_clock(main())
+
+
+@pytest.mark.parametrize(("sizes", "tried"), [((4,), [[1, 2]]), ((1, 4), [[1, 2], [1], [2]])], ids=["one", "two"])
+def test_without_memory_nothing_is_tried_again_at_the_same_size(
+    sizes: tuple[int, ...], tried: list[list[float]]
+) -> None:
+    def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+        raise OutOfMemory("gpu:0 has no memory left")
+
+    async def main() -> None:
+        slots = PuppetSlots(graph=graph)
+        batcher = batcher_of(slots, BatchLimits(4, allowed_rows=sizes))
+        hold = ask(batcher, 0)
+        await turns()
+        tasks = [ask(batcher, value) for value in (1, 2)]
+        await slots.finish_all()
+        for task in (hold, *tasks):
+            with pytest.raises(OutOfMemory):
+                await task
+        assert [sorted(set(batch)) for batch in slots.batches[1:]] == tried
 
     on_jumping_clock(main())
 

@@ -13,7 +13,7 @@ from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import DeadlineExceeded, ImageError, InvalidInput, Overloaded
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.queue_bounds import QueueBounds
 
 
 def test_what_workers_make_shares_batches_and_fails_alone() -> None:

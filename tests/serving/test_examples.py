@@ -15,10 +15,10 @@ from cvserve.runtimes import TensorInfo
 from cvserve.serving.core import examples
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.dispatcher import QueueBounds
 from cvserve.serving.core.execution import Entries
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.queue_bounds import QueueBounds
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 

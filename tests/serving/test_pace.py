@@ -12,9 +12,10 @@ from serving_kit import JumpingLoop, PuppetSlots, on_jumping_clock, turns
 from cvserve.errors import Overloaded
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher
-from cvserve.serving.core.dispatcher import HOPEFUL, QueueBounds
+from cvserve.serving.core.dispatcher import HOPEFUL
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.pace import LEAST_SECONDS, MOST_SECONDS, UNKNOWN_SECONDS, Pace
+from cvserve.serving.core.queue_bounds import QueueBounds
 
 
 def test_a_queue_takes_as_long_as_its_requests_do() -> None:

@@ -22,10 +22,10 @@ from cvserve.serving.core import loading
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.batcher import Batcher
 from cvserve.serving.core.config import ModelSettings, load_settings
-from cvserve.serving.core.dispatcher import QueueBounds
 from cvserve.serving.core.execution import RunGraph
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.placement import Place, candidates, places, worker_count
+from cvserve.serving.core.queue_bounds import QueueBounds
 from cvserve.serving.core.worker import Worker
 
 

@@ -13,7 +13,7 @@ from cvserve.errors import InvalidInput
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes.device import Resources, parse_device
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.dispatcher import QueueBounds
+from cvserve.serving.core.queue_bounds import QueueBounds
 from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.version_policy import parse_policy
 from cvserve.serving.security.settings import TlsSettings

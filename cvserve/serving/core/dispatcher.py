@@ -9,18 +9,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cvserve.errors import Overloaded, Unavailable
+from cvserve.errors import OutOfMemory, Overloaded, Unavailable
 from cvserve.serving.core.batch_policy import BatchLimits, decide
 from cvserve.serving.core.execution import RunGraph, Tensors, entry_point, run_batch, size_of
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.mailbox import PATIENCE_SECONDS, Mailbox
 from cvserve.serving.core.observer import VersionReport
 from cvserve.serving.core.pace import Pace
+from cvserve.serving.core.queue_bounds import QueueBounds
 from cvserve.serving.core.requests import Entry, answer_with, finished, group_of, made
 from cvserve.serving.core.scheduling import Hurry
 
 HOPEFUL = 0.6
 """A request is let in if the queue before it takes this share of its time at most: the rest is for its own run, its
 answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
+
+LEAST_LEFT_SECONDS = 2 * PATIENCE_SECONDS
+"""An answer that must be there sooner does not wait for company on its way."""
 
 Job = Callable[[RunGraph], Any]
 
@@ -31,18 +35,6 @@ class Slot(Protocol):
     """Where a batch runs: a `Worker`, or a puppet in tests."""
 
     def begin(self, job: Job) -> None: ...
-
-
-@dataclass(frozen=True)
-class QueueBounds:
-    """How much may wait: requests, and bytes of their tensors. seconds: for how long. priority_levels: how many there
-    are, 1 going first; 0: none. default_priority: of requests that say none."""
-
-    requests: int = 256
-    bytes: int = 512 << 20
-    seconds: float = math.inf
-    priority_levels: int = 0
-    default_priority: int = 0
 
 
 @dataclass
@@ -279,6 +271,12 @@ class Dispatcher:
             return len(batch)
         return len(batch) * self.limits.max_rows // max(1, sum(entry.rows for entry in batch))
 
+    def _company(self) -> int:
+        """For how many answers one may wait: half as many as wait in the queue, so that an answer is delayed by half of
+        what its request has waited there; none where not every slot will find a full batch."""
+        waiting = len(self._queue)
+        return waiting // 2 if waiting >= self.slots * self.limits.max_rows else 0
+
     def _retry_singly(self, batch: Sequence[Entry]) -> None:
         """Puts the members at the head of the queue again, in their order, each in a group of its own."""
         for entry in reversed(batch):
@@ -318,8 +316,9 @@ class Dispatcher:
                     self._finish(whole, answers, results)
             except BaseException as error:  # noqa: BLE001 - handed to the callers, which wait on the loop
                 failure = error
-                if len(whole) == 1:
-                    results[whole[0]] = error
+                if len(whole) == 1 or self._no_smaller(whole, error):
+                    results |= dict.fromkeys(whole, error)
+                    whole = whole[:1]
             self._pace.took(self._clock() - began, fitting)
             with self._lock:
                 if failure is not None and len(whole) > 1:
@@ -327,11 +326,23 @@ class Dispatcher:
                 following = self._next_job(slot, others=self.slots - len(self._idle) - 1)
                 if following is None:
                     self._idle.append(slot)
-            if results:
+                company = self._company() if following is not None else 0
+            if results and company and self._can_wait(results):
+                self._mailbox.post_patiently(len(results), company, _answer_all, results)
+            elif results:
                 self._mailbox.post(_answer_all, results)
             return following
 
         return job
+
+    def _no_smaller(self, batch: Sequence[Entry], error: BaseException) -> bool:
+        """Whether there was no memory for the batch, and no member would run in a smaller one by itself."""
+        size = self.limits.padded(sum(entry.rows for entry in batch))
+        return isinstance(error, OutOfMemory) and all(self.limits.padded(entry.rows) == size for entry in batch)
+
+    def _can_wait(self, entries: Iterable[Entry]) -> bool:
+        latest = self._clock() + LEAST_LEFT_SECONDS
+        return all(entry.deadline > latest for entry in entries)
 
     def _run(self, run: RunGraph, batch: Sequence[Entry], lone: bool) -> list[Tensors]:
         rows = [entry.rows for entry in batch]

@@ -9,8 +9,8 @@ from cvserve.artifact import Manifest
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.dispatcher import QueueBounds
 from cvserve.serving.core.execution import Entries, RunGraph, WithLone
+from cvserve.serving.core.queue_bounds import QueueBounds
 from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
 
 
