@@ -73,6 +73,10 @@ class Unavailable(CvserveError):
     """The model is loading or the server is draining: try again, here or elsewhere."""
 
 
+class DeviceLost(Unavailable):
+    """The device failed rather than the call, and this process may not get it back."""
+
+
 class Overloaded(CvserveError):
     """The queue is full. `retry_after` is the server's guess, in seconds, of when there is room."""
 

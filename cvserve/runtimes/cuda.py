@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from cvserve.errors import FailedPrecondition, Unavailable
+from cvserve.errors import DeviceLost, FailedPrecondition, Unavailable
 from cvserve.runtimes.device import Device, Resources
-from cvserve.runtimes.onnx_errors import failures, first_line, is_of_memory, is_of_the_gpu
+from cvserve.runtimes.onnx_errors import failures, first_line, is_lost, is_of_memory, is_of_the_gpu
 
 PROVIDER = "CUDAExecutionProvider"
 
@@ -75,7 +75,7 @@ class SessionPerShape:
         """See InferenceSession.
 
         Raises:
-            Unavailable: no further session could be opened on the GPU.
+            Unavailable, DeviceLost: no further session could be opened on the GPU.
             Whatever onnxruntime raises.
         """
         shapes = tuple(array.shape for array in feed.values())
@@ -86,7 +86,7 @@ class SessionPerShape:
             return found.result().run(names, feed)
         except FailedPrecondition as error:
             # Of a graph that was opened before: it is the GPU that has changed.
-            raise Unavailable(str(error)) from error
+            raise (DeviceLost if is_lost(error) else Unavailable)(str(error)) from error
         except Exception as error:
             if is_of_memory(error) or is_of_the_gpu(error):
                 self._forget(shapes, found)

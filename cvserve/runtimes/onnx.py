@@ -10,14 +10,22 @@ from typing import Any
 import numpy as np
 
 from cvserve.artifact import Quantization
-from cvserve.errors import ArtifactError, CvserveError, FailedPrecondition, InvalidInput, OutOfMemory, Unavailable
+from cvserve.errors import (
+    ArtifactError,
+    CvserveError,
+    DeviceLost,
+    FailedPrecondition,
+    InvalidInput,
+    OutOfMemory,
+    Unavailable,
+)
 from cvserve.extras import require
 from cvserve.runtimes import cuda
 from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
 from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
-from cvserve.runtimes.onnx_errors import failures, first_line, is_of_memory, is_of_the_gpu
+from cvserve.runtimes.onnx_errors import failures, first_line, is_lost, is_of_memory, is_of_the_gpu
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -114,7 +122,7 @@ class OnnxRuntime:
         if is_of_memory(error):
             return OutOfMemory(f"{self._device} has no memory left to run the model on this input: {first_line(error)}")
         if is_of_the_gpu(error):
-            return Unavailable(f"{self._device} failed: {first_line(error)}")
+            return (DeviceLost if is_lost(error) else Unavailable)(f"{self._device} failed: {first_line(error)}")
         return InvalidInput(f"onnxruntime cannot run the model on this input: {first_line(error)}")
 
 

@@ -12,6 +12,13 @@ _OF_MEMORY = re.compile(
     r"Failed to allocate memory|smaller than requested|bad_alloc|out of memory|ALLOC_FAILED|ALLOCATION_FAILED", re.I
 )
 
+# Codes of cudaError_t that speak of the device, its context or its driver, not of what one call asked.
+_LOST = re.compile(
+    r"CUDA (?:failure|error) (?:4\d|[1378]\d\d|2[01]\d|999)\b"
+    r"|(?:CUDNN|CUBLAS)_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED|MAPPING_ERROR)\b",
+    re.I,
+)
+
 
 def failures(runtime: Any) -> tuple[type[Exception], ...]:
     """The exceptions of onnxruntime's native half, which have no common base of their own.
@@ -27,6 +34,11 @@ def failures(runtime: Any) -> tuple[type[Exception], ...]:
 def is_of_the_gpu(error: Exception) -> bool:
     """Whether the GPU or its driver failed, rather than the input."""
     return _OF_THE_GPU.search(str(error)) is not None
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether the GPU failed in a way that the calls after this one will not survive either."""
+    return _LOST.search(str(error)) is not None
 
 
 def is_of_memory(error: Exception) -> bool:

@@ -16,7 +16,15 @@ from convolutions import SIZE, write_convolutions
 from nvidia import need_gpu, used_mib
 from toy_graph import pictures
 
-from cvserve.errors import ArtifactError, CvserveError, FailedPrecondition, InvalidInput, OutOfMemory, Unavailable
+from cvserve.errors import (
+    ArtifactError,
+    CvserveError,
+    DeviceLost,
+    FailedPrecondition,
+    InvalidInput,
+    OutOfMemory,
+    Unavailable,
+)
 from cvserve.runtimes import cuda, open_graph
 from cvserve.runtimes.device import Device, Resources
 from cvserve.runtimes.onnx import OnnxRuntime
@@ -212,7 +220,7 @@ def test_a_clients_mistake_costs_no_session() -> None:
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
-        (Fail("[ONNXRuntimeError] : CUDA failure 700: an illegal memory access"), Unavailable),
+        (Fail("[ONNXRuntimeError] : CUDA failure 700: an illegal memory access"), DeviceLost),
         (RuntimeError("CUDA failure 2: out of memory"), RuntimeError),  # which OnnxRuntime makes OutOfMemory
     ],
 )
@@ -256,8 +264,10 @@ def test_an_onnxruntime_without_cuda_says_which_one_to_install(onnx_file: Path) 
 @pytest.mark.parametrize(
     ("text", "kind", "sentence"),
     [
-        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", Unavailable, "gpu:0 failed: CUDA fail"),
-        ("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0", Unavailable, "gpu:0 failed: CUDNN failure 5000"),
+        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", DeviceLost, "gpu:0 failed: CUDA fail"),
+        ("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0", DeviceLost, "gpu:0 failed: CUDNN failure 5000"),
+        ("CUDA failure 1: invalid argument ; GPU=0", Unavailable, "gpu:0 failed: CUDA failure 1"),
+        ("CUDNN failure 3000: CUDNN_STATUS_NOT_SUPPORTED ; GPU=0", Unavailable, "gpu:0 failed: CUDNN failure 3000"),
         ("CUDA failure 2: out of memory ; GPU=0", OutOfMemory, "gpu:0 has no memory left"),
         ("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0", OutOfMemory, "gpu:0 has no memory left"),
         ("BFCArena: Available memory of 9 is smaller than requested bytes of 10", OutOfMemory, "has no memory left"),
@@ -275,6 +285,7 @@ def test_whose_fault_a_failed_call_is(
     monkeypatch.setattr(runtime, "_device", "gpu:0")
     with pytest.raises(kind, match=sentence) as caught:
         runtime.run({"images": pictures(1)})
+    assert type(caught.value) is kind, "a lost device is Unavailable, too"
     assert "\n" not in str(caught.value)
 
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -15,7 +17,7 @@ from serving_kit import PuppetRuntime, Serve, eventually, jpeg, loader, reposito
 from tiny_artifact import publish_tiny
 
 from cvserve.client import AsyncClient
-from cvserve.errors import ArtifactError, InvalidInput, NotFound, Unavailable
+from cvserve.errors import ArtifactError, DeviceLost, InvalidInput, NotFound, Unavailable
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.loaded_model import LoadedModel
@@ -186,6 +188,53 @@ async def test_a_broken_model_is_reported_and_stops_nobody(tmp_path: Path) -> No
         assert len(described) == 1
         assert described[0].startswith("colours version 1: onnx, ")
         assert "batches up to 2" in described[0]
+
+
+async def test_a_lost_device_is_told_to_whoever_can_start_another_process(serve: Serve) -> None:
+    class OnGpu(PuppetRuntime):
+        lost = False
+
+        def run(self, inputs: Any, outputs: Any = None) -> Any:
+            if self.lost:
+                raise DeviceLost("gpu:0 failed: CUDA failure 700: an illegal memory access was encountered")
+            return super().run(inputs, outputs)
+
+    runtime = OnGpu()
+    async with serve(runtime, http_port=0) as server, health(server.address) as stub:
+        lines: list[str] = []
+        server._report = lines.append
+
+        async def ready() -> tuple[int, str]:
+            def ask() -> tuple[int, str]:
+                try:
+                    with urlopen(f"{server.http_address}/readyz") as answer:
+                        return answer.status, answer.read().decode()
+                except HTTPError as error:
+                    return error.code, error.read().decode()
+
+            return await asyncio.to_thread(ask)
+
+        async with AsyncClient(server.address) as client:
+            await client.classify("colours", jpeg())
+            assert await ready() == (200, "ready\n")
+            runtime.lost = True
+            for _ in range(2):
+                with pytest.raises(Unavailable, match="CUDA failure 700"):
+                    await client.classify("colours", jpeg())
+            for service in ("", "colours", "colours/1"):
+                assert await check(stub, service) == NOT_SERVING
+            assert await ready() == (503, "a device is lost\n")
+            assert len(lines) == 1
+            assert "colours version 1 has lost its device" in lines[0]
+            # A client's mistake says nothing of the device; an answer does.
+            with pytest.raises(InvalidInput):
+                await client.classify("colours", b"no picture")
+            assert await check(stub, "") == NOT_SERVING
+            runtime.lost = False
+            await client.classify("colours", jpeg())
+            assert await check(stub, "") == SERVING
+            assert await ready() == (200, "ready\n")
+            assert lines[1:] == ["colours version 1 is served"]
 
 
 async def test_what_cannot_start_says_why_in_one_sentence(tmp_path: Path, serve: Serve) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from cvserve.errors import ArtifactError, CvserveError, NotFound, Unavailable
+from cvserve.errors import ArtifactError, CvserveError, DeviceLost, NotFound, Unavailable
 from cvserve.serving.core.memory import give_back
 from cvserve.serving.core.repository import ModelVersion
 from cvserve.serving.core.servable import Servable
@@ -33,12 +33,14 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """error: why it could not be loaded when it was last tried, None if nothing went wrong."""
+    """error: why it could not be loaded when it was last tried, None if nothing went wrong. lost: why the last call of
+    an available version failed, where its device did."""
 
     name: str
     version: int
     state: State
     error: CvserveError | None = None
+    lost: DeviceLost | None = None
 
 
 @dataclass(eq=False)
@@ -49,19 +51,20 @@ class _Version:
     servable: Servable | None = None
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: DeviceLost | None = None
 
     @property
     def status(self) -> VersionStatus:
-        return VersionStatus(self.source.name, self.source.version, self.state, self.error)
+        return VersionStatus(self.source.name, self.source.version, self.state, self.error, self.lost)
 
 
 class Handle:
     """A version in use: `with handle as servable`. Not a generator, since every request takes one."""
 
-    __slots__ = ("_version",)
+    __slots__ = ("_tell", "_version")
 
-    def __init__(self, version: _Version) -> None:
-        self._version = version
+    def __init__(self, version: _Version, tell: Callable[[_Version], None]) -> None:
+        self._version, self._tell = version, tell
 
     def __enter__(self) -> Servable:
         version = self._version
@@ -69,10 +72,16 @@ class Handle:
         version.users += 1
         return version.servable
 
-    def __exit__(self, *_: object) -> None:
-        self._version.users -= 1
-        if not self._version.users:
-            self._version.unused.set()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        version = self._version
+        version.users -= 1
+        if not version.users:
+            version.unused.set()
+        lost = error if isinstance(error, DeviceLost) else None
+        if (lost is None) != (version.lost is None) and (lost is not None or error is None):
+            # Without the frames of the request that met it.
+            version.lost = None if lost is None else DeviceLost(str(lost))
+            self._tell(version)
 
 
 class Manager:
@@ -182,7 +191,7 @@ class Manager:
             NotFound: unknown, unloaded or broken, in TensorFlow Serving's words, which clients look for.
             Unavailable: it is still loading.
         """
-        return Handle(self._pick(name, number))
+        return Handle(self._pick(name, number), self._tell)
 
     def status(self, name: str, number: int | None = None) -> list[VersionStatus]:
         """The versions of a model, ascending, or just one.

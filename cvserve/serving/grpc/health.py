@@ -53,16 +53,25 @@ class Health:
     def update(self, versions: Iterable[VersionStatus], ready: bool) -> None:
         """Publishes the state of every version; models that are not among them become unknown.
 
+        A version whose device has failed is not serving, and the server as a whole neither: only another process gets
+        the device back, and whoever watches is to start one.
+
         Args:
             ready: whether the server as a whole takes requests.
         """
         states: dict[str, Any] = {}
         for status in versions:
-            state = SERVING if status.state is State.AVAILABLE else NOT_SERVING
+            state = SERVING if status.state is State.AVAILABLE and status.lost is None else NOT_SERVING
+            ready = ready and status.lost is None
             states[f"{status.name}/{status.version}"] = state
             if states.get(status.name) != SERVING:
                 states[status.name] = state
         self._replace(states | dict.fromkeys(SERVICES, SERVING if ready else NOT_SERVING))
+
+    @property
+    def serving(self) -> bool:
+        """Whether the server as a whole is."""
+        return bool(self._states.get("") == SERVING)
 
     def draining(self) -> None:
         """Everything turns NOT_SERVING, for good."""

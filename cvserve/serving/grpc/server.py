@@ -218,11 +218,16 @@ class Server:
             self.settings,
             gate=self.gate,
             metrics=self.metrics.text,
-            ready=lambda: self._ready,
+            not_ready=self._why_not_ready,
             listening=self._http_socket,
         )
         await http.start()
         self.http = http
+
+    def _why_not_ready(self) -> str:
+        if self._ready and not self.health.serving:
+            return "a device is lost"
+        return "" if self._ready else "loading"
 
     async def _stop_ports(self, seconds: float) -> None:
         stopping = [self._server.stop(seconds)]
@@ -241,7 +246,9 @@ class Server:
 
     def _tell(self, status: VersionStatus) -> None:
         what, key = f"{status.name} version {status.version}", (status.name, status.version)
-        if status.error is not None:
+        if status.lost is not None:
+            self._report(f"{what} has lost its device, and only another process may get it back: {status.lost}")
+        elif status.error is not None:
             line = f"{what} cannot be served: {status.error}"
             # Once, however often it is tried again.
             if status.state is State.END and self._broken.get(key) != line:

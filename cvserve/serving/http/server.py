@@ -56,20 +56,20 @@ class HttpServer:
         *,
         gate: Gate | None = None,
         metrics: Callable[[], bytes] = lambda: b"",
-        ready: Callable[[], bool] = lambda: True,
+        not_ready: Callable[[], str] = lambda: "",
         listening: socket.socket | None = None,
     ) -> None:
         """
         Args:
             gate: what every request passes.
             metrics: the text for Prometheus.
-            ready: whether the server as a whole takes requests.
+            not_ready: why the server as a whole takes no requests; empty where it does.
             listening: a bound socket to use; by default the one that the settings say.
         """
         self._settings = settings
         self._gate = gate or Gate()
         self._metrics = metrics
-        self._ready = ready
+        self._not_ready = not_ready
         self._socket = listening
         self._threads = ThreadPoolExecutor(THREADS, "http")
         self._rest = Rest(engine, self._threads)
@@ -168,9 +168,8 @@ class HttpServer:
         return _json_response(error_json(f"Not found: {request.method} {path}"), 404)
 
     def _readiness(self) -> web.Response:
-        if self._draining or not self._ready():
-            return web.Response(text="draining\n" if self._draining else "loading\n", status=503)
-        return web.Response(text="ready\n")
+        why_not = "draining" if self._draining else self._not_ready()
+        return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
 
     async def _answer_rest(self, request: web.BaseRequest, path: str) -> web.Response:
         visit = self._enter("REST", request)
