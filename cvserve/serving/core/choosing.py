@@ -111,12 +111,12 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_o
         layouts = (first, *(other for other in candidates(same, runtime) if other != first))
         trials: dict[tuple[Layout, int], Trial] = {}
         for layout in layouts:
-            if layout not in opened:
-                shared = _same_copies(opened, settings, layout, runtime)
-                opened[layout] = shared or open_all(artifact, same, layout, open_one)
-            pipelines = opened[layout]
-            graphs = graphs_of(pipelines, worker_count(settings, layout))
             try:
+                if layout not in opened:
+                    shared = _same_copies(opened, settings, layout, runtime)
+                    opened[layout] = shared or open_all(artifact, same, layout, open_one)
+                pipelines = opened[layout]
+                graphs = graphs_of(pipelines, worker_count(settings, layout))
                 batches = _batches(settings, runtime, graphs, pipelines[0])
             except OutOfMemory as error:
                 if not trials:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -19,6 +20,10 @@ Loader = Callable[[ModelVersion], Awaitable[Servable]]
 
 REMEMBERED = 8
 """Versions of a model that ended in order and are still listed in its status: a server lives through thousands."""
+
+RECOVERED_SECONDS = 10.0
+"""A device that failed counts as lost until a call succeeds so long after the last one that did not: of a model on two
+devices, one of them lost, every other call succeeds."""
 
 
 class State(IntEnum):
@@ -52,6 +57,7 @@ class _Version:
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
     lost: DeviceLost | None = None
+    lost_at: float = 0.0
 
     @property
     def status(self) -> VersionStatus:
@@ -77,10 +83,14 @@ class Handle:
         version.users -= 1
         if not version.users:
             version.unused.set()
-        lost = error if isinstance(error, DeviceLost) else None
-        if (lost is None) != (version.lost is None) and (lost is not None or error is None):
-            # Without the frames of the request that met it.
-            version.lost = None if lost is None else DeviceLost(str(lost))
+        if isinstance(error, DeviceLost):
+            version.lost_at = time.monotonic()
+            if version.lost is None:
+                # Without the frames of the request that met it.
+                version.lost = DeviceLost(str(error))
+                self._tell(version)
+        elif version.lost is not None and error is None and time.monotonic() - version.lost_at > RECOVERED_SECONDS:
+            version.lost = None
             self._tell(version)
 
 
