@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from serving_kit import on_jumping_clock, turns
 
 from cvserve.serving.core.mailbox import COMPANY, PATIENCE_SECONDS, Mailbox
@@ -64,7 +65,8 @@ async def test_a_worker_lets_go_of_a_batch_when_the_next_begins() -> None:
     worker.end()
 
 
-async def test_messages_of_many_threads_arrive_each_once_and_in_their_threads_order() -> None:
+@pytest.mark.parametrize("patient", [False, True])
+async def test_messages_of_many_threads_arrive_each_once_and_in_their_threads_order(patient: bool) -> None:
     mailbox = Mailbox(asyncio.get_running_loop())
     seen: list[tuple[int, int]] = []
     done = asyncio.Event()
@@ -76,12 +78,17 @@ async def test_messages_of_many_threads_arrive_each_once_and_in_their_threads_or
 
     def send(thread: int) -> None:
         for number in range(500):
-            mailbox.post(receive, thread, number)
+            if not patient:
+                mailbox.post(receive, thread, number)
+                continue
+            mailbox.post_patiently(1, 1 + number % 9, receive, thread, number)
+            if not number % 50:
+                time.sleep(0.001)  # the loop has its turns in between
 
     threads = [threading.Thread(target=send, args=(index,)) for index in range(4)]
     for thread in threads:
         thread.start()
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 10)
     for index in range(4):
         assert [number for thread, number in seen if thread == index] == list(range(500))
 
@@ -162,30 +169,6 @@ def test_patient_messages_wait_for_company_and_not_for_ever() -> None:
         assert seen[-1] == 103
 
     on_jumping_clock(main())
-
-
-async def test_no_patient_message_of_many_threads_is_lost() -> None:
-    mailbox = Mailbox(asyncio.get_running_loop())
-    seen: list[tuple[int, int]] = []
-    done = asyncio.Event()
-
-    def receive(thread: int, number: int) -> None:
-        seen.append((thread, number))
-        if len(seen) == 4 * 500:
-            done.set()
-
-    def send(thread: int) -> None:
-        for number in range(500):
-            mailbox.post_patiently(1, 1 + number % 9, receive, thread, number)
-            if not number % 50:
-                time.sleep(0.001)
-
-    threads = [threading.Thread(target=send, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    await asyncio.wait_for(done.wait(), 10)
-    for index in range(4):
-        assert [number for thread, number in seen if thread == index] == list(range(500))
 
 
 def test_a_closed_loop_drops_what_threads_still_send() -> None:
