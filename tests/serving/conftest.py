@@ -11,6 +11,7 @@ import pytest
 from serving_kit import PuppetRuntime, Serve, loader, repository
 
 from cvserve.serving import Server, ServerSettings
+from cvserve.serving.core import choosing, copies, measuring, placement
 
 
 @pytest.fixture
@@ -33,3 +34,13 @@ def serve(tmp_path: Path) -> Serve:
 def runtime() -> PuppetRuntime:
     """The graph of the model, in the test's hands."""
     return PuppetRuntime()
+
+
+@pytest.fixture
+def quick_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Layouts are measured in little time, for two cores, and remembered in this folder."""
+    monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
+    for module in (choosing, copies, placement):
+        monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    return tmp_path / "cache"

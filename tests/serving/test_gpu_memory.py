@@ -17,7 +17,7 @@ from tiny_artifact import publish_tiny
 from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, OutOfMemory
 from cvserve.runtimes import cuda
-from cvserve.serving.core import choosing, copies, loading, measuring, placement
+from cvserve.serving.core import loading
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.placement import Place
 
@@ -25,11 +25,8 @@ GPU = ("gpu:0",)
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
-    for module in (choosing, copies, placement):
-        monkeypatch.setattr(module, "usable_cores", lambda: 2)
+def cache(quick_measuring: Path) -> Path:
+    return quick_measuring
 
 
 class Card:

@@ -242,6 +242,15 @@ async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
             assert await check(stub, "") == SERVING
             assert await ready() == (200, "ready\n")
             assert lines[1:] == ["colours version 1 is served"]
+            # Without the model that needs it nothing is lost.
+            runtime.lost = True
+            with pytest.raises(Unavailable):
+                await client.classify("colours", jpeg())
+            assert await check(stub, "") == NOT_SERVING
+            await server.engine.unload("colours")
+            assert await check(stub, "") == SERVING
+            assert [line for line in lines[2:] if "lost its device" not in line] == ["colours version 1 is unloaded"]
+            assert len(lines) == 4
 
 
 async def test_what_cannot_start_says_why_in_one_sentence(tmp_path: Path, serve: Serve) -> None:

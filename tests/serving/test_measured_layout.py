@@ -15,7 +15,7 @@ from tiny_artifact import publish_tiny
 from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError
 from cvserve.runtimes.instances import Layout
-from cvserve.serving.core import choosing, copies, loading, measuring, placement
+from cvserve.serving.core import choosing, loading, measuring
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import entry_point
 from cvserve.serving.core.measuring import Score, Trial, choose, lone_threads
@@ -25,12 +25,8 @@ MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
-    for module in (choosing, copies, placement):
-        monkeypatch.setattr(module, "usable_cores", lambda: 2)
-    return tmp_path / "cache"
+def cache(quick_measuring: Path) -> Path:
+    return quick_measuring
 
 
 @pytest.mark.parametrize(

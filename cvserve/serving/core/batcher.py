@@ -10,11 +10,11 @@ from typing import Any
 
 from cvserve.errors import DeadlineExceeded, Overloaded
 from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.dispatcher import BatcherCounts, Dispatcher, Slot
+from cvserve.serving.core.dispatcher import Dispatcher, Slot
 from cvserve.serving.core.execution import Tensors, common_rows, joined, size_of, split
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import TRACED, UNOBSERVED, VersionReport
-from cvserve.serving.core.queue_bounds import QueueBounds
+from cvserve.serving.core.queue_bounds import BatcherCounts, QueueBounds
 from cvserve.serving.core.requests import Entry, Finish, Make, answer_with, priority_of
 
 PRESSED_SECONDS = 0.1

@@ -6,7 +6,6 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cvserve.errors import OutOfMemory, Overloaded, Unavailable
@@ -15,7 +14,7 @@ from cvserve.serving.core.execution import RunGraph, Tensors, entry_point, run_b
 from cvserve.serving.core.mailbox import PATIENCE_SECONDS, Mailbox
 from cvserve.serving.core.observer import VersionReport
 from cvserve.serving.core.pace import Pace
-from cvserve.serving.core.queue_bounds import QueueBounds
+from cvserve.serving.core.queue_bounds import BatcherCounts, QueueBounds
 from cvserve.serving.core.requests import Entry, answer_with, finished, group_of, made
 from cvserve.serving.core.scheduling import Hurry
 
@@ -24,8 +23,8 @@ HOPEFUL = 0.6
 answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
 
 DEEP = 4
-"""So many full batches wait for each slot of a deep queue. In a shorter one an answer brings new requests, or a client
-that waits for nothing else: with 2 a load of 0.8 of the capacity had a 95th percentile of 1.5 to 2 times."""
+"""So many full batches wait for each slot of a deep queue. In a shorter one new requests are wanted soon: with 1, a
+load of 0.75 to 0.8 of the capacity had a 95th percentile up to twice as long."""
 
 LEAST_LEFT_SECONDS = 2 * PATIENCE_SECONDS
 """An answer that must be there sooner does not wait for company on its way."""
@@ -39,20 +38,6 @@ class Slot(Protocol):
     """Where a batch runs: a `Worker`, or a puppet in tests."""
 
     def begin(self, job: Job) -> None: ...
-
-
-@dataclass
-class BatcherCounts:
-    """What the batcher has done so far."""
-
-    requests: int = 0
-    batches: int = 0
-    rows: int = 0
-    padded_rows: int = 0
-    rejected: int = 0
-    expired: int = 0
-    cancelled: int = 0
-    retried: int = 0
 
 
 class Dispatcher:

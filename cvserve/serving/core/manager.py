@@ -61,7 +61,9 @@ class _Version:
 
     @property
     def status(self) -> VersionStatus:
-        return VersionStatus(self.source.name, self.source.version, self.state, self.error, self.lost)
+        # One that has been unloaded has no device to lose: the others are not to be held up by it.
+        lost = self.lost if self.state is State.AVAILABLE else None
+        return VersionStatus(self.source.name, self.source.version, self.state, self.error, lost)
 
 
 class Handle:

@@ -1,4 +1,4 @@
-"""How much may wait in front of a model."""
+"""How much may wait in front of a model, and what became of it."""
 
 from __future__ import annotations
 
@@ -16,3 +16,17 @@ class QueueBounds:
     seconds: float = math.inf
     priority_levels: int = 0
     default_priority: int = 0
+
+
+@dataclass
+class BatcherCounts:
+    """What the batcher has done so far."""
+
+    requests: int = 0
+    batches: int = 0
+    rows: int = 0
+    padded_rows: int = 0
+    rejected: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    retried: int = 0
