@@ -307,10 +307,10 @@ class Dispatcher:
                 failure = error
                 if len(whole) == 1 or self._no_smaller(whole, error):
                     results |= dict.fromkeys(whole, error)
-                    whole = whole[:1]
+                    whole.clear()
             self._pace.took(self._clock() - began, fitting)
             with self._lock:
-                if failure is not None and len(whole) > 1:
+                if failure is not None:
                     self._retry_singly(whole)
                 following = self._next_job(slot, others=self.slots - len(self._idle) - 1)
                 if following is None:
