@@ -71,20 +71,18 @@ def _by_clients(axes: Any, result: BenchResult) -> None:
 
 
 def _times(axes: Any, result: BenchResult) -> None:
-    """Processor time a picture: of the pipeline, and what server and clients add."""
-    bars = [("in process", [("pipeline", result.ceiling.cpu_ms)])]
+    """Processor time a picture: of the pipeline, and of the parts of server and clients."""
+    bars = [("in process", {"pipeline": result.ceiling.cpu_ms})]
     for name, served in result.servers.items():
         best = served.best
-        own = max(0.0, best.server_cpu_ms - result.ceiling.cpu_ms)
-        bars.append((name, [("pipeline", best.server_cpu_ms - own), ("server", own), ("clients", best.client_cpu_ms)]))
-    colours = {"pipeline": "C0", "server": "C1", "clients": "C2"}
-    named: set[str] = set()
+        bars.append((name, {**(best.parts or {"server": best.server_cpu_ms}), "clients": best.client_cpu_ms}))
+    colours: dict[str, str] = {}
     for index, (_, parts) in enumerate(bars):
         bottom = 0.0
-        for part, value in parts:
-            label = None if part in named else part
-            named.add(part)
-            axes.bar(index, value, bottom=bottom, color=colours[part], label=label, width=0.6)
+        for part, value in parts.items():
+            label = None if part in colours or not value else part
+            colour = colours.setdefault(part, f"C{len(colours)}")
+            axes.bar(index, value, bottom=bottom, color=colour, label=label, width=0.6)
             bottom += value
     axes.set_xticks(range(len(bars)), [name for name, _ in bars])
     axes.set_ylabel("processor milliseconds a picture")

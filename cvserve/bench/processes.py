@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from cvserve.errors import CvserveError
+from cvserve.serving.core.thread_names import DECODING, GRAPHS
 
 _SERVE = """
 import json, os, signal, sys, threading
@@ -28,6 +29,10 @@ threading.Thread(target=end_with_parent, daemon=True).start()
 serve(sys.argv[1], json.loads(sys.argv[2]))
 """
 _STOPS_WITHIN_SECONDS = 60.0
+
+WORKERS, DECODERS, LOOP, REST = "workers and graphs", "decoding threads", "event loop", "gRPC and the rest"
+PARTS = (WORKERS, DECODERS, LOOP, REST)
+"""What the threads of a server do. Where workers decode the pictures of their batches, that counts as theirs."""
 
 
 class Helper:
@@ -142,15 +147,20 @@ class ServerProcess:
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
-    def threads_cpu_seconds(self) -> float:
-        """Processor time of the threads that live, to the nanosecond; 0.0 where there is no /proc."""
-        total = 0
-        for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+    def cpu_seconds_of_parts(self) -> dict[str, float]:
+        """Processor time of the threads that live, to the nanosecond, by what they do: those of `PARTS`. Empty where
+        there is no /proc."""
+        totals = dict.fromkeys(PARTS, 0)
+        found = False
+        for thread in Path(f"/proc/{self.pid}/task").glob("*"):
             try:
-                total += int(path.read_text(encoding="ascii").split()[0])
+                name = (thread / "comm").read_text(encoding="utf-8", errors="replace")
+                spent = int((thread / "schedstat").read_text(encoding="ascii").split()[0])
             except (OSError, IndexError):
                 continue  # the thread has ended meanwhile
-        return total / 1e9
+            found = True
+            totals[_part_of(int(thread.name) == self.pid, name)] += spent
+        return {part: total / 1e9 for part, total in totals.items()} if found else {}
 
     def memory_mib(self) -> float:
         """Proportional set size; 0.0 where there is no /proc."""
@@ -178,6 +188,15 @@ class ServerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _part_of(is_first: bool, name: str) -> str:
+    """What a thread of a server does. is_first: it is the process's first one. name: the system's."""
+    if is_first:
+        return LOOP
+    if name.startswith(GRAPHS):
+        return WORKERS
+    return DECODERS if name.startswith(DECODING) else REST
 
 
 def _start(command: list[str], stdin: int) -> subprocess.Popen[str]:

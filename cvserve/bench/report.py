@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cvserve.bench.results import BenchResult, Served
+from cvserve.bench.results import BenchResult, Point, Served
 from cvserve.console import format_table
 
 WANTED_TO_CEILING = 0.93
@@ -15,6 +15,9 @@ WANTED_LONE = 1.25
 WANTED_UNDER_OVERLOAD = 0.9
 WANTED_REJECT_MS = 5.0
 WANTED_IDLE_PERCENT = 1.0
+
+LEAST_TOLD_MS = 0.005
+"""Of the processor's time that a part of the server takes for a picture; less is not told."""
 
 
 def format_result(result: BenchResult) -> str:
@@ -35,8 +38,18 @@ def format_result(result: BenchResult) -> str:
             parts.append(
                 f"of the ceiling by processor time, the clients' included: {by_time:.3f} at {best.clients} clients"
             )
+        if best.parts:
+            spent = f"{_spent(best)}; in process {ceiling.cpu_ms:.2f} ms"
+            parts.append(f"processor time a picture at {best.clients} clients: {spent}")
         parts += _sentences(served)
     return "\n".join(parts)
+
+
+def _spent(point: Point) -> str:
+    spent = {name: milliseconds for name, milliseconds in point.parts.items() if milliseconds >= LEAST_TOLD_MS}
+    return ", ".join(
+        f"{name} {milliseconds:.2f} ms" for name, milliseconds in (*spent.items(), ("clients", point.client_cpu_ms))
+    )
 
 
 def _points(name: str, served: Served) -> str:

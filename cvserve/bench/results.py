@@ -54,7 +54,8 @@ class Point:
     """A server asked by `clients` clients.
 
     p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time a picture. to_ceiling: its rate as a part
-    of the ceiling's, the middle of the rounds' own ratios, so that what slows a whole round down falls out.
+    of the ceiling's, the middle of the rounds' own ratios, so that what slows a whole round down falls out. parts:
+    the server's processor time a picture, in milliseconds, by what its threads do; empty where that cannot be told.
     """
 
     clients: int
@@ -65,6 +66,7 @@ class Point:
     server_cpu_ms: float
     client_cpu_ms: float
     to_ceiling: float
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

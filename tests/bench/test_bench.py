@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cvserve.bench import BenchPlan, bench, draw_result, format_result
 from cvserve.bench.inside import InsideLayout
 from cvserve.bench.measuring import alone_on_this_machine, inside_layouts
 from cvserve.bench.pictures import make_pictures, read_pictures, write_pictures
-from cvserve.bench.processes import ServerProcess
+from cvserve.bench.processes import DECODERS, LOOP, REST, WORKERS, ServerProcess
 from cvserve.bench.results import BenchResult, Ceiling, Lone, Overload, Point, Served
 from cvserve.bench.stages import mean_stages
 from cvserve.cli.main import main
@@ -29,9 +30,12 @@ PLAN = BenchPlan(
 )
 
 
+SPENT = {WORKERS: 7.2, DECODERS: 0.0, LOOP: 0.6, REST: 0.2}
+
+
 def made_up() -> BenchResult:
     """A result with figures of its own, for what only shows them."""
-    point = Point(8, rate=190, p50=40, p95=60, p99=80, server_cpu_ms=8, client_cpu_ms=0.5, to_ceiling=0.95)
+    point = Point(8, rate=190, p50=40, p95=60, p99=80, server_cpu_ms=8, client_cpu_ms=0.5, to_ceiling=0.95, parts=SPENT)
     over = Overload(600, 180, 0.947, 400, 800, 950, 4000, 0.8, 2.5, {"OK": 1800, "RESOURCE_EXHAUSTED": 4000}, 11)
     served = Served(
         {},
@@ -71,6 +75,8 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
         assert [point.clients for point in served.points] == [1, 3]
         assert all(point.rate > 0 and 0 < point.p50 <= point.p95 <= point.p99 for point in served.points)
         assert all(point.server_cpu_ms > 0 and point.client_cpu_ms > 0 for point in served.points)
+        if sys.platform == "linux":
+            assert all(min(point.parts[part] for part in (WORKERS, LOOP, REST)) > 0 for point in served.points)
         assert served.lone is not None
         assert served.lone.ratio == pytest.approx(served.lone.served_ms / served.lone.pipeline_ms)
         assert served.memory_mib > 10
@@ -113,6 +119,8 @@ def test_the_table_has_what_was_found_beside_what_is_wanted() -> None:
     assert "180/s answered in time, 0.95 of the best rate (wanted: 0.9 or more)" in text
     assert "rejects within 2.5 ms (p99; wanted: 5)" in text
     assert "RESOURCE_EXHAUSTED 4000" in text
+    spent = "workers and graphs 7.20 ms, event loop 0.60 ms, gRPC and the rest 0.20 ms, clients 0.50 ms; in process 9.5"
+    assert f"processor time a picture at 8 clients: {spent}" in text
     assert "idle: 0.25 % of a core" in text
     assert "queue 3.00 ms" in text
 

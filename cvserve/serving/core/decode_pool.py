@@ -14,6 +14,7 @@ from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.pace import Pace
 from cvserve.serving.core.requests import answerable
+from cvserve.serving.core.thread_names import DECODING, name_thread
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class DecodePool:
         self._closed = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._work, name=f"decode-{index}", daemon=True) for index in range(workers)
+            threading.Thread(target=self._work, name=f"{DECODING}{index}", daemon=True) for index in range(workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -137,6 +138,7 @@ class DecodePool:
             self._pending_bytes -= job.size
 
     def _work(self) -> None:
+        name_thread(threading.current_thread().name)
         while (job := self._jobs.get()) is not None:
             job.work()
             # The picture is not kept until the next one comes.

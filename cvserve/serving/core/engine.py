@@ -31,6 +31,7 @@ from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.scheduling import give_way
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
+from cvserve.serving.core.thread_names import GRAPHS, name_thread
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]
 
@@ -355,6 +356,7 @@ class Engine:
 
     def _load_in_thread(self, directory: Path, settings: ModelSettings) -> LoadedModel:
         # What a runtime starts here are the threads of its graphs.
+        name_thread(f"{GRAPHS}{directory.parent.name}")
         give_way(self._settings.graph_nice)
         return self._load_model(directory, settings)
 

@@ -87,7 +87,7 @@ def grpc_threads() -> list[int]:
     with contextlib.suppress(OSError):
         for entry in Path("/proc/self/task").iterdir():
             with contextlib.suppress(OSError):  # it has ended
-                if (entry / "comm").read_text().strip() in GRPC_THREADS:
+                if (entry / "comm").read_text(errors="replace").strip() in GRPC_THREADS:
                     found.append(int(entry.name))
     return found
 

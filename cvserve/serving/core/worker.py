@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from cvserve.serving.core.scheduling import GRAPH_NICE, give_way
+from cvserve.serving.core.thread_names import GRAPHS, name_thread
 
 Resource = TypeVar("Resource")
 
@@ -37,6 +38,7 @@ class Worker(threading.Thread, Generic[Resource]):
         self._jobs.put(None)
 
     def run(self) -> None:
+        name_thread(f"{GRAPHS}{self.name}")
         give_way(self._nice)
         while (job := self._jobs.get()) is not None:
             while job is not None:

@@ -115,7 +115,7 @@ def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", each(SMALL, always=("unet", "fcn8s", "segnet", "deeplabv3plus")))
+@pytest.mark.parametrize("name", each(SMALL, always=("unet", "segnet")))
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     built = _small(name)
     optimizer = keras.optimizers.Adam(0.01)
@@ -149,7 +149,7 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
             "deeplabv3 at stride 8",
             "fcn8s of resnet18",
         ],
-        always=("unet", "fcn8s", "deconvnet", "deeplabv3plus", "dilated", "unet of csp, transposed"),
+        always=("unet", "deconvnet", "deeplabv3plus", "dilated"),
     ),
 )
 def test_exports_to_onnx_and_tflite(name: str, tmp_path: Path) -> None:

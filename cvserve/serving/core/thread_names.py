@@ -1,0 +1,29 @@
+"""What `top -H`, `ps -L` and debuggers call the server's threads (Linux; nothing elsewhere)."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+GRAPHS = "run "
+"""Before the model, version and number of a worker; and before what a runtime starts for its graphs."""
+
+DECODING = "decode-"
+"""Before the number of a thread that decodes pictures."""
+
+LONGEST = 15
+"""Bytes of a name that Linux keeps."""
+
+
+def name_thread(name: str) -> None:
+    """Names the calling thread, and those that it will start, for the system.
+
+    Args:
+        name: the first `LONGEST` bytes of it are kept.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            # The system would cut a letter of several bytes in two.
+            kept = name.encode(errors="replace")[:LONGEST].decode(errors="ignore")
+            Path("/proc/thread-self/comm").write_text(kept, encoding="utf-8")
