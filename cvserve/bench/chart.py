@@ -55,7 +55,7 @@ def _latencies(axes: Any, result: BenchResult) -> None:
         clients = [point.clients for point in served.points]
         for style, percentile in (("-", "p50"), ("--", "p95"), (":", "p99")):
             values = [getattr(point, percentile) for point in served.points]
-            axes.plot(clients, values, style, color=f"C{index}", label=f"{name} {percentile}")
+            axes.plot(clients, values, style, marker=".", color=f"C{index}", label=f"{name} {percentile}")
     axes.set_yscale("log")
     axes.set_ylabel("milliseconds")
     _by_clients(axes, result)
@@ -77,6 +77,7 @@ def _times(axes: Any, result: BenchResult) -> None:
         best = served.best
         bars.append((name, {**(best.parts or {"server": best.server_cpu_ms}), "clients": best.client_cpu_ms}))
     colours: dict[str, str] = {}
+    highest = 0.0
     for index, (_, parts) in enumerate(bars):
         bottom = 0.0
         for part, value in parts.items():
@@ -84,6 +85,8 @@ def _times(axes: Any, result: BenchResult) -> None:
             colour = colours.setdefault(part, f"C{len(colours)}")
             axes.bar(index, value, bottom=bottom, color=colour, label=label, width=0.6)
             bottom += value
+        highest = max(highest, bottom)
+    axes.set_ylim(0, highest * 1.5)  # room for the legend
     axes.set_xticks(range(len(bars)), [name for name, _ in bars])
     axes.set_ylabel("processor milliseconds a picture")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", ncols=2)

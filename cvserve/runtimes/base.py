@@ -14,6 +14,7 @@ RUNTIMES = ("tensorflow", "onnx", "litert")
 """Names of the runtimes; the graph format of each is FORMAT_OF[name]."""
 
 FORMAT_OF = {"tensorflow": "saved_model", "onnx": "onnx", "litert": "tflite"}
+RUNTIME_OF = {format: runtime for runtime, format in FORMAT_OF.items()}
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from cvserve.artifact import Artifact, Graph, Manifest
 from cvserve.errors import FailedPrecondition, InvalidInput, NotFound
-from cvserve.runtimes.base import FORMAT_OF, RUNTIMES, Runtime
+from cvserve.runtimes.base import FORMAT_OF, RUNTIME_OF, RUNTIMES, Runtime
 from cvserve.runtimes.device import Resources, parse_device
 
 _MODULE_OF = {"tensorflow": "tensorflow", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
-_RUNTIME_OF = {graph_format: runtime for runtime, graph_format in FORMAT_OF.items()}
 
 
 def open_graph(
@@ -136,9 +135,9 @@ def candidates(artifact: Artifact, runtime: str, precision: str | None, device: 
         usable = [graph for graph in usable if graph.format != "tflite"]
         if not usable:
             raise FailedPrecondition(f"{artifact.directory} has only TFLite graphs, which cannot run on {device}")
-    installed = [graph for graph in usable if is_installed(_RUNTIME_OF[graph.format])]
+    installed = [graph for graph in usable if is_installed(RUNTIME_OF[graph.format])]
     if not installed:
-        extras = sorted({_RUNTIME_OF[graph.format] for graph in usable})
+        extras = sorted({RUNTIME_OF[graph.format] for graph in usable})
         raise FailedPrecondition(
             f"nothing installed can run {artifact.directory} ({has}): pip install 'cvserve[{extras[0]}]'"
         )

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serving_kit import PuppetRuntime, repository
-from tiny_artifact import publish_tiny
+from tiny_artifact import publish_tiny, write_graph
 
-from cvserve.artifact import Artifact
+from cvserve.artifact import Artifact, Graph, Manifest, file_entry, publish
 from cvserve.errors import ArtifactError, NotFound, OutOfMemory
 from cvserve.serving.core import loading, measuring
 from cvserve.serving.core.batch_policy import BatchLimits
@@ -167,6 +167,36 @@ def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) 
         "2 threads", f"{model.threads} thread" + "s" * (model.threads > 1)
     )
     model.close()
+
+
+def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
+    """Of a format that is there in several."""
+
+    def build(directory: Path, version: int) -> Manifest:
+        tiny = publish_tiny(tmp_path / "tiny").manifest
+        graphs = []
+        for precision in ("float32", "float16", "int8"):
+            write_graph(directory / f"{precision}.onnx")
+            files = (file_entry(directory, directory / f"{precision}.onnx"),)
+            graphs.append(Graph(format="onnx", precision=precision, files=files))
+        return tiny.model_copy(update={"name": "m", "version": version, "graphs": tuple(graphs)})
+
+    directory = publish(tmp_path / "m", build).directory
+    seen: list[tuple[str, str | None]] = []
+
+    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+        seen.append((settings.runtime, settings.precision))
+        return PuppetRuntime()
+
+    for runtime in ("auto", "onnx"):
+        seen.clear()
+        loading.load(directory, ModelSettings(runtime=runtime, instances=3, max_batch_size=1), open_one).close()
+        assert len(seen) == 3
+        (taken,) = set(seen)
+        assert taken in [("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8")]
+    seen.clear()
+    loading.load(directory, ModelSettings(precision="int8", instances=2, max_batch_size=1), open_one).close()
+    assert {precision for _, precision in seen} == {"int8"}, "what is asked for stays"
 
 
 def test_what_was_opened_to_measure_is_closed_again(tmp_path: Path) -> None:

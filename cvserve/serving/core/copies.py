@@ -11,10 +11,12 @@ import numpy as np
 from cvserve.artifact import Artifact
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime, open_runtime
+from cvserve.runtimes.base import RUNTIME_OF
+from cvserve.runtimes.choose import choose
 from cvserve.runtimes.choose_apart import choose_apart
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import Layout
-from cvserve.runtimes.opening import open_candidate
+from cvserve.runtimes.opening import candidates, open_candidate
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.placement import Place, on_cpu, places, worker_count
@@ -30,6 +32,29 @@ def open_from_artifact(artifact: Artifact, settings: ModelSettings, place: Place
         if graph is not None:
             return open_candidate(artifact, graph, **how)
     return open_runtime(artifact, runtime=settings.runtime, precision=settings.precision, **how)
+
+
+def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> ModelSettings:
+    """The settings with the graph decided, where a format is there in several precisions: each copy would otherwise
+    take the fastest for its own number of threads, and the copies of a model must answer alike.
+
+    Args:
+        threads: with which it is decided.
+
+    Raises:
+        As `open_runtime`.
+    """
+    formats = [graph.format for graph in artifact.manifest.graphs]
+    if settings.precision is not None or len(set(formats)) == len(formats):
+        return settings
+    device = settings.devices[0]
+    graphs = candidates(artifact, settings.runtime, None, device)
+    how: dict[str, Any] = {"threads": threads, "device": device, "resources": settings.resources}
+    graph = choose_apart(artifact, **how) if settings.runtime == "auto" else None
+    if graph is None:
+        graph, runtime = choose(artifact, graphs, **how)
+        runtime.close()
+    return settings.model_copy(update={"runtime": RUNTIME_OF[graph.format], "precision": graph.precision})
 
 
 def open_all(artifact: Artifact, settings: ModelSettings, layout: Layout, open_one: OpenRuntime) -> list[Pipeline]:

@@ -25,13 +25,14 @@ from cvserve.serving.core.copies import (
     decodes_in_worker,
     graphs_of,
     noise_for,
+    of_one_graph,
     open_all,
     open_from_artifact,
 )
 from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.measuring import run_all, sizes
-from cvserve.serving.core.placement import Place, on_cpu, worker_count
+from cvserve.serving.core.placement import Place, candidates, on_cpu, worker_count
 from cvserve.serving.core.signatures import DETECT
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_
     if foreign.is_foreign(directory):
         return foreign.load(directory, settings)
     artifact = artifacts.read(directory)
+    settings = of_one_graph(artifact, settings, candidates(settings, settings.runtime)[0].threads)
     chosen = chosen_for(artifact, settings, open_one)
     try:
         return _load(artifact, settings, chosen, open_one)
