@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -35,37 +36,37 @@ PATIENT = BatchLimits(4, delay=0.010)
 
 
 @pytest.mark.parametrize(
-    ("waiting", "now", "free", "limits", "run", "expired", "wake_at"),
+    ("waiting", "now", "free", "limits", "run", "wake_at"),
     [
         # Nothing waits.
-        (queue(), 0.0, 1, FOUR, "", "", math.inf),
+        (queue(), 0.0, 1, FOUR, "", math.inf),
         # Delay 0: a lone request goes at once.
-        (queue(Request("a")), 0.0, 1, FOUR, "a", "", math.inf),
+        (queue(Request("a")), 0.0, 1, FOUR, "a", math.inf),
         # No free slot: nothing runs, but deadlines are watched.
-        (queue(Request("a", deadline=5)), 0.0, 0, FOUR, "", "", 5),
-        (queue(Request("a", deadline=5)), 5.0, 0, FOUR, "", "a", math.inf),
+        (queue(Request("a", deadline=5)), 0.0, 0, FOUR, "", 5),
+        (queue(Request("a", deadline=5)), 5.0, 0, FOUR, "", math.inf),
         # What waits while the slots are busy becomes one batch, up to the maximum.
-        (queue(*(Request(name) for name in "abcdef")), 0.0, 1, FOUR, "abcd", "", math.inf),
+        (queue(*(Request(name) for name in "abcdef")), 0.0, 1, FOUR, "abcd", math.inf),
         # Rows count, not requests.
-        (queue(Request("a", rows=3), Request("b", rows=1), Request("c")), 0.0, 1, FOUR, "ab", "", math.inf),
+        (queue(Request("a", rows=3), Request("b", rows=1), Request("c")), 0.0, 1, FOUR, "ab", math.inf),
         # What does not fit waits for the next batch; a smaller one behind it fills the gap.
-        (queue(Request("a", rows=3), Request("b", rows=2), Request("c")), 0.0, 1, FOUR, "ac", "", math.inf),
+        (queue(Request("a", rows=3), Request("b", rows=2), Request("c")), 0.0, 1, FOUR, "ac", math.inf),
         # A request of the maximum goes alone.
-        (queue(Request("a", rows=4), Request("b")), 0.0, 1, FOUR, "a", "", math.inf),
+        (queue(Request("a", rows=4), Request("b")), 0.0, 1, FOUR, "a", math.inf),
         # Groups never mix, and the oldest request's group goes first.
-        (queue(Request("a"), Request("b", group="b"), Request("c")), 0.0, 1, FOUR, "ac", "", math.inf),
+        (queue(Request("a"), Request("b", group="b"), Request("c")), 0.0, 1, FOUR, "ac", math.inf),
         # A request past its deadline is never run.
-        (queue(Request("a", deadline=1), Request("b")), 1.0, 1, FOUR, "b", "a", math.inf),
+        (queue(Request("a", deadline=1), Request("b")), 1.0, 1, FOUR, "b", math.inf),
         # With a delay a batch waits for company until the oldest has waited that long.
-        (queue(Request("a")), 0.005, 1, PATIENT, "", "", 0.010),
-        (queue(Request("a"), Request("b", enqueued=0.009)), 0.010, 1, PATIENT, "ab", "", math.inf),
+        (queue(Request("a")), 0.005, 1, PATIENT, "", 0.010),
+        (queue(Request("a"), Request("b", enqueued=0.009)), 0.010, 1, PATIENT, "ab", math.inf),
         # A full batch waits for nothing, also when an older group still does.
-        (queue(*(Request(name) for name in "abcd")), 0.0, 1, PATIENT, "abcd", "", math.inf),
-        (queue(Request("z", group="z"), *(Request(name) for name in "abcd")), 0.0, 1, PATIENT, "abcd", "", None),
+        (queue(*(Request(name) for name in "abcd")), 0.0, 1, PATIENT, "abcd", math.inf),
+        (queue(Request("z", group="z"), *(Request(name) for name in "abcd")), 0.0, 1, PATIENT, "abcd", None),
         # A batch that the next request would overfill is full.
-        (queue(Request("a", rows=3), Request("b", rows=3)), 0.0, 1, PATIENT, "a", "", math.inf),
+        (queue(Request("a", rows=3), Request("b", rows=3)), 0.0, 1, PATIENT, "a", math.inf),
         # A request that would die of the delay is not delayed.
-        (queue(Request("a", deadline=0.008)), 0.0, 1, PATIENT, "a", "", None),
+        (queue(Request("a", deadline=0.008)), 0.0, 1, PATIENT, "a", None),
         # The earliest of the groups' ends is the time to look again.
         (
             queue(Request("a", enqueued=0.004), Request("b", group="b", enqueued=0.002)),
@@ -73,11 +74,10 @@ PATIENT = BatchLimits(4, delay=0.010)
             1,
             PATIENT,
             "",
-            "",
             0.012,
         ),
         # Batching off: one at a time, at once.
-        (queue(Request("a"), Request("b")), 0.0, 2, BatchLimits(4, batching=False), "a", "", math.inf),
+        (queue(Request("a"), Request("b")), 0.0, 2, BatchLimits(4, batching=False), "a", math.inf),
     ],
 )
 def test_decisions(
@@ -86,12 +86,10 @@ def test_decisions(
     free: int,
     limits: BatchLimits,
     run: str,
-    expired: str,
     wake_at: float | None,
 ) -> None:
     decision = decide(waiting, now, free, limits)
     assert names(decision.run) == run
-    assert names(decision.expired) == expired
     if wake_at is not None:
         assert decision.wake_at == pytest.approx(wake_at)
 
@@ -114,8 +112,6 @@ requests = st.builds(
 def test_every_decision_is_sound(waiting: list[Request], free: int, limits: BatchLimits) -> None:
     now = 2.0
     decision = decide(waiting, now, free, limits)
-    # Exactly the late ones expire, and none of them runs.
-    assert list(decision.expired) == [request for request in waiting if request.deadline <= now]
     assert all(request.deadline > now for request in decision.run)
     if decision.run:
         assert free
@@ -137,16 +133,33 @@ def test_every_decision_is_sound(waiting: list[Request], free: int, limits: Batc
 
 @given(waiting=st.lists(requests, min_size=1, max_size=12))
 def test_with_no_delay_the_queue_empties(waiting: list[Request]) -> None:
-    """Asked again and again, every request leaves the queue exactly once."""
-    left, served = list(waiting), 0
+    """Asked again and again, every request that is not late leaves the queue exactly once."""
+    left = [request for request in waiting if request.deadline > 2.0]
+    late = [request for request in waiting if request.deadline <= 2.0]
     while left:
-        decision = decide(left, 2.0, 1, BatchLimits(5))
-        gone = [id(request) for request in (*decision.run, *decision.expired)]
+        decision = decide([*late, *left], 2.0, 1, BatchLimits(5))
+        gone = [id(request) for request in decision.run]
         assert gone, "the policy would wait for ever"
         assert len(set(gone)) == len(gone)
+        assert set(gone) <= {id(request) for request in left}
         left = [request for request in left if id(request) not in gone]
-        served += len(gone)
-    assert served == len(waiting)
+    assert decide(late, 2.0, 1, BatchLimits(5)).run == ()
+
+
+@pytest.mark.parametrize(
+    ("limits", "looked_at"),
+    [(FOUR, 4), (PATIENT, 4), (BatchLimits(1), 1), (BatchLimits(4, batching=False), 1), (BatchLimits(1000), 100)],
+)
+def test_a_long_queue_is_read_only_as_far_as_the_batch_goes(limits: BatchLimits, looked_at: int) -> None:
+    taken: list[str] = []
+
+    def waiting() -> Iterator[Request]:
+        for name in map(str, range(100)):
+            taken.append(name)
+            yield Request(name)
+
+    decision = decide(waiting(), 1.0, 1, limits)
+    assert len(decision.run) == len(taken) == looked_at
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,10 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class Decision(Generic[Entry]):
-    """What to do now. wake_at: when to ask again if nothing else happens before; math.inf: no need."""
+    """What to do now. wake_at: if nothing is to run, when to ask again if nothing else happens before; math.inf: no
+    need."""
 
     run: tuple[Entry, ...]
-    expired: tuple[Entry, ...]
     wake_at: float
 
 
@@ -95,33 +95,37 @@ def decide(queue: Iterable[Entry], now: float, free_slots: int, limits: BatchLim
         limits: how batches are formed.
 
     Returns:
-        The batch to start (possibly none), the requests whose deadline has passed, and when to look again. Of the
-        groups that may start, the one whose oldest request came first does. A request that no longer fits is left
-        for the next batch, and smaller ones behind it may fill the gap: it keeps its place at the head.
+        The batch to start (possibly none), and when to look again. Of the groups that may start, the one whose oldest
+        request came first does. A request that no longer fits is left for the next batch, and smaller ones behind it
+        may fill the gap: it keeps its place at the head. Requests whose deadline has passed are passed over. Once the
+        first batch holds all that it may, no further request is looked at: the queue may be long.
     """
-    expired: list[Entry] = []
     batches: dict[Hashable, _Batch[Entry]] = {}
+    first: _Batch[Entry] | None = None
     wake_at = math.inf
     for entry in queue:
         if entry.deadline <= now:
-            expired.append(entry)
             continue
         wake_at = min(wake_at, entry.deadline)
         if not free_slots:
             continue
         batch = batches.get(entry.group)
         if batch is None:
-            batches[entry.group] = _Batch([entry], entry.rows, not limits.batching or entry.rows >= limits.max_rows)
+            batch = _Batch([entry], entry.rows, not limits.batching or entry.rows >= limits.max_rows)
+            batches[entry.group] = batch
+            first = first or batch
         elif limits.batching and batch.rows + entry.rows <= limits.max_rows:
             batch.members.append(entry)
             batch.rows += entry.rows
             batch.full |= batch.rows == limits.max_rows
         else:
             batch.full = True
+        if batch is first and (batch.rows >= limits.max_rows or not limits.batching):
+            return Decision(tuple(batch.members), math.inf)
     for batch in batches.values():
         starts_at = batch.members[0].enqueued + limits.delay
         # A request that would die of the delay is not delayed.
         if batch.full or starts_at <= now or any(member.deadline <= starts_at for member in batch.members):
-            return Decision(tuple(batch.members), tuple(expired), wake_at)
+            return Decision(tuple(batch.members), math.inf)
         wake_at = min(wake_at, starts_at)
-    return Decision((), tuple(expired), wake_at)
+    return Decision((), wake_at)
