@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cvserve.bench.report import PART_TITLES
 from cvserve.bench.results import BenchResult
 from cvserve.errors import InvalidInput
 from cvserve.extras import require
@@ -75,13 +76,16 @@ def _times(axes: Any, result: BenchResult) -> None:
     bars = [("in process", {"pipeline": result.ceiling.cpu_ms})]
     for name, served in result.servers.items():
         best = served.best
-        bars.append((name, {**(best.parts or {"server": best.server_cpu_ms}), "clients": best.client_cpu_ms}))
+        server = {PART_TITLES[part]: spent for part, spent in best.parts.items()} or {"server": best.server_cpu_ms}
+        bars.append((name, {**server, "clients": best.client_cpu_ms}))
     colours: dict[str, str] = {}
     highest = 0.0
     for index, (_, parts) in enumerate(bars):
         bottom = 0.0
         for part, value in parts.items():
-            label = None if part in colours or not value else part
+            if value <= 0:
+                continue
+            label = None if part in colours else part
             colour = colours.setdefault(part, f"C{len(colours)}")
             axes.bar(index, value, bottom=bottom, color=colour, label=label, width=0.6)
             bottom += value

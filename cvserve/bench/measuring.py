@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -17,7 +16,7 @@ from cvserve.artifact import Artifact
 from cvserve.bench.clients import Clients
 from cvserve.bench.inside import Inside, InsideLayout
 from cvserve.bench.pictures import write_pictures
-from cvserve.bench.processes import PARTS, ServerProcess
+from cvserve.bench.processes import PARTS, ServerProcess, spent_between
 from cvserve.bench.results import BenchPlan, BenchResult, Ceiling, Lone, Overload, Point, Served
 from cvserve.bench.stages import read_stages
 from cvserve.errors import FailedPrecondition
@@ -205,12 +204,12 @@ class _Rounds:
         self._lone.append(min(lone, key=lambda figures: figures["p50"]))
         for (name, count), figures in self._served.items():
             server = self._servers[name]
-            cpu, parts = server.cpu_seconds(), server.cpu_seconds_of_parts()
+            cpu, threads = server.cpu_seconds(), server.threads()
             found = self._clients.waiting(server.target, count, plan.seconds, plan.warm_seconds)
             # For all of its calls, those before and after the measured time too.
             found["server_cpu_ms"] = (server.cpu_seconds() - cpu) * 1000 / found["calls"]
-            for part, spent in server.cpu_seconds_of_parts().items():
-                found[part] = (spent - parts.get(part, 0.0)) * 1000 / found["calls"]
+            for part, spent in spent_between(threads, server.threads()).items():
+                found[part] = spent * 1000 / found["calls"]
             figures.append(found)
         best = max(figures[-1]["rate"] for figures in self._inside.values())
         said = [f"ceiling {best:.0f}/s"]
@@ -260,11 +259,11 @@ def _further(served: Served, server: ServerProcess, clients: Clients, plan: Benc
         )
         served = replace(served, overload=Overload(to_capacity=found["good"] / capacity, **found))
         say(f"overload: {found['offered']:.0f}/s offered, {found['good']:.0f}/s answered in time")
-    if plan.idle_seconds > 0 and os.path.isdir(f"/proc/{server.pid}/task"):
+    if plan.idle_seconds > 0 and server.threads():
         time.sleep(min(1.0, plan.idle_seconds))  # what the last requests left behind is done
-        start, cpu = time.perf_counter(), sum(server.cpu_seconds_of_parts().values())
+        start, threads = time.perf_counter(), server.threads()
         time.sleep(plan.idle_seconds)
-        used = (sum(server.cpu_seconds_of_parts().values()) - cpu) / (time.perf_counter() - start)
+        used = sum(spent_between(threads, server.threads()).values()) / (time.perf_counter() - start)
         served = replace(served, idle_percent=used * 100)
     return served
 

@@ -10,12 +10,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from cvserve.errors import CvserveError
-from cvserve.serving.core.thread_names import DECODING, GRAPHS
+from cvserve.serving.core.thread_names import DECODING, GRAPHS, OF_TENSORFLOW
 
 _SERVE = """
 import json, os, signal, sys, threading
@@ -30,9 +31,17 @@ serve(sys.argv[1], json.loads(sys.argv[2]))
 """
 _STOPS_WITHIN_SECONDS = 60.0
 
-WORKERS, DECODERS, LOOP, REST = "workers and graphs", "decoding threads", "event loop", "gRPC and the rest"
-PARTS = (WORKERS, DECODERS, LOOP, REST)
-"""What the threads of a server do. Where workers decode the pictures of their batches, that counts as theirs."""
+PARTS = ("workers", "decoders", "loop", "rest")
+"""What the threads of a server do: batches (graphs, and the decoding that the workers do themselves), decoding apart,
+the event loop, and gRPC's own with whatever else there is."""
+
+
+@dataclass(frozen=True)
+class ThreadTime:
+    """part: one of `PARTS`. seconds: of the processor's time so far, to the nanosecond."""
+
+    part: str
+    seconds: float
 
 
 class Helper:
@@ -147,20 +156,18 @@ class ServerProcess:
         user, system = fields.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
-    def cpu_seconds_of_parts(self) -> dict[str, float]:
-        """Processor time of the threads that live, to the nanosecond, by what they do: those of `PARTS`. Empty where
-        there is no /proc."""
-        totals = dict.fromkeys(PARTS, 0)
-        found = False
+    def threads(self) -> dict[int, ThreadTime]:
+        """The threads that live, by their numbers; none where the system does not tell of them."""
+        found = {}
         for thread in Path(f"/proc/{self.pid}/task").glob("*"):
             try:
                 name = (thread / "comm").read_text(encoding="utf-8", errors="replace")
                 spent = int((thread / "schedstat").read_text(encoding="ascii").split()[0])
             except (OSError, IndexError):
                 continue  # the thread has ended meanwhile
-            found = True
-            totals[_part_of(int(thread.name) == self.pid, name)] += spent
-        return {part: total / 1e9 for part, total in totals.items()} if found else {}
+            number = int(thread.name)
+            found[number] = ThreadTime(part_of(number == self.pid, name), spent / 1e9)
+        return found
 
     def memory_mib(self) -> float:
         """Proportional set size; 0.0 where there is no /proc."""
@@ -190,13 +197,31 @@ class ServerProcess:
         self.close()
 
 
-def _part_of(is_first: bool, name: str) -> str:
-    """What a thread of a server does. is_first: it is the process's first one. name: the system's."""
+def part_of(is_first: bool, name: str) -> str:
+    """What a thread of a server does, one of `PARTS`.
+
+    Args:
+        is_first: it is the process's first one.
+        name: the system's.
+    """
     if is_first:
-        return LOOP
-    if name.startswith(GRAPHS):
-        return WORKERS
-    return DECODERS if name.startswith(DECODING) else REST
+        return "loop"
+    if name.startswith((GRAPHS, OF_TENSORFLOW)):
+        return "workers"
+    return "decoders" if name.startswith(DECODING) else "rest"
+
+
+def spent_between(before: Mapping[int, ThreadTime], after: Mapping[int, ThreadTime]) -> dict[str, float]:
+    """Seconds of the processor by part, of the threads that live at the end; empty where the system does not tell.
+
+    What a thread spent that ended in between is not known.
+    """
+    if not after:
+        return {}
+    totals = dict.fromkeys(PARTS, 0.0)
+    for number, now in after.items():
+        totals[now.part] += now.seconds - (before[number].seconds if number in before else 0.0)
+    return totals
 
 
 def _start(command: list[str], stdin: int) -> subprocess.Popen[str]:

@@ -16,6 +16,13 @@ WANTED_UNDER_OVERLOAD = 0.9
 WANTED_REJECT_MS = 5.0
 WANTED_IDLE_PERCENT = 1.0
 
+PART_TITLES = {
+    "workers": "workers and graphs",
+    "decoders": "decoding threads",
+    "loop": "event loop",
+    "rest": "gRPC and the rest",
+}
+
 LEAST_TOLD_MS = 0.005
 """Of the processor's time that a part of the server takes for a picture; less is not told."""
 
@@ -46,7 +53,7 @@ def format_result(result: BenchResult) -> str:
 
 
 def _spent(point: Point) -> str:
-    spent = {name: milliseconds for name, milliseconds in point.parts.items() if milliseconds >= LEAST_TOLD_MS}
+    spent = {PART_TITLES[part]: spent for part, spent in point.parts.items() if spent >= LEAST_TOLD_MS}
     return ", ".join(
         f"{name} {milliseconds:.2f} ms" for name, milliseconds in (*spent.items(), ("clients", point.client_cpu_ms))
     )

@@ -55,7 +55,8 @@ class Point:
 
     p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time a picture. to_ceiling: its rate as a part
     of the ceiling's, the middle of the rounds' own ratios, so that what slows a whole round down falls out. parts:
-    the server's processor time a picture, in milliseconds, by what its threads do; empty where that cannot be told.
+    the server's processor time a picture, in milliseconds, by what its threads do (`cvserve.bench.processes.PARTS`);
+    empty where that cannot be told.
     """
 
     clients: int

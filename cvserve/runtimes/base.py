@@ -14,7 +14,9 @@ RUNTIMES = ("tensorflow", "onnx", "litert")
 """Names of the runtimes; the graph format of each is FORMAT_OF[name]."""
 
 FORMAT_OF = {"tensorflow": "saved_model", "onnx": "onnx", "litert": "tflite"}
-RUNTIME_OF = {format: runtime for runtime, format in FORMAT_OF.items()}
+
+RUNTIME_OF = {graph_format: runtime for runtime, graph_format in FORMAT_OF.items()}
+"""The runtime of each graph format."""
 
 
 @dataclass(frozen=True)

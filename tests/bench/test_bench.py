@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from cvserve.bench import BenchPlan, bench, draw_result, format_result
 from cvserve.bench.inside import InsideLayout
 from cvserve.bench.measuring import alone_on_this_machine, inside_layouts
 from cvserve.bench.pictures import make_pictures, read_pictures, write_pictures
-from cvserve.bench.processes import DECODERS, LOOP, REST, WORKERS, ServerProcess
+from cvserve.bench.processes import ServerProcess, ThreadTime, part_of, spent_between
 from cvserve.bench.results import BenchResult, Ceiling, Lone, Overload, Point, Served
 from cvserve.bench.stages import mean_stages
 from cvserve.cli.main import main
@@ -30,7 +29,7 @@ PLAN = BenchPlan(
 )
 
 
-SPENT = {WORKERS: 7.2, DECODERS: 0.0, LOOP: 0.6, REST: 0.2}
+SPENT = {"workers": 7.2, "decoders": 0.0, "loop": 0.6, "rest": 0.2}
 
 
 def made_up() -> BenchResult:
@@ -75,8 +74,11 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
         assert [point.clients for point in served.points] == [1, 3]
         assert all(point.rate > 0 and 0 < point.p50 <= point.p95 <= point.p99 for point in served.points)
         assert all(point.server_cpu_ms > 0 and point.client_cpu_ms > 0 for point in served.points)
-        if sys.platform == "linux":
-            assert all(min(point.parts[part] for part in (WORKERS, LOOP, REST)) > 0 for point in served.points)
+        if Path("/proc/self/schedstat").exists():
+            for point in served.points:
+                assert min(point.parts[part] for part in ("workers", "loop", "rest")) > 0
+                # The other figure counts in ticks of 10 ms, in a run of 0.3 s.
+                assert sum(point.parts.values()) == pytest.approx(point.server_cpu_ms, rel=0.3, abs=1.0)
         assert served.lone is not None
         assert served.lone.ratio == pytest.approx(served.lone.served_ms / served.lone.pipeline_ms)
         assert served.memory_mib > 10
@@ -103,6 +105,29 @@ def test_grpc_clients_measure_the_same_server(tmp_path: Path) -> None:
     assert served.overload is None
     assert served.idle_percent is None
     assert served.stages == {}, "a server without HTTP does not tell"
+
+
+@pytest.mark.parametrize(
+    ("is_first", "name", "part"),
+    [
+        (True, "cvserve\n", "loop"),
+        (True, "run flowers-1-0\n", "loop"),
+        (False, "run flowers-1-0\n", "workers"),
+        (False, "tf_Compute\n", "workers"),
+        (False, "decode-1\n", "decoders"),
+        (False, "event_engine\n", "rest"),
+        (False, "running\n", "rest"),
+    ],
+)
+def test_threads_are_told_apart(is_first: bool, name: str, part: str) -> None:
+    assert part_of(is_first, name) == part
+
+
+def test_a_thread_that_ends_takes_nothing_from_the_others() -> None:
+    before = {1: ThreadTime("loop", 10.0), 2: ThreadTime("rest", 5.0), 3: ThreadTime("workers", 1.0)}
+    after = {1: ThreadTime("loop", 10.5), 3: ThreadTime("workers", 3.0), 4: ThreadTime("rest", 0.25)}
+    assert spent_between(before, after) == {"workers": 2.0, "decoders": 0.0, "loop": 0.5, "rest": 0.25}
+    assert spent_between({}, {}) == {}
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

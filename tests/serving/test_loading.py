@@ -12,7 +12,7 @@ from tiny_artifact import publish_tiny, write_graph
 
 from cvserve.artifact import Artifact, Graph, Manifest, file_entry, publish
 from cvserve.errors import ArtifactError, NotFound, OutOfMemory
-from cvserve.serving.core import loading, measuring
+from cvserve.serving.core import copies, loading, measuring
 from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.placement import Place
@@ -172,16 +172,7 @@ def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) 
 def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
     """Of a format that is there in several."""
 
-    def build(directory: Path, version: int) -> Manifest:
-        tiny = publish_tiny(tmp_path / "tiny").manifest
-        graphs = []
-        for precision in ("float32", "float16", "int8"):
-            write_graph(directory / f"{precision}.onnx")
-            files = (file_entry(directory, directory / f"{precision}.onnx"),)
-            graphs.append(Graph(format="onnx", precision=precision, files=files))
-        return tiny.model_copy(update={"name": "m", "version": version, "graphs": tuple(graphs)})
-
-    directory = publish(tmp_path / "m", build).directory
+    directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8")])
     seen: list[tuple[str, str | None]] = []
 
     def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
@@ -197,6 +188,29 @@ def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
     seen.clear()
     loading.load(directory, ModelSettings(precision="int8", instances=2, max_batch_size=1), open_one).close()
     assert {precision for _, precision in seen} == {"int8"}, "what is asked for stays"
+
+
+def test_other_formats_precisions_are_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("tflite", "float32"), ("tflite", "int8")])
+    monkeypatch.setattr(copies, "choose", None)
+    model = loading.load(directory, ModelSettings(runtime="onnx", instances=1, max_batch_size=1))
+    assert model.runtime_name == "onnx"
+    model.close()
+
+
+def several_graphs(model_directory: Path, graphs: Sequence[tuple[str, str]]) -> Path:
+    """A version with graphs of these formats and precisions; all files are the same ONNX graph."""
+
+    def build(directory: Path, version: int) -> Manifest:
+        tiny = publish_tiny(model_directory.parent / "tiny").manifest
+        listed = []
+        for number, (graph_format, precision) in enumerate(graphs):
+            path = directory / f"{number}.{graph_format}"
+            write_graph(path)
+            listed.append(Graph(format=graph_format, precision=precision, files=(file_entry(directory, path),)))  # type: ignore[arg-type]
+        return tiny.model_copy(update={"name": model_directory.name, "version": version, "graphs": tuple(listed)})
+
+    return publish(model_directory, build).directory
 
 
 def test_what_was_opened_to_measure_is_closed_again(tmp_path: Path) -> None:

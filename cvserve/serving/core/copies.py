@@ -49,6 +49,8 @@ def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> M
         return settings
     device = settings.devices[0]
     graphs = candidates(artifact, settings.runtime, None, device)
+    if len({graph.format for graph in graphs}) == len(graphs):
+        return settings
     how: dict[str, Any] = {"threads": threads, "device": device, "resources": settings.resources}
     graph = choose_apart(artifact, **how) if settings.runtime == "auto" else None
     if graph is None:

@@ -354,11 +354,11 @@ class Engine:
         if not self._in_flight:
             self._idle.set()
 
-    def _load_in_thread(self, directory: Path, settings: ModelSettings) -> LoadedModel:
+    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings) -> LoadedModel:
         # What a runtime starts here are the threads of its graphs.
-        name_thread(f"{GRAPHS}{directory.parent.name}")
+        name_thread(f"{GRAPHS}{source.name}")
         give_way(self._settings.graph_nice)
-        return self._load_model(directory, settings)
+        return self._load_model(source.directory, settings)
 
     async def _load(self, source: ModelVersion) -> Servable:
         settings = source.settings or self._settings.of_model(source.name)
@@ -366,7 +366,7 @@ class Engine:
         # A thread of its own: one that has given way stays so.
         thread = ThreadPoolExecutor(1, "load")
         try:
-            model = await self._loop.run_in_executor(thread, self._load_in_thread, source.directory, settings)
+            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings)
         finally:
             thread.shutdown(wait=False)
         self.observer.loaded(source.name, source.version, time.monotonic() - began)

@@ -9,6 +9,9 @@ from pathlib import Path
 GRAPHS = "run "
 """Before the model, version and number of a worker; and before what a runtime starts for its graphs."""
 
+OF_TENSORFLOW = "tf_"
+"""Before what TensorFlow calls its threads, which run the graphs of all its models."""
+
 DECODING = "decode-"
 """Before the number of a thread that decodes pictures."""
 
