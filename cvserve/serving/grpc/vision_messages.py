@@ -86,10 +86,11 @@ def classification(answer: PictureAnswer, wishes: Wishes) -> Any:
         classes = tuple(item for item in classes if item.score >= wishes.score_threshold)
     if wishes.max_results is not None:
         classes = classes[: wishes.max_results]
-    return vision_pb2.ClassifyResponse(
-        model=_model_spec(answer.model),
-        classes=[vision_pb2.ClassScore(label=item.label, index=item.index, score=item.score) for item in classes],
-    )
+    response = vision_pb2.ClassifyResponse(model=_model_spec(answer.model))
+    # Filled in place, as objects are below: half the time of messages made one by one.
+    for item in classes:
+        response.classes.add(label=item.label, index=item.index, score=item.score)
+    return response
 
 
 def detection(answer: PictureAnswer, wishes: Wishes) -> Any:
