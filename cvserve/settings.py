@@ -21,12 +21,44 @@ _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
+_MERGE = "tag:yaml.org,2002:merge"
+"""The tag of `<<`, of which PyYAML takes several."""
 
-def parse(model: type[Model], values: Any, what: str) -> Model:
+
+class _GivenTwice(yaml.YAMLError):
+    """A key that its mapping has already."""
+
+    def __init__(self, first: yaml.Node, again: yaml.Node) -> None:
+        super().__init__(f"key {_SHORT.repr(again.value)} is given twice")
+        self.first_line = first.start_mark.line + 1
+        self.line = again.start_mark.line + 1
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which PyYAML would take the last without a word.
+
+    It looks before `<<` is followed: what is merged may be given anew.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value:
+            # Keys that are lists or mappings are refused later.
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            first = seen.setdefault((key.tag, key.value), key)
+            if first is not key:
+                raise _GivenTwice(first, key)
+        return node
+
+
+def parse(model: type[Model], values: Any, what: str, *, secret: bool = False) -> Model:
     """Builds `model` from `values` (a mapping).
 
     Args:
         what: how errors call the source ("runs/config.yaml", "the flags").
+        secret: errors tell keys, but no values. Their cause still does: raise them anew `from None`.
 
     Raises:
         InvalidInput: the first fault, naming the key, the value and, for an unknown key, the nearest known one.
@@ -38,21 +70,29 @@ def parse(model: type[Model], values: Any, what: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInput(f"{what}: {_sentence(model, error)}") from error
+        raise InvalidInput(f"{what}: {_sentence(model, error, secret)}") from error
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = False) -> dict[str, Any]:
     """Reads a YAML mapping.
 
+    Args:
+        what: how errors call the file where there is none.
+        secret: as for `parse`.
+
     Raises:
-        NotFound: no such file. InvalidInput: not YAML, or not a mapping.
+        NotFound: no such file. InvalidInput: not YAML, a key that is given twice, or not a mapping.
     """
     path = Path(path)
     if not path.is_file():
-        raise NotFound(f"no settings file at {path}")
+        raise NotFound(f"no {what} at {path}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _load(path.read_text(encoding="utf-8"))
+    except _GivenTwice as error:
+        raise InvalidInput(f"{path}, line {error.line}: {error}, first in line {error.first_line}") from error
     except _UNREADABLE as error:
+        if secret:
+            raise InvalidInput(f"{path}{_line(error)} is not valid YAML") from error
         raise InvalidInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
@@ -84,7 +124,9 @@ def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, 
             target[parent] = inner
             target = inner
         try:
-            target[last] = yaml.safe_load(value)
+            target[last] = _load(value)
+        except _GivenTwice as error:
+            raise InvalidInput(f"{_SHORT.repr(text)}: {error}") from error
         except _UNREADABLE as error:
             raise InvalidInput(f"{_SHORT.repr(text)}: {_SHORT.repr(value)} is not a YAML value") from error
     return result
@@ -96,11 +138,21 @@ def nearest(word: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
+
+
+def _line(error: Exception) -> str:
+    """`, line 3,` where YAML tells the line."""
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f", line {mark.line + 1},"
+
+
 def _copy(values: dict[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, dict) else value for key, value in values.items()}
 
 
-def _sentence(model: type[BaseModel], error: ValidationError) -> str:
+def _sentence(model: type[BaseModel], error: ValidationError, secret: bool) -> str:
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
@@ -112,7 +164,10 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key} = {_SHORT.repr(first['input'])} cannot be used: {message[0].lower()}{message[1:]}"
+    field = model.model_fields.get(location[0])
+    untold = secret or (field is not None and not field.repr)
+    value = "" if untold else f" = {_SHORT.repr(first['input'])}"
+    return f"{key}{value} cannot be used: {message[0].lower()}{message[1:]}"
 
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:

@@ -26,6 +26,7 @@ class FakeServable:
     def __init__(self, source: ModelVersion, text: str) -> None:
         self.name, self.version, self.text = source.name, source.version, text
         self.settings = source.settings
+        self.manifest = (source.directory / "manifest.json").is_file() or None
         self.batcher = FakeBatcher()
         self.closed = False
 

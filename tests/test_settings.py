@@ -30,6 +30,72 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         read_yaml(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("port: 1\nhost: a\n'port': 2\n", "line 3: key 'port' is given twice, first in line 1"),
+        ("models:\n  a: {}\n# more\nmodels:\n  b: {}\n", "line 4: key 'models' is given twice, first in line 1"),
+        ("models:\n  a: {threads: 1}\n  a: {}\n", "line 3: key 'a' is given twice, first in line 2"),
+        ("list:\n- {a: 1, b: 2, a: 3}\n", "line 2: key 'a' is given twice, first in line 2"),
+        ('{"port": 1,\n "port": 1}', "line 2: key 'port' is given twice, first in line 1"),
+    ],
+    ids=["quoted or not", "blocks", "below", "in braces", "JSON"],
+)
+def test_a_key_that_is_given_twice(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        read_yaml(file)
+    assert str(caught.value) == f"{file}, {sentence}"
+
+
+def test_a_key_that_is_given_twice_in_a_value() -> None:
+    with pytest.raises(InvalidInput, match=r"^'models=\{a: 1, a: 2\}': key 'a' is given twice$"):
+        with_overrides({}, ["models={a: 1, a: 2}"])
+
+
+def test_what_is_merged_may_be_given_anew(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    # c merges what is itself merged and not yet built; the keys of b are there twice once `<<` is followed.
+    file.write_text(
+        "base: &base {threads: 1, runtime: onnx}\n"
+        "more: &more {instances: 3}\n"
+        "models:\n"
+        "  b: &b {<<: *base, threads: 2}\n"
+        "  c:\n"
+        "    <<: *b\n"
+        "    <<: *more\n"
+        "    threads: 3\n"
+        "  d: {<<: [*b, *more]}\n"
+        "1: a number\n"
+        "'1': a text\n"
+    )
+    assert read_yaml(file) == {
+        "base": {"threads": 1, "runtime": "onnx"},
+        "more": {"instances": 3},
+        "models": {
+            "b": {"threads": 2, "runtime": "onnx"},
+            "c": {"threads": 3, "runtime": "onnx", "instances": 3},
+            "d": {"threads": 2, "runtime": "onnx", "instances": 3},
+        },
+        1: "a number",
+        "1": "a text",
+    }
+
+
+def test_secret_values_are_not_told(tmp_path: Path) -> None:
+    class Settings(BaseModel):
+        port: int
+
+    with pytest.raises(InvalidInput, match=r"^the file: port cannot be used: input should be a valid integer"):
+        parse(Settings, {"port": "hidden"}, "the file", secret=True)
+    file = tmp_path / "settings.yaml"
+    file.write_text("port: 1\nother: {hidden\n")
+    with pytest.raises(InvalidInput) as caught:
+        read_yaml(file, secret=True)
+    assert str(caught.value) == f"{file}, line 3, is not valid YAML"
+
+
 def test_values_without_end_make_short_sentences() -> None:
     class Settings(BaseModel):
         port: int

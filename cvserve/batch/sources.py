@@ -30,13 +30,14 @@ class Sources:
     """The pictures that the words of a command line mean, in a fixed order; may be iterated again.
 
     A word is
-        a folder     its pictures (by suffix) at any depth, sorted by name, hidden ones left out, folder links not
-                     followed; with just one word the names are relative to the folder, else they begin with it;
+        a folder     its pictures (by suffix) at any depth, sorted by name, hidden ones left out, folder links
+                     followed (see `walk`); with just one word the names are relative to the folder, else they begin
+                     with it;
         a file       itself, whatever its suffix; one that is not there is passed on, for its error to be reported;
         a glob       "photos/**/*.jpg", the files that match, sorted folder by folder;
         @list.txt    the lines of a file, one path each, relative to the working directory; `-` reads stdin.
 
-    Memory grows with the largest single folder's names, not with their sum.
+    Memory grows with the largest single folder's names, not with their sum, and with the number of linked folders.
 
     Args:
         leave_out: folders that folders and globs pass over: those that pictures are being written to.
@@ -104,24 +105,60 @@ class Sources:
 def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
     """The paths of the pictures under `folder`, sorted by name within each folder, sub-folders in their place.
 
+    Links to folders are followed, but no folder is searched twice: one that is found by its own name is not searched
+    through a link as well, and of several links to the same folder the first one counts.
+
     The folders `leave_out` (real paths) are passed over. A folder that cannot be listed stands for itself, so that its
     error is reported and the others are done.
     """
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        yield folder
-        return
-    for name in names:
-        if name.startswith("."):
-            continue
-        path = os.path.join(folder, name)
-        if os.path.isdir(path):
-            # A link may lead back up.
-            if not os.path.islink(path) and os.path.realpath(path) not in leave_out:
-                yield from walk(path, leave_out)
-        elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
-            yield path
+    return _Walk(folder, leave_out).pictures(folder, linked=False)
+
+
+class _Walk:
+    """One walk; it remembers only the folders behind links, for without links a tree has no loops."""
+
+    def __init__(self, folder: str, leave_out: Sequence[str]) -> None:
+        self._root = Path(os.path.realpath(folder))
+        self._leave_out = leave_out
+        self._behind_links: set[tuple[int, int]] = set()
+
+    def pictures(self, folder: str, *, linked: bool) -> Iterator[str]:
+        """linked: whether a link led here."""
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            yield folder
+            return
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = os.path.join(folder, name)
+            if os.path.isdir(path):
+                by_link = linked or os.path.islink(path)
+                if self._is_new(path) if by_link else os.path.realpath(path) not in self._leave_out:
+                    yield from self.pictures(path, linked=by_link)
+            elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
+                yield path
+
+    def _is_new(self, path: str) -> bool:
+        """Whether a folder that a link led to is to be searched here."""
+        if self._is_found_by_its_name(path) or any(_lies_in(path, left) for left in self._leave_out):
+            return False
+        try:
+            found = os.stat(path)
+        except OSError:
+            return True  # listing it fails too, which is then reported
+        identity = found.st_dev, found.st_ino
+        if identity in self._behind_links:
+            return False
+        self._behind_links.add(identity)
+        return True
+
+    def _is_found_by_its_name(self, path: str) -> bool:
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(self._root):
+            return False
+        return not any(part.startswith(".") for part in real.relative_to(self._root).parts)
 
 
 def _glob(pattern: str, leave_out: Sequence[str] = ()) -> Iterator[str]:

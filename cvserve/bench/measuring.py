@@ -22,6 +22,7 @@ from cvserve.bench.stages import read_stages
 from cvserve.errors import FailedPrecondition
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving import load_settings
+from cvserve.serving.core.repository import name_of
 
 Say = Callable[[str], None]
 Figures = dict[str, float]
@@ -72,11 +73,11 @@ def bench(
         servers: dict[str, ServerProcess] = {}
         all_settings = {SERVED: settings} | {name: settings | dict(own) for name, own in (compare or {}).items()}
         for name, own in all_settings.items():
-            values = alone_on_this_machine(own, served_name(artifact))
+            values = alone_on_this_machine(own, served_name(artifact), asked_name(artifact))
             servers[name] = stack.enter_context(ServerProcess(artifact.directory, values))
             for line in servers[name].lines:
                 say(f"{name}: {line}")
-        clients = Clients(served_name(artifact), folder, plan.client)
+        clients = Clients(asked_name(artifact), folder, plan.client)
         stack.callback(clients.close)
         rounds = _Rounds(plan, insides, finalists, servers, clients, say)
         for number in range(plan.rounds):
@@ -122,18 +123,28 @@ def check_task(artifact: Artifact) -> None:
 
 
 def served_name(artifact: Artifact) -> str:
-    """What the server calls the model."""
+    """What a server of the model's directory calls the model, and settings do."""
     return artifact.directory.resolve().parent.name
 
 
-def alone_on_this_machine(settings: Mapping[str, Any], model: str) -> dict[str, Any]:
+def asked_name(artifact: Artifact) -> str:
+    """What the servers here call it, which are given the directory of one version."""
+    return name_of(artifact.directory)
+
+
+def alone_on_this_machine(settings: Mapping[str, Any], model: str, asked: str = "") -> dict[str, Any]:
     """Settings as they are for a server of just this model and plain clients here: a free port instead of one that
-    another server may have now, no TLS, no tokens, nothing about other models."""
+    another server may have now, no TLS, no tokens, nothing about other models.
+
+    Args:
+        model: what the settings call it.
+        asked: what the server will; "": the same.
+    """
     values = {key: value for key, value in settings.items() if key not in NOT_MEASURED}
     if values.get("http_port") != -1:
         values["http_port"] = 0
     if values.get("models"):
-        values["models"] = {name: own for name, own in values["models"].items() if name == model}
+        values["models"] = {asked or name: own for name, own in values["models"].items() if name == model}
     return values
 
 

@@ -17,7 +17,7 @@ from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.bench.clients import Clients
 from cvserve.bench.inside import Inside, InsideLayout
-from cvserve.bench.measuring import Say, check_task, inside_layouts, served_name
+from cvserve.bench.measuring import Say, asked_name, check_task, inside_layouts, served_name
 from cvserve.bench.pictures import write_pictures
 from cvserve.bench.processes import ServerProcess
 from cvserve.errors import FailedPrecondition, InvalidInput
@@ -146,7 +146,7 @@ def tune(
             candidate: stack.enter_context(ServerProcess(artifact.directory, candidate.settings))
             for candidate in finalists
         }
-        clients = Clients(served_name(artifact), folder)
+        clients = Clients(asked_name(artifact), folder)
         stack.callback(clients.close)
         tried = _serve(servers, clients, plan, say)
     best = choose(tried, plan.p99_ms)

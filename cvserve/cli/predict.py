@@ -1,8 +1,15 @@
 """Runs a model on folders of pictures and writes what it finds, as JSON lines, CSV or COCO results.
 
-PICTURES are folders (searched at any depth), files, quoted globs, @list.txt (one path a line) or - (paths on stdin).
-Rows keep their order. A picture that cannot be used gets a row with its error and is listed at the end; the others
-are done. Rows go to FILE.part, which becomes FILE when all is done; a run that was killed continues with --resume.
+PICTURES are folders (searched at any depth, through links to folders too, but each folder once), files, quoted globs,
+@list.txt (one path a line) or - (paths on stdin). Rows keep their order. A picture that cannot be used gets a row with
+its error and is listed at the end; the others are done. Rows go to FILE.part, which becomes FILE when all is done; a
+run that was killed continues with --resume.
+
+--resume leaves the rows that are there as they are, those with an error too: these pictures are not tried again. To
+have them tried, delete their lines from FILE (from FILE.part, if there is one) and resume; their rows are then the last
+ones. Of JSON lines, for example: grep -v '"error":' old.jsonl > new.jsonl, then --out new.jsonl --resume. Give --resume
+the options of the earlier run: another model, version or --top-k is refused, but other differences (--score-threshold,
+--max-results, --mask-format) cannot be told from all rows, and are not looked for.
 
 JSON lines have one row a picture: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
 upright picture. CSV has the best classes of a picture in one line, but a line for each object: image, ..., label,
@@ -62,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score-threshold", type=share, metavar="S", help="objects with less are left out; default: the model's"
     )
     parser.add_argument("--max-results", type=positive, metavar="N", help="objects a picture; default: the model's")
-    parser.add_argument("--resume", action="store_true", help="skip the pictures that --out has, add the others")
+    parser.add_argument(
+        "--resume", action="store_true", help="skip the pictures that --out has, also as errors; add the others"
+    )
     parser.add_argument("--overwrite", action="store_true", help="drop what an unfinished run left in FILE.part")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="pictures a call; default: 16")

@@ -49,44 +49,39 @@ def spoken(text: str) -> str:
     return text
 
 
-def flush() -> None:
-    """Writes what waits, before the process ends; a second at most."""
-    for handler in _handlers():
-        handler.flush()
+def flush() -> bool:
+    """Writes what waits, before the process ends; a second at most for each stream. Returns whether all is written."""
+    return all([handler.writer.flush() for handler in _handlers()])
 
 
 def _handlers() -> list[Handler]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
 
 
-class Handler(logging.Handler):
-    """Writes lines on a thread of its own, so that a disk or a reader that is slow holds up nothing but the log; what
-    cannot be written, and what comes while MOST_WAITING lines wait, is dropped and counted."""
+class Writer:
+    """Writes lines on a thread of its own, so that a disk or a reader that is slow holds up nothing else; what cannot
+    be written, and what comes while MOST_WAITING lines wait, is dropped and counted."""
 
     def __init__(self, stream: IO[str]) -> None:
-        super().__init__()
         self._stream = stream
         self._lines: queue.Queue[str | threading.Event] = queue.Queue(MOST_WAITING)
         self.dropped = 0
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = self.format(record)
-        except Exception as error:  # noqa: BLE001 - other libraries' lines: arguments that do not fit their text
-            text = f"{record.msg!r} cannot be written: {error}"
-            line = self.format(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
+    def write(self, line: str) -> None:
+        """Has a line written, soon."""
         try:
             self._lines.put_nowait(line + "\n")
         except queue.Full:
             self.dropped += 1
 
-    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Waits until what was logged is written, but not longer than that."""
+    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Waits until everything so far is written, but not longer than that. Returns whether it is."""
         written = threading.Event()
         with contextlib.suppress(queue.Full):
             self._lines.put(written, timeout=seconds)
-            written.wait(seconds)
+            return written.wait(seconds)
+        return False
 
     def _write_all(self) -> None:
         while True:
@@ -100,6 +95,31 @@ class Handler(logging.Handler):
             except (OSError, ValueError):
                 # A full disk, a closed pipe; the stream may keep half of the line for its next attempt.
                 self.dropped += 1
+
+
+class Handler(logging.Handler):
+    """Gives its lines to a `Writer`."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self.writer = Writer(stream)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were not written."""
+        return self.writer.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - other libraries' lines: arguments that do not fit their text
+            text = f"{record.msg!r} cannot be written: {error}"
+            line = self.format(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
+        self.writer.write(line)
+
+    def flush(self) -> None:
+        """Waits until what was logged is written, for a second at most."""
+        self.writer.flush()
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -27,6 +27,9 @@ SWITCH_SECONDS = 0.0001
 """How long a thread may keep the interpreter when another one wants it. With Python's 5 ms, a worker that has ended a
 batch waits, and its core with it, until the loop has gone through all the messages that came."""
 
+_TOLD: list[logs.Writer] = []
+"""Where the lines of the server that runs go: stdout."""
+
 
 def serve(
     repository: str | Path,
@@ -61,10 +64,15 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     # gRPC's own thread only passes on who calls; started before this one stands back, it takes cores as usual.
     grpc.aio.init_grpc_aio()
     stand_back()
+    _TOLD.append(logs.Writer(sys.stdout))
     try:
         run_loop(_serve(server, beside))
     finally:
-        logs.flush()
+        written = _flush()
+        _TOLD.pop()
+    if not written:
+        # The interpreter's end would wait for whoever does not read.
+        os._exit(0)
 
 
 async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
@@ -124,17 +132,27 @@ def _cut_off(server: Server) -> NoReturn:
 
 def say(line: str) -> None:
     """Prints a line of the server's story to stdout."""
-    # Whoever read the lines may have gone, and a disk may be full: neither is a reason to stop serving or draining.
+    # A model's name may hold what this terminal's encoding has not, or no text at all.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding)
+    # Whoever read the lines may have gone or read no more, and a disk may be full: neither is a reason to stop serving
+    # or draining.
+    if _TOLD:
+        _TOLD[-1].write(text)
+        return
     with contextlib.suppress(OSError):
-        # A model's name may hold what this terminal's encoding has not, or no text at all.
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        print(logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print(text, flush=True)
+
+
+def _flush() -> bool:
+    """Writes what waits, before the process ends; returns whether all is written."""
+    return all([logs.flush(), *(writer.flush() for writer in _TOLD)])
 
 
 def _exit(code: int) -> NoReturn:
-    logs.flush()
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    if _flush():
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
     # Not sys.exit: it would wait for threads that are inside a graph.
     os._exit(code)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def test_json_lines_hold_the_rows_exactly(tmp_path: Path) -> None:
         for item in rows:
             sink.write(item)
     assert read_json_lines(out) == rows
-    assert "ünï".encode() in out.read_bytes()  # readable, not escaped
+    text = out.read_bytes().decode()  # UTF-8 throughout, though a name is not
+    assert "ünï" in text  # readable, not escaped
+    assert r"caf\udce9 é.jpg" in text
 
 
 def test_csv_has_a_column_for_each_value(tmp_path: Path) -> None:
@@ -150,6 +153,7 @@ def test_resume_refuses_files_that_are_not_of_this_kind(tmp_path: Path) -> None:
     table = tmp_path / "results.csv"
     with open_sink(table, top_k=2):
         pass
+    table.write_text("image,task,model,version,error,width\n")
     with pytest.raises(InvalidInput, match="other columns than"), open_sink(table, resume=True, top_k=3):
         pass
     assert table.exists()
@@ -168,6 +172,32 @@ def test_resume_refuses_rows_of_another_model_or_version(tmp_path: Path, name: s
         assert os.listdir(tmp_path) == [name]  # nothing is left that the next run would call unfinished
     with open_sink(out, resume=True, top_k=2, made_by=("colour", 3)) as sink:
         assert sink.holds("a.jpg")
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_resume_refuses_rows_with_another_number_of_classes(tmp_path: Path, name: str, wanted: int) -> None:
+    out = tmp_path / name
+    with open_sink(out, top_k=2) as sink:
+        sink.write(bad("b.jpg"))
+        sink.write(row("a.jpg"))
+    known = f"{out} has rows of top-k 2, which top-k {wanted} cannot continue: give --top-k 2, or another --out"
+    sentence = f"^{re.escape(known)}$"
+    with pytest.raises(InvalidInput, match=sentence), open_sink(out, resume=True, top_k=wanted):
+        pass
+    assert os.listdir(tmp_path) == [name]
+    with open_sink(out, resume=True, top_k=2) as sink:
+        assert sink.holds("a.jpg")
+
+
+def test_the_classes_of_other_tasks_are_not_counted(tmp_path: Path) -> None:
+    found = {"image": "a.jpg", "segmentation": {"classes": [], "class_map": ""}}
+    for task in ("segmentation", "captioning", "detection"):
+        out = tmp_path / f"{task}.jsonl"
+        with open_sink(out, task=task, top_k=2) as sink:
+            sink.write({**found, "task": task})
+        with open_sink(out, task=task, resume=True, top_k=5) as sink:
+            assert sink.holds("a.jpg")
 
 
 @pytest.mark.parametrize(

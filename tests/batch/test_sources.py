@@ -87,10 +87,52 @@ def test_counting(folder: Path) -> None:
     assert Sources(["-"]).count() is None
 
 
-def test_linked_folders_are_not_followed(folder: Path) -> None:
-    (folder / "loop").symlink_to(folder, target_is_directory=True)
-    (folder / "link.jpg").symlink_to(folder / "b.jpg")
-    assert names("photos") == ["a/1.jpeg", "a/2.PNG", "b.jpg", "c/x.heic", "link.jpg"]
+def test_linked_folders_are_followed_in_their_place(folder: Path, tmp_path: Path) -> None:
+    for name in ("store/daisy/1.jpg", "store/daisy/late/2.jpg", "store/rose/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "day1").symlink_to("../store/daisy")
+    (tmp_path / "links" / "day2").symlink_to("../store/rose")
+    assert names("links") == ["day1/1.jpg", "day1/late/2.jpg", "day2/3.jpg"]
+    (folder / "b").symlink_to("../links/day1")
+    (folder / "link.jpg").symlink_to("b.jpg")
+    expected = ["a/1.jpeg", "a/2.PNG", "b/1.jpg", "b/late/2.jpg", "b.jpg", "c/x.heic", "link.jpg"]
+    assert names("photos") == expected
+    assert names("photos/**") == [f"photos/{name}" for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        # Back up, to itself and to nothing.
+        ({"photos/a/loop": "photos", "photos/me": "photos/me", "photos/gone": "missing"}, []),
+        # A folder that is found by its own name keeps that name, whichever comes first.
+        ({"photos/0": "photos/c", "photos/z": "photos/a"}, []),
+        # The first of several links to one folder, or to a folder and the one around it.
+        ({"photos/x": "store/in", "photos/y": "store", "photos/z": "store"}, ["x/2.jpg", "y/1.jpg"]),
+        # Loops behind a link, and a link to what is around the searched folder.
+        ({"photos/x": "store", "store/back": "photos", "store/in/up": "store"}, ["x/1.jpg", "x/in/2.jpg"]),
+        ({"photos/x": "."}, ["x/store/1.jpg", "x/store/in/2.jpg"]),
+        # Nobody finds a hidden folder by its own name.
+        ({"photos/x": "photos/.cache"}, ["x/t.jpg"]),
+    ],
+)
+def test_no_folder_is_searched_twice(folder: Path, tmp_path: Path, links: dict[str, str], expected: list[str]) -> None:
+    (tmp_path / "store" / "in").mkdir(parents=True)
+    (tmp_path / "store" / "1.jpg").write_bytes(b"")
+    (tmp_path / "store" / "in" / "2.jpg").write_bytes(b"")
+    for link, to in links.items():
+        (tmp_path / link).symlink_to(tmp_path / to)
+    assert names("photos") == ["a/1.jpeg", "a/2.PNG", "b.jpg", "c/x.heic", *expected]
+
+
+def test_links_into_the_folder_of_the_annotated_copies_are_passed_over(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "1.jpeg.jpg").write_bytes(b"")
+    (folder / "copies").symlink_to("../out/a")
+    found = [source.name for source in Sources(["photos"], leave_out=["out"])]
+    assert found == ["a/1.jpeg", "a/2.PNG", "b.jpg", "c/x.heic"]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def made_up() -> BenchResult:
 
 @pytest.mark.slow
 def test_a_small_run_measures_everything(tmp_path: Path) -> None:
-    model = publish_tiny(tmp_path / "models" / "colours").directory.parent
+    # Its manifest calls it otherwise: it was renamed.
+    model = publish_tiny(tmp_path / "models" / "colours", name="colors").directory.parent
     said: list[str] = []
     result = bench(model, PLAN, compare={"alone": {"batching": False}}, say=said.append)
     assert (result.model, result.version, result.runtime) == ("colours", 1, "onnx")
@@ -174,6 +175,8 @@ def test_settings_of_a_whole_server_are_cut_to_what_is_measured() -> None:
         "models": {"flowers": {"instances": 1}},
     }
     assert alone_on_this_machine({"http_port": -1}, "flowers") == {"http_port": -1}
+    renamed = alone_on_this_machine({"models": {"flowers": {"instances": 1}}}, "flowers", "blossoms")
+    assert renamed["models"] == {"blossoms": {"instances": 1}}
 
 
 def test_only_layouts_that_use_every_core_are_tried() -> None:

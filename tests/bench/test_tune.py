@@ -52,7 +52,7 @@ def test_the_largest_rate_within_the_limit_wins() -> None:
 
 @pytest.mark.slow
 def test_a_small_search_writes_settings_that_the_server_takes(tmp_path: Path) -> None:
-    model = publish_tiny(tmp_path / "colours").directory.parent
+    model = publish_tiny(tmp_path / "colours", name="colors").directory.parent
     plan = TunePlan(2_000, batches=(1, 2), concurrency=(1, 2), finalists=1, rounds=1, seconds=0.2, screen_seconds=0.05)
     said: list[str] = []
     result = tune(model, plan, say=said.append)

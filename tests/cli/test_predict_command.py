@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,6 +99,55 @@ def test_a_finished_run_can_be_repeated_and_extended(cvserve, repository: Path, 
     assert done.returncode == 0
     assert "1 were there already" in done.stderr
     assert (tmp_path / "results.jsonl").read_text().startswith(first)
+
+
+def test_a_folder_of_links_to_folders(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    (tmp_path / "days" / "1").symlink_to(photos / "sub")
+    done = cvserve("predict", repository / "colour", "days", "--out", "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "r.jsonl").read_text())["image"] == "1/green.jpg"
+
+
+def test_a_name_that_is_no_utf8_leaves_the_rows_utf8(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xff\xfename.png")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / name).write_bytes((photos / "red.png").read_bytes())
+    words = ["predict", repository / "colour", "odd", "--out", "r.jsonl"]
+    assert cvserve(*words).returncode == 0
+    assert json.loads((tmp_path / "r.jsonl").read_bytes().decode())["image"] == name
+    assert "1 were there already" in cvserve(*words, "--resume").stderr
+
+
+def test_resume_refuses_another_top_k(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
+    words = ["predict", repository / "colour", "--out", "r.jsonl"]
+    assert cvserve(*words, photos / "red.png").returncode == 0
+    first = (tmp_path / "r.jsonl").read_text()
+    done = cvserve(*words, photos, "--resume", "--top-k", "1")
+    assert done.returncode == 2
+    assert "r.jsonl has rows of top-k 3, which top-k 1 cannot continue: give --top-k 3, or another" in done.stderr
+    assert (tmp_path / "r.jsonl").read_text() == first
+    # The model has three classes, so that any more are the same.
+    assert cvserve(*words, photos / "red.png", "--resume", "--top-k", "9").returncode == 0
+
+
+def test_errors_are_tried_again_when_their_lines_are_deleted(
+    cvserve, repository: Path, photos: Path, tmp_path: Path
+) -> None:
+    """As the help says."""
+    (tmp_path / "late.png").write_text("no picture")
+    words = ["predict", repository / "colour", "late.png", photos / "red.png", "--resume", "--out"]
+    assert cvserve(*words, "old.jsonl").returncode == 1
+    (tmp_path / "late.png").write_bytes((photos / "blue.png").read_bytes())
+    done = cvserve(*words, "old.jsonl")
+    assert done.returncode == 1
+    assert "1 earlier rows of old.jsonl are errors" in done.stderr
+    command = "grep -v '\"error\":' old.jsonl > new.jsonl"
+    assert command in " ".join(cvserve("predict", "--help").stdout.split())
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    assert cvserve(*words, "new.jsonl").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
+    assert [row["classes"][0]["label"] for row in rows] == ["red", "blue"]
 
 
 def test_ctrl_c_keeps_what_was_done(

@@ -61,6 +61,13 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], text: str)
     assert text in str(error.value)
 
 
+@pytest.mark.parametrize("values", [{"tokens": [{"token": "of-nobody"}]}, {"tls": {"certificate": "c", "key": ["of-nobody"]}}])
+def test_what_is_secret_is_not_told(values: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match="cannot be used") as error:
+        load_settings(values)
+    assert "of-nobody" not in str(error.value)
+
+
 def test_a_models_own_settings_must_fit_the_common_ones() -> None:
     settings = load_settings({"allowed_batch_sizes": [1, 4], "models": {"m": {"max_batch_size": 8}}})
     with pytest.raises(InvalidInput, match=r"the settings of model 'm'.*must match max_batch_size"):

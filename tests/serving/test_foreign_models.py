@@ -14,6 +14,7 @@ import half_plus_two
 import numpy as np
 import pytest
 import saved_models
+from tiny_artifact import publish_tiny
 
 from cvserve.errors import ArtifactError, NotFound
 from cvserve.serving import Server, ServerSettings
@@ -194,6 +195,26 @@ def test_several_tflite_files_need_one_called_model(tmp_path: Path) -> None:
     (directory / "another.tflite").write_bytes(data[:100])
     with pytest.raises(ArtifactError):
         foreign.load(directory, ModelSettings())
+
+
+async def test_a_version_without_the_manifest_that_another_one_has_is_not_served(tmp_path: Path) -> None:
+    """The manifest comes last in many a slow copy."""
+    publish_tiny(tmp_path / "models" / "colours")
+    whole = publish_tiny(tmp_path / "models" / "colours").directory
+    copy = tmp_path / "copy"
+    whole.rename(copy)
+    settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1, poll_seconds=0, instances=1, max_batch_size=1)
+    async with Server(tmp_path / "models", settings) as server:
+        engine = server.engine
+        whole.mkdir()
+        (whole / "saved_model.pb").write_bytes(b"")
+        (whole / "model.onnx").write_bytes((copy / "model.onnx").read_bytes())
+        await engine.poll()
+        assert engine.manager.available("colours") == [1]
+        assert "has no manifest.json, which version 1 has" in str(engine.manager.status("colours", 2)[0].error)
+        (whole / "manifest.json").write_bytes((copy / "manifest.json").read_bytes())
+        await engine.poll()
+        assert engine.manager.available("colours") == [2]
 
 
 def test_a_directory_with_a_manifest_is_no_foreign_model(tmp_path: Path) -> None:

@@ -191,6 +191,20 @@ async def test_a_broken_model_is_reported_and_stops_nobody(tmp_path: Path) -> No
         assert "batches up to 2" in described[0]
 
 
+async def test_a_server_without_a_model_is_not_ready(serve: Serve) -> None:
+    async with serve(http_port=0) as server, health(server.address) as stub:
+        assert await check(stub, "") == SERVING
+        await server.engine.unload("colours")
+        for service in ("", "cvserve.v1.VisionService"):
+            assert await check(stub, service) == NOT_SERVING
+        with pytest.raises(HTTPError) as error:
+            await asyncio.to_thread(urlopen, f"{server.http_address}/readyz")
+        with error.value as refused:
+            assert (refused.code, refused.read()) == (503, b"no model is served\n")
+        await server.engine.load("colours")
+        assert await check(stub, "") == SERVING
+
+
 async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,9 +262,13 @@ async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
                 await client.classify("colours", jpeg())
             assert await check(stub, "") == NOT_SERVING
             await server.engine.unload("colours")
+            assert await ready() == (503, "no model is served\n")
+            runtime.lost = False
+            await server.engine.load("colours")
             assert await check(stub, "") == SERVING
-            assert [line for line in lines[2:] if "lost its device" not in line] == ["colours version 1 is unloaded"]
-            assert len(lines) == 4
+            told = [line for line in lines[2:] if "lost its device" not in line]
+            assert told == ["colours version 1 is unloaded", "colours version 1 is served"]
+            assert len(lines) == 5
 
 
 async def test_what_cannot_start_says_why_in_one_sentence(tmp_path: Path, serve: Serve) -> None:

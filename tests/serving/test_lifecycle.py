@@ -49,6 +49,23 @@ async def test_a_new_version_is_loaded_before_the_old_one_goes(models: Models) -
     assert models.loads == [("m", 1), ("m", 2)]
 
 
+async def test_a_version_whose_manifest_comes_late_is_loaded_anew(models: Models) -> None:
+    """A slow copy brought what could be served without one first."""
+    directory = models.put(1)
+    lifecycle = await models.start()
+    await lifecycle.poll()
+    assert models.loads == [("m", 1)]
+    (directory / "manifest.json").write_text("{}")
+    (directory / "model").write_text("broken")
+    await lifecycle.poll()
+    assert (models.loads, models.answer()) == ([("m", 1)] * 2, "good"), "the old one stays until the new one can"
+    (directory / "model").write_text("whole")
+    await lifecycle.poll()
+    assert models.answer() == "whole"
+    await lifecycle.poll()
+    assert models.loads == [("m", 1)] * 3
+
+
 async def test_a_poll_that_finds_nothing_new_does_nothing(models: Models) -> None:
     models.put(1)
     lifecycle = await models.start()

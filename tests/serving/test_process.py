@@ -217,6 +217,40 @@ def test_serve_prints_what_it_serves_and_answers(root: Path, processes: list[Pro
     assert server.end(10) == 0
 
 
+READ_NO_MORE = """
+import fcntl, os, sys
+from cvserve.serving import serve
+fcntl.fcntl(1, 1031, 4096)  # F_SETPIPE_SZ
+serve(sys.argv[1], host="127.0.0.1", port=0, max_batch_size=2, instances=1, threads=1, log_requests="all")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe is Linux's")
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_reader_that_reads_no_more_holds_up_no_end(root: Path, signals: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", READ_NO_MORE, str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+    )
+    try:
+        assert process.stdout is not None
+        # As iterating reads ahead, which would take what is to stay in the pipe.
+        while not (line := process.stdout.readline()).startswith("ready: gRPC on "):
+            assert line, "it never was ready"
+        with Client(line.split()[-1]) as client:
+            for _ in range(100):
+                client.classify("colours", jpeg())
+        for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == (0 if signals == 1 else process.returncode)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_importing_the_server_is_cheap() -> None:
     code = (
         "import cvserve.serving, sys; "

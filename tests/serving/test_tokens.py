@@ -92,8 +92,36 @@ def test_a_broken_file_is_refused_and_no_secret_is_told(tmp_path: Path, text: st
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("tokens: [{token: short}]", ": tokens.0.token cannot be used: string should have at least 8 characters ("),
+        ("tokens: [{sha256: abc}]", ": tokens.0.sha256 cannot be used: string should match pattern"),
+        ("tokens: [{name: cameras}]", ": tokens.0 cannot be used: a token needs either token or sha256 ("),
+        (
+            "tokens: [{token: long-enough, rights: [everything]}]",
+            ": tokens.0.rights.0 cannot be used: input should be 'inference' or 'management' (",
+        ),
+        ("tokens:\n- token: long-enough\n  token: another-one\n", ", line 3: key 'token' is given twice"),
+        (
+            "- {token: long-enough}",
+            " must be a mapping of keys to values, not list (the file has the key tokens and under it a list",
+        ),
+    ],
+    ids=["short", "digest", "neither", "right", "twice", "bare list"],
+)
+def test_a_broken_file_is_refused_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "tokens.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput) as error:
+        Access(path)
+    assert str(error.value).startswith(f"{path}{reason}")
+    assert error.value.__suppress_context__, "a traceback would quote the values"
+    assert "long-enough" not in str(error.value)
+
+
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"nowhere\.yaml"):
+    with pytest.raises(NotFound, match=r"^no file of tokens at .*nowhere\.yaml$"):
         Access(tmp_path / "nowhere.yaml")
 
 

@@ -32,7 +32,7 @@ def open_sink(
     overwrite: bool = False,
     task: Task = "classification",
     labels: Sequence[str] = (),
-    top_k: int = 5,
+    top_k: int | None = None,
     made_by: tuple[str, int] | None = None,
     numbers: CocoNumbers | None = None,
 ) -> Sink:
@@ -46,14 +46,15 @@ def open_sink(
             has are skipped. Not of COCO's results.
         overwrite: replace an unfinished file.
         task, labels: of the model.
-        top_k: how many classes a row of CSV has room for (classification).
+        top_k: how many classes a row has (classification), which those of a continued file must share; None: any
+            number in JSON lines, room for 5 in CSV.
         made_by: model and version of the rows to come, which those of a continued file must share; None: any.
         numbers: of pictures and categories in COCO's results; None: see `OwnNumbers`.
 
     Raises:
         InvalidInput: an unknown format, or one that does not fit the task; an unfinished file and neither resume nor
-            overwrite; a file that is not of this format, or has rows of another model or version (both when the sink
-            is entered); resume with stdout or COCO's results.
+            overwrite; a file that is not of this format, or has rows of another model, version or top_k (both when
+            the sink is entered); resume with stdout or COCO's results.
     """
     if format is None:
         format = {".csv": "csv", ".json": "coco" if task in _OF_COCO else "jsonl"}.get(_suffix(out), "jsonl")
@@ -80,9 +81,9 @@ def open_sink(
     if format == "csv" and task == "captioning":
         return CsvSink(target, CaptionTable(), made_by)
     if format == "jsonl":
-        return JsonLinesSink(target, made_by)
+        return JsonLinesSink(target, made_by, top_k=top_k if task == "classification" else None)
     tables: dict[Task, Table] = {"detection": ObjectTable(), "segmentation": RegionTable()}
-    return CsvSink(target, tables.get(task, ClassTable(top_k)), made_by)
+    return CsvSink(target, tables.get(task, ClassTable(top_k or 5)), made_by)
 
 
 def _suffix(out: str | Path) -> str:

@@ -16,12 +16,14 @@ class Known(NamedTuple):
     """A row of a continued file.
 
     end: the offset behind it. name: the picture, None of a header. made_by: model and version, None of an error.
+    top_k: how many classes it has, of classification; None where it does not tell.
     """
 
     end: int
     name: str | None
     failed: bool
     made_by: tuple[str, str] | None
+    top_k: int | None = None
 
 
 class Sink(Protocol):
@@ -56,11 +58,12 @@ class FileSink:
     _errors: str
     _newline: str | None = None
 
-    def __init__(self, target: Target, made_by: tuple[str, int] | None = None) -> None:
+    def __init__(self, target: Target, made_by: tuple[str, int] | None = None, *, top_k: int | None = None) -> None:
         self.done_before = 0
         self.failed_before = 0
         self._target = target
         self._made_by = None if made_by is None else (made_by[0], str(made_by[1]))
+        self._top_k = top_k
         self._known = NameSet()
         self._stream: TextIO | None = None
 
@@ -94,6 +97,8 @@ class FileSink:
                 continue
             if row.made_by is not None and self._made_by not in (None, row.made_by):
                 raise self._other_model(row.made_by)
+            if row.top_k is not None and self._top_k not in (None, row.top_k):
+                raise self._other_top_k(row.top_k)
             self._known.add(row.name)
             self.done_before += not row.failed
             self.failed_before += row.failed
@@ -106,6 +111,12 @@ class FileSink:
         return InvalidInput(
             f"{self._target.final} has rows of {before} version {version_before}, which {name} version {version} "
             "cannot continue: name the same model (and --version), or another --out"
+        )
+
+    def _other_top_k(self, found: int) -> InvalidInput:
+        return InvalidInput(
+            f"{self._target.final} has rows of top-k {found}, which top-k {self._top_k} cannot continue: "
+            f"give --top-k {found}, or another --out"
         )
 
     def holds(self, name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from cvserve.batch.sinks.base import FileSink, Known, Row
-from cvserve.batch.sinks.tables import Table
+from cvserve.batch.sinks.tables import ClassTable, Table, top_k_of
 from cvserve.batch.sinks.target import Target
 from cvserve.errors import InvalidInput
 
@@ -19,7 +19,7 @@ class CsvSink(FileSink):
     _newline = ""
 
     def __init__(self, target: Target, table: Table, made_by: tuple[str, int] | None = None) -> None:
-        super().__init__(target, made_by)
+        super().__init__(target, made_by, top_k=table.top_k if isinstance(table, ClassTable) else None)
         self._table = table
         self._header = list(table.columns)
 
@@ -48,6 +48,9 @@ class CsvSink(FileSink):
         try:
             for number, cells in enumerate(csv.reader(lines()), 1):
                 if number == 1 and whole and cells != self._header:
+                    top_k = None if self._top_k is None else top_k_of(cells)
+                    if top_k is not None:
+                        raise self._other_top_k(top_k)
                     raise InvalidInput(f"{self._target.final} has other columns than {','.join(self._header)}")
                 if not whole or len(cells) != len(self._header):
                     continue
@@ -60,5 +63,7 @@ class CsvSink(FileSink):
                 if not left:
                     made_by = (cells[2], cells[3]) if cells[2] else None  # an error has none
                     yield Known(offset, picture, bool(cells[4]), made_by)
+        except InvalidInput:  # a ValueError too, but its sentence is whole
+            raise
         except (csv.Error, ValueError) as error:
             raise InvalidInput(f"{self._target.final} is no CSV file of cvserve predict: {error}") from error

@@ -32,4 +32,6 @@ class JsonLinesSink(FileSink):
             if not isinstance(row, dict) or not isinstance(row.get("image"), str):
                 raise InvalidInput(f"{self._target.final}: line {number} is no row of cvserve predict")
             made_by = (str(row["model"]), str(row.get("version"))) if "model" in row else None
-            yield Known(offset, row["image"], "error" in row, made_by)
+            classes = row.get("classes")
+            top_k = len(classes) if isinstance(classes, list) else None
+            yield Known(offset, row["image"], "error" in row, made_by, top_k)

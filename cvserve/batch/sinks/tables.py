@@ -56,6 +56,12 @@ class ClassTable:
         return 1
 
 
+def top_k_of(header: Sequence[str]) -> int | None:
+    """For how many classes a picture the header is, None if it is not of classification."""
+    top_k = (len(header) - len(COMMON)) // 3
+    return top_k if top_k > 0 and tuple(header) == ClassTable(top_k).columns else None
+
+
 @dataclass(frozen=True)
 class ObjectTable:
     """Detection: a line an object, best first; a picture without objects, or with an error, has one without an object.

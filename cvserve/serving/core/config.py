@@ -190,10 +190,10 @@ class ServerSettings(ModelSettings):
     metrics_path: str = Field(default="/monitoring/prometheus/metrics", pattern="^/")
     """Where Prometheus finds the metrics on the HTTP port."""
 
-    tls: TlsSettings | None = None
+    tls: TlsSettings | None = Field(default=None, repr=False)
     """The server's certificate and key, and the authorities of clients; None: both ports are plain."""
 
-    tokens: str | None = None
+    tokens: str | None = Field(default=None, repr=False)
     """A file of bearer tokens with their rights and models, read again when it changes; None: everybody may ask."""
 
     reflection: bool = True

@@ -14,12 +14,14 @@ from typing import cast
 import numpy as np
 
 from cvserve.artifact import Task
-from cvserve.errors import InvalidInput, Unavailable
+from cvserve.artifact.manifest import FILE_NAME
+from cvserve.errors import ArtifactError, InvalidInput, Unavailable
 from cvserve.postproc import AS_IT_IS, Result, Wishes
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core import examples as tf_examples
 from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.decode_pool import DecodePool
+from cvserve.serving.core.foreign import is_foreign
 from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
@@ -354,7 +356,13 @@ class Engine:
         if not self._in_flight:
             self._idle.set()
 
-    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings) -> LoadedModel:
+    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings, others: Sequence[int]) -> LoadedModel:
+        # others: versions of the same model that have a manifest.
+        if others and is_foreign(source.directory):
+            raise ArtifactError(
+                f"{source.directory} has no {FILE_NAME}, which version {others[-1]} has: it is still being copied, or "
+                "cvserve did not make it and it needs a name of its own"
+            )
         # What a runtime starts here are the threads of its graphs.
         name_thread(f"{GRAPHS}{source.name}")
         give_way(self._settings.graph_nice)
@@ -365,8 +373,9 @@ class Engine:
         began = time.monotonic()
         # A thread of its own: one that has given way stays so.
         thread = ThreadPoolExecutor(1, "load")
+        others = [number for number in self.manager.made_here(source.name) if number != source.version]
         try:
-            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings)
+            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings, others)
         finally:
             thread.shutdown(wait=False)
         self.observer.loaded(source.name, source.version, time.monotonic() - began)

@@ -13,7 +13,14 @@ from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.kept_model import KeptModel, Surroundings
 from cvserve.serving.core.manager import Manager, State
 from cvserve.serving.core.model_config import ModelConfig, check_list
-from cvserve.serving.core.repository import Repository, check_inside, readable_versions, versions_in, versions_in_each
+from cvserve.serving.core.repository import (
+    Repository,
+    check_inside,
+    completed,
+    readable_versions,
+    versions_in,
+    versions_in_each,
+)
 from cvserve.serving.core.tasks import all_of, in_thread
 
 
@@ -293,6 +300,11 @@ class Lifecycle:
                 self._take_over(names, new)
         paths = {name: model.config.base_path for name, model in self._models.items()}
         found = await in_thread(partial(versions_in_each, paths))
+        # What was copied so slowly that it could be loaded before it was whole.
+        made_elsewhere = {name: self._manager.made_elsewhere(name) for name in self._models}
+        for name, numbers in (await in_thread(partial(completed, made_elsewhere))).items():
+            if name in self._models:
+                self._models[name].stale.update(numbers)
         return [model for name, model in self._models.items() if model.is_due(found.get(name))]
 
     def _take_over(self, names: Sequence[str], new: Sequence[ModelConfig]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 
 from cvserve.errors import ArtifactError, CvserveError, DeviceLost, NotFound, Unavailable
 from cvserve.serving.core.memory import give_back
@@ -228,6 +229,21 @@ class Manager:
         """The versions of a model that can be asked, ascending."""
         versions = self._models.get(name, {})
         return sorted(number for number, version in versions.items() if version.state is State.AVAILABLE)
+
+    def made_elsewhere(self, name: str) -> dict[int, Path]:
+        """The available versions of a model that were loaded without a manifest, and their directories."""
+        return {number: source.directory for number, source, made_here in self._loaded(name) if not made_here}
+
+    def made_here(self, name: str) -> list[int]:
+        """The available versions of a model that were loaded with a manifest."""
+        return [number for number, _, made_here in self._loaded(name) if made_here]
+
+    def _loaded(self, name: str) -> list[tuple[int, ModelVersion, bool]]:
+        return [
+            (number, version.source, version.servable.manifest is not None)
+            for number, version in sorted(self._models.get(name, {}).items())
+            if version.state is State.AVAILABLE and version.servable is not None
+        ]
 
     def sole(self) -> Servable | None:
         """The version that every request asks, where one is loaded and no other."""

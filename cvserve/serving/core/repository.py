@@ -178,6 +178,15 @@ def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
     return found
 
 
+def completed(directories: Mapping[str, Mapping[int, Path]]) -> dict[str, list[int]]:
+    """Of each model's versions that had no manifest, those that have one now; models without one are left out."""
+    found = {
+        name: [number for number, directory in versions.items() if (directory / FILE_NAME).is_file()]
+        for name, versions in directories.items()
+    }
+    return {name: numbers for name, numbers in found.items() if numbers}
+
+
 def find(path: str | Path) -> list[ModelVersion]:
     """The newest version of each model at `path`: a repository, a model's directory, or a version's.
 

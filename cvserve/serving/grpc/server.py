@@ -226,7 +226,8 @@ class Server:
 
     def _why_not_ready(self) -> str:
         if self._ready and not self.health.serving:
-            return "a device is lost"
+            lost = any(status.lost is not None for status in self.engine.manager.all_status())
+            return "a device is lost" if lost else "no model is served"
         return "" if self._ready else "loading"
 
     async def _stop_ports(self, seconds: float) -> None:

@@ -28,7 +28,7 @@ class TokenEntry(BaseModel):
     """What the log calls whoever has it."""
 
     token: str | None = Field(default=None, min_length=8, repr=False)
-    """The token itself; `sha256` keeps it out of the file."""
+    """The token itself, of at least 8 characters; `sha256` keeps it out of the file."""
 
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$", repr=False)
     """Its SHA-256 in hexadecimal: `printf %s "$TOKEN" | sha256sum`."""
@@ -62,6 +62,9 @@ class TokenFile(BaseModel):
     tokens: tuple[TokenEntry, ...]
 
 
+_SHAPE = "the file has the key tokens and under it a list, each with token or sha256, and name, rights and models"
+
+
 @dataclass(frozen=True)
 class Known:
     """A token in use. models: None for all."""
@@ -79,11 +82,11 @@ def read_tokens(path: Path) -> tuple[Known, ...]:
         NotFound, InvalidInput: without the values, which are secrets.
     """
     try:
-        entries = parse(TokenFile, read_yaml(path), str(path)).tokens
+        values = read_yaml(path, what="file of tokens", secret=True)
+        entries = parse(TokenFile, values, str(path), secret=True).tokens
     except InvalidInput as error:
-        # The sentences of settings quote what was wrong, and YAML's the line: here that may be a token.
-        place = str(error).split(" cannot be used")[0].split(" = ")[0].split(" is not valid YAML")[0]
-        raise InvalidInput(f"{place}: no list of tokens with token or sha256, rights and models") from None
+        # Without the cause, which quotes what was wrong: here that may be a token.
+        raise InvalidInput(f"{error} ({_SHAPE})") from None
     return tuple(
         Known(
             entry.name or f"token {index}",
