@@ -61,7 +61,9 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], text: str)
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("values", [{"tokens": [{"token": "of-nobody"}]}, {"tls": {"certificate": "c", "key": ["of-nobody"]}}])
+@pytest.mark.parametrize(
+    "values", [{"tokens": [{"token": "of-nobody"}]}, {"tls": {"certificate": "c", "key": ["of-nobody"]}}]
+)
 def test_what_is_secret_is_not_told(values: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="cannot be used") as error:
         load_settings(values)

@@ -98,6 +98,15 @@ async def test_a_model_of_the_list_that_cannot_be_loaded_is_an_error_and_the_oth
     assert models.live("bad") == [1]
 
 
+async def test_a_label_for_a_version_that_is_not_served_is_told(
+    models: Models, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.put(1)
+    await models.open(repository=None).start([config(models, labels={"stable": 1, "old": 9})])
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["model m: label 'old' names version 9, which is not served"]
+
+
 async def test_labels(models: Models) -> None:
     for version in (1, 2, 3):
         models.put(version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from cvserve.serving.core.repository import (
     versions_in_each,
 )
 from cvserve.serving.core.tasks import all_of, in_thread
+
+_LOG = logging.getLogger(__name__)
 
 
 class Lifecycle:
@@ -99,6 +102,9 @@ class Lifecycle:
         await self.announce(configs)
         for model in list(self._models.values()):
             await self._tasks.finish(self._settle(model))
+            for label, version in model.config.labels.items():
+                if version not in self._manager.available(model.name):
+                    _LOG.warning("model %s: label %r names version %d, which is not served", model.name, label, version)
 
     async def apply(self, configs: Sequence[ModelConfig], *, confined: bool = True) -> None:
         """Serves these models and no others, as HandleReloadConfigRequest means it; from now on models neither come
