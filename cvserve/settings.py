@@ -70,7 +70,9 @@ def parse(model: type[Model], values: Any, what: str, *, secret: bool = False) -
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInput(f"{what}: {_sentence(model, error, secret)}") from error
+        raise InvalidInput(f"{what}: {_sentence(model, error, secret)}") from (
+            None if _is_secret(model, error) else error
+        )
 
 
 def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = False) -> dict[str, Any]:
@@ -89,11 +91,13 @@ def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = F
     try:
         values = _load(path.read_text(encoding="utf-8"))
     except _GivenTwice as error:
-        raise InvalidInput(f"{path}, line {error.line}: {error}, first in line {error.first_line}") from error
+        twice = "a key is given twice" if secret else str(error)
+        raise InvalidInput(f"{path}, line {error.line}: {twice}, first in line {error.first_line}") from error
     except _UNREADABLE as error:
-        if secret:
-            raise InvalidInput(f"{path}{_line(error)} is not valid YAML") from error
-        raise InvalidInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        # Without YAML's own text, which quotes the line: it may hold a secret in any file.
+        problem = getattr(error, "problem", None) or (error if isinstance(error, ValueError) else "it is too deep")
+        told = "" if secret else f": {' '.join(str(problem).split())}"
+        raise InvalidInput(f"{path}{_line(error)} is not valid YAML{told}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -158,16 +162,25 @@ def _sentence(model: type[BaseModel], error: ValidationError, secret: bool) -> s
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1]) or model
-        return f"unknown key {key!r}{nearest(location[-1], list(owner.model_fields))}"
+        known = list(owner.model_fields)
+        if secret:  # a secret may stand where a key should
+            return f"{'.'.join(location[:-1]) or 'it'} has an unknown key; known: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}{nearest(location[-1], known)}"
     if first["type"] == "missing":
         return f"{key!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    field = model.model_fields.get(location[0])
-    untold = secret or (field is not None and not field.repr)
+    untold = secret or _is_secret(model, error)
     value = "" if untold else f" = {_SHORT.repr(first['input'])}"
     return f"{key}{value} cannot be used: {message[0].lower()}{message[1:]}"
+
+
+def _is_secret(model: type[BaseModel], error: ValidationError) -> bool:
+    """Whether the first fault lies in a field that is shown nowhere."""
+    location = error.errors()[0]["loc"]
+    field = model.model_fields.get(str(location[0])) if location else None
+    return field is not None and not field.repr
 
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:

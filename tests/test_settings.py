@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from cvserve.errors import InvalidInput
 from cvserve.settings import parse, read_yaml, with_overrides
@@ -94,6 +95,25 @@ def test_secret_values_are_not_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_yaml(file, secret=True)
     assert str(caught.value) == f"{file}, line 3, is not valid YAML"
+
+
+def test_a_line_that_yaml_cannot_read_is_not_told(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("port: 1\ntokens: [{token: of-nobody}\n")
+    with pytest.raises(InvalidInput) as caught:
+        read_yaml(file)
+    assert "of-nobody" not in "".join(traceback.format_exception(caught.value))
+    assert "line 3, is not valid YAML: expected ',' or ']'" in str(caught.value)
+
+
+def test_a_secret_in_the_place_of_a_key_is_not_told(tmp_path: Path) -> None:
+    class One(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        name: str = ""
+
+    with pytest.raises(InvalidInput, match="it has an unknown key; known: name") as caught:
+        parse(One, {"of-nobody": 1}, "f", secret=True)
+    assert "of-nobody" not in str(caught.value)
 
 
 def test_values_without_end_make_short_sentences() -> None:

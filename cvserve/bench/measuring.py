@@ -144,7 +144,8 @@ def alone_on_this_machine(settings: Mapping[str, Any], model: str, asked: str = 
     if values.get("http_port") != -1:
         values["http_port"] = 0
     if values.get("models"):
-        values["models"] = {asked or name: own for name, own in values["models"].items() if name == model}
+        own = values["models"].get(model, values["models"].get(asked))
+        values["models"] = {} if own is None else {asked or model: own}
     return values
 
 

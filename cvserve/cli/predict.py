@@ -1,9 +1,9 @@
 """Runs a model on folders of pictures and writes what it finds, as JSON lines, CSV or COCO results.
 
-PICTURES are folders (searched at any depth, through links to folders too, but each folder once), files, quoted globs,
+PICTURES are folders (searched at any depth, through links to folders too, but none twice), files, quoted globs,
 @list.txt (one path a line) or - (paths on stdin). Rows keep their order. A picture that cannot be used gets a row with
 its error and is listed at the end; the others are done. Rows go to FILE.part, which becomes FILE when all is done; a
-run that was killed continues with --resume.
+run that was killed continues with --resume. What two of the words hold is done twice.
 
 --resume leaves the rows that are there as they are, those with an error too: these pictures are not tried again. To
 have them tried, delete their lines from FILE (from FILE.part, if there is one) and resume; their rows are then the last

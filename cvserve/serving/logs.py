@@ -37,6 +37,7 @@ def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | 
     root = logging.getLogger()
     for old in _handlers():
         root.removeHandler(old)
+        old.writer.close()
     root.addHandler(handler)
     logging.getLogger("cvserve").setLevel(level.upper())
 
@@ -64,7 +65,7 @@ class Writer:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._lines: queue.Queue[str | threading.Event] = queue.Queue(MOST_WAITING)
+        self._lines: queue.Queue[str | threading.Event | None] = queue.Queue(MOST_WAITING)
         self.dropped = 0
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
@@ -83,9 +84,13 @@ class Writer:
             return written.wait(seconds)
         return False
 
+    def close(self) -> None:
+        """Ends the thread after what waits. Lines that come later are lost."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+
     def _write_all(self) -> None:
-        while True:
-            line = self._lines.get()
+        while (line := self._lines.get()) is not None:
             if isinstance(line, threading.Event):
                 line.set()
                 continue

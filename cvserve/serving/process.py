@@ -43,7 +43,9 @@ def serve(
         settings: a YAML file, a mapping or settings; see `ServerSettings`.
         overrides: single settings that win over `settings`, such as `port=8500`.
 
-    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1.
+    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1. So,
+    with code 0, does an end at which nobody reads what was written to standard output or the log: the interpreter's own
+    would wait for that.
 
     Raises:
         NotFound, InvalidInput: nothing to serve, a setting that does not fit, a port in use.
@@ -64,12 +66,17 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     # gRPC's own thread only passes on who calls; started before this one stands back, it takes cores as usual.
     grpc.aio.init_grpc_aio()
     stand_back()
-    _TOLD.append(logs.Writer(sys.stdout))
+    # A process may have been given no standard output.
+    told = None if sys.stdout is None else logs.Writer(sys.stdout)
+    if told is not None:
+        _TOLD.append(told)
     try:
         run_loop(_serve(server, beside))
     finally:
         written = _flush()
-        _TOLD.pop()
+        if told is not None:
+            _TOLD.remove(told)
+            told.close()
     if not written:
         # The interpreter's end would wait for whoever does not read.
         os._exit(0)

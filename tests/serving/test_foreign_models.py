@@ -20,6 +20,7 @@ from cvserve.errors import ArtifactError, NotFound
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import foreign
 from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.engine import ModelRef
 from cvserve.serving.core.execution import size_of
 
 tf = pytest.importorskip("tensorflow")
@@ -197,24 +198,51 @@ def test_several_tflite_files_need_one_called_model(tmp_path: Path) -> None:
         foreign.load(directory, ModelSettings())
 
 
-async def test_a_version_without_the_manifest_that_another_one_has_is_not_served(tmp_path: Path) -> None:
-    """The manifest comes last in many a slow copy."""
+@pytest.fixture
+def half_copy(tmp_path: Path) -> Path:
+    """Version 2, of which only the manifest has not come yet, beside a whole version 1; it is also what somebody else
+    could have made."""
     publish_tiny(tmp_path / "models" / "colours")
-    whole = publish_tiny(tmp_path / "models" / "colours").directory
-    copy = tmp_path / "copy"
-    whole.rename(copy)
-    settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1, poll_seconds=0, instances=1, max_batch_size=1)
-    async with Server(tmp_path / "models", settings) as server:
+    directory = publish_tiny(tmp_path / "models" / "colours").directory
+    (directory / "manifest.json").rename(tmp_path / "manifest.json")
+    half_plus_two.write_tf2(directory)
+    return directory
+
+
+def serving(path: Path, **settings: Any) -> Server:
+    values = {"host": "127.0.0.1", "port": 0, "http_port": -1, "poll_seconds": 0, "instances": 1, "max_batch_size": 1}
+    return Server(path, ServerSettings(**values, **settings))
+
+
+async def test_a_half_copy_is_not_served_until_its_manifest_comes(half_copy: Path, tmp_path: Path) -> None:
+    """It comes last in many a copy. The server may have been started meanwhile."""
+    for policy in ("latest", "all"):
+        async with serving(tmp_path / "models", versions=policy) as server:
+            engine = server.engine
+            assert engine.manager.available("colours") == [1]
+            assert "has no manifest.json, which version 1 has" in str(engine.manager.status("colours", 2)[0].error)
+    async with serving(tmp_path / "models") as server:
         engine = server.engine
-        whole.mkdir()
-        (whole / "saved_model.pb").write_bytes(b"")
-        (whole / "model.onnx").write_bytes((copy / "model.onnx").read_bytes())
-        await engine.poll()
-        assert engine.manager.available("colours") == [1]
-        assert "has no manifest.json, which version 1 has" in str(engine.manager.status("colours", 2)[0].error)
-        (whole / "manifest.json").write_bytes((copy / "manifest.json").read_bytes())
+        (tmp_path / "manifest.json").rename(half_copy / "manifest.json")
         await engine.poll()
         assert engine.manager.available("colours") == [2]
+        assert engine.model_info(ModelRef("colours")).servable.manifest is not None
+
+
+async def test_somebody_elses_version_is_served_where_it_is_meant(half_copy: Path, tmp_path: Path) -> None:
+    async with serving(tmp_path / "models", versions=[1, 2]) as server:
+        assert server.engine.manager.available("colours") == [1, 2]
+        await server.engine.reload("colours")
+        assert server.engine.manager.available("colours") == [1, 2]
+    async with serving(tmp_path / "models") as server:
+        await server.engine.load("colours", 2)
+        assert server.engine.manager.available("colours") == [2]
+    async with serving(half_copy) as server:
+        assert server.engine.manager.available("colours") == [2]
+    # Older than all that have one: what was served before cvserve made the model.
+    half_copy.rename(half_copy.with_name("0"))
+    async with serving(tmp_path / "models", versions="all") as server:
+        assert server.engine.manager.available("colours") == [0, 1]
 
 
 def test_a_directory_with_a_manifest_is_no_foreign_model(tmp_path: Path) -> None:

@@ -205,6 +205,26 @@ async def test_a_server_without_a_model_is_not_ready(serve: Serve) -> None:
         assert await check(stub, "") == SERVING
 
 
+async def test_a_repository_that_lost_its_models_is_not_ready_and_an_empty_list_is(
+    tmp_path: Path, serve: Serve
+) -> None:
+    async with serve() as server, health(server.address) as stub:
+        await server.engine.apply([])
+        assert await check(stub, "") == SERVING, "as somebody wanted it"
+    root = repository(tmp_path / "models")
+    settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1, poll_seconds=0)
+    async with Server(root, settings, load_model=loader(PuppetRuntime())) as server, health(server.address) as stub:
+        (root / "colours").rename(tmp_path / "colours")
+        await server.engine.poll()
+        assert await check(stub, "") == NOT_SERVING
+        (tmp_path / "colours").rename(root / "colours")
+        await server.engine.poll()
+        assert await check(stub, "") == SERVING
+    empty = Server(None, settings, models=[])
+    async with empty, health(empty.address) as stub:
+        assert await check(stub, "") == SERVING, "its models come by a request"
+
+
 async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

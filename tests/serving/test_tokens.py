@@ -102,7 +102,7 @@ def test_a_broken_file_is_refused_and_no_secret_is_told(tmp_path: Path, text: st
             "tokens: [{token: long-enough, rights: [everything]}]",
             ": tokens.0.rights.0 cannot be used: input should be 'inference' or 'management' (",
         ),
-        ("tokens:\n- token: long-enough\n  token: another-one\n", ", line 3: key 'token' is given twice"),
+        ("tokens:\n- token: long-enough\n  token: another-one\n", ", line 3: a key is given twice, first in line 2"),
         (
             "- {token: long-enough}",
             " must be a mapping of keys to values, not list (the file has the key tokens and under it a list",

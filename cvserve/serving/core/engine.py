@@ -29,7 +29,7 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
-from cvserve.serving.core.repository import ModelVersion, Repository
+from cvserve.serving.core.repository import ModelVersion, Repository, manifest_before
 from cvserve.serving.core.scheduling import give_way
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
@@ -356,13 +356,15 @@ class Engine:
         if not self._in_flight:
             self._idle.set()
 
-    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings, others: Sequence[int]) -> LoadedModel:
-        # others: versions of the same model that have a manifest.
-        if others and is_foreign(source.directory):
-            raise ArtifactError(
-                f"{source.directory} has no {FILE_NAME}, which version {others[-1]} has: it is still being copied, or "
-                "cvserve did not make it and it needs a name of its own"
-            )
+    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings, known: bool) -> LoadedModel:
+        # known: it is served already, and loaded anew.
+        if not (source.named or known) and is_foreign(source.directory):
+            before = manifest_before(source.directory)
+            if before is not None:
+                raise ArtifactError(
+                    f"{source.directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or "
+                    "cvserve did not make it, and it needs a name of its own or to be asked for by its number"
+                )
         # What a runtime starts here are the threads of its graphs.
         name_thread(f"{GRAPHS}{source.name}")
         give_way(self._settings.graph_nice)
@@ -373,9 +375,9 @@ class Engine:
         began = time.monotonic()
         # A thread of its own: one that has given way stays so.
         thread = ThreadPoolExecutor(1, "load")
-        others = [number for number in self.manager.made_here(source.name) if number != source.version]
+        known = source.version in self.manager.made_elsewhere(source.name)
         try:
-            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings, others)
+            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings, known)
         finally:
             thread.shutdown(wait=False)
         self.observer.loaded(source.name, source.version, time.monotonic() - began)

@@ -15,7 +15,7 @@ from cvserve.serving.core.manager import Manager, State, VersionStatus
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.repository import ModelVersion, fingerprint, versions_in
 from cvserve.serving.core.tasks import Tasks, in_thread
-from cvserve.serving.core.version_policy import Failure, Known, aspired, may_retry, plan, stand_ins
+from cvserve.serving.core.version_policy import Failure, Known, Specific, aspired, may_retry, plan, stand_ins
 
 _LOG = logging.getLogger(__name__)
 
@@ -156,7 +156,8 @@ class KeptModel:
                 await self._try(version, found[version])
         await self._stand_in(found)
         leaving: list[asyncio.Future[None]] = []
-        for version in sorted(self.stale & set(wanted), reverse=True):
+        served = {*wanted, *self._manager.available(self.name)}
+        for version in sorted(self.stale & served & found.keys(), reverse=True):
             if not self._shared.closed and await self._is_time(version, found[version]):
                 leaving += await self._renew(version, found[version])
         return leaving + self._let_go(found)
@@ -245,7 +246,11 @@ class KeptModel:
         self._failures[version] = Failure(tries, self._shared.clock(), files)
 
     def _source(self, version: int, directory: Path) -> ModelVersion:
-        return ModelVersion(self.name, version, directory, self.config.settings)
+        policy = self.config.policy
+        named = version in self.pinned or (isinstance(policy, Specific) and version in policy.versions)
+        # A version that was given as such is wanted, too.
+        named |= directory == self.config.base_path
+        return ModelVersion(self.name, version, directory, self.config.settings, named)
 
 
 def _how(config: ModelConfig) -> dict[str, object]:

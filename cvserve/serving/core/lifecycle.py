@@ -83,6 +83,11 @@ class Lifecycle:
         model = self._models.get(name)
         return sorted(label for label, number in (model.config.labels if model else {}).items() if number == version)
 
+    @property
+    def is_empty_on_purpose(self) -> bool:
+        """Whether there is to be no model, as a list says: a repository without one has lost them."""
+        return not self.names() and (self._listed or self._repository is None)
+
     def names(self) -> list[str]:
         """The models that are to be served, sorted."""
         return sorted(name for name, model in self._models.items() if not model.left)
@@ -310,7 +315,8 @@ class Lifecycle:
         made_elsewhere = {name: self._manager.made_elsewhere(name) for name in self._models}
         for name, numbers in (await in_thread(partial(completed, made_elsewhere))).items():
             if name in self._models:
-                self._models[name].stale.update(numbers)
+                # Some may have been loaded anew meanwhile.
+                self._models[name].stale.update(self._manager.made_elsewhere(name).keys() & set(numbers))
         return [model for name, model in self._models.items() if model.is_due(found.get(name))]
 
     def _take_over(self, names: Sequence[str], new: Sequence[ModelConfig]) -> None:

@@ -232,18 +232,11 @@ class Manager:
 
     def made_elsewhere(self, name: str) -> dict[int, Path]:
         """The available versions of a model that were loaded without a manifest, and their directories."""
-        return {number: source.directory for number, source, made_here in self._loaded(name) if not made_here}
-
-    def made_here(self, name: str) -> list[int]:
-        """The available versions of a model that were loaded with a manifest."""
-        return [number for number, _, made_here in self._loaded(name) if made_here]
-
-    def _loaded(self, name: str) -> list[tuple[int, ModelVersion, bool]]:
-        return [
-            (number, version.source, version.servable.manifest is not None)
-            for number, version in sorted(self._models.get(name, {}).items())
-            if version.state is State.AVAILABLE and version.servable is not None
-        ]
+        return {
+            number: version.source.directory
+            for number, version in self._models.get(name, {}).items()
+            if version.state is State.AVAILABLE and version.servable is not None and version.servable.manifest is None
+        }
 
     def sole(self) -> Servable | None:
         """The version that every request asks, where one is loaded and no other."""

@@ -26,12 +26,14 @@ SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version on disk, the name under which it is served, and how. settings: None takes the server's."""
+    """One version on disk, the name under which it is served, and how. settings: None takes the server's. named: it is
+    wanted by its number, not for being the newest or because all are."""
 
     name: str
     version: int
     directory: Path
     settings: ModelSettings | None = None
+    named: bool = False
 
 
 class Repository:
@@ -176,6 +178,16 @@ def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
         with contextlib.suppress(OSError, ArtifactError):
             found[name] = versions_in(path)
     return found
+
+
+def manifest_before(directory: Path) -> int | None:
+    """The newest version with a manifest among those that lie beside a version's directory and are older; None: none
+    is."""
+    number = _number(directory.name)
+    if number is None:
+        return None
+    beside = sorted((other, name) for other, name in _numbered(directory.parent) if other < number)
+    return next((other for other, name in reversed(beside) if (directory.parent / name / FILE_NAME).is_file()), None)
 
 
 def completed(directories: Mapping[str, Mapping[int, Path]]) -> dict[str, list[int]]:

@@ -54,21 +54,19 @@ class Health:
         """Publishes the state of every version; models that are not among them become unknown.
 
         A version whose device has failed is not serving, and the server as a whole neither: only another process gets
-        the device back, and whoever watches is to start one. Nor is a server without any version.
+        the device back, and whoever watches is to start one.
 
         Args:
             ready: whether the server as a whole takes requests.
         """
         states: dict[str, Any] = {}
-        answers = False
         for status in versions:
             state = SERVING if status.state is State.AVAILABLE and status.lost is None else NOT_SERVING
-            answers |= status.state is State.AVAILABLE
             ready = ready and status.lost is None
             states[f"{status.name}/{status.version}"] = state
             if states.get(status.name) != SERVING:
                 states[status.name] = state
-        self._replace(states | dict.fromkeys(SERVICES, SERVING if ready and answers else NOT_SERVING))
+        self._replace(states | dict.fromkeys(SERVICES, SERVING if ready else NOT_SERVING))
 
     @property
     def serving(self) -> bool:

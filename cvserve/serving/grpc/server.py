@@ -261,7 +261,9 @@ class Server:
                 self._report(f"{what} is " + ("served" if status.state is State.AVAILABLE else "unloaded"))
 
     def _refresh(self) -> None:
-        self.health.update(self.engine.manager.all_status(), self._ready)
+        statuses = self.engine.manager.all_status()
+        answers = any(status.state is State.AVAILABLE for status in statuses)
+        self.health.update(statuses, self._ready and (answers or self.engine.lifecycle.is_empty_on_purpose))
 
 
 def _import_services() -> None:
