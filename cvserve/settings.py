@@ -94,9 +94,7 @@ def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = F
         twice = "a key is given twice" if secret else str(error)
         raise InvalidInput(f"{path}, line {error.line}: {twice}, first in line {error.first_line}") from error
     except _UNREADABLE as error:
-        # Without YAML's own text, which quotes the line: it may hold a secret in any file.
-        problem = getattr(error, "problem", None) or (error if isinstance(error, ValueError) else "it is too deep")
-        told = "" if secret else f": {' '.join(str(problem).split())}"
+        told = "" if secret else f": {_problem(error)}"
         raise InvalidInput(f"{path}{_line(error)} is not valid YAML{told}") from None
     if values is None:
         return {}
@@ -144,6 +142,15 @@ def nearest(word: str, known: list[str]) -> str:
 
 def _load(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
+
+
+def _problem(error: Exception) -> str:
+    """What YAML says, without the line that it quotes: that may hold a secret in any file."""
+    if isinstance(error, RecursionError):
+        return "it is too deep"
+    # Of YAML's parser; of its reader, and of text that is no UTF-8; of a number or a date.
+    said = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    return " ".join(str(said).split())
 
 
 def _line(error: Exception) -> str:

@@ -13,12 +13,20 @@ from cvserve.settings import parse, read_yaml, with_overrides
 
 
 @pytest.mark.parametrize(
-    "value", ["[", "2024-13-01", "9" * 5000, "[" * 5000], ids=["syntax", "a 13th month", "digits", "depth"]
+    ("value", "reason"),
+    [
+        ("[", "expected the node content"),
+        ("2024-13-01", "month must be in 1..12"),
+        ("9" * 5000, "Exceeds the limit"),
+        ("[" * 5000, "it is too deep"),
+        ("\a", "special characters are not allowed"),
+    ],
+    ids=["syntax", "a 13th month", "digits", "depth", "a bell"],
 )
-def test_values_that_yaml_cannot_read(tmp_path: Path, value: str) -> None:
+def test_values_that_yaml_cannot_read(tmp_path: Path, value: str, reason: str) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(f"port: {value}\n")
-    with pytest.raises(InvalidInput, match="is not valid YAML"):
+    with pytest.raises(InvalidInput, match=f"is not valid YAML: .*{reason}"):
         read_yaml(file)
     with pytest.raises(InvalidInput, match="is not a YAML value"):
         with_overrides({}, [f"port={value}"])
@@ -26,8 +34,8 @@ def test_values_that_yaml_cannot_read(tmp_path: Path, value: str) -> None:
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidInput, match="is not valid YAML"):
+    file.write_bytes(b"port: \xff")
+    with pytest.raises(InvalidInput, match="is not valid YAML: invalid start byte"):
         read_yaml(file)
 
 

@@ -14,14 +14,13 @@ from typing import cast
 import numpy as np
 
 from cvserve.artifact import Task
-from cvserve.artifact.manifest import FILE_NAME
-from cvserve.errors import ArtifactError, InvalidInput, Unavailable
+from cvserve.errors import InvalidInput, Unavailable
 from cvserve.postproc import AS_IT_IS, Result, Wishes
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core import examples as tf_examples
 from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.foreign import is_foreign
+from cvserve.serving.core.foreign import check_whole
 from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
@@ -29,7 +28,7 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
-from cvserve.serving.core.repository import ModelVersion, Repository, manifest_before
+from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.scheduling import give_way
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
@@ -356,15 +355,9 @@ class Engine:
         if not self._in_flight:
             self._idle.set()
 
-    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings, known: bool) -> LoadedModel:
-        # known: it is served already, and loaded anew.
-        if not (source.named or known) and is_foreign(source.directory):
-            before = manifest_before(source.directory)
-            if before is not None:
-                raise ArtifactError(
-                    f"{source.directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or "
-                    "cvserve did not make it, and it needs a name of its own or to be asked for by its number"
-                )
+    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings, meant: bool) -> LoadedModel:
+        if not meant:
+            check_whole(source.directory)
         # What a runtime starts here are the threads of its graphs.
         name_thread(f"{GRAPHS}{source.name}")
         give_way(self._settings.graph_nice)
@@ -375,9 +368,10 @@ class Engine:
         began = time.monotonic()
         # A thread of its own: one that has given way stays so.
         thread = ThreadPoolExecutor(1, "load")
-        known = source.version in self.manager.made_elsewhere(source.name)
+        # Asked for by its number, or served already and loaded anew.
+        meant = source.named or source.version in self.manager.made_elsewhere(source.name)
         try:
-            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings, known)
+            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings, meant)
         finally:
             thread.shutdown(wait=False)
         self.observer.loaded(source.name, source.version, time.monotonic() - began)

@@ -17,12 +17,11 @@ from cvserve.serving.core.batch_policy import BatchLimits
 from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.execution import Entries
 from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.repository import SAVED_MODEL_FILES, manifest_before
 from cvserve.serving.core.signatures import DEFAULT, Signature, open_batch
 
 if TYPE_CHECKING:
     from cvserve.runtimes.session import SessionEntry
-
-SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 MOST_ROWS = 32
 """The largest batch where the settings leave it open: nobody knows which values to measure such a model with."""
@@ -39,6 +38,20 @@ class _Copy:
 def is_foreign(directory: Path) -> bool:
     """Whether a version's directory holds a model that cvserve did not make."""
     return not (directory / FILE_NAME).is_file() and runtime_of(directory) is not None
+
+
+def check_whole(directory: Path) -> None:
+    """
+    Raises:
+        ArtifactError: a version without a manifest, while an older one beside it has one: half a copy, more likely than
+            somebody else's model.
+    """
+    before = manifest_before(directory) if is_foreign(directory) else None
+    if before is not None:
+        raise ArtifactError(
+            f"{directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or cvserve did not "
+            "make it, and it needs a name of its own or to be asked for by its number"
+        )
 
 
 def runtime_of(directory: Path) -> str | None:
