@@ -25,7 +25,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test,dev]'
 	@touch $@
 
-demo: $(STAMP) ## Train, export, serve and ask on generated pictures: demo_output/
+demo: $(STAMP) ## Train, export, serve and ask on generated images: demo_output/
 	@$(BIN)/cvserve demo --out demo_output
 
 test: $(STAMP) ## Run the tests (under 15 minutes on 2 cores)

@@ -1,4 +1,4 @@
-"""Does a captioner say the same everywhere? Every picture of a split, through every format and the server.
+"""Does a captioner say the same everywhere? Every image of a split, through every format and the server.
 
 python benchmarks/caption_parity.py models/teller --data ../shared/data/coco_captions [--run runs/teller] [--out FILE]
 
@@ -25,8 +25,8 @@ from cvserve import console
 from cvserve.artifact import Artifact
 from cvserve.data import open_dataset
 from cvserve.demo.server import running_server
-from cvserve.evaluation.scorers import open_scorer
-from cvserve.export.comparison_captioning import CaptionComparison
+from cvserve.evaluation.predictors import open_predictor
+from cvserve.export.comparison.captioning import CaptionComparison
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import CaptionResult
 from cvserve.postproc.captioning import decode_captioning
@@ -39,7 +39,7 @@ Outputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Place:
-    """Where the pictures were captioned. identical: of them, those with the same token ids (or sentence)."""
+    """Where the images were captioned. identical: of them, those with the same token ids (or sentence)."""
 
     name: str
     identical: int
@@ -107,23 +107,23 @@ def main() -> int:
     files = [source if isinstance(source, bytes) else Path(source).read_bytes() for source in sources]
     pixels = np.stack([preprocess(content, artifact.manifest.preproc)[0] for content in files])
     if asked.run is not None:
-        truth, wanted = "keras", outputs_of(open_scorer(asked.run).predict, pixels, 8)
+        ground_truth, wanted = "keras", outputs_of(open_predictor(asked.run).predict, pixels, 8)
     else:
         with Pipeline.load(artifact.directory, runtime="tensorflow") as pipeline:
-            truth, wanted = "the SavedModel", outputs_of(graph_of(pipeline), pixels, 8)
+            ground_truth, wanted = "the SavedModel", outputs_of(graph_of(pipeline), pixels, 8)
     sentences = decode_captioning(wanted, artifact.manifest)
     table = [*places(artifact, pixels, wanted), served(artifact, files, sentences)]
     different = len({item.best.text for item in sentences})
-    console.say(f"{len(files)} pictures, {different} different sentences, compared with {truth}")
+    console.say(f"{len(files)} images, {different} different sentences, compared with {ground_truth}")
     console.table(
         [(place.name, f"{place.identical} of {len(files)}", f"{place.difference:.1e}") for place in table],
         ("where", "identical", "log probability differs"),
     )
     if asked.out is not None:
         figures = {
-            "pictures": len(files),
+            "images": len(files),
             "sentences": different,
-            "against": truth,
+            "against": ground_truth,
             "places": {place.name: [place.identical, place.difference] for place in table},
         }
         asked.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

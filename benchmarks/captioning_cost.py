@@ -2,7 +2,7 @@
 
 python benchmarks/captioning_cost.py models/teller [--images photos/] [--widths 1,4,16] [--rounds 9] [--out FILE]
 
-For each runtime: milliseconds of the encoder (1 and 8 pictures), of one step (1, 4, 8 and 32 sentences at a time), of
+For each runtime: milliseconds of the encoder (1 and 8 images), of one step (1, 4, 8 and 32 sentences at a time), of
 the artifact's own graph in one call, and of searches step by step with beams of each width. Medians of rounds in which
 all take turns. "a token" of a search is its time without the encoding, by the tokens of the longest sentence in the
 batch.
@@ -31,23 +31,23 @@ from cvserve.runtimes import FORMAT_OF, Runtime, usable_runtimes
 from cvserve.stepwise import load_stepwise, open_steps
 
 ROWS = (1, 4, 8, 32)
-PICTURES = (1, 8)
+IMAGES = (1, 8)
 
 Call = Callable[[], Any]
 
 
-def pictures_of(artifact: Artifact, folder: str | None) -> np.ndarray:
+def images_of(artifact: Artifact, folder: str | None) -> np.ndarray:
     """uint8 [8, H, W, 3]: photographs, or blocks of colour where there are none."""
     spec = artifact.manifest.preproc
     if folder is not None:
         paths = [source.path for source in Sources([folder])]
-        return np.stack([preprocess(paths[index % len(paths)], spec)[0] for index in range(max(PICTURES))])
-    blocks = np.random.default_rng(0).integers(0, 256, (max(PICTURES), 4, 4, 3), np.uint8)
+        return np.stack([preprocess(paths[index % len(paths)], spec)[0] for index in range(max(IMAGES))])
+    blocks = np.random.default_rng(0).integers(0, 256, (max(IMAGES), 4, 4, 3), np.uint8)
     return np.stack([preprocess(block.repeat(64, axis=0).repeat(64, axis=1), spec)[0] for block in blocks])
 
 
 def step_feed(step: Runtime, encoded: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """A step of `rows` sentences about the first picture."""
+    """A step of `rows` sentences about the first image."""
     feed = {"tokens": np.full(rows, 1, np.int32), "position": np.zeros(rows, np.int32)}
     feed |= {
         name: np.repeat(value[:1], rows, axis=0) for name, value in encoded.items() if name.startswith((MEMORY, STATE))
@@ -61,20 +61,20 @@ def calls_of(artifact: Artifact, graph: Graph, runtime: str, pixels: np.ndarray,
     encode, step = open_steps(artifact.directory, graph, graph.steps)
     name = artifact.manifest.input.name
     calls: dict[str, Call] = {}
-    for count in PICTURES:
+    for count in IMAGES:
         calls[f"encode, {count}"] = lambda count=count: encode.run({name: pixels[:count]})
     encoded = encode.run({name: pixels[:1]})
     for rows in ROWS:
         feed = step_feed(step, encoded, rows)
         calls[f"step, {rows}"] = lambda feed=feed: step.run(feed)
     whole = Pipeline.load(artifact.directory, runtime=runtime)
-    for count in PICTURES:
+    for count in IMAGES:
         calls[f"one call, {count}"] = lambda count=count: whole.runtime.run({name: pixels[:count]})
     for width in widths:
         searching = load_stepwise(
             artifact.directory, runtime=runtime, decoding=Decoding(method="beam", beam_width=width)
         )
-        for count in PICTURES:
+        for count in IMAGES:
             calls[f"steps, beam {width}, {count}"] = lambda count=count, found=searching: found.runtime.run(
                 {name: pixels[:count]}
             )
@@ -111,7 +111,7 @@ def main() -> int:
     asked = parser.parse_args()
 
     artifact = artifacts.read(asked.model)
-    pixels = pictures_of(artifact, asked.images)
+    pixels = images_of(artifact, asked.images)
     widths = [int(width) for width in asked.widths.split(",")]
     figures: dict[str, Any] = {}
     rows = []

@@ -4,7 +4,7 @@
     python benchmarks/fuzz_server.py --messages 2000 --seed 7 --out fuzz.json
 
 Sent, in turn: protobufs that are random, cut short, bent or glued together, to every method; well-formed requests
-with impossible tensors (shapes, dtypes, lengths, names); pictures that are cut short or bent; HTTP requests that are
+with impossible tensors (shapes, dtypes, lengths, names); images that are cut short or bent; HTTP requests that are
 bent; random bytes on both ports, also after a proper HTTP/2 greeting. After each hundred a good request must be
 answered, over gRPC and over HTTP. A seed gives the same messages again.
 
@@ -71,9 +71,9 @@ class Messages:
         self._random = random.Random(seed)
         self._dtypes = [value for value in types_pb2.DataType.values() if value < 1 << 20]
         self._predict = predict_pb2.PredictRequest
-        self.pictures = _pictures()
+        self.images = _images()
         self.good = vision_pb2.ClassifyRequest(
-            model=vision_pb2.ModelSpec(name=MODEL), image=self.pictures[0], top_k=3
+            model=vision_pb2.ModelSpec(name=MODEL), image=self.images[0], top_k=3
         ).SerializeToString()
         predict = self._predict()
         predict.model_spec.name = MODEL
@@ -98,7 +98,7 @@ class Messages:
             return self._random.choice(METHODS), self._bent(self._random.choice(self._samples))
         if kind == 1:
             return PREDICTION + "Predict", self._impossible()
-        return self._with_picture()
+        return self._with_image()
 
     def http(self) -> bytes:
         """An HTTP request, head and body."""
@@ -107,7 +107,7 @@ class Messages:
             self._random.choice(
                 [
                     {"instances": [[[self._number()] * 3] * 16] * 16},
-                    {"signature_name": "bytes", "instances": [{"b64": base64.b64encode(self._picture()).decode()}]},
+                    {"signature_name": "bytes", "instances": [{"b64": base64.b64encode(self._image()).decode()}]},
                     {"inputs": {"images": self._nested(self._random.randrange(40))}},
                     {"instances": {}, "inputs": []},
                     {"examples": [{"x": self._number()}], "signature_name": self._text()},
@@ -203,7 +203,7 @@ class Messages:
             request.model_spec.name = self._text()
         return request.SerializeToString()
 
-    def _with_picture(self) -> tuple[str, bytes]:
+    def _with_image(self) -> tuple[str, bytes]:
         from tensorflow.core.framework import types_pb2
 
         from cvserve.protos import vision_pb2
@@ -211,7 +211,7 @@ class Messages:
         if self._random.random() < 0.7:
             model = vision_pb2.ModelSpec(name=MODEL)
             top_k = self._random.choice([0, 1, -1, 1 << 30])
-            request = vision_pb2.ClassifyRequest(model=model, image=self._picture(), top_k=top_k)
+            request = vision_pb2.ClassifyRequest(model=model, image=self._image(), top_k=top_k)
             return VISION + "Classify", request.SerializeToString()
         predict = self._predict()
         predict.model_spec.name = MODEL
@@ -220,12 +220,12 @@ class Messages:
         tensor.dtype = types_pb2.DT_STRING
         count = self._random.randrange(1, 4)
         tensor.tensor_shape.dim.add().size = count
-        tensor.string_val.extend([self._picture() for _ in range(count)])
+        tensor.string_val.extend([self._image() for _ in range(count)])
         return PREDICTION + "Predict", predict.SerializeToString()
 
-    def _picture(self) -> bytes:
-        """A broken picture; now and then bending leaves it whole."""
-        data = bytearray(self._random.choice(self.pictures))
+    def _image(self) -> bytes:
+        """A broken image; now and then bending leaves it whole."""
+        data = bytearray(self._random.choice(self.images))
         choice = self._random.randrange(3)
         if choice == 0:
             return bytes(data[: self._random.randrange(len(data))])
@@ -253,7 +253,7 @@ class Messages:
         return value
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     return [cv2.imencode(suffix, pixels)[1].tobytes() for suffix in (".jpg", ".png", ".webp", ".bmp", ".tiff", ".gif")]
 
@@ -349,8 +349,8 @@ class Fuzzer:
         if code != "OK":
             self._fault(f"a good request over gRPC: {code}", self.messages.good)
         if self._http_port is not None:
-            picture = base64.b64encode(self.messages.pictures[0]).decode()
-            body = json.dumps({"signature_name": "bytes", "instances": [{"b64": picture}]}).encode()
+            image = base64.b64encode(self.messages.images[0]).decode()
+            body = json.dumps({"signature_name": "bytes", "instances": [{"b64": image}]}).encode()
             head = f"POST /v1/models/{MODEL}:predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             answer = await self._exchange(self._http_port, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             if b" 200 " not in answer[:20]:

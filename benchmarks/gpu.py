@@ -1,7 +1,7 @@
 """An ONNX graph on a GPU beside the same graph on the processor: do the answers agree, what is the rate, what does the
 first call of each batch size cost, what do two sizes in turns, and what onnxruntime's other options would have given.
 
-    python benchmarks/gpu.py models/flowers models/cells --pictures photos --out gpu.json
+    python benchmarks/gpu.py models/flowers models/cells --images photos --out gpu.json
 
 Needs onnxruntime-gpu and an NVIDIA GPU. Each model is opened as the server opens it ("served") and, to compare, with
 TF32 and with cuDNN's exhaustive search, which are onnxruntime's own defaults.
@@ -20,7 +20,7 @@ import numpy as np
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
-from cvserve.bench.pictures import make_pictures
+from cvserve.bench.images import make_images
 from cvserve.extras import require
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import cuda, open_graph
@@ -47,27 +47,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="directories of models with an ONNX graph")
     parser.add_argument("--device", default="gpu:0")
-    parser.add_argument("--pictures", type=Path, help="a folder of JPEGs; without it pictures are made")
+    parser.add_argument("--images", type=Path, help="a folder of JPEGs; without it images are made")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     arguments = parser.parse_args()
-    results = [measure(artifacts.read(path), arguments.device, arguments.pictures) for path in arguments.models]
+    results = [measure(artifacts.read(path), arguments.device, arguments.images) for path in arguments.models]
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(artifact: Artifact, device: str, pictures: Path | None) -> dict[str, Any]:
+def measure(artifact: Artifact, device: str, images: Path | None) -> dict[str, Any]:
     """All variants of one model, printed as they come."""
     graph = next(graph for graph in artifact.manifest.graphs if graph.format == "onnx")
     path = artifact.directory / graph.path
     on_cpu = open_graph(path, "onnx")
     pipeline = Pipeline(artifact, on_cpu)
-    feed = _feed(pipeline, pictures, max(BATCHES))
+    feed = _feed(pipeline, images, max(BATCHES))
     size = len(next(iter(feed.values())))
     reference = on_cpu.run(feed)
     cpu_rate = max(_rate(on_cpu.run, {name: array[:count] for name, array in feed.items()}) for count in (1, 8))
     result: dict[str, Any] = {"model": artifact.manifest.name, "task": artifact.manifest.task, "cpu_rate": cpu_rate}
-    print(f"\n{artifact.manifest.name} ({artifact.manifest.task}), {path.stat().st_size >> 20} MiB, {size} pictures")
-    print(f"processor: {cpu_rate:.0f} pictures/s")
+    print(f"\n{artifact.manifest.name} ({artifact.manifest.task}), {path.stat().st_size >> 20} MiB, {size} images")
+    print(f"processor: {cpu_rate:.0f} images/s")
     for name, changes in VARIANTS.items():
         began = time.perf_counter()
         run = _open(path, device, changes)
@@ -84,7 +84,7 @@ def measure(artifact: Artifact, device: str, pictures: Path | None) -> dict[str,
         result[name] = {"open_s": opened, "first_ms": firsts, "rate": rates, "turns_ms": turns, "agreement": agreement}
         print(f"{name}: opened in {opened:.1f} s")
         print("  first call ms: " + ", ".join(f"{count}: {value:.0f}" for count, value in firsts.items()))
-        print("  pictures/s:    " + ", ".join(f"{count}: {value:.0f}" for count, value in rates.items()))
+        print("  images/s:    " + ", ".join(f"{count}: {value:.0f}" for count, value in rates.items()))
         print(f"  1 and 8 in turns: {turns:.1f} ms a call")
         for output, text in agreement.items():
             print(f"  {output}: {text}", flush=True)
@@ -103,7 +103,7 @@ def _open(path: Path, device: str, changes: Mapping[str, Any] | None) -> Run:
 
 def _feed(pipeline: Pipeline, folder: Path | None, count: int) -> dict[str, np.ndarray]:
     sources: list[Any] = sorted(folder.glob("*.jp*g"))[:count] if folder else []
-    sources = sources or list(make_pictures(8))
+    sources = sources or list(make_images(8))
     prepared = [pipeline.prepare(sources[index % len(sources)]).pixels for index in range(count)]
     return dict(pipeline.encode(np.stack(prepared)))
 

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from cvserve.serving import logs
 from cvserve.serving.core.observer import TRACED, Observer, Stage, VersionReport
-from cvserve.serving.gate import Gate
-from cvserve.serving.metrics import Metrics
+from cvserve.serving.observability import Metrics, logs
+from cvserve.serving.observability.tracing import OpenTelemetry, TelemetrySettings
 from cvserve.serving.security import Access
-from cvserve.serving.tracing import OpenTelemetry, TelemetrySettings
+from cvserve.serving.transport.interceptor import Gate
 
 REQUESTS = 5000
 ROUNDS = 5
@@ -25,7 +24,7 @@ HEADERS = (("user-agent", "grpc-python/1.80"), ("authorization", "Bearer camera-
 
 
 def one_request(gate: Gate, report: VersionReport) -> None:
-    """A picture alone in its batch, which is the dearest case: the batch's own reports are shared by nobody."""
+    """An image alone in its batch, which is the dearest case: the batch's own reports are shared by nobody."""
     visit = gate.enter("Classify", "inference", lambda: HEADERS, lambda: "ipv4:127.0.0.1:50000")
     visit.allow("flowers")
     report.queue(1)

@@ -1,11 +1,11 @@
-"""Can every captioning network learn 32 photos by heart? BLEU-4 of at least 0.9 on the pictures it was shown.
+"""Can every captioning network learn 32 photos by heart? BLEU-4 of at least 0.9 on the images it was shown.
 
 python benchmarks/overfit_captioning.py --data ../shared/data/coco_captions --out runs/overfit_captions
 
-A network that cannot is broken somewhere between words, loss and layers. The pictures are the same for all: 32 of the
-training side, evenly spread over it. OUT/pictures holds them as a data set of its own, train and val alike, with which
-the ordinary training runs: examples/captioning/coco_overfit.yaml, each picture with its first caption, until the score
-does not rise any more. Scored against all captions of a picture, as COCO does. Results are kept in
+A network that cannot is broken somewhere between words, loss and layers. The images are the same for all: 32 of the
+training side, evenly spread over it. OUT/images holds them as a data set of its own, train and val alike, with which
+the ordinary training runs: examples/captioning/coco_overfit.yaml, each image with its first caption, until the score
+does not rise any more. Scored against all captions of an image, as COCO does. Results are kept in
 OUT/overfit_captioning.json.
 """
 
@@ -22,11 +22,11 @@ from cvserve.console import say, table
 from cvserve.data import open_dataset
 from cvserve.data.captions import CaptionSource
 from cvserve.evaluation import evaluate
-from cvserve.evaluation.coco_format import coco_caption_truth
+from cvserve.evaluation.coco_format import coco_caption_ground_truth
 from cvserve.runs import write_json
 from cvserve.training.config import TrainConfig
 
-PICTURES = 32
+IMAGES = 32
 CONFIG = Path(__file__).resolve().parents[1] / "examples" / "captioning" / "coco_overfit.yaml"
 # No dropout, which is there to keep networks from this.
 MODELS: dict[str, dict[str, Any]] = {
@@ -36,16 +36,16 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def choose(count: int, wanted: int = PICTURES) -> list[int]:
-    """From the first picture on, equal steps."""
+def choose(count: int, wanted: int = IMAGES) -> list[int]:
+    """From the first image on, equal steps."""
     return [index * count // wanted for index in range(wanted)]
 
 
-def write_pictures(source: CaptionSource, out: Path) -> Path:
-    """The chosen pictures as a folder in COCO's layout, the same for train and val."""
+def write_images(source: CaptionSource, out: Path) -> Path:
+    """The chosen images as a folder in COCO's layout, the same for train and val."""
     indices = choose(len(source))
     paths = [Path(str(source.image(index))) for index in indices]
-    truth = coco_caption_truth(
+    ground_truth = coco_caption_ground_truth(
         [source.captions(index) for index in indices],
         [source.image_id(index) for index in indices],
         [path.name for path in paths],
@@ -55,7 +55,7 @@ def write_pictures(source: CaptionSource, out: Path) -> Path:
     for path in paths:
         shutil.copyfile(path, out / "images" / path.name)
     for split in ("train", "val"):
-        (out / f"captions_{split}.json").write_text(json.dumps(truth, ensure_ascii=False), encoding="utf-8")
+        (out / f"captions_{split}.json").write_text(json.dumps(ground_truth, ensure_ascii=False), encoding="utf-8")
     return out
 
 
@@ -81,14 +81,14 @@ def overfit(name: str, data: Path, out: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a folder of pictures with captions")
+    parser.add_argument("--data", type=Path, required=True, help="a folder of images with captions")
     parser.add_argument("--out", type=Path, default=Path("runs/overfit_captions"), help="where results are kept")
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="names of networks; all if not said")
     asked = parser.parse_args()
 
     source = open_dataset(asked.data, "train", task="captioning")
-    data = write_pictures(source, asked.out / "pictures")
-    say(f"{PICTURES} pictures of {source.describe()}")
+    data = write_images(source, asked.out / "images")
+    say(f"{IMAGES} images of {source.describe()}")
     file = asked.out / "overfit_captioning.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for name in asked.models:

@@ -1,10 +1,10 @@
 """Can every detector learn eight photos by heart, and be exported with the same boxes? mAP at IoU 0.5 of at least 0.9
-on the pictures that it was shown, of masks too where it gives them, and parity of SavedModel, ONNX and TFLite on them.
+on the images that it was shown, of masks too where it gives them, and parity of SavedModel, ONNX and TFLite on them.
 
 python benchmarks/overfit_detection.py --data ../shared/data/coco_mini --out runs/overfit [--models retinanet ssd]
 
 A network that cannot is broken somewhere between matching, coding, loss and decoding, whatever its other tests say. The
-pictures are the same for all: the first of the training side, by their COCO numbers, in which no object is a crowd or
+images are the same for all: the first of the training side, by their COCO numbers, in which no object is a crowd or
 small (an area under 32 x 32 pixels, COCO's own line). They are shown as they are, all eight in every step, until the
 score is reached or the time is over. Then each format is written and held against the network. Results are kept in
 OUT/overfit.json model by model; a model that is there already is not trained again, unless --again is said.
@@ -25,13 +25,13 @@ import numpy as np
 
 from cvserve.console import say, table
 from cvserve.data import open_dataset
-from cvserve.data.detection import DetectionPipeline
 from cvserve.data.objects import DetectionSource, InstanceSource, Objects
+from cvserve.data.pipelines.detection import DetectionPipeline
 from cvserve.postproc import ObjectMasks
 from cvserve.preproc import ImageSource
 from cvserve.runs import write_json
 
-PICTURES = 8
+IMAGES = 8
 SMALL_AREA = 32**2
 WANTED = 0.9
 SCORED_EVERY = 25
@@ -69,7 +69,7 @@ SETTINGS: dict[str, Settings] = {
 
 
 class Chosen:
-    """Some pictures of a split, with the classes that are in them."""
+    """Some images of a split, with the classes that are in them."""
 
     def __init__(self, source: InstanceSource, indices: Sequence[int]) -> None:
         self._source, self._indices = source, list(indices)
@@ -92,7 +92,7 @@ class Chosen:
         return self._source.image_id(self._indices[index])
 
     def describe(self) -> str:
-        return f"{len(self)} pictures, {len(self.classes)} classes of {self._source.describe()}"
+        return f"{len(self)} images, {len(self.classes)} classes of {self._source.describe()}"
 
     def objects(self, index: int) -> Objects:
         found = self._source.objects(self._indices[index])
@@ -107,7 +107,7 @@ class Chosen:
         return self._source.object_masks(self._indices[index])
 
 
-def choose(source: DetectionSource, count: int = PICTURES) -> list[int]:
+def choose(source: DetectionSource, count: int = IMAGES) -> list[int]:
     """The rule of this file's first words."""
     fitting = []
     for index in sorted(range(len(source)), key=source.image_id):
@@ -177,15 +177,15 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
 
 
 def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Chosen, images: np.ndarray) -> Any:
-    """Each format's parity over the pictures, or the sentence that says why it cannot hold the network."""
+    """Each format's parity over the images, or the sentence that says why it cannot hold the network."""
     from cvserve.errors import CvserveError
     from cvserve.export import FORMATS, export_model
 
-    truth = []
+    ground_truth = []
     for index in pipeline.order(0).tolist():
         geometry, objects = pipeline.geometry(index), source.objects(index)
         areas = (objects.areas * geometry.scale_x * geometry.scale_y).astype(np.float32)
-        truth.append(replace(objects, boxes=geometry.to_input(objects.boxes), areas=areas))
+        ground_truth.append(replace(objects, boxes=geometry.to_input(objects.boxes), areas=areas))
     found: dict[str, Any] = {}
     for kind in FORMATS:
         with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +198,7 @@ def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Ch
                     preproc=preproc,
                     postproc=detector.postproc,
                     parity_images=images,
-                    truth=truth,
+                    ground_truth=ground_truth,
                     formats=[kind],
                 )
             except CvserveError as error:

@@ -1,12 +1,12 @@
 """Can every segmentation network learn eight photos by heart, and be exported with the same class maps? mIoU of at
-least 0.9 on the pictures that it was shown, and parity of SavedModel, ONNX and TFLite on them.
+least 0.9 on the images that it was shown, and parity of SavedModel, ONNX and TFLite on them.
 
 python benchmarks/overfit_segmentation.py --data ../shared/data/camvid --out runs/overfit_masks [--models unet segnet]
 
 A network that cannot is broken somewhere between labels, loss and layers, whatever its other tests say; or it is too
 coarse: beside each score stands what a network of its stride would score that told of each of its cells exactly which
 share every class has in it, interpolated as the network does. Thin things end there, whoever tells them, unless scores
-overshoot. The pictures are the same for all: eight of the training side, evenly spread over it, since neighbours in a
+overshoot. The images are the same for all: eight of the training side, evenly spread over it, since neighbours in a
 video look alike. They are shown as they are, all eight in every step, until the score is reached or the time (of the
 processor, which other work on the machine does not lengthen) is over. Then each format is written and held against the
 network. Results are kept in OUT/overfit_segmentation.json model by model; a model that is there already is not trained
@@ -30,12 +30,12 @@ import numpy as np
 from cvserve.console import say, table
 from cvserve.data import open_dataset
 from cvserve.data.masks import SegmentationSource
-from cvserve.data.segmentation import SegmentationPipeline
+from cvserve.data.pipelines.segmentation import SegmentationPipeline
 from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
 from cvserve.preproc import ImageSource
 from cvserve.runs import write_json
 
-PICTURES = 8
+IMAGES = 8
 WANTED = 0.9
 SCORED_EVERY = 25
 SEED = 0
@@ -55,7 +55,7 @@ class Settings:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-# No dropout, which is there to keep networks from this. Networks of coarse scores get larger pictures.
+# No dropout, which is there to keep networks from this. Networks of coarse scores get larger images.
 NO_DROPOUT = {"dropout": 0.0}
 SETTINGS: dict[str, Settings] = {
     "unet": Settings(2, options=NO_DROPOUT),
@@ -72,13 +72,13 @@ SETTINGS: dict[str, Settings] = {
 
 
 class Chosen:
-    """Some pictures of a split."""
+    """Some images of a split."""
 
     def __init__(self, source: SegmentationSource, indices: Sequence[int]) -> None:
         self._source, self._indices = source, list(indices)
         self.split = source.split
         self.classes = source.classes
-        self.colours = source.colours
+        self.colors = source.colors
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -93,11 +93,11 @@ class Chosen:
         return self._source.mask(self._indices[index])
 
     def describe(self) -> str:
-        return f"{len(self)} pictures of {self._source.describe()}"
+        return f"{len(self)} images of {self._source.describe()}"
 
 
-def choose(count: int, wanted: int = PICTURES) -> list[int]:
-    """The rule of this file's first words: from the first picture on, equal steps."""
+def choose(count: int, wanted: int = IMAGES) -> list[int]:
+    """The rule of this file's first words: from the first image on, equal steps."""
     return [index * count // wanted for index in range(wanted)]
 
 
@@ -130,7 +130,7 @@ def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> di
     )
     predict = tf.function(lambda images: kept(images, training=False)["class_map"])
     images, labels = next(iter(pipeline.batches(0)))
-    truth = np.asarray(labels)
+    ground_truth = np.asarray(labels)
 
     report = None
     for number in range(1, settings.steps + 1):
@@ -142,21 +142,21 @@ def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> di
             continue
         for variable, trained in zip(kept.variables, built.network.variables, strict=True):
             variable.assign(trained)
-        report = _score(truth, np.asarray(predict(images)), source.classes)
+        report = _score(ground_truth, np.asarray(predict(images)), source.classes)
         say(f"{name}: step {number}, {seconds:.0f} s of the processor, loss {value:.3f}, mIoU {report.miou:.3f}")
         if over or report.miou >= WANTED:
             break
     assert report is not None
     seconds, processor_seconds = time.perf_counter() - begun, time.process_time() - processor
-    exported = _export(kept, preproc, source.classes, np.asarray(images), truth)
-    shares = of_shares(truth, settings.stride, len(source.classes))
+    exported = _export(kept, preproc, source.classes, np.asarray(images), ground_truth)
+    shares = of_shares(ground_truth, settings.stride, len(source.classes))
     worst = sorted((row.iou, row.label) for row in report.classes if row.iou is not None)[:3]
     return {
         "miou": round(report.miou, 4),
         "pixel_accuracy": round(report.pixel_accuracy, 4),
         "worst": ", ".join(f"{label} {iou:.2f}" for iou, label in worst),
         "stride": settings.stride,
-        "of_shares": round(_score(truth, shares, source.classes).miou, 4),
+        "of_shares": round(_score(ground_truth, shares, source.classes).miou, 4),
         "steps": number,
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor_seconds, 1),
@@ -184,8 +184,8 @@ def _created(name: str, source: Chosen, settings: Settings, policy: str) -> Any:
         keras.config.set_dtype_policy(before)
 
 
-def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarray, truth: np.ndarray) -> Any:
-    """Each format's parity over the pictures, or the sentence that says why it cannot hold the network."""
+def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarray, ground_truth: np.ndarray) -> Any:
+    """Each format's parity over the images, or the sentence that says why it cannot hold the network."""
     from cvserve.errors import CvserveError
     from cvserve.export import FORMATS, export_model
 
@@ -198,7 +198,7 @@ def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarr
                 labels=classes,
                 preproc=preproc,
                 parity_images=images,
-                truth=list(truth),
+                ground_truth=list(ground_truth),
                 formats=FORMATS,
             )
     except CvserveError as error:

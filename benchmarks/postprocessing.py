@@ -1,8 +1,8 @@
-"""What turning raw detection heads into boxes costs: 100 candidate-rich pictures, one core.
+"""What turning raw detection heads into boxes costs: 100 candidate-rich images, one core.
 
 python benchmarks/postprocessing.py [--out postprocessing.json]
 
-Each picture has 1000 boxes over the score threshold. "objects": 40 of them, each found by 25 boxes around it, as
+Each image has 1000 boxes over the score threshold. "objects": 40 of them, each found by 25 boxes around it, as
 networks do; "scattered": 1000 boxes anywhere, of which hardly one is suppressed; "one class": the same, all of one
 class, the dearest case for suppression.
 """
@@ -23,7 +23,7 @@ from cvserve.artifact import BoxCoding, BoxLevel, PostprocSpec
 from cvserve.postproc.boxes import anchors, cells
 from cvserve.postproc.detection import decode_detection_arrays
 
-PICTURES = 100
+IMAGES = 100
 CANDIDATES = 1000
 OBJECTS = 40
 CLASSES = 80
@@ -65,7 +65,7 @@ def ssd_like() -> Head:
     return Head("8732 x 81, softmax", PostprocSpec(activation="softmax", boxes=coding), 300)
 
 
-def picture(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def image(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Outputs by role [1, A, ...] with `CANDIDATES` (box, class) pairs over the threshold."""
     coding = head.spec.boxes
     assert coding is not None
@@ -73,9 +73,9 @@ def picture(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.n
     softmax = head.spec.activation == "softmax"
     if coding.kind == "deltas":
         reference = anchors(coding, head.size, head.size)
-        centres = (reference[:, :2] + reference[:, 2:]) / 2
+        centers = (reference[:, :2] + reference[:, 2:]) / 2
     else:
-        centres, sizes = cells(coding, head.size, head.size)
+        centers, sizes = cells(coding, head.size, head.size)
     if layout == "objects":
         middle = rng.uniform(0.1, 0.9, (OBJECTS, 2)) * head.size
         half = rng.uniform(0.04, 0.25, (OBJECTS, 2)) * head.size
@@ -83,7 +83,7 @@ def picture(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.n
         rows, owner = [], []
         taken = np.zeros(count, bool)
         for index in range(OBJECTS):
-            distance = np.abs(centres - middle[index]).max(axis=1) + 1e9 * taken
+            distance = np.abs(centers - middle[index]).max(axis=1) + 1e9 * taken
             near = np.argsort(distance)[: CANDIDATES // OBJECTS]
             taken[near] = True
             rows.append(near)
@@ -96,7 +96,7 @@ def picture(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.n
         chosen = rng.choice(count, CANDIDATES, replace=False)
         labels = rng.integers(0, CLASSES, CANDIDATES) if layout == "scattered" else np.zeros(CANDIDATES, int)
         half = rng.uniform(0.01, 0.06, (CANDIDATES, 2)) * head.size
-        boxes = np.concatenate([centres[chosen] - half, centres[chosen] + half], axis=1)
+        boxes = np.concatenate([centers[chosen] - half, centers[chosen] + half], axis=1)
     logits = rng.normal(-8, 1, (count, CLASSES + softmax)).astype(np.float32)
     if softmax:
         logits[:, 0] = 4
@@ -108,22 +108,22 @@ def picture(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.n
     if coding.kind == "deltas":
         own = reference[chosen]
         size = own[:, 2:] - own[:, :2]
-        shift = ((boxes[:, :2] + boxes[:, 2:]) / 2 - centres[chosen]) / size
+        shift = ((boxes[:, :2] + boxes[:, 2:]) / 2 - centers[chosen]) / size
         stretch = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1) / size)
         offsets[chosen] = np.concatenate([shift, stretch], axis=1) / np.array(coding.variances)
     else:
-        sides = np.concatenate([centres[chosen] - boxes[:, :2], boxes[:, 2:] - centres[chosen]], axis=1)
+        sides = np.concatenate([centers[chosen] - boxes[:, :2], boxes[:, 2:] - centers[chosen]], axis=1)
         offsets[chosen] = sides / np.tile(sizes[chosen], 2)
     return {"box_offsets": offsets[None], "class_logits": logits[None]}
 
 
 def measure(head: Head, layout: str) -> dict[str, float | str]:
-    """Milliseconds a picture of decoding, suppression included."""
+    """Milliseconds an image of decoding, suppression included."""
     rng = np.random.default_rng(7)
     times, kept = [], []
-    decode_detection_arrays(picture(head, layout, rng), head.spec, head.size, head.size)
-    for _ in range(PICTURES):
-        outputs = picture(head, layout, rng)
+    decode_detection_arrays(image(head, layout, rng), head.spec, head.size, head.size)
+    for _ in range(IMAGES):
+        outputs = image(head, layout, rng)
         start = time.perf_counter()
         [(boxes, *_)] = decode_detection_arrays(outputs, head.spec, head.size, head.size)
         times.append((time.perf_counter() - start) * 1e3)
@@ -131,7 +131,7 @@ def measure(head: Head, layout: str) -> dict[str, float | str]:
     return {
         "head": head.name,
         "layout": layout,
-        "pictures": PICTURES,
+        "images": IMAGES,
         "candidates": CANDIDATES,
         "results": float(np.mean(kept)),
         "p50_ms": float(np.percentile(times, 50)),
@@ -151,7 +151,7 @@ def main() -> None:
     ]
     console.table(
         [(row["head"], row["layout"], row["results"], row["p50_ms"], row["p95_ms"]) for row in rows],
-        ("outputs", "pictures", "results", "p50 ms", "p95 ms"),
+        ("outputs", "images", "results", "p50 ms", "p95 ms"),
     )
     text = json.dumps(rows, indent=2)
     if arguments.out is None:

@@ -1,10 +1,10 @@
-"""Does a served detector find what its Keras network finds? Every picture of a split, as JPEG bytes over gRPC.
+"""Does a served detector find what its Keras network finds? Every image of a split, as JPEG bytes over gRPC.
 
 python benchmarks/served_boxes.py --run runs/bccd --model models/bccd --data ../shared/data/bccd [--split test]
 
 The truth is the run's network in training code, behind the same `preproc` and `postproc`. Each of its objects must have
 one partner in the served answer, of the same class, no side of which lies further off than half a pixel of the original
-picture, and nothing may be left over. Objects within a thousandth of the score threshold may be missing on one side.
+image, and nothing may be left over. Objects within a thousandth of the score threshold may be missing on one side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from cvserve import console
 from cvserve.data import open_dataset
 from cvserve.demo.server import running_server
-from cvserve.evaluation.scorers import open_scorer
+from cvserve.evaluation.predictors import open_predictor
 from cvserve.postproc import DetectionResult, decode_outputs
 from cvserve.preproc import preprocess
 
@@ -31,7 +31,7 @@ AT_THE_THRESHOLD = 1e-3
 
 @dataclass
 class Found:
-    """What one picture's comparison says. shift: the largest, in pixels, of matched objects' sides."""
+    """What one image's comparison says. shift: the largest, in pixels, of matched objects' sides."""
 
     objects: int
     alone: int
@@ -58,14 +58,14 @@ def compare(served: DetectionResult, wanted: DetectionResult, threshold: float) 
     return Found(len(wanted), int(alone), shift, score)
 
 
-def keras_results(run: Path, pictures: list[Path]) -> tuple[list[DetectionResult], float]:
+def keras_results(run: Path, images: list[Path]) -> tuple[list[DetectionResult], float]:
     """The network's own answers, and its score threshold."""
-    scorer = open_scorer(run)
+    predictor = open_predictor(run)
     results: list[Any] = []
-    for picture in pictures:
-        pixels, geometry = preprocess(picture, scorer.contract.preproc)
-        results += decode_outputs(scorer.predict(pixels[None]), [geometry], scorer.contract)
-    return results, scorer.contract.postproc.score_threshold
+    for image in images:
+        pixels, geometry = preprocess(image, predictor.contract.preproc)
+        results += decode_outputs(predictor.predict(pixels[None]), [geometry], predictor.contract)
+    return results, predictor.contract.postproc.score_threshold
 
 
 def main() -> int:
@@ -78,16 +78,16 @@ def main() -> int:
     asked = parser.parse_args()
 
     dataset = open_dataset(asked.data, asked.split, task="detection")
-    pictures = [Path(str(dataset.image(index))) for index in range(len(dataset))]
-    wanted, threshold = keras_results(asked.run, pictures)
+    images = [Path(str(dataset.image(index))) for index in range(len(dataset))]
+    wanted, threshold = keras_results(asked.run, images)
     with (
         tempfile.TemporaryDirectory() as folder,
         running_server(asked.model.parent, [asked.model.name], Path(folder) / "server.log") as client,
     ):
-        served = list(client.detect_many(asked.model.name, (picture.read_bytes() for picture in pictures)))
+        served = list(client.detect_many(asked.model.name, (image.read_bytes() for image in images)))
     found = [compare(mine, theirs, threshold) for mine, theirs in zip(served, wanted, strict=True)]
     figures = {
-        "pictures": len(found),
+        "images": len(found),
         "objects": sum(item.objects for item in found),
         "without_a_partner": sum(item.alone for item in found),
         "largest_shift_pixels": max(item.shift for item in found),

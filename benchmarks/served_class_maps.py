@@ -1,9 +1,9 @@
-"""Does a served segmenter see what its Keras network sees? Every picture of a split, as encoded bytes over gRPC.
+"""Does a served segmenter see what its Keras network sees? Every image of a split, as encoded bytes over gRPC.
 
 python benchmarks/served_class_maps.py --run runs/camvid --model models/camvid --data ../shared/data/camvid
 
 The truth is the run's network in training code, behind the same `preproc` and `postproc`. Compared is the class of
-every pixel in the size of the original picture; at least 99.9 % must be the same, in the worst picture too (where two
+every pixel in the size of the original image; at least 99.9 % must be the same, in the worst image too (where two
 classes tie, the last digit decides). Which graph is asked, the server's own choice says, or --runtime.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from cvserve import console
 from cvserve.data import open_dataset
 from cvserve.demo.server import running_server
-from cvserve.evaluation.scorers import open_scorer
+from cvserve.evaluation.predictors import open_predictor
 from cvserve.postproc import SegmentationResult, decode_outputs
 from cvserve.preproc import preprocess
 
@@ -40,7 +40,7 @@ def main() -> int:
     dataset = open_dataset(asked.data, asked.split, task="segmentation")
     sources: list[Any] = [dataset.image(index) for index in range(len(dataset))]
     files = [source if isinstance(source, bytes) else Path(source).read_bytes() for source in sources]
-    scorer = open_scorer(asked.run)
+    predictor = open_predictor(asked.run)
     different, pixels, confidence = [], [], 0.0
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -49,8 +49,8 @@ def main() -> int:
         ) as client,
     ):
         for content, answer in zip(files, client.segment_many(asked.model.name, files), strict=True):
-            image, geometry = preprocess(content, scorer.contract.preproc)
-            [wanted] = decode_outputs(scorer.predict(image[None]), [geometry], scorer.contract)
+            image, geometry = preprocess(content, predictor.contract.preproc)
+            [wanted] = decode_outputs(predictor.predict(image[None]), [geometry], predictor.contract)
             mine, theirs = cast(SegmentationResult, answer), cast(SegmentationResult, wanted)
             different.append(int((mine.class_map != theirs.class_map).sum()))
             pixels.append(theirs.class_map.size)
@@ -59,11 +59,11 @@ def main() -> int:
             confidence = max([confidence, *both])
     shares = 1 - np.array(different) / np.array(pixels)
     figures = {
-        "pictures": len(files),
+        "images": len(files),
         "pixels": sum(pixels),
         "different": sum(different),
         "same": 1 - sum(different) / sum(pixels),
-        "same_in_the_worst_picture": float(shares.min()),
+        "same_in_the_worst_image": float(shares.min()),
         "largest_confidence_difference": confidence,
     }
     console.table([(name, value) for name, value in figures.items()], ("figure", "value"))

@@ -1,4 +1,4 @@
-"""Served pictures a second against the in-process ceiling, with and without batching, in one run on one machine.
+"""Served images a second against the in-process ceiling, with and without batching, in one run on one machine.
 
     python benchmarks/serving_throughput.py --runtime onnx                      # a MobileNetV2 with random weights
     python benchmarks/serving_throughput.py models/flowers --runtime tensorflow --out results.json
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from cvserve.bench import BenchPlan, bench, draw_result, format_result
-from cvserve.bench.pictures import make_pictures
+from cvserve.bench.images import make_images
 from cvserve.bench.results import CONCURRENCY
 from cvserve.settings import with_overrides
 
@@ -42,7 +42,7 @@ def make_model(to: str) -> None:
         task="classification",
         labels=[f"class {index}" for index in range(1000)],
         preproc=preproc,
-        parity_images=np.stack([preprocess(image, preproc)[0] for image in make_pictures(4)]),
+        parity_images=np.stack([preprocess(image, preproc)[0] for image in make_images(4)]),
         formats=("saved_model", "onnx"),
         on_step=say,
     )
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--overload-seconds", type=float, default=10.0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of both servers")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
-    parser.add_argument("--chart", type=Path, help="and a picture of them here")
+    parser.add_argument("--chart", type=Path, help="and an image of them here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         if arguments.model is None:

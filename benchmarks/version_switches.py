@@ -94,7 +94,7 @@ def publish_again(model_directory: Path, original: Artifact) -> Artifact:
     return publish(model_directory, build)
 
 
-def picture() -> bytes:
+def image() -> bytes:
     """A JPEG of SIZE x SIZE."""
     import cv2
 
@@ -164,7 +164,7 @@ async def ask(address: str, name: str, clients: int, answers: Answers, until: Ca
 
     from cvserve.protos import vision_pb2, vision_pb2_grpc
 
-    request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name=name), image=picture(), top_k=1)
+    request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name=name), image=image(), top_k=1)
 
     async def client(stub: Any) -> None:
         while not until():

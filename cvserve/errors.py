@@ -20,10 +20,10 @@ class InvalidInput(CvserveError, ValueError):
 
 
 class ImageError(InvalidInput):
-    """A picture that cannot be used.
+    """An image that cannot be used.
 
     Args:
-        source: what the user calls the picture (a path, a URL, "request image 3").
+        source: what the user calls the image (a path, a URL, "request image 3").
         reason: why it was refused, without the name.
     """
 

@@ -1,4 +1,4 @@
-"""Picture in, typed result out: the one object behind `cvserve.load`, `predict`, evaluation and the server."""
+"""Image in, typed result out: the one object behind `cvserve.load`, `predict`, evaluation and the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import InvalidInput
-from cvserve.postproc import AS_IT_IS, Result, Wishes, decode_outputs
+from cvserve.postproc import AS_IT_IS, Options, Result, decode_outputs
 from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes import Runtime, open_runtime
@@ -19,7 +19,7 @@ from cvserve.runtimes import Runtime, open_runtime
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture on its way into the graph. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
+    """An image on its way into the graph. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
 
     pixels: np.ndarray
     geometry: Geometry
@@ -71,15 +71,15 @@ class Pipeline:
         )
 
     def prepare(self, source: ImageSource, name: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Prepared:
-        """Decodes and resizes one picture.
+        """Decodes and resizes one image.
 
         Args:
             source: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4].
             name: what errors call it; by default the path, or "image".
-            max_pixels: encoded pictures with more are refused before they are decoded.
+            max_pixels: encoded images with more are refused before they are decoded.
 
         Raises:
-            ImageError: the picture cannot be used.
+            ImageError: the image cannot be used.
         """
         pixels, geometry = preprocess(source, self.manifest.preproc, name=name, max_pixels=max_pixels)
         return Prepared(pixels, geometry)
@@ -92,18 +92,18 @@ class Pipeline:
         self,
         outputs: dict[str, np.ndarray],
         geometries: Sequence[Geometry],
-        wishes: Wishes = AS_IT_IS,
+        options: Options = AS_IT_IS,
     ) -> list[Result]:
-        """The graph's outputs [B, ...] to one typed result a picture; see `decode_outputs`."""
-        return decode_outputs(outputs, geometries, self.manifest, wishes)
+        """The graph's outputs [B, ...] to one typed result an image; see `decode_outputs`."""
+        return decode_outputs(outputs, geometries, self.manifest, options)
 
-    def run(self, prepared: Sequence[Prepared], wishes: Wishes = AS_IT_IS) -> list[Result]:
-        """Prepared pictures to results, as one batch."""
+    def run(self, prepared: Sequence[Prepared], options: Options = AS_IT_IS) -> list[Result]:
+        """Prepared images to results, as one batch."""
         if not prepared:
             return []
         outputs = self.runtime.run(self.encode(np.stack([item.pixels for item in prepared])))
         geometries = [item.geometry for item in prepared]
-        return self.finish(outputs, geometries, wishes)
+        return self.finish(outputs, geometries, options)
 
     def __call__(
         self,
@@ -114,20 +114,20 @@ class Pipeline:
         max_results: int | None = None,
         batch_size: int = 8,
     ) -> list[Result]:
-        """Pictures to results, in order.
+        """Images to results, in order.
 
         Args:
             sources: paths, bytes or arrays; one of them alone is taken as a list of one.
-            top_k: how many classes a picture (classification).
+            top_k: how many classes an image (classification).
             score_threshold: the least score of an object, 0 to 1 (detection).
-            max_results: how many objects a picture (detection).
-            batch_size: pictures a call of the graph.
+            max_results: how many objects an image (detection).
+            batch_size: images a call of the graph.
 
         Raises:
-            ImageError: the first picture that cannot be used, by its name.
+            ImageError: the first image that cannot be used, by its name.
             InvalidInput: a batch size, top_k or max_results under 1, or another score_threshold.
         """
-        wishes = Wishes(top_k, score_threshold, max_results)
+        options = Options(top_k, score_threshold, max_results)
         if batch_size < 1:
             raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
         if isinstance(sources, str | bytes | Path | np.ndarray):
@@ -139,7 +139,7 @@ class Pipeline:
                 self.prepare(source, None if isinstance(source, str | Path) else f"image {start + offset}")
                 for offset, source in enumerate(chunk)
             ]
-            results += self.run(named, wishes)
+            results += self.run(named, options)
         return results
 
     def close(self) -> None:

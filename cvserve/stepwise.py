@@ -27,7 +27,7 @@ _PREFERRED = ("onnx", "litert", "tensorflow")
 
 
 class StepwiseRuntime:
-    """The two halves behind the face of a runtime: pictures to sentences, in the tensors of the one-call graph.
+    """The two halves behind the face of a runtime: images to sentences, in the tensors of the one-call graph.
 
     steps: calls of the step graph in the last run. Not thread-safe as to that number.
     """

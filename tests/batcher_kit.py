@@ -9,10 +9,10 @@ import numpy as np
 from serving_kit import PuppetSlots
 
 from cvserve.errors import InvalidInput
-from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.batcher import Batcher
+from cvserve.serving.core.batching.bounds import QueueBounds
+from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.queue import Batcher
 from cvserve.serving.core.mailbox import Mailbox
-from cvserve.serving.core.queue_bounds import QueueBounds
 
 
 def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.ndarray]:
@@ -46,7 +46,7 @@ def made_by_worker(batcher: Batcher, value: float, made: list[float], **options:
     def make() -> dict[str, np.ndarray]:
         made.append(value)
         if value == -1:
-            raise InvalidInput("not a picture")
+            raise InvalidInput("not an image")
         return x(value)
 
     return asyncio.ensure_future(batcher.run_made_by_worker(make, x(), size=100, **options))

@@ -1,6 +1,6 @@
 """Models as other people make them: float, NCHW, other names, logits or probabilities; tiny, with known answers.
 
-All of them average each channel of the (scaled) picture and multiply with WEIGHTS.
+All of them average each channel of the (scaled) image and multiply with WEIGHTS.
 """
 
 from __future__ import annotations

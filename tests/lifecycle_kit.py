@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from cvserve.errors import ArtifactError
-from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.manager import Manager, State
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.servable import Servable
+from cvserve.serving.settings import ServerSettings
 
 
 class FakeBatcher:

@@ -1,4 +1,4 @@
-"""Folders of pictures and masks for tests."""
+"""Folders of images and masks for tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 CLASSES = ("sky", "road", "car")
-COLOURS = np.array([(60, 120, 240), (120, 120, 120), (220, 30, 30)], np.uint8)
-VOID_COLOUR = (0, 0, 0)
+COLORS = np.array([(60, 120, 240), (120, 120, 120), (220, 30, 30)], np.uint8)
+VOID_COLOR = (0, 0, 0)
 
 
 def random_labels(height: int, width: int, seed: int, *, void: bool = True) -> np.ndarray:
@@ -23,15 +23,15 @@ def random_labels(height: int, width: int, seed: int, *, void: bool = True) -> n
 def painted(labels: np.ndarray) -> np.ndarray:
     """uint8 RGB [H, W, 3] that shows the labels: the colour of each class, black for void."""
     palette = np.zeros((256, 3), np.uint8)
-    palette[:3] = COLOURS
+    palette[:3] = COLORS
     return palette[labels]
 
 
-def write_pair(picture: Path, mask: Path, labels: np.ndarray) -> None:
-    """Writes a painted picture and its mask, void as value 3 ("Unlabelled")."""
-    for path in (picture, mask):
+def write_pair(image: Path, mask: Path, labels: np.ndarray) -> None:
+    """Writes a painted image and its mask, void as value 3 ("Unlabelled")."""
+    for path in (image, mask):
         path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(picture), painted(labels)[..., ::-1])
+    cv2.imwrite(str(image), painted(labels)[..., ::-1])
     cv2.imwrite(str(mask), np.where(labels == 255, 3, labels).astype(np.uint8))
 
 

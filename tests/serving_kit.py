@@ -17,8 +17,8 @@ from cvserve import artifact as artifacts
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import TensorInfo
 from cvserve.serving import Server
-from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.settings import ModelSettings
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class PuppetSlot:
 class PuppetRuntime:
     """The graph of `tiny_artifact` in numpy, which records what it is given, waits on `gate` and fails on `poison`.
 
-    poison: a picture whose first pixel has this red value makes the whole call fail.
+    poison: an image whose first pixel has this red value makes the whole call fail.
     """
 
     name = "puppet"
@@ -177,17 +177,17 @@ def repository(root: Path, *names: str) -> Path:
     return root
 
 
-def pixels(colour: str, size: int = SIZE, brightness: int = 200) -> np.ndarray:
+def pixels(color: str, size: int = SIZE, brightness: int = 200) -> np.ndarray:
     """uint8 [size, size, 3] of one colour."""
     image = np.zeros((size, size, 3), np.uint8)
-    image[..., LABELS.index(colour)] = brightness
+    image[..., LABELS.index(color)] = brightness
     return image
 
 
-def jpeg(colour: str = "red", width: int = 40, height: int = 30) -> bytes:
-    """An encoded picture of one colour."""
+def jpeg(color: str = "red", width: int = 40, height: int = 30) -> bytes:
+    """An encoded image of one colour."""
     image = np.zeros((height, width, 3), np.uint8)
-    image[..., 2 - LABELS.index(colour)] = 200
+    image[..., 2 - LABELS.index(color)] = 200
     return bytes(cv2.imencode(".jpg", image)[1])
 
 

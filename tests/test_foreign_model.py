@@ -34,9 +34,9 @@ def test_mobilenet_answers_the_same_over_grpc_from_predict_and_in_python(shared:
     assert _predict(artifact.directory, photos, tmp_path / "rows.jsonl") == served
 
     synsets = (given / "synsets.txt").read_text().split()
-    truth = [synsets.index(photo.name.partition("_")[0]) for photo in photos]
-    top1 = sum(row[0] == wanted for row, wanted in zip(served, truth, strict=True))
-    top5 = sum(wanted in row for row, wanted in zip(served, truth, strict=True))
+    ground_truth = [synsets.index(photo.name.partition("_")[0]) for photo in photos]
+    top1 = sum(row[0] == wanted for row, wanted in zip(served, ground_truth, strict=True))
+    top5 = sum(wanted in row for row, wanted in zip(served, ground_truth, strict=True))
     assert len(photos) == 49
     # The model's README measured 34 and 45 of 49.
     assert top1 >= 33

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_artifact import LABELS, publish_tiny, write_picture
+from tiny_artifact import LABELS, publish_tiny, write_image
 
 import cvserve
 from cvserve.artifact import Artifact
@@ -27,11 +27,11 @@ def folder(tmp_path: Path) -> Path:
     """A folder-per-class set whose val split holds one photo that needs everything: large, turned by EXIF, noisy."""
     for split in ("train", "val"):
         for label in LABELS:
-            write_picture(tmp_path / "data" / split / label / "plain.png", label)
+            write_image(tmp_path / "data" / split / label / "plain.png", label)
     rng = np.random.default_rng(0)
     pixels = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
     encoded = cv2.imencode(".jpg", pixels)[1].tobytes()
-    # EXIF with orientation 6 alone: the picture must be turned by 90 degrees.
+    # EXIF with orientation 6 alone: the image must be turned by 90 degrees.
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     (tmp_path / "data" / "val" / LABELS[0] / PHOTO).write_bytes(encoded[:2] + segment + encoded[2:])
@@ -40,16 +40,16 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Every picture that reaches a graph, in order."""
-    pictures: list[np.ndarray] = []
+    """Every image that reaches a graph, in order."""
+    images: list[np.ndarray] = []
     original = OnnxRuntime.run
 
     def run(self: OnnxRuntime, inputs: dict, outputs: list[str] | None = None) -> dict:
-        pictures.extend(np.array(inputs["images"]))
+        images.extend(np.array(inputs["images"]))
         return original(self, inputs, outputs)
 
     monkeypatch.setattr(OnnxRuntime, "run", run)
-    return pictures
+    return images
 
 
 def test_one_jpeg_is_the_same_bytes_everywhere(artifact: Artifact, folder: Path, seen: list[np.ndarray]) -> None:
@@ -64,16 +64,16 @@ def test_one_jpeg_is_the_same_bytes_everywhere(artifact: Artifact, folder: Path,
         **_in_server(photo, artifact, seen),
     }
     expected = inputs["pipeline, bytes"]
-    assert expected.std() > 10, "a flat picture would prove nothing"
+    assert expected.std() > 10, "a flat image would prove nothing"
     for where, pixels in inputs.items():
         assert pixels.dtype == np.uint8
         np.testing.assert_array_equal(pixels, expected, err_msg=where)
 
 
 def _last(seen: list[np.ndarray], of: int = -1) -> np.ndarray:
-    picture = seen[of]
+    image = seen[of]
     seen.clear()
-    return picture
+    return image
 
 
 def _in_training(folder: Path, artifact: Artifact) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A real but tiny model for tests: an ONNX graph that answers which of red, green and blue a picture has most of."""
+"""A real but tiny model for tests: an ONNX graph that answers which of red, green and blue an image has most of."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def write_graph(path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def write_picture(path: Path, colour: str, size: tuple[int, int] = (24, 20)) -> Path:
-    """A picture of one colour, [height, width], in the format that the suffix says."""
+def write_image(path: Path, color: str, size: tuple[int, int] = (24, 20)) -> Path:
+    """An image of one colour, [height, width], in the format that the suffix says."""
     pixels = np.zeros((*size, 3), np.uint8)
-    pixels[..., LABELS.index(colour)] = 200
+    pixels[..., LABELS.index(color)] = 200
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded, data = cv2.imencode(path.suffix, pixels[..., ::-1])
     assert encoded

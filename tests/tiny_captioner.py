@@ -1,4 +1,4 @@
-"""A real but tiny captioner for tests: an ONNX graph that says which of red, green and blue a picture has most of."""
+"""A real but tiny captioner for tests: an ONNX graph that says which of red, green and blue an image has most of."""
 
 from __future__ import annotations
 

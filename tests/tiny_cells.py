@@ -105,15 +105,15 @@ Block = tuple[str, int, int, int]
 
 
 def cell_box(row: int, column: int) -> list[float]:
-    """The box of a cell in a picture of 128 x 96, which enters the graph at half its size, 8 pixels from the top."""
+    """The box of a cell in an image of 128 x 96, which enters the graph at half its size, 8 pixels from the top."""
     return [16.0 * column, 16.0 * row, 16.0 * column + 16, 16.0 * row + 16]
 
 
 def write_blocks(path: Path, blocks: Sequence[Block]) -> Path:
-    """A black picture of 128 x 96 with blocks of 16 x 16 on its 6 rows and 8 columns of cells."""
+    """A black image of 128 x 96 with blocks of 16 x 16 on its 6 rows and 8 columns of cells."""
     pixels = np.zeros((96, 128, 3), np.uint8)
-    for colour, row, column, value in blocks:
-        pixels[16 * row : 16 * row + 16, 16 * column : 16 * column + 16, LABELS.index(colour)] = value
+    for color, row, column, value in blocks:
+        pixels[16 * row : 16 * row + 16, 16 * column : 16 * column + 16, LABELS.index(color)] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded, data = cv2.imencode(path.suffix, pixels[..., ::-1])
     assert encoded
@@ -121,23 +121,26 @@ def write_blocks(path: Path, blocks: Sequence[Block]) -> Path:
     return path
 
 
-def write_truth(path: Path, truth: dict[str, Sequence[Block]], numbers: Sequence[int] = (7, 30, 12)) -> Path:
-    """A ground truth in COCO's format: the blocks by file name, pictures numbered 11, 22, ... , categories as given."""
+def write_ground_truth(
+    path: Path, ground_truth: dict[str, Sequence[Block]], numbers: Sequence[int] = (7, 30, 12)
+) -> Path:
+    """A ground truth in COCO's format: the blocks by file name, images numbered 11, 22, ... , categories as given."""
     annotations = [
         {
             "id": 0,
             "image_id": 11 * place,
-            "category_id": numbers[LABELS.index(colour)],
+            "category_id": numbers[LABELS.index(color)],
             "bbox": [16 * column, 16 * row, 16, 16],
             "area": 256,
             "iscrowd": 0,
         }
-        for place, blocks in enumerate(truth.values(), 1)
-        for colour, row, column, _ in blocks
+        for place, blocks in enumerate(ground_truth.values(), 1)
+        for color, row, column, _ in blocks
     ]
     content = {
         "images": [
-            {"id": 11 * place, "file_name": name, "width": 128, "height": 96} for place, name in enumerate(truth, 1)
+            {"id": 11 * place, "file_name": name, "width": 128, "height": 96}
+            for place, name in enumerate(ground_truth, 1)
         ],
         "categories": [{"id": number, "name": label} for number, label in zip(numbers, LABELS, strict=True)],
         "annotations": [{**item, "id": number} for number, item in enumerate(annotations, 1)],

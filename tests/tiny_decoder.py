@@ -1,4 +1,4 @@
-"""A captioning network for tests: a few random weights that attend and remember; pictures have different sentences."""
+"""A captioning network for tests: a few random weights that attend and remember; images have different sentences."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def make_captioner(
     return keras.Model(images, captions(features), name="tiny_captioner")
 
 
-def make_pictures(count: int, seed: int = 0) -> np.ndarray:
+def make_images(count: int, seed: int = 0) -> np.ndarray:
     """uint8 [count, 24, 32, 3]: blocks of colour, no two alike."""
     blocks = np.random.default_rng(seed).integers(0, 256, (count, 3, 4, 3), np.uint8)
     return np.asarray(blocks.repeat(8, axis=1).repeat(8, axis=2))

@@ -1,4 +1,4 @@
-"""Tiny detection networks for tests: random weights on the output contract, with scores that depend on the picture."""
+"""Tiny detection networks for tests: random weights on the output contract, with scores that depend on the image."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def make_detector(
     return keras.Model(images, outputs, name=f"tiny_{kind}")
 
 
-def make_pictures(count: int, seed: int = 0) -> np.ndarray:
+def make_images(count: int, seed: int = 0) -> np.ndarray:
     """uint8 [count, 48, 64, 3]: blocks of colour, no two alike."""
     blocks = np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), np.uint8)
     return np.asarray(blocks.repeat(8, axis=1).repeat(8, axis=2))

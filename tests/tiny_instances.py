@@ -34,7 +34,7 @@ WINDOW = (slice(10, 24), slice(20, 34))
 
 
 def make_instances() -> Any:
-    """uint8 [B, 48, 64, 3] to boxes, scores, classes and masks that depend on the picture; always the same weights."""
+    """uint8 [B, 48, 64, 3] to boxes, scores, classes and masks that depend on the image; always the same weights."""
     keras = pytest.importorskip("keras")
     layers, ops = keras.layers, keras.ops
     keras.utils.set_random_seed(5)
@@ -58,7 +58,7 @@ def make_instances() -> Any:
 
 
 def publish_instances(model_directory: Path, preproc: PreprocSpec = PREPROC) -> Artifact:
-    """Publishes the next version of a model that finds two objects in every picture, at BOXES, with masks made from
+    """Publishes the next version of a model that finds two objects in every image, at BOXES, with masks made from
     its pixels (see WINDOW)."""
 
     def build(directory: Path, version: int) -> Manifest:

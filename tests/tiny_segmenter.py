@@ -14,13 +14,13 @@ from cvserve.artifact import Artifact, Graph, Manifest, OutputSpec, PostprocSpec
 LABELS = ("road", "tree", "sky", "car")
 SIZE = (48, 64)
 PREPROC = PreprocSpec(height=48, width=64, resize="letterbox")
-COLOURS = ((128, 64, 128), (0, 120, 0), (90, 160, 220), (200, 0, 40))
+COLORS = ((128, 64, 128), (0, 120, 0), (90, 160, 220), (200, 0, 40))
 
 CHANNELS = ("red", "green", "blue")
 
 
 def make_segmenter(classes: int = len(LABELS)) -> Any:
-    """uint8 [B, 48, 64, 3] to class_map and confidence, which depend on the picture; the same weights at each call."""
+    """uint8 [B, 48, 64, 3] to class_map and confidence, which depend on the image; the same weights at each call."""
     keras = pytest.importorskip("keras")
     from cvserve.models.segmentation import segmenter
 
@@ -33,7 +33,7 @@ def make_segmenter(classes: int = len(LABELS)) -> Any:
     return segmenter(images, logits, name="tiny_segmenter").network
 
 
-def make_pictures(count: int, seed: int = 0) -> np.ndarray:
+def make_images(count: int, seed: int = 0) -> np.ndarray:
     """uint8 [count, 48, 64, 3]: blocks of colour, no two alike."""
     blocks = np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), np.uint8)
     return np.asarray(blocks.repeat(8, axis=1).repeat(8, axis=2))
@@ -46,7 +46,7 @@ def blobs(height: int, width: int, classes: int = 11) -> np.ndarray:
     return cv2.resize(smooth, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def publish_colours(model_directory: Path, preproc: PreprocSpec = PREPROC) -> Artifact:
+def publish_colors(model_directory: Path, preproc: PreprocSpec = PREPROC) -> Artifact:
     """Publishes the next version of a model whose classes are the CHANNELS: of each pixel, the strongest one.
 
     Its confidence is the softmax of a hundredth of the channels.
@@ -65,7 +65,7 @@ def publish_colours(model_directory: Path, preproc: PreprocSpec = PREPROC) -> Ar
                 OutputSpec(name="class_map", role="class_map", dtype="uint8", shape=shape),
                 OutputSpec(name="confidence", role="confidence", shape=shape),
             ),
-            postproc=PostprocSpec(colours=((200, 0, 0), (0, 200, 0), (0, 0, 200))),
+            postproc=PostprocSpec(colors=((200, 0, 0), (0, 200, 0), (0, 0, 200))),
             graphs=(Graph(format="onnx", files=(file_entry(directory, directory / "model.onnx"),)),),
         )
 

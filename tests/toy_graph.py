@@ -16,7 +16,7 @@ def expected(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"sums": channels @ WEIGHTS, "brightness": channels.mean(axis=1)}
 
 
-def pictures(count: int, seed: int = 0) -> np.ndarray:
+def photos(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), dtype=np.uint8)
 
 

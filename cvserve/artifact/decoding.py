@@ -31,11 +31,11 @@ class Decoding(Spec):
                     probability, which favours short sentences; published systems use 0.6 to 1.
         "sampling"  each token by chance, as likely as the network says after its logits were divided by `temperature`
                     and all but the `top_k` best left out. The random numbers belong to `seed`, to the sentence's place
-                    among `sentences` and to the token's place in it, not to the call: a picture always gets the same
+                    among `sentences` and to the token's place in it, not to the call: an image always gets the same
                     sentences, in every format and whatever is beside it in the batch.
 
     no_repeat_ngram: no n tokens in a row occur twice in a sentence, n being this number; 0 allows it.
-    sentences: how many a picture. A graph has them best first, of sampling in the order drawn; results are best first.
+    sentences: how many an image. A graph has them best first, of sampling in the order drawn; results are best first.
     """
 
     method: Literal["greedy", "beam", "sampling"] = "greedy"

@@ -33,11 +33,11 @@ class FileEntry(Spec):
 
 
 class Parity(Spec):
-    """How far the graph's answers are from the network it was made from, over real pictures.
+    """How far the graph's answers are from the network it was made from, over real images.
 
     max_abs_difference: of the compared output (detection: relative to the output's own size; of two-stage networks,
     whose boxes may come in another order, the largest difference of a matched object's score). agreement: share of
-    pictures with the same answer in the task's own metric (classification: the same top class; detection: the same
+    images with the same answer in the task's own metric (classification: the same top class; detection: the same
     objects). limit: what max_abs_difference was held against.
 
     Of detection alone, after decoding and suppression: objects: how many the network found. unmatched: the share of
@@ -46,15 +46,15 @@ class Parity(Spec):
     object. map_difference: of the two sides' mean average precision (COCO's), where the truth was known. mask_iou,
     mask_iou_min: mean and least intersection over union of matched objects' masks, where they have some.
 
-    Of segmentation alone (max_abs_difference is of the confidence where both sides have the same class; a picture
+    Of segmentation alone (max_abs_difference is of the confidence where both sides have the same class; an image
     agrees whose pixels do): pixel_agreement: the share of pixels with the same class. pixel_agreement_limit: the least
     that holds. miou: mean intersection over union of the two sides' classes. miou_difference: of the two sides' mIoU
     with the truth, where that was known. beyond: of networks in which ties decide (max unpooling), the share of the
-    worst picture's pixels whose confidence is farther off than limit. beyond_limit: the share that max_abs_difference
+    worst image's pixels whose confidence is farther off than limit. beyond_limit: the share that max_abs_difference
     leaves out for that.
 
     Of captioning alone (max_abs_difference is of the sentences' log probabilities, relative to them where they are
-    beyond 1; a picture agrees that has the same token ids): agreement_limit: the least agreement that holds.
+    beyond 1; an image agrees that has the same token ids): agreement_limit: the least agreement that holds.
     """
 
     images: int = Field(ge=0)
@@ -92,7 +92,7 @@ class Parity(Spec):
 
 
 class EncodedInput(Spec):
-    """A second signature of a SavedModel, which takes encoded pictures and decodes and resizes them in the graph.
+    """A second signature of a SavedModel, which takes encoded images and decodes and resizes them in the graph.
 
     input: its tensor, strings [B]. parity: its answers against those of the same graph behind `preproc` (OpenCV).
     pixels_max_difference, pixels_mean_difference: between the two sets of network inputs, 0 to 255.
@@ -124,7 +124,7 @@ MEMORY, STATE, NEXT = "memory_", "state_", "next_"
 class StepGraphs(Spec):
     """The two halves of a captioning graph, for who searches the sentence outside of it.
 
-    encode: the signature from the graph's own input to what belongs to the pictures, `memory_*` [B, ...], and the state
+    encode: the signature from the graph's own input to what belongs to the images, `memory_*` [B, ...], and the state
     before the first token, `state_*` [B, ...]. step: the signature from `tokens` int32 [B] (1, <start>, at first),
     `position` int32 [B] (0 at first, and the same for all), `memory_*` and `state_*` to `logits` float32 [B, V] of the
     token that follows, the state after it, `next_*`, and `attention` float32 [B, L] where there is one. A format may
@@ -254,8 +254,8 @@ class Manifest(Spec):
         for role in ("class_map", "confidence"):
             if self.output(role) is None:
                 raise ValueError(f"a segmentation model needs an output of role {role}")
-        if self.postproc.colours and len(self.postproc.colours) != len(self.labels):
-            raise ValueError(f"{len(self.postproc.colours)} colours do not fit {len(self.labels)} labels")
+        if self.postproc.colors and len(self.postproc.colors) != len(self.labels):
+            raise ValueError(f"{len(self.postproc.colors)} colours do not fit {len(self.labels)} labels")
 
     def _check_captioning(self) -> None:
         vocabulary = self.postproc.vocabulary

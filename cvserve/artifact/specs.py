@@ -1,4 +1,4 @@
-"""What a graph eats and answers, and what is done to a picture before and after: the pieces of the manifest.
+"""What a graph eats and answers, and what is done to an image before and after: the pieces of the manifest.
 
 These are values: frozen, validated, serialisable. The code that acts on them lives in `preproc`, `postproc` and
 `runtimes`, which all stand above this room.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from cvserve.artifact.base import Spec
 from cvserve.artifact.decoding import Decoding
@@ -19,10 +19,10 @@ TASKS: tuple[Task, ...] = ("classification", "detection", "segmentation", "capti
 
 
 class PreprocSpec(Spec):
-    """The geometry between a decoded picture and the graph's pixels: uint8 RGB [height, width, 3].
+    """The geometry between a decoded image and the graph's pixels: uint8 RGB [height, width, 3].
 
     resize:
-        "exact"       the whole picture is stretched to height x width.
+        "exact"       the whole image is stretched to height x width.
         "short_side"  scaled, keeping its shape, until the short side is `short_side` pixels (or, if that is larger,
                       until height x width is covered), then the centre is cropped.
         "letterbox"   scaled, keeping its shape, until it fits into height x width, centred, the rest is `fill`.
@@ -145,7 +145,7 @@ class BoxCoding(Spec):
 
     @property
     def boxes(self) -> int | None:
-        """A, the number of boxes a picture; None where the graph's proposals decide it."""
+        """A, the number of boxes an image; None where the graph's proposals decide it."""
         if not self.levels:
             return None
         return sum(
@@ -164,17 +164,17 @@ class PostprocSpec(Spec):
     colours: of segmentation, the RGB in which each class is drawn, in label order; empty: the drawing chooses.
 
     vocabulary: of captioning, what the graph's token ids mean. decoding: how its sentences were searched; several of a
-    picture are put into the order that it says.
+    image are put into the order that it says.
 
     boxes: of detection; an output of role "masks" [B, N, R, R] beside those of its kind "boxes" holds how likely each
     cell of each box, R x R of them, belongs to the object, 0 to 1. score_threshold: boxes with less are not given.
-    iou_threshold: of two boxes of one class that overlap more, the better stays. max_candidates: boxes a picture that
+    iou_threshold: of two boxes of one class that overlap more, the better stays. max_candidates: boxes an image that
     take part in this. max_results: that are given.
     """
 
     top_k: int = Field(default=5, gt=0)
     activation: Literal["none", "softmax", "sigmoid"] = "none"
-    colours: tuple[tuple[int, int, int], ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = Field(default=(), validation_alias=AliasChoices("colors", "colours"))
     vocabulary: Vocabulary | None = None
     decoding: Decoding | None = None
     boxes: BoxCoding | None = None

@@ -1,4 +1,4 @@
-"""Folders of pictures to files of results."""
+"""Folders of images to files of results."""
 
 from cvserve.batch.coco_numbers import CocoNumbers, GroundTruthNumbers, OwnNumbers
 from cvserve.batch.instances import open_instances

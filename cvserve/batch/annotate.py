@@ -1,4 +1,4 @@
-"""Results drawn onto their pictures, under names that neither collide nor leave the folder."""
+"""Results drawn onto their images, under names that neither collide nor leave the folder."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/%]')
 
 
 def annotated_path(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
-    """Where the annotated copy of the picture `name` goes: `<folder>/<name>.jpg`, the suffix always added.
+    """Where the annotated copy of the image `name` goes: `<folder>/<name>.jpg`, the suffix always added.
 
     Different names get different files (a.png and a.jpg too), all below `folder`: what would lead out of it (a
     leading slash, "..") and what a file system may refuse is written as %XX.
     """
     *folders, last = PurePath(name).parts or ("%",)
     parts = [_part(part) for part in folders]
-    # A folder must not be called like a picture of another name: only pictures end in the suffix.
+    # A folder must not be called like an image of another name: only images end in the suffix.
     parts = [part[:-1] + f"%{ord(part[-1]):02X}" if part.endswith(suffix) else part for part in parts]
     return folder.joinpath(*parts, _part(last) + suffix)
 
@@ -45,14 +45,14 @@ def _part(text: str) -> str:
 
 
 def write_annotated(source: Source, result: Result, folder: Path) -> Path:
-    """Draws the result onto the whole picture and writes it as JPEG.
+    """Draws the result onto the whole image and writes it as JPEG.
 
     Raises:
-        ImageError: the picture cannot be decoded any more. InvalidInput: the folder cannot be written to.
+        ImageError: the image cannot be decoded any more. InvalidInput: the folder cannot be written to.
     """
-    picture = draw(decode(source.path, name=source.name), result)
+    image = draw(decode(source.path, name=source.name), result)
     path = annotated_path(folder, source.name)
-    encoded, data = cv2.imencode(SUFFIX, picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    encoded, data = cv2.imencode(SUFFIX, image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
         raise InvalidInput(f"{source.name} cannot be written as {SUFFIX}")
     write_file(path, data.tobytes())

@@ -1,4 +1,4 @@
-"""The numbers that COCO's formats have in place of pictures' and classes' names."""
+"""The numbers that COCO's formats have in place of images' and classes' names."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class CocoNumbers(Protocol):
     def category_ids(self) -> tuple[int, ...]: ...
 
     def image_id(self, name: str) -> int:
-        """The number of the picture; called once for each, in order."""
+        """The number of the image; called once for each, in order."""
 
 
 class OwnNumbers:
-    """Classes are counted from 1. A picture whose name is a number, such as 000000397133.jpg, has that one; any other,
+    """Classes are counted from 1. An image whose name is a number, such as 000000397133.jpg, has that one; any other,
     and one whose number is taken, the first that is free from 1 on."""
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ class OwnNumbers:
 class GroundTruthNumbers:
     """Those of a file in COCO's instances (or captions) format, so that the results are scored against it as they are.
 
-    A picture is found by its name as the file has it, or by the name without folders where that is no other's. Classes
+    An image is found by its name as the file has it, or by the name without folders where that is no other's. Classes
     are found by name.
 
     Args:
@@ -75,19 +75,19 @@ class GroundTruthNumbers:
             self._last[last] = None if last in self._last else number
 
     def image_id(self, name: str) -> int:
-        """Raises InvalidInput: the file does not have the picture, or has several of that name."""
+        """Raises InvalidInput: the file does not have the image, or has several of that name."""
         number = self._whole.get(PurePath(name).as_posix())
         if number is None:
             last = PurePath(name).name
             number = self._last.get(last)
             if number is None:
-                why = "has several pictures of that name" if last in self._last else "has no such picture"
+                why = "has several images of that name" if last in self._last else "has no such image"
                 raise InvalidInput(f"{name}: {self._path} {why}, so that its results could not be scored")
         return number
 
 
 def _read(path: str | Path, with_categories: bool) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """(file name, number) of the pictures and (name, number) of the categories."""
+    """(file name, number) of the images and (name, number) of the categories."""
     try:
         content: Any = json.loads(Path(path).read_bytes())
         images = [(str(item["file_name"]), int(item["id"])) for item in content["images"]]

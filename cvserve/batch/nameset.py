@@ -1,4 +1,4 @@
-"""A set of picture names that stays small."""
+"""A set of image names that stays small."""
 
 from __future__ import annotations
 

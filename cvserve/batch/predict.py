@@ -1,4 +1,4 @@
-"""Many pictures through a pipeline: decoded ahead in threads, run in batches, written in order, in constant memory."""
+"""Many images through a pipeline: decoded ahead in threads, run in batches, written in order, in constant memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cvserve.console import Progress
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.parallel import ordered_map
 from cvserve.pipeline import Pipeline, Prepared
-from cvserve.postproc import DetectionResult, Result, SegmentationResult, Wishes
+from cvserve.postproc import DetectionResult, Options, Result, SegmentationResult
 from cvserve.postproc.encoded_masks import DEFAULT_FORMAT
 from cvserve.runtimes.device import usable_cores
 
@@ -33,9 +33,9 @@ REPORTED_FAILURES = 1000
 class Summary:
     """What a run did.
 
-    done, failed_count: pictures with a result, and with an error. failed: (picture, reason) of the first failures.
-    skipped: pictures that the continued file had already; failed_before: how many of that file's rows are errors.
-    seconds: from the first picture to the last row.
+    done, failed_count: images with a result, and with an error. failed: (image, reason) of the first failures.
+    skipped: images that the continued file had already; failed_before: how many of that file's rows are errors.
+    seconds: from the first image to the last row.
     """
 
     done: int = 0
@@ -47,7 +47,7 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Pictures with a result a second, 0 if there were none."""
+        """Images with a result a second, 0 if there were none."""
         return self.done / self.seconds if self.done and self.seconds else 0.0
 
     def fail(self, name: str, reason: str) -> None:
@@ -71,36 +71,36 @@ def predict(
     workers: int | None = None,
     total: int | None = None,
 ) -> Summary:
-    """Gives the sink one row a picture, in the order of the sources.
+    """Gives the sink one row an image, in the order of the sources.
 
-    A picture that cannot be used gets an error row and does not stop the others. However many there are, at most
-    a batch for each pipeline, three more and a picture for each worker are held at any time.
+    An image that cannot be used gets an error row and does not stop the others. However many there are, at most
+    a batch for each pipeline, three more and an image for each worker are held at any time.
 
     Args:
         pipelines: of one artifact; each runs one batch at a time (see `open_instances`).
-        sources: any stream of pictures, read as far as needed.
+        sources: any stream of images, read as far as needed.
         sink: open (inside its `with`).
         annotate: a folder for copies with the result drawn on them.
-        top_k, score_threshold, max_results: see `cvserve.postproc.Wishes`.
+        top_k, score_threshold, max_results: see `cvserve.postproc.Options`.
         mask_format: of segmentation, how a row holds its masks (see `EncodedSegmentation`); None: as "png", or not at
             all where `masks` is given. Of objects with masks, see `DetectionResult.to_dict`; None: as "rle".
         masks: of segmentation, a folder for the class maps as PNG files, whose names the rows then have as "file".
-        batch_size: pictures a call of the graph; the class maps of so many pictures are in memory at the same time.
+        batch_size: images a call of the graph; the class maps of so many images are in memory at the same time.
         workers: threads that decode (and annotate); by default one a usable core.
         total: how many sources there are, for the progress.
 
     Raises:
-        CvserveError: what stops all pictures: the graph fails, a file cannot be written.
+        CvserveError: what stops all images: the graph fails, a file cannot be written.
     """
     if batch_size < 1:
         raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
     workers = workers or usable_cores()
     if workers < 1:
         raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
-    wishes = Wishes(top_k, score_threshold, max_results, mask_format)
-    finish = _Finish(wishes, None if masks is None else Path(masks), keep=annotate is not None)
+    options = Options(top_k, score_threshold, max_results, mask_format)
+    finish = _Finish(options, None if masks is None else Path(masks), keep=annotate is not None)
     # Masks that are not written are drawn all the same.
-    asked = wishes if annotate is None else replace(wishes, mask_format=None)
+    asked = options if annotate is None else replace(options, mask_format=None)
     graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, asked, finish)
     summary = Summary(failed_before=sink.failed_before)
     start = time.perf_counter()
@@ -158,9 +158,9 @@ class _Answer:
 class _Finish:
     """A result to what is written of it, on the threads of the graphs."""
 
-    def __init__(self, wishes: Wishes, masks: Path | None, *, keep: bool) -> None:
-        self._of_objects = wishes.mask_format or DEFAULT_FORMAT
-        self._mask_format = wishes.mask_format or ("png" if masks is None else "none")
+    def __init__(self, options: Options, masks: Path | None, *, keep: bool) -> None:
+        self._of_objects = options.mask_format or DEFAULT_FORMAT
+        self._mask_format = options.mask_format or ("png" if masks is None else "none")
         self._masks = masks
         self._keep = keep
 
@@ -177,19 +177,19 @@ class _Finish:
 
 
 class _Graphs:
-    """The pipelines, handed out to one batch each. A picture that failed goes along as its reason.
+    """The pipelines, handed out to one batch each. An image that failed goes along as its reason.
 
     The reason alone, not the exception: its traceback would keep the file's bytes alive until the row is written.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline], wishes: Wishes, finish: _Finish) -> None:
+    def __init__(self, pipelines: Sequence[Pipeline], options: Options, finish: _Finish) -> None:
         if not pipelines:
-            raise InvalidInput("there is no pipeline to run the pictures through")
+            raise InvalidInput("there is no pipeline to run the images through")
         self._finish = finish
         self.count = len(pipelines)
         self.manifest = pipelines[0].manifest
         self._first = pipelines[0]
-        self._wishes = wishes
+        self._options = options
         self._free: SimpleQueue[Pipeline] = SimpleQueue()
         for pipeline in pipelines:
             self._free.put(pipeline)
@@ -204,7 +204,7 @@ class _Graphs:
         pipeline = self._free.get()
         try:
             readable = [item for _, item in batch if isinstance(item, Prepared)]
-            results = pipeline.run(readable, self._wishes)
+            results = pipeline.run(readable, self._options)
         finally:
             self._free.put(pipeline)
         results.reverse()

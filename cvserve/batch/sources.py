@@ -1,4 +1,4 @@
-"""Which pictures: folders, files, globs, lists and stdin to one ordered stream, never all of it in memory."""
+"""Which images: folders, files, globs, lists and stdin to one ordered stream, never all of it in memory."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import BinaryIO
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.preproc.header import IMAGE_SUFFIXES
 
-# Pictures that preproc does not decode: a folder's reader must hear about them, not miss them.
-PICTURE_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
+# Images that preproc does not decode: a folder's reader must hear about them, not miss them.
+LISTED_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture. name: what the output calls it. path: where it lies."""
+    """One image. name: what the output calls it. path: where it lies."""
 
     name: str
     path: Path
 
 
 class Sources:
-    """The pictures that the words of a command line mean, in a fixed order; may be iterated again.
+    """The images that the words of a command line mean, in a fixed order; may be iterated again.
 
     A word is
-        a folder     its pictures (by suffix) at any depth, sorted by name, hidden ones left out, folder links
+        a folder     its images (by suffix) at any depth, sorted by name, hidden ones left out, folder links
                      followed (see `walk`); with just one word the names are relative to the folder, else they begin
                      with it;
         a file       itself, whatever its suffix; one that is not there is passed on, for its error to be reported;
@@ -40,7 +40,7 @@ class Sources:
     Memory grows with the largest single folder's names, not with their sum, and with the number of linked folders.
 
     Args:
-        leave_out: folders that folders and globs pass over: those that pictures are being written to.
+        leave_out: folders that folders and globs pass over: those that images are being written to.
 
     Raises:
         InvalidInput: no word, or a folder or glob that lies in `leave_out`.
@@ -58,10 +58,10 @@ class Sources:
         self._stdin = stdin
         self._leave_out = tuple(os.path.realpath(folder) for folder in leave_out)
         if not self._words:
-            raise InvalidInput("no pictures were named; give a folder, files, a glob or @list.txt")
+            raise InvalidInput("no images were named; give a folder, files, a glob or @list.txt")
         for word in self._words:
             if word.startswith("@") and not os.path.isfile(word[1:]) and not os.path.exists(word):
-                raise NotFound(f"there is no list of pictures at {word[1:]}")
+                raise NotFound(f"there is no list of images at {word[1:]}")
             if word.endswith(("/", os.sep)) and not os.path.isdir(word):
                 raise NotFound(f"there is no folder at {word}")
             if glob.has_magic(word) and not os.path.lexists(word) and next(_glob(word), None) is None:
@@ -70,7 +70,7 @@ class Sources:
             for folder, given in zip(self._leave_out, leave_out, strict=True):
                 if root and _lies_in(root, folder):
                     raise InvalidInput(
-                        f"{word}: these pictures lie in {given}, where new pictures are written; give another folder"
+                        f"{word}: these images lie in {given}, where new images are written; give another folder"
                     )
 
     def __iter__(self) -> Iterator[Source]:
@@ -78,7 +78,7 @@ class Sources:
             yield from self._expand(word)
 
     def count(self) -> int | None:
-        """How many pictures there are, by walking once; None where that cannot be known (stdin)."""
+        """How many images there are, by walking once; None where that cannot be known (stdin)."""
         return None if "-" in self._words else sum(1 for _ in self)
 
     def _expand(self, word: str) -> Iterator[Source]:
@@ -103,7 +103,7 @@ class Sources:
 
 
 def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
-    """The paths of the pictures under `folder`, sorted by name within each folder, sub-folders in their place.
+    """The paths of the images under `folder`, sorted by name within each folder, sub-folders in their place.
 
     Links to folders are followed, but no folder is searched twice: one that is found by its own name is not searched
     through a link as well, and of several links to the same folder the first one counts.
@@ -111,7 +111,7 @@ def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
     The folders `leave_out` (real paths) are passed over. A folder that cannot be listed stands for itself, so that its
     error is reported and the others are done.
     """
-    return _Walk(folder, leave_out).pictures(folder, linked=False)
+    return _Walk(folder, leave_out).images(folder, linked=False)
 
 
 class _Walk:
@@ -122,7 +122,7 @@ class _Walk:
         self._leave_out = leave_out
         self._behind_links: set[tuple[int, int]] = set()
 
-    def pictures(self, folder: str, *, linked: bool) -> Iterator[str]:
+    def images(self, folder: str, *, linked: bool) -> Iterator[str]:
         """linked: whether a link led here."""
         try:
             names = sorted(os.listdir(folder))
@@ -136,8 +136,8 @@ class _Walk:
             if os.path.isdir(path):
                 by_link = linked or os.path.islink(path)
                 if self._is_new(path) if by_link else os.path.realpath(path) not in self._leave_out:
-                    yield from self.pictures(path, linked=by_link)
-            elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
+                    yield from self.images(path, linked=by_link)
+            elif os.path.splitext(name)[1].lower() in LISTED_SUFFIXES:
                 yield path
 
     def _is_new(self, path: str) -> bool:

@@ -5,7 +5,7 @@
     print(format_result(result))
 
 Every measured thing runs in a process of its own: the pipeline (`inside`), the server, the clients (`clients`). They
-take turns in rounds, so that a change of the machine's mood meets all of them, and processor milliseconds a picture
+take turns in rounds, so that a change of the machine's mood meets all of them, and processor milliseconds an image
 stand beside the rates, since those hold also while something else keeps the machine busy.
 """
 

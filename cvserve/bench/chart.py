@@ -1,4 +1,4 @@
-"""The result as a picture: rates beside the ceiling, latencies, and where the time of a picture goes."""
+"""The result as an image: rates beside the ceiling, latencies, and where the time of an image goes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 def check_chart_path(path: str | Path) -> None:
     """
     Raises:
-        InvalidInput: a suffix that no picture has. NotFound: its folder is not there.
+        InvalidInput: a suffix that no image has. NotFound: its folder is not there.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"a chart is written as {', '.join(SUFFIXES)}, not {path}")
@@ -47,7 +47,7 @@ def _rates(axes: Any, result: BenchResult) -> None:
     for name, served in result.servers.items():
         axes.plot([point.clients for point in served.points], [point.rate for point in served.points], "o-", label=name)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("pictures a second")
+    axes.set_ylabel("images a second")
     _by_clients(axes, result)
 
 
@@ -72,25 +72,25 @@ def _by_clients(axes: Any, result: BenchResult) -> None:
 
 
 def _times(axes: Any, result: BenchResult) -> None:
-    """Processor time a picture: of the pipeline, and of the parts of server and clients."""
+    """Processor time an image: of the pipeline, and of the parts of server and clients."""
     bars = [("in process", {"pipeline": result.ceiling.cpu_ms})]
     for name, served in result.servers.items():
         best = served.best
         server = {PART_TITLES[part]: spent for part, spent in best.parts.items()} or {"server": best.server_cpu_ms}
         bars.append((name, {**server, "clients": best.client_cpu_ms}))
-    colours: dict[str, str] = {}
+    colors: dict[str, str] = {}
     highest = 0.0
     for index, (_, parts) in enumerate(bars):
         bottom = 0.0
         for part, value in parts.items():
             if value <= 0:
                 continue
-            label = None if part in colours else part
-            colour = colours.setdefault(part, f"C{len(colours)}")
-            axes.bar(index, value, bottom=bottom, color=colour, label=label, width=0.6)
+            label = None if part in colors else part
+            color = colors.setdefault(part, f"C{len(colors)}")
+            axes.bar(index, value, bottom=bottom, color=color, label=label, width=0.6)
             bottom += value
         highest = max(highest, bottom)
     axes.set_ylim(0, highest * 1.5)  # room for the legend
     axes.set_xticks(range(len(bars)), [name for name, _ in bars])
-    axes.set_ylabel("processor milliseconds a picture")
+    axes.set_ylabel("processor milliseconds an image")
     axes.legend(fontsize="small", loc="upper left", ncols=2)

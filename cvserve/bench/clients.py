@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 
 from cvserve.bench.http2 import OK, Connection, Done, Refused
-from cvserve.bench.pictures import read_pictures
+from cvserve.bench.images import read_images
 from cvserve.bench.processes import Helper, serve_orders
 from cvserve.protos import vision_pb2
 from cvserve.serving.event_loop import run_loop
@@ -38,20 +38,20 @@ _OPTIONS = [
 class Clients:
     """The other side of this module: starts the process and asks it."""
 
-    def __init__(self, model: str, pictures: Path, kind: str = "light") -> None:
+    def __init__(self, model: str, images: Path, kind: str = "light") -> None:
         """
         Args:
             model: the name that the server has for it.
-            pictures: a folder that `write_pictures` filled.
+            images: a folder that `write_images` filled.
             kind: "light", or "grpc" for clients as most people have them.
         """
-        self._helper = Helper("cvserve.bench.clients", model, str(pictures), kind)
+        self._helper = Helper("cvserve.bench.clients", model, str(images), kind)
 
     def waiting(self, target: str, clients: int, seconds: float, warm_seconds: float = 1.0) -> dict[str, float]:
         """So many clients, each of which sends when it has its answer.
 
         Returns:
-            {"rate": answers a second, "p50", "p95", "p99": milliseconds, "cpu_ms": the clients' own a picture, "calls":
+            {"rate": answers a second, "p50", "p95", "p99": milliseconds, "cpu_ms": the clients' own an image, "calls":
             in all, those before and after the measured time too}.
         """
         return self._helper.ask(
@@ -299,14 +299,14 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("pictures")
+    parser.add_argument("images")
     parser.add_argument("kind", choices=KINDS)
     words = parser.parse_args()
     requests = [
         vision_pb2.ClassifyRequest(
             model=vision_pb2.ModelSpec(name=words.model), image=image, top_k=5
         ).SerializeToString()
-        for image in read_pictures(words.pictures)
+        for image in read_images(words.images)
     ]
     process = _Process(requests, KINDS[words.kind])
     serve_orders({"waiting": process.waiting, "pressing": process.pressing}, len(requests))

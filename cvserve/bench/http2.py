@@ -1,6 +1,6 @@
 """Unary gRPC calls for as little of the processor as Python allows, for clients that share the cores with the server.
 
-gRPC's own client costs 0.3 to 0.5 ms a call, which is 5 % of what a small network and its picture cost: a benchmark on
+gRPC's own client costs 0.3 to 0.5 ms a call, which is 5 % of what a small network and its image cost: a benchmark on
 one machine then measures its clients. This one writes a call in two buffers that were made before, and reads of the
 answer what it must: 0.05 ms where calls follow each other closely, 0.2 where each one wakes it. It knows just enough of
 HTTP/2 (RFC 9113), HPACK (RFC 7541) and gRPC's use of it (grpc/doc/PROTOCOL-HTTP2.md): no TLS, no compression, no

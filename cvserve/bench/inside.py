@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 
 from cvserve import artifact as artifacts
-from cvserve.bench.pictures import read_pictures
+from cvserve.bench.images import read_images
 from cvserve.bench.processes import Helper, serve_orders
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import Wishes
+from cvserve.postproc import Options
 from cvserve.runtimes import open_runtime
 from cvserve.runtimes.device import Resources
 
-_WISHES = Wishes(top_k=5)
+_WISHES = Options(top_k=5)
 
 
 @dataclass(frozen=True)
 class InsideLayout:
-    """callers: threads that call the pipeline. threads: of the graph. batch: pictures a call."""
+    """callers: threads that call the pipeline. threads: of the graph. batch: images a call."""
 
     callers: int
     threads: int
@@ -45,7 +45,7 @@ class Inside:
     def __init__(
         self,
         directory: Path,
-        pictures: Path,
+        images: Path,
         runtime: str,
         precision: str | None,
         threads: int,
@@ -55,25 +55,25 @@ class Inside:
         """
         Args:
             directory: of the artifact's version.
-            pictures: a folder that `write_pictures` filled.
+            images: a folder that `write_images` filled.
             devices: each has a copy of the graph, and the callers are shared out among them.
             resources: of each copy.
         """
         taken = json.dumps(asdict(resources or Resources()))
-        words = (str(directory), str(pictures), runtime, precision or "", str(threads), taken, *devices)
+        words = (str(directory), str(images), runtime, precision or "", str(threads), taken, *devices)
         self._helper = Helper("cvserve.bench.inside", *words)
         self.runtime: str = self._helper.ready
         self.threads = threads
 
     def rate(self, layout: InsideLayout, seconds: float, *, graph_only: bool = False) -> dict[str, float]:
-        """{"rate": pictures a second, "cpu_ms": processor milliseconds a picture}."""
+        """{"rate": images a second, "cpu_ms": processor milliseconds an image}."""
         assert layout.threads == self.threads, "a process has one number of threads"
         return self._helper.ask(
             do="rate", callers=layout.callers, batch=layout.batch, seconds=seconds, graph_only=graph_only
         )
 
     def lone(self, seconds: float) -> dict[str, float]:
-        """Milliseconds of one picture at a time: {"p50", "p95", "p99"} in all, and the medians of its stages {"decode",
+        """Milliseconds of one image at a time: {"p50", "p95", "p99"} in all, and the medians of its stages {"decode",
         "run", "postprocess"}."""
         return self._helper.ask(do="lone", seconds=seconds)
 
@@ -82,8 +82,8 @@ class Inside:
 
 
 class _Process:
-    def __init__(self, pipelines: Sequence[Pipeline], pictures: Sequence[bytes]) -> None:
-        self._pipelines, self._pictures = pipelines, pictures
+    def __init__(self, pipelines: Sequence[Pipeline], images: Sequence[bytes]) -> None:
+        self._pipelines, self._images = pipelines, images
 
     def rate(self, *, callers: int, batch: int, seconds: float, graph_only: bool) -> dict[str, float]:
         spec = self._pipelines[0].manifest.preproc
@@ -97,8 +97,8 @@ class _Process:
 
         def call(index: int) -> None:
             pipeline = self._pipelines[index % len(self._pipelines)]
-            at = index % len(self._pictures)
-            source = itertools.cycle([*self._pictures[at:], *self._pictures[:at]])
+            at = index % len(self._images)
+            source = itertools.cycle([*self._images[at:], *self._images[:at]])
             while time.perf_counter() < end:
                 if graph_only:
                     pipeline.runtime.run(feed)
@@ -122,9 +122,9 @@ class _Process:
         steps: dict[str, list[float]] = {"decode": [], "run": [], "postprocess": []}
         totals = []
         end = time.perf_counter() + seconds
-        for picture in itertools.cycle(self._pictures):
+        for image in itertools.cycle(self._images):
             start = time.perf_counter()
-            prepared = pipeline.prepare(picture)
+            prepared = pipeline.prepare(image)
             decoded = time.perf_counter()
             outputs = pipeline.runtime.run(pipeline.encode(prepared.pixels[np.newaxis]))
             ran = time.perf_counter()
@@ -142,7 +142,7 @@ class _Process:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("directory", "pictures", "runtime", "precision"):
+    for name in ("directory", "images", "runtime", "precision"):
         parser.add_argument(name)
     parser.add_argument("threads", type=int)
     parser.add_argument("resources", type=json.loads)
@@ -160,7 +160,7 @@ def main() -> None:
             stack.enter_context(Pipeline(artifact, open_runtime(artifact, device=device, **options)))
             for device in words.devices
         ]
-        process = _Process(pipelines, read_pictures(words.pictures))
+        process = _Process(pipelines, read_images(words.images))
         serve_orders({"rate": process.rate, "lone": process.lone}, pipelines[0].runtime.name)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.bench.clients import Clients
+from cvserve.bench.images import write_images
 from cvserve.bench.inside import Inside, InsideLayout
-from cvserve.bench.pictures import write_pictures
 from cvserve.bench.processes import PARTS, ServerProcess, spent_between
 from cvserve.bench.results import BenchPlan, BenchResult, Ceiling, Lone, Overload, Point, Served
 from cvserve.bench.stages import read_stages
@@ -44,7 +44,7 @@ def bench(
     settings: Mapping[str, Any] | None = None,
     compare: Mapping[str, Mapping[str, Any]] | None = None,
     version: int | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     say: Say = lambda line: None,
 ) -> BenchResult:
     """Measures an artifact on this machine: in process, and served to clients on the same cores.
@@ -53,7 +53,7 @@ def bench(
         path: a model's directory, of which the newest version counts, or a version's.
         settings: of the server, as `cvserve serve --config` takes them.
         compare: further servers by name, each with its own settings on top of `settings`, measured in the same rounds.
-        pictures: a folder of the user's own; None makes JPEGs of 500 x 375.
+        images: a folder of the user's own; None makes JPEGs of 500 x 375.
         say: told how far it is.
 
     Raises:
@@ -64,8 +64,8 @@ def bench(
     artifact = artifacts.read(path, version)
     check_task(artifact)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "pictures"
-        write_pictures(folder, pictures)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "images"
+        write_images(folder, images)
         insides = open_insides(artifact, folder, settings, stack)
         screened, graph = screen(insides, plan)
         finalists = sorted(screened, key=lambda layout: screened[layout], reverse=True)[:FINALISTS]
@@ -149,15 +149,13 @@ def alone_on_this_machine(settings: Mapping[str, Any], model: str, asked: str = 
     return values
 
 
-def open_insides(
-    artifact: Artifact, pictures: Path, settings: Mapping[str, Any], stack: ExitStack
-) -> dict[int, Inside]:
+def open_insides(artifact: Artifact, images: Path, settings: Mapping[str, Any], stack: ExitStack) -> dict[int, Inside]:
     """The pipeline in processes of their own, by threads of the graph: one, and one a core."""
     model = load_settings(dict(settings)).of_model(served_name(artifact))
     runtime: str = model.runtime
     opened: dict[int, Inside] = {}
     for threads in sorted({1, usable_cores()}):
-        inside = Inside(artifact.directory, pictures, runtime, model.precision, threads, model.devices, model.resources)
+        inside = Inside(artifact.directory, images, runtime, model.precision, threads, model.devices, model.resources)
         stack.callback(inside.close)
         opened[threads] = inside
         runtime = inside.runtime  # what auto took for the first holds for all
@@ -176,7 +174,7 @@ def inside_layouts(cores: int, batches: Sequence[int]) -> list[InsideLayout]:
 
 
 def screen(insides: Mapping[int, Inside], plan: BenchPlan) -> tuple[dict[InsideLayout, float], dict[int, float]]:
-    """Pictures a second: of every layout of the pipeline, and of the graph alone by batch size."""
+    """Images a second: of every layout of the pipeline, and of the graph alone by batch size."""
     cores, seconds = max(insides), plan.seconds / 4
     layouts = inside_layouts(cores, plan.batches)
     screened = {layout: insides[layout.threads].rate(layout, seconds)["rate"] for layout in layouts}
@@ -211,7 +209,7 @@ class _Rounds:
         plan = self._plan
         for layout, figures in self._inside.items():
             figures.append(self._insides[layout.threads].rate(layout, plan.seconds / len(self._inside)))
-        # The quickest way that a pipeline answers one picture.
+        # The quickest way that a pipeline answers one image.
         lone = [inside.lone(plan.seconds / 2) for inside in self._insides.values()]
         self._lone.append(min(lone, key=lambda figures: figures["p50"]))
         for (name, count), figures in self._served.items():

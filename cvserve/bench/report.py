@@ -24,7 +24,7 @@ PART_TITLES = {
 }
 
 LEAST_TOLD_MS = 0.005
-"""Of the processor's time that a part of the server takes for a picture; less is not told."""
+"""Of the processor's time that a part of the server takes for an image; less is not told."""
 
 
 def format_result(result: BenchResult) -> str:
@@ -33,7 +33,7 @@ def format_result(result: BenchResult) -> str:
     parts = [
         f"{result.model} version {result.version}, {result.runtime}, {result.cores} cores, "
         f"{plan.rounds} rounds of {plan.seconds:g} s, {plan.client} clients",
-        f"in process: {ceiling.rate:.1f} pictures/s, {ceiling.cpu_ms:.2f} ms of processor time a picture "
+        f"in process: {ceiling.rate:.1f} images/s, {ceiling.cpu_ms:.2f} ms of processor time an image "
         f"({ceiling.layout}); one alone: "
         + ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in result.stages.items()),
     ]
@@ -47,7 +47,7 @@ def format_result(result: BenchResult) -> str:
             )
         if best.parts:
             spent = f"{_spent(best)}; in process {ceiling.cpu_ms:.2f} ms"
-            parts.append(f"processor time a picture at {best.clients} clients: {spent}")
+            parts.append(f"processor time an image at {best.clients} clients: {spent}")
         parts += _sentences(served)
     return "\n".join(parts)
 
@@ -74,7 +74,7 @@ def _points(name: str, served: Served) -> str:
         )
         for point in served.points
     ]
-    columns = ("clients", "pictures/s", "of ceiling", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "client CPU ms")
+    columns = ("clients", "images/s", "of ceiling", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "client CPU ms")
     return format_table(rows, columns, title=f"{name}: {how}" if how else name)
 
 

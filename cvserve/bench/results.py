@@ -42,7 +42,7 @@ class BenchPlan:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The pipeline in process, at its best layout. rate: pictures a second. cpu_ms: processor time a picture."""
+    """The pipeline in process, at its best layout. rate: images a second. cpu_ms: processor time an image."""
 
     layout: InsideLayout
     rate: float
@@ -53,9 +53,9 @@ class Ceiling:
 class Point:
     """A server asked by `clients` clients.
 
-    p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time a picture. to_ceiling: its rate as a part
+    p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time an image. to_ceiling: its rate as a part
     of the ceiling's, the middle of the rounds' own ratios, so that what slows a whole round down falls out. parts:
-    the server's processor time a picture, in milliseconds, by what its threads do (`cvserve.bench.processes.PARTS`);
+    the server's processor time an image, in milliseconds, by what its threads do (`cvserve.bench.processes.PARTS`);
     empty where that cannot be told.
     """
 
@@ -72,7 +72,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Lone:
-    """One picture at a time. pipeline_ms, served_ms: medians. ratio: of the rounds, the middle one."""
+    """One image at a time. pipeline_ms, served_ms: medians. ratio: of the rounds, the middle one."""
 
     pipeline_ms: float
     served_ms: float
@@ -123,7 +123,7 @@ class Served:
 class BenchResult:
     """The whole run.
 
-    stages: median milliseconds of a lone picture in the pipeline. screened: pictures a second of every layout that was
+    stages: median milliseconds of a lone image in the pipeline. screened: images a second of every layout that was
     tried in process. graph: of the graph alone, by batch size, with a caller a core.
     """
 

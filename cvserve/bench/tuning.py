@@ -16,9 +16,9 @@ from cvserve import __version__
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.bench.clients import Clients
+from cvserve.bench.images import write_images
 from cvserve.bench.inside import Inside, InsideLayout
 from cvserve.bench.measuring import Say, asked_name, check_task, inside_layouts, served_name
-from cvserve.bench.pictures import write_pictures
 from cvserve.bench.processes import ServerProcess
 from cvserve.errors import FailedPrecondition, InvalidInput
 from cvserve.runtimes import usable_runtimes
@@ -56,7 +56,7 @@ class TunePlan:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings to try. rate: pictures a second in process."""
+    """Settings to try. rate: images a second in process."""
 
     runtime: str
     layout: InsideLayout
@@ -84,7 +84,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tried:
-    """A candidate, served to so many clients. rate: pictures a second. p50, p99: milliseconds."""
+    """A candidate, served to so many clients. rate: images a second. p50, p99: milliseconds."""
 
     candidate: Candidate
     clients: int
@@ -108,7 +108,7 @@ class TuneResult:
         best = self.best
         head = (
             f"# Written by cvserve tune {__version__}, for p99 within {self.p99_ms:g} ms on {usable_cores()} cores.\n"
-            f"# Measured: {best.rate:.0f} pictures/s at {best.clients} clients, p50 {best.p50:.1f} ms, "
+            f"# Measured: {best.rate:.0f} images/s at {best.clients} clients, p50 {best.p50:.1f} ms, "
             f"p99 {best.p99:.1f} ms.\n"
         )
         return head + yaml.safe_dump({"models": {self.model: dict(self.settings)}}, sort_keys=False)
@@ -119,13 +119,13 @@ def tune(
     plan: TunePlan,
     *,
     version: int | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     say: Say = lambda line: None,
 ) -> TuneResult:
-    """Searches runtime, instances, threads, batch and queue for the most pictures a second within `plan.p99_ms`.
+    """Searches runtime, instances, threads, batch and queue for the most images a second within `plan.p99_ms`.
 
     Args:
-        path, version, pictures, say: as `bench`.
+        path, version, images, say: as `bench`.
 
     Raises:
         NotFound, ArtifactError: no such model. InvalidInput: a runtime that cannot run it here.
@@ -134,8 +134,8 @@ def tune(
     artifact = artifacts.read(path, version)
     check_task(artifact)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "pictures"
-        write_pictures(folder, pictures)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "images"
+        write_images(folder, images)
         screened = [
             candidate for runtime in _runtimes(artifact, plan) for candidate in _screen(artifact, folder, runtime, plan)
         ]
@@ -201,11 +201,11 @@ def _runtimes(artifact: Artifact, plan: TunePlan) -> list[str]:
     return list(plan.runtimes) or usable
 
 
-def _screen(artifact: Artifact, pictures: Path, runtime: str, plan: TunePlan) -> list[Candidate]:
+def _screen(artifact: Artifact, images: Path, runtime: str, plan: TunePlan) -> list[Candidate]:
     cores = usable_cores()
     found = []
     for threads in sorted({1, cores}):
-        inside = Inside(artifact.directory, pictures, runtime, None, threads)
+        inside = Inside(artifact.directory, images, runtime, None, threads)
         try:
             for layout in inside_layouts(cores, plan.batches):
                 if layout.threads == threads:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_runtime(parser, default=None)
     group = parser.add_argument_group("what is measured")
-    group.add_argument("--images", metavar="DIR", help="pictures to send; default: generated JPEGs of 500 x 375")
+    group.add_argument("--images", metavar="DIR", help="images to send; default: generated JPEGs of 500 x 375")
     group.add_argument("--concurrency", type=_counts, metavar="N,N", help="numbers of clients; default: 1,2,4,...,64")
     group.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: 3")
     group.add_argument("--seconds", type=_seconds, default=3.0, metavar="X", help="of each measurement; default: 3")
@@ -42,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--client",
         choices=("light", "grpc"),
         default="light",
-        help="light (the default) leaves the cores to the server; grpc: what most clients use, 0.3 ms more a picture",
+        help="light (the default) leaves the cores to the server; grpc: what most clients use, 0.3 ms more an image",
     )
     group = parser.add_argument_group("what is written")
     group.add_argument("--out", metavar="FILE.json", help="all figures")
-    group.add_argument("--chart", metavar="FILE.png", help="a picture of them (.png, .svg, .pdf)")
+    group.add_argument("--chart", metavar="FILE.png", help="an image of them (.png, .svg, .pdf)")
     example(
         parser,
         "cvserve bench models/flowers --out bench.json --chart bench.png",
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings=settings,
         compare={", ".join(arguments.compare): compared} if arguments.compare else None,
         version=arguments.version,
-        pictures=arguments.images,
+        images=arguments.images,
         say=console.note,
     )
     console.say(format_result(result))

@@ -18,7 +18,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("captioning: how sentences are searched; default: greedily")
     how = group.add_mutually_exclusive_group()
     how.add_argument("--beam", type=positive, metavar="N", help="beam search: the N best beginnings are followed")
-    how.add_argument("--sample", action="store_true", help="each word by chance, the same for a picture at every call")
+    how.add_argument("--sample", action="store_true", help="each word by chance, the same for an image at every call")
     group.add_argument(
         "--length-penalty",
         type=float,
@@ -31,7 +31,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperature", type=float, metavar="T", help="of sampling: above 1 bolder, below 1 safer")
     group.add_argument("--top-k", type=positive, metavar="K", help="of sampling: among the K likeliest words")
     group.add_argument("--seed", type=not_negative, metavar="N", help="of sampling; default: 0")
-    group.add_argument("--sentences", type=positive, metavar="K", help="sentences a picture; default: 1")
+    group.add_argument("--sentences", type=positive, metavar="K", help="sentences an image; default: 1")
 
 
 def decoding_of(arguments: argparse.Namespace) -> Decoding | None:

@@ -1,8 +1,8 @@
-"""Run the whole path on generated pictures.
+"""Run the whole path on generated images.
 
 Trains a small network for each task, exports SavedModel, ONNX and TFLite and compares them, starts the server and asks
 it over gRPC, predicts a folder, and shows that all answers are the same. Writes summary.json, overview.png and
-annotated pictures. Takes a few minutes on two cores and downloads nothing.
+annotated images. Takes a few minutes on two cores and downloads nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cvserve.settings import nearest
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo_output", metavar="DIR", help="where everything goes (demo_output)")
-    parser.add_argument("--seed", type=not_negative, default=1, metavar="N", help="of pictures and training (1)")
+    parser.add_argument("--seed", type=not_negative, default=1, metavar="N", help="of images and training (1)")
     parser.add_argument(
         "--tasks", nargs="+", metavar="TASK", help="classification, detection, segmentation, captioning; default: all"
     )
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InvalidInput(f"the demo has {', '.join(known)}, not {name!r}{nearest(name, list(known))}")
     chosen = [task for name, task in known.items() if name in (arguments.tasks or known)]
     run_demo(arguments.out, seed=arguments.seed, tasks=chosen)
-    pictures = [f"{task.task}/evaluation/{name}" for task in chosen for name in task.look_at]
+    images = [f"{task.task}/evaluation/{name}" for task in chosen for name in task.look_at]
     folders = [f"{task.task}/annotated/" for task in chosen]
-    console.say(f"\nsee in {arguments.out}: {', '.join(['overview.png', *folders, *pictures])} and summary.json")
+    console.say(f"\nsee in {arguments.out}: {', '.join(['overview.png', *folders, *images])} and summary.json")
     return 0

@@ -1,6 +1,6 @@
 """Packs the best network of a run as SavedModel, ONNX and TFLite: the next version of a model.
 
-Each format is run over validation pictures and compared with the network; if one answers differently, nothing is
+Each format is run over validation images and compared with the network; if one answers differently, nothing is
 published. The result is a directory that cvserve serve, cvserve predict and TensorFlow Serving take as it is.
 """
 
@@ -26,9 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--formats", metavar="A,B", help=f"some of {','.join(formats)}; default: all", type=names(formats)
     )
-    parser.add_argument("--data", metavar="DIR", help="the pictures to compare on; default: those of the training")
+    parser.add_argument("--data", metavar="DIR", help="the images to compare on; default: those of the training")
     parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="which of them; default: val")
-    parser.add_argument("--pictures", type=positive, default=64, metavar="N", help="how many of them; default: 64")
+    parser.add_argument(
+        "--images",
+        "--pictures",
+        dest="images",
+        type=positive,
+        default=64,
+        metavar="N",
+        help="how many of them; default: 64",
+    )
     parser.add_argument("--licence", default="", metavar="TEXT", help="noted in the manifest")
     parser.add_argument("--notes", default="", metavar="TEXT", help="noted in the manifest")
     parser.add_argument(
@@ -67,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.to,
         data=arguments.data,
         split=arguments.split,
-        pictures=arguments.pictures,
+        image_count=arguments.images,
         licence=arguments.licence,
         notes=arguments.notes,
         detect_signature=arguments.detect_signature,

@@ -1,9 +1,9 @@
-"""Asks a server about pictures: their classes, the objects in them with boxes x1 y1 x2 y2, what share of them each
+"""Asks a server about images: their classes, the objects in them with boxes x1 y1 x2 y2, what share of them each
 class covers, or sentences with their probabilities, as the model does.
 
 Needs neither TensorFlow nor the model, only the light installation.
 
---health asks whether the server (or one model on it) is ready and sends no picture: exit code 0 if it is, 2 if not.
+--health asks whether the server (or one model on it) is ready and sends no image: exit code 0 if it is, 2 if not.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _RETRY_SECONDS = 0.25
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("server", metavar="SERVER", help="host:port")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a model's name on the server")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="picture files")
-    parser.add_argument("--top-k", type=positive, metavar="K", help="classes a picture; default: the model's")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="classes an image; default: the model's")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument("--label", metavar="LABEL", help="the label of a version, instead of its number")
     parser.add_argument(
@@ -55,17 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only classes or objects with at least this score, 0 to 1; default of objects: the model's",
     )
     parser.add_argument(
-        "--max-results", type=positive, metavar="N", help="at most so many objects (or classes) a picture"
+        "--max-results", type=positive, metavar="N", help="at most so many objects (or classes) an image"
     )
-    parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
+    parser.add_argument("--annotate", metavar="DIR", help="write copies of the images with the result drawn on them")
     parser.add_argument(
         "--mask-format",
         choices=MASK_FORMATS,
         help="segmentation: the masks in the rows of --json (see cvserve predict); default: png, of objects rle",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a picture, as cvserve predict writes them")
-    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds a picture; default: 30")
-    parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures under way; default: 8")
+    parser.add_argument("--json", action="store_true", help="one JSON object an image, as cvserve predict writes them")
+    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds an image; default: 30")
+    parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="images under way; default: 8")
     parser.add_argument(
         "--wait", type=_seconds, default=0.0, metavar="X", help="for so many seconds for a server or model to be ready"
     )
@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.health:
         return _patiently(lambda: _health(arguments), arguments.wait)
-    if not arguments.model or not arguments.pictures:
-        missing = "a picture" if arguments.model else "the model's name and a picture"
+    if not arguments.model or not arguments.images:
+        missing = "an image" if arguments.model else "the model's name and an image"
         raise InvalidInput(f"say {missing} too: cvserve infer {arguments.server} flowers photo.jpg")
     from cvserve.client import Client
     from cvserve.parallel import ordered_map
@@ -102,21 +102,21 @@ def run(arguments: argparse.Namespace) -> int:
         def ask(name: str) -> dict[str, Any]:
             return {"image": name, **_ask(method, client, arguments, name, info)}
 
-        pictures = ordered_map(ask, arguments.pictures, workers=arguments.concurrency, ahead=2 * arguments.concurrency)
-        for row in pictures:
+        images = ordered_map(ask, arguments.images, workers=arguments.concurrency, ahead=2 * arguments.concurrency)
+        for row in images:
             if "error" in row:
                 failed.append((row["image"], row["error"]))
             else:
                 name = {"image": row.pop("image"), "task": info.task, "model": info.name, "version": info.version}
                 row = {**name, **row}
             _print(row, as_json=arguments.json)
-    return list_failures(failed, len(failed), done=len(arguments.pictures) - len(failed))
+    return list_failures(failed, len(failed), done=len(arguments.images) - len(failed))
 
 
 def _not_shown(info: ModelInfo) -> str:
     if info.task:
         return f"{info.name} is a model for {info.task}, which this command cannot show yet"
-    return f"{info.name} takes tensors, not pictures; ask it with Predict or over REST, or pack it with cvserve import"
+    return f"{info.name} takes tensors, not images; ask it with Predict or over REST, or pack it with cvserve import"
 
 
 def _classify(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
@@ -165,7 +165,7 @@ _METHODS: dict[str, _Method] = {
 
 
 def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: str, info: ModelInfo) -> dict[str, Any]:
-    """The result's part of a row, or {"error"} where the fault is this picture's and the next may do better."""
+    """The result's part of a row, or {"error"} where the fault is this image's and the next may do better."""
     from cvserve.preproc.source import read_file
 
     try:
@@ -183,7 +183,7 @@ def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: s
             if isinstance(result, EncodedSegmentation):
                 if arguments.mask_format == "none":
                     row = replace(result, mask_format="none", png=b"").to_dict()
-                result = result.decode(info.colours)
+                result = result.decode(info.colors)
             write_annotated(Source(name, Path(name)), result, Path(arguments.annotate))
     except (InvalidInput, Overloaded, OutOfMemory, DeadlineExceeded) as error:
         return {"error": str(error)}

@@ -84,7 +84,7 @@ def _graph_rows(graph: Graph) -> Iterator[tuple[Any, ...]]:
     batch = "any" if graph.batch is None else graph.batch
     yield graph.format, graph.precision, graph.path, size(graph.bytes), batch, _parity(graph.parity), _latency(graph)
     if graph.encoded is not None:
-        signature = f"  signature {graph.encoded.signature}, of encoded pictures"
+        signature = f"  signature {graph.encoded.signature}, of encoded images"
         yield signature, None, None, None, None, _parity(graph.encoded.parity), None
     if graph.detect is not None:
         signature, file = f"  signature {graph.detect.signature}, boxes decoded in the graph", graph.detect.file

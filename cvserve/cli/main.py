@@ -21,18 +21,18 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 COMMANDS = {
-    "train": ("train", "train a model on a folder of pictures"),
+    "train": ("train", "train a model on a folder of images"),
     "evaluate": ("evaluate", "score a run or an exported model on a dataset"),
     "export": ("export", "pack a run as SavedModel, ONNX and TFLite, proven equal"),
     "import": ("import_model", "pack somebody else's model"),
     "inspect": ("inspect", "show what a model, a version or a repository holds"),
     "serve": ("serve", "serve a repository of models over gRPC and HTTP"),
     "model-server": ("model_server", "serve with the flags and files of tensorflow_model_server"),
-    "infer": ("infer", "ask a server about pictures"),
-    "predict": ("predict", "run a model on folders of pictures"),
+    "infer": ("infer", "ask a server about images"),
+    "predict": ("predict", "run a model on folders of images"),
     "bench": ("bench", "measure a model in process and served, on this machine"),
     "tune": ("tune", "search the settings that serve most within a latency limit"),
-    "demo": ("demo", "train, export, serve and ask on generated pictures"),
+    "demo": ("demo", "train, export, serve and ask on generated images"),
 }
 """Command to its module in cvserve.cli and its line of help. A module has `add_arguments(parser)` and `run(args)`."""
 

@@ -1,7 +1,7 @@
 """Takes the place of tensorflow_model_server: its flags, its config files, its protocols, in a script that changes
 one word. What it refuses is refused, in the same words; flags that change nothing here are named in one line.
 
-Beyond it: SIGTERM drains, pictures are decoded (cvserve.v1.VisionService) for models that cvserve exported, and health
+Beyond it: SIGTERM drains, images are decoded (cvserve.v1.VisionService) for models that cvserve exported, and health
 and reflection are always there. `cvserve serve` has the settings that TensorFlow Serving does not know.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from cvserve.cli.arguments import example
-from cvserve.serving.tfs.flags import Flags
+from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     flags = Flags(**{each.name: getattr(arguments, each.name) for each in fields(Flags)})
-    from cvserve.serving.tfs.process import model_server, version_lines
+    from cvserve.serving.protocols.tensorflow_serving.model_server.process import model_server, version_lines
 
     if flags.version:
         from cvserve import console

@@ -1,22 +1,22 @@
-"""Runs a model on folders of pictures and writes what it finds, as JSON lines, CSV or COCO results.
+"""Runs a model on folders of images and writes what it finds, as JSON lines, CSV or COCO results.
 
-PICTURES are folders (searched at any depth, through links to folders too, but none twice), files, quoted globs,
-@list.txt (one path a line) or - (paths on stdin). Rows keep their order. A picture that cannot be used gets a row with
+IMAGES are folders (searched at any depth, through links to folders too, but none twice), files, quoted globs,
+@list.txt (one path a line) or - (paths on stdin). Rows keep their order. An image that cannot be used gets a row with
 its error and is listed at the end; the others are done. Rows go to FILE.part, which becomes FILE when all is done; a
 run that was killed continues with --resume. What two of the words hold is done twice.
 
---resume leaves the rows that are there as they are, those with an error too: these pictures are not tried again. To
+--resume leaves the rows that are there as they are, those with an error too: these images are not tried again. To
 have them tried, delete their lines from FILE (from FILE.part, if there is one) and resume; their rows are then the last
 ones. Of JSON lines, for example: grep -v '"error":' old.jsonl > new.jsonl, then --out new.jsonl --resume. Give --resume
 the options of the earlier run: another model, version or --top-k is refused, but other differences (--score-threshold,
 --max-results, --mask-format) cannot be told from all rows, and are not looked for.
 
-JSON lines have one row a picture: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
-upright picture. CSV has the best classes of a picture in one line, but a line for each object: image, ..., label,
-index, score, x1, y1, x2, y2; a picture without objects has one line where these are empty.
+JSON lines have one row an image: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
+upright image. CSV has the best classes of an image in one line, but a line for each object: image, ..., label,
+index, score, x1, y1, x2, y2; an image without objects has one line where these are empty.
 
-Of segmentation, JSON lines have under "segmentation" the "classes" of a picture, the largest first, with coverage (the
-share of the picture, 0 to 1) and confidence; and, as --mask-format says, the masks: png (the default) is one
+Of segmentation, JSON lines have under "segmentation" the "classes" of an image, the largest first, with coverage (the
+share of the image, 0 to 1) and confidence; and, as --mask-format says, the masks: png (the default) is one
 "class_map", a grey PNG in base64 of which each byte is the index of a class; rle is a "mask" for each class as COCO's
 tools read it; polygons is [[x, y, x, y, ...], ...] for each class, holes among them; none leaves them out. --masks DIR
 writes the class maps as PNG files instead, and the row has the name of its "file". CSV has a line a class, no masks.
@@ -25,12 +25,12 @@ Objects with masks (mask_rcnn) are rows of detections, each with its "mask" as -
 any other of those; COCO results have it as "segmentation", and are scored as "bbox" and as "segm".
 
 COCO results (of detectors, for pycocotools) have an entry for each object, its box as [x, y, width, height]. With
---coco, the numbers of pictures and categories are those of that ground truth, by file name and category name, so that
-the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, a picture such
+--coco, the numbers of images and categories are those of that ground truth, by file name and category name, so that
+the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, an image such
 as 000000397133.jpg has the number that its name is, and any other the first free one from 1 on; "file_name" says which.
 
-Of captioners JSON lines have the "captions" of a picture, each a text with its log_probability, best first; CSV has a
-line for each; COCO results have the best one of each picture. --annotate draws the best one and, below the picture,
+Of captioners JSON lines have the "captions" of an image, each a text with its log_probability, best first; CSV has a
+line for each; COCO results have the best one of each image. --annotate draws the best one and, below the image,
 where the network looked at each word, if it tells.
 """
 
@@ -47,7 +47,7 @@ from cvserve.errors import CvserveError, InvalidInput
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
-    parser.add_argument("pictures", nargs="+", metavar="PICTURES", help="folder, file, glob, @list.txt or -")
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help="folder, file, glob, @list.txt or -")
     parser.add_argument(
         "--out", default="-", metavar="FILE", help="results.jsonl, results.csv or results.json; default: stdout"
     )
@@ -57,24 +57,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: what the suffix of --out says (.json of a detector is coco), or jsonl",
     )
     parser.add_argument("--coco", metavar="GROUND_TRUTH", help="a COCO file whose numbers --format coco shall use")
-    parser.add_argument("--annotate", metavar="DIR", help="write copies of the pictures with the result drawn on them")
+    parser.add_argument("--annotate", metavar="DIR", help="write copies of the images with the result drawn on them")
     parser.add_argument(
         "--mask-format",
         choices=MASK_FORMATS,
         help="segmentation: the masks in a row; default: png, of objects rle, in CSV none",
     )
     parser.add_argument("--masks", metavar="DIR", help="segmentation: write the class maps as PNG files")
-    parser.add_argument("--top-k", type=positive, metavar="K", help="classes a picture; default: the model's")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="classes an image; default: the model's")
     parser.add_argument(
         "--score-threshold", type=share, metavar="S", help="objects with less are left out; default: the model's"
     )
-    parser.add_argument("--max-results", type=positive, metavar="N", help="objects a picture; default: the model's")
+    parser.add_argument("--max-results", type=positive, metavar="N", help="objects an image; default: the model's")
     parser.add_argument(
-        "--resume", action="store_true", help="skip the pictures that --out has, also as errors; add the others"
+        "--resume", action="store_true", help="skip the images that --out has, also as errors; add the others"
     )
     parser.add_argument("--overwrite", action="store_true", help="drop what an unfinished run left in FILE.part")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
-    parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="pictures a call; default: 16")
+    parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="images a call; default: 16")
     parser.add_argument("--workers", type=positive, metavar="N", help="threads that decode; default: one a core")
     parser.add_argument("--instances", type=positive, metavar="N", help="batches that run at once; default: one a core")
     add_device(add_runtime(parser))
@@ -88,12 +88,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cvserve.batch import CocoResultsSink, CsvSink, GroundTruthNumbers, Sources, open_instances, open_sink, predict
+    from cvserve.batch import (
+        CocoResultsSink,
+        CsvSink,
+        GroundTruthNumbers,
+        Sources,
+        open_instances,
+        open_sink,
+        predict,
+    )
 
-    sources = Sources(arguments.pictures, leave_out=[item for item in (arguments.annotate, arguments.masks) if item])
+    sources = Sources(arguments.images, leave_out=[item for item in (arguments.annotate, arguments.masks) if item])
     total = sources.count()
     if total == 0:
-        raise InvalidInput(f"there are no pictures in {', '.join(arguments.pictures)}")
+        raise InvalidInput(f"there are no images in {', '.join(arguments.images)}")
     with open_instances(
         arguments.model,
         version=arguments.version,
@@ -115,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.coco is not None:
             numbers = GroundTruthNumbers(arguments.coco, manifest.labels)
             if total is not None:
-                for source in sources:  # before hours of work are lost on a picture that it does not have
+                for source in sources:  # before hours of work are lost on an image that it does not have
                     numbers.image_id(source.name)
         sink = open_sink(
             arguments.out,
@@ -156,10 +164,10 @@ def run(arguments: argparse.Namespace) -> int:
                 console.note(f"what was done is in {part}" + ("; --resume continues it" if sink.resumable else ""))
             raise
     if not (summary.done or summary.failed_count or summary.skipped):
-        raise InvalidInput(f"there are no pictures in {', '.join(arguments.pictures)}")
+        raise InvalidInput(f"there are no images in {', '.join(arguments.images)}")
     before = f", {summary.skipped} were there already" if summary.skipped else ""
     console.note(
-        f"{summary.done} pictures in {summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "
+        f"{summary.done} images in {summary.seconds:.1f} s, {summary.images_per_second:.1f} images/s "
         f"with {runtime}{before}" + (f"; see {arguments.out}" if arguments.out != "-" else "")
     )
     code = list_failures(

@@ -1,6 +1,6 @@
 """Serves a repository of models over gRPC and HTTP, until SIGTERM or Ctrl-C; then accepted requests are still answered.
 
-On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (pictures in, typed
+On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (images in, typed
 results out), health and reflection. On the other: TensorFlow Serving's REST API, Prometheus, /healthz and /readyz.
 Settings come from --config (YAML), then --set, then the other flags; settings of single models stand in the file under
 `models: NAME:`, or are set as models.NAME.KEY.

@@ -2,7 +2,7 @@
 
 Settings come from the model's defaults, then --config, then the flags, then --set; the ones used are written to
 config.yaml in the run directory. --data is a folder with one folder a class (or train/, val/ and test/ of such), or
-"scenes" for generated pictures.
+"scenes" for generated images.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _FLAGS = (
     ("--weights", "weights", str, "FILE", "start from these weights, or imagenet; default: from scratch"),
     ("--data", "data", str, "DIR", "the dataset's folder, or scenes"),
     ("--image-size", "image_size", positive, "N", "side of the network's input in pixels"),
-    ("--epochs", "epochs", positive, "N", "passes over the training pictures"),
+    ("--epochs", "epochs", positive, "N", "passes over the training images"),
     ("--minutes", "minutes", float, "X", "end in this time, with as many epochs as fit, --epochs at most"),
-    ("--batch-size", "batch_size", positive, "N", "pictures a step"),
+    ("--batch-size", "batch_size", positive, "N", "images a step"),
     ("--optimizer", "optimizer.name", str, "NAME", "sgd or adamw"),
     ("--learning-rate", "optimizer.learning_rate", float, "X", "the highest, after the warm-up"),
     ("--label-smoothing", "label_smoothing", float, "X", "0 for none"),

@@ -1,4 +1,4 @@
-"""Searches the settings that serve the most pictures a second within a latency limit, by measuring on this machine.
+"""Searches the settings that serve the most images a second within a latency limit, by measuring on this machine.
 
 Runtime, instances, threads and batch are screened in process; the best few are served to more and more clients. The
 settings go to --out, for cvserve serve --config; the queue is bounded so that more load is refused, not answered late.
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtimes", type=names(RUNTIMES), default=(), metavar="R,R", help="to try; default: all that can run it here"
     )
-    parser.add_argument("--images", metavar="DIR", help="pictures to send; default: generated JPEGs of 500 x 375")
+    parser.add_argument("--images", metavar="DIR", help="images to send; default: generated JPEGs of 500 x 375")
     parser.add_argument("--finalists", type=positive, default=3, metavar="N", help="candidates to serve; default: 3")
     parser.add_argument("--rounds", type=positive, default=2, metavar="N", help="default: 2")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="X", help="of each measurement; default: 2")
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
         screen_seconds=arguments.seconds / 4,
     )
-    result = tune(arguments.model, plan, version=arguments.version, pictures=arguments.images, say=console.note)
+    result = tune(arguments.model, plan, version=arguments.version, images=arguments.images, say=console.note)
     if not arguments.out:
         console.say(result.to_yaml().rstrip())
         return 0
@@ -63,6 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
         (str(each.candidate), each.clients, each.rate, each.p50, each.p99, "best" if each is result.best else "")
         for each in result.tried
     ]
-    console.table(rows, ("settings", "clients", "pictures/s", "p50 ms", "p99 ms", ""))
+    console.table(rows, ("settings", "clients", "images/s", "p50 ms", "p99 ms", ""))
     console.say(f"{arguments.out}: {', '.join(f'{key} {value}' for key, value in result.settings.items())}")
     return 0

@@ -1,6 +1,6 @@
 """Asks a cvserve server: `Client` blocks, `AsyncClient` is awaited.
 
-Needs grpcio, protobuf and numpy; never TensorFlow. OpenCV is imported when a picture is given as an array, and when a
+Needs grpcio, protobuf and numpy; never TensorFlow. OpenCV is imported when an image is given as an array, and when a
 class map is decoded.
 """
 

@@ -63,7 +63,7 @@ class AsyncClient:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> ClassificationResult:
-        """The best classes of one picture. See `Client.classify`."""
+        """The best classes of one image. See `Client.classify`."""
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
         # Reading a file, and PNG for an array, would hold up the loop.
         request = await asyncio.to_thread(ask.classify, image)
@@ -79,7 +79,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[ClassificationResult]:
-        """The classes of many pictures, in order. See `Client.classify_many`."""
+        """The classes of many images, in order. See `Client.classify_many`."""
         answers = in_turn_async(
             lambda image: self.classify(model, image, top_k, version, timeout, **options), images, concurrency
         )
@@ -100,7 +100,7 @@ class AsyncClient:
         mask_format: str | None = None,
         request_id: str | None = None,
     ) -> DetectionResult:
-        """The objects in one picture. See `Client.detect`."""
+        """The objects in one image. See `Client.detect`."""
         ask = Ask(model, version, label, None, score_threshold, max_results, mask_format)
         request = await asyncio.to_thread(ask.detect, image)
         response = await self._call(self._stub.Detect, request, timeout, request_id)
@@ -118,7 +118,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[DetectionResult]:
-        """The objects in many pictures, in order. See `Client.detect_many`."""
+        """The objects in many images, in order. See `Client.detect_many`."""
         answers = in_turn_async(
             lambda image: self.detect(model, image, version, timeout, **options), images, concurrency
         )
@@ -136,7 +136,7 @@ class AsyncClient:
         label: str | None = None,
         request_id: str | None = None,
     ) -> SegmentationResult | DetectionResult:
-        """The class of every pixel of one picture. See `Client.segment`."""
+        """The class of every pixel of one image. See `Client.segment`."""
         request = await asyncio.to_thread(Ask(model, version, label).segment, image)
         response = await self._call(self._stub.Segment, request, timeout, request_id)
         return await asyncio.to_thread(messages.segmented, response)
@@ -167,7 +167,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[SegmentationResult | DetectionResult]:
-        """The classes of the pixels of many pictures, in order. See `Client.segment_many`."""
+        """The classes of the pixels of many images, in order. See `Client.segment_many`."""
         answers = in_turn_async(
             lambda image: self.segment(model, image, version, timeout, **options), images, concurrency
         )
@@ -186,7 +186,7 @@ class AsyncClient:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> CaptionResult:
-        """Sentences about one picture. See `Client.caption`."""
+        """Sentences about one image. See `Client.caption`."""
         ask = Ask(model, version, label, max_results=max_results)
         request = await asyncio.to_thread(messages.caption_request, ask, image)
         return messages.captioning(await self._call(self._stub.Caption, request, timeout, request_id))
@@ -200,7 +200,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[CaptionResult]:
-        """Sentences about many pictures, in order. See `Client.caption_many`."""
+        """Sentences about many images, in order. See `Client.caption_many`."""
         answers = in_turn_async(
             lambda image: self.caption(model, image, version, timeout, **options), images, concurrency
         )
@@ -224,7 +224,7 @@ class AsyncClient:
         ahead: int = 8,
         request_id: str | None = None,
     ) -> AsyncIterator[FrameAnswer]:
-        """Pictures one after the other over one call; their answers, in order. See `Client.stream`.
+        """Images one after the other over one call; their answers, in order. See `Client.stream`.
 
         Args:
             images: also an asynchronous iterable.

@@ -73,7 +73,7 @@ class Client:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> ClassificationResult:
-        """The best classes of one picture.
+        """The best classes of one image.
 
         Args:
             model: its name on the server.
@@ -87,7 +87,7 @@ class Client:
             request_id: what the server's log calls the request; by default the server makes one.
 
         Raises:
-            ImageError, InvalidInput: the picture or a value cannot be used.
+            ImageError, InvalidInput: the image or a value cannot be used.
             NotFound: no such model, version or file.
             Unavailable: no server answers, or it is starting or stopping.
             Unauthenticated, PermissionDenied: the server wants a token, or another one.
@@ -106,7 +106,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[ClassificationResult]:
-        """The classes of many pictures, in order, with `concurrency` of them under way at a time.
+        """The classes of many images, in order, with `concurrency` of them under way at a time.
 
         Only about as many are read ahead, so `images` may be endless. See `classify` for the rest; the first failure
         is raised when its turn comes, and ends the iteration.
@@ -128,7 +128,7 @@ class Client:
         mask_format: str | None = None,
         request_id: str | None = None,
     ) -> DetectionResult:
-        """The objects in one picture, best first; boxes are in pixels of the picture after its EXIF orientation.
+        """The objects in one image, best first; boxes are in pixels of the image after its EXIF orientation.
 
         Args:
             score_threshold: the least score of an object, 0 to 1, also below the model's own; None takes that one.
@@ -149,7 +149,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[DetectionResult]:
-        """The objects in many pictures, in order. See `detect` and `classify_many`."""
+        """The objects in many images, in order. See `detect` and `classify_many`."""
         return in_turn(lambda image: self.detect(model, image, version, timeout, **options), images, concurrency)
 
     def segment(
@@ -162,7 +162,7 @@ class Client:
         label: str | None = None,
         request_id: str | None = None,
     ) -> SegmentationResult | DetectionResult:
-        """The class of every pixel of one picture, in the size that it has after its EXIF orientation.
+        """The class of every pixel of one image, in the size that it has after its EXIF orientation.
 
         Only the classes that there are have names in the result; `model_info` has the names and colours of all. Needs
         OpenCV. Of a model of objects with masks it is what `detect` gives. See `classify` for the arguments and errors.
@@ -201,7 +201,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[SegmentationResult | DetectionResult]:
-        """The classes of the pixels of many pictures, in order. See `segment` and `classify_many`."""
+        """The classes of the pixels of many images, in order. See `segment` and `classify_many`."""
         return in_turn(lambda image: self.segment(model, image, version, timeout, **options), images, concurrency)
 
     def caption(
@@ -215,7 +215,7 @@ class Client:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> CaptionResult:
-        """Sentences about one picture, best first; `best.text` is the one.
+        """Sentences about one image, best first; `best.text` is the one.
 
         Args:
             max_results: at most so many sentences; how many there are, the model decides.
@@ -233,7 +233,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[CaptionResult]:
-        """Sentences about many pictures, in order. See `caption` and `classify_many`."""
+        """Sentences about many images, in order. See `caption` and `classify_many`."""
         return in_turn(lambda image: self.caption(model, image, version, timeout, **options), images, concurrency)
 
     def stream(
@@ -252,7 +252,7 @@ class Client:
         ahead: int = 8,
         request_id: str | None = None,
     ) -> Iterator[FrameAnswer]:
-        """Pictures one after the other over one call, such as the frames of a video; their answers, in order.
+        """Images one after the other over one call, such as the frames of a video; their answers, in order.
 
         What kind of results they are, the model's task decides. A frame that fails has its error in its answer, and the
         stream goes on. See `classify` and `detect` for the rest.
@@ -260,7 +260,7 @@ class Client:
         Args:
             mask_format: how a segmentation is sent, see `segment_encoded`; it is given as SegmentationResult all the
                 same, but with "none" as EncodedSegmentation.
-            images: may be endless; a picture is taken from it when there is room for it, on another thread. What it
+            images: may be endless; an image is taken from it when there is room for it, on another thread. What it
                 raises is raised here after the answers to the frames before it.
             timeout: seconds for the whole stream; None: no limit.
             frame_timeout: seconds after which the answer to a frame is of no more use.

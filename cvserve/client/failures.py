@@ -74,7 +74,7 @@ def _meant(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) 
     text = f"{target}: {details or code.name}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         # gRPC's own answer to a message over the limit, which no second try would change.
-        return errors.InvalidInput(f"{text}: the picture is too large for one message")
+        return errors.InvalidInput(f"{text}: the image is too large for one message")
     trailers = {key: value for key, value in error.trailing_metadata() or ()}
     pushback = trailers.get("grpc-retry-pushback-ms")
     found = fault(code, text, None if pushback is None else int(pushback) / 1000)

@@ -1,4 +1,4 @@
-"""Many pictures, several of them under way at a time, answered in order."""
+"""Many images, several of them under way at a time, answered in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 def in_turn(ask: Callable[[Image], Answer], images: Iterable[Image], concurrency: int) -> Iterator[Answer]:
-    """The answers, in the order of the pictures; `concurrency` of them are asked for at a time, on threads.
+    """The answers, in the order of the images; `concurrency` of them are asked for at a time, on threads.
 
     Raises:
         InvalidInput: a concurrency under 1, at once. What `ask` raises, when its turn comes.

@@ -26,7 +26,7 @@ from cvserve.postproc.results import (
 from cvserve.protos import vision_pb2
 
 Image = str | Path | bytes | np.ndarray
-"""A picture: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA)."""
+"""An image: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA)."""
 
 LARGEST_NUMBER, LARGEST_VERSION = 2**31 - 1, 2**63 - 1
 """That vision.proto has room for."""
@@ -51,7 +51,7 @@ class ModelInfo:
     input_width: int
     runtime: str
     version_labels: Mapping[str, int] = field(default_factory=dict)
-    colours: tuple[tuple[int, int, int], ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ()
     has_masks: bool = False
 
 
@@ -85,7 +85,7 @@ def encoded(image: Image) -> bytes:
     """The bytes to send: files and bytes as they are, arrays as PNG, which loses nothing.
 
     Raises:
-        NotFound: no such file. ImageError: not a picture's array.
+        NotFound: no such file. ImageError: not an image's array.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
@@ -93,12 +93,12 @@ def encoded(image: Image) -> bytes:
         try:
             return Path(image).read_bytes()
         except FileNotFoundError as error:
-            raise errors.NotFound(f"no picture at {image}") from error
+            raise errors.NotFound(f"no image at {image}") from error
         except OSError as error:
             raise errors.ImageError(str(image), f"cannot be read: {error.strerror}") from error
     if isinstance(image, np.ndarray):
         return _png(image)
-    raise errors.InvalidInput(f"a picture is a path, bytes or an array, not {type(image).__name__}")
+    raise errors.InvalidInput(f"an image is a path, bytes or an array, not {type(image).__name__}")
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -295,7 +295,7 @@ def _counts(mask: Any, width: int, height: int) -> np.ndarray:
         inside = from_png(mask.png) > 0
     if inside.shape != (height, width):
         raise errors.InvalidInput(
-            f"a mask is {inside.shape[1]} x {inside.shape[0]} pixels, but the picture {width} x {height}"
+            f"a mask is {inside.shape[1]} x {inside.shape[0]} pixels, but the image {width} x {height}"
         )
     return placed_run_lengths(inside, 0, 0, height, width)
 
@@ -366,6 +366,6 @@ def model_info(response: Any) -> ModelInfo:
         input_width=response.input_width,
         runtime=response.runtime,
         version_labels=dict(response.version_labels),
-        colours=tuple((colour >> 16 & 255, colour >> 8 & 255, colour & 255) for colour in response.colours),
+        colors=tuple((color >> 16 & 255, color >> 8 & 255, color & 255) for color in response.colours),
         has_masks=response.has_masks,
     )

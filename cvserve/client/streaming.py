@@ -15,14 +15,14 @@ _END = object()
 class Sending:
     """Frames for the blocking client. gRPC iterates over it on a thread of its own.
 
-    A picture is taken from the source only when there is room for it, so that of a camera's pictures the newest is
+    An image is taken from the source only when there is room for it, so that of a camera's images the newest is
     sent. What the source raises ends the sending, and stands in `failure`.
     """
 
     def __init__(self, images: Iterable[Image], make: Callable[[int, Image], Any], ahead: int) -> None:
         """
         Args:
-            make: a frame's number and picture to its message.
+            make: a frame's number and image to its message.
             ahead: frames that may be sent and not answered.
         """
         self._images = iter(images)

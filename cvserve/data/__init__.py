@@ -1,38 +1,38 @@
-"""Labelled pictures: folders and generated scenes, augmented and batched. TensorFlow is imported by `epoch` alone."""
+"""Labelled images: folders and generated scenes, augmented and batched. TensorFlow is imported by `epoch` alone."""
 
-from cvserve.data.annotated import AnnotatedPicture, AnnotatedSplit
-from cvserve.data.augment import Augmentation, augment
-from cvserve.data.captioned import CaptionedPicture, CaptionedSplit
-from cvserve.data.captioning import CaptionPipeline, all_captions
+from cvserve.data.augment.augment import Augmentation, augment
 from cvserve.data.captions import CaptionSource
 from cvserve.data.dataset import Dataset, open_dataset, same_data
-from cvserve.data.detection import DetectionPipeline
-from cvserve.data.folder import ImageFolder, Sample, Split
-from cvserve.data.masked import LabelledPicture, MaskedSplit
 from cvserve.data.masks import VOID, SegmentationSource
 from cvserve.data.objects import DetectionSource, Objects
-from cvserve.data.pipeline import ImagePipeline, image_dataset
-from cvserve.data.problems import BadPicture, verify
+from cvserve.data.pipelines.captioning import CaptionPipeline, all_captions
+from cvserve.data.pipelines.classification import ImagePipeline, image_dataset
+from cvserve.data.pipelines.detection import DetectionPipeline
+from cvserve.data.pipelines.segmentation import SegmentationPipeline
+from cvserve.data.readers.annotated import AnnotatedImage, AnnotatedSplit
+from cvserve.data.readers.captioned import CaptionedImage, CaptionedSplit
+from cvserve.data.readers.class_folder import ImageFolder, Sample, Split
+from cvserve.data.readers.masked import LabelledImage, MaskedSplit
+from cvserve.data.readers.problems import BadImage, verify
+from cvserve.data.readers.splitting import Shares
 from cvserve.data.scenes import Scene, Scenes, write_captions, write_coco, write_image_folder, write_mask_folder
-from cvserve.data.segmentation import SegmentationPipeline
-from cvserve.data.splitting import Shares
 
 __all__ = [
     "VOID",
-    "AnnotatedPicture",
+    "AnnotatedImage",
     "AnnotatedSplit",
     "Augmentation",
-    "BadPicture",
+    "BadImage",
     "CaptionPipeline",
     "CaptionSource",
-    "CaptionedPicture",
+    "CaptionedImage",
     "CaptionedSplit",
     "Dataset",
     "DetectionPipeline",
     "DetectionSource",
     "ImageFolder",
     "ImagePipeline",
-    "LabelledPicture",
+    "LabelledImage",
     "MaskedSplit",
     "Objects",
     "Sample",

@@ -1,4 +1,4 @@
-"""The captions of a picture, as data sets for captioning know them."""
+"""The captions of an image, as data sets for captioning know them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class CaptionSource(Source, Protocol):
     """One split of a data set for captioning. `classes` say nothing of it, and may be empty."""
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """The true sentences about the picture, as people wrote them; at least one."""
+        """The true sentences about the image, as people wrote them; at least one."""
 
     def image_id(self, index: int) -> int:
-        """The picture's number in COCO files: the data set's own, or index + 1. Unique in the split."""
+        """The image's number in COCO files: the data set's own, or index + 1. Unique in the split."""

@@ -1,4 +1,4 @@
-"""The one door to all sources of labelled pictures."""
+"""The one door to all sources of labelled images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 
 from cvserve.artifact.specs import TASKS, Task
-from cvserve.data.caption_folder import open_caption_folder
-from cvserve.data.detection_folder import open_detection_folder
-from cvserve.data.folder import ImageFolder
+from cvserve.data.readers.caption_folder import open_caption_folder
+from cvserve.data.readers.class_folder import ImageFolder
+from cvserve.data.readers.detection_folder import open_detection_folder
+from cvserve.data.readers.segmentation_folder import open_segmentation_folder
+from cvserve.data.readers.splitting import SPLITS, Shares
 from cvserve.data.scenes import Scenes, ScenesOptions
-from cvserve.data.segmentation_folder import open_segmentation_folder
 from cvserve.data.source import Dataset, Source
-from cvserve.data.splitting import SPLITS, Shares
 from cvserve.errors import InvalidInput
 
 __all__ = ["Dataset", "Source", "open_dataset", "same_data"]
@@ -33,11 +33,12 @@ def open_dataset(
     classes: Sequence[str] | None = None,
     shares: Shares | None = None,
 ) -> Any:
-    """Opens one split of a folder of pictures or of generated scenes.
+    """Opens one split of a folder of images or of generated scenes.
 
     Args:
-        data: a folder (see `ImageFolder`; for detection `cvserve.data.detection_folder`, for
-            segmentation `cvserve.data.segmentation_folder`, for captioning `cvserve.data.caption_folder`), or "scenes",
+        data: a folder (see `ImageFolder`; for detection `cvserve.data.readers.detection_folder`, for
+            segmentation `cvserve.data.readers.segmentation_folder`, for captioning
+            `cvserve.data.readers.caption_folder`), or "scenes",
             "scenes:classification" or "scenes:classification?count=600&seed=1&image_size=64" (see `ScenesOptions`). A
             folder that is really called "scenes" is written "./scenes".
         split: "train", "val" or "test"; a folder without splits also has "all".

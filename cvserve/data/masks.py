@@ -1,4 +1,4 @@
-"""Label maps: the class of every pixel of a picture, as data sets give it."""
+"""Label maps: the class of every pixel of an image, as data sets give it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class SegmentationSource(Source, Protocol):
         """uint8 [H, W] of the upright original: indices into `classes`, or `VOID`.
 
         Raises:
-            ImageError: it is not there, cannot be read, or is not of the picture's size: the picture is left out.
+            ImageError: it is not there, cannot be read, or is not of the image's size: the image is left out.
             InvalidInput: it has a label that is none of the classes: the data set is not what it says.
         """
 
     @property
-    def colours(self) -> tuple[tuple[int, int, int], ...]:
+    def colors(self) -> tuple[tuple[int, int, int], ...]:
         """RGB of each class, in label order; empty where the data set has none."""
 
 

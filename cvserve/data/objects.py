@@ -1,4 +1,4 @@
-"""The objects in a picture, as data sets for detection know them."""
+"""The objects in an image, as data sets for detection know them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
-from cvserve.data.shapes import Shapes
+from cvserve.data.augment.shapes import Shapes
 from cvserve.data.source import Source
 from cvserve.postproc.object_masks import ObjectMasks
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """The objects of one picture.
+    """The objects of one image.
 
-    boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright picture, x2 and y2 past the last pixel. labels: int32
+    boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright image, x2 and y2 past the last pixel. labels: int32
     [N], indices into the data set's classes. ignored: bool [N], crowds and difficult objects: not trained on, and
     neither right nor wrong when found. areas: float32 [N], of the objects themselves where the data set says them,
     otherwise of their boxes; COCO's sizes (small, medium, large) go by it. shapes: the masks of the N, where a pipeline
@@ -57,10 +57,10 @@ class DetectionSource(Source, Protocol):
     """One split of a data set for detection."""
 
     def objects(self, index: int) -> Objects:
-        """What is in the picture."""
+        """What is in the image."""
 
     def image_id(self, index: int) -> int:
-        """The picture's number in COCO files: the data set's own, or index + 1. Unique in the split."""
+        """The image's number in COCO files: the data set's own, or index + 1. Unique in the split."""
 
     @property
     def category_ids(self) -> tuple[int, ...]:
@@ -71,9 +71,9 @@ class InstanceSource(DetectionSource, Protocol):
     """One split of a data set for instance segmentation: objects with masks."""
 
     def object_masks(self, index: int) -> ObjectMasks:
-        """The masks of `objects(index)`, in the same order and the picture's size.
+        """The masks of `objects(index)`, in the same order and the image's size.
 
         Raises:
-            ImageError: one of them cannot be used: the picture is left out.
+            ImageError: one of them cannot be used: the image is left out.
             InvalidInput: the data set has no masks.
         """

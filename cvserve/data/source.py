@@ -1,4 +1,4 @@
-"""What every source of labelled pictures offers."""
+"""What every source of labelled images offers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cvserve.preproc import ImageSource
 
 
 class Source(Protocol):
-    """One split of pictures of any task. Indices run from 0 to len() - 1, always in the same order."""
+    """One split of images of any task. Indices run from 0 to len() - 1, always in the same order."""
 
     @property
     def split(self) -> str:
@@ -19,20 +19,20 @@ class Source(Protocol):
         """Names of the classes, in label order."""
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     def image(self, index: int) -> ImageSource:
-        """The picture: a path, or uint8 RGB pixels [H, W, 3]."""
+        """The image: a path, or uint8 RGB pixels [H, W, 3]."""
 
     def name(self, index: int) -> str:
-        """What reports call the picture; unique in the split."""
+        """What reports call the image; unique in the split."""
 
     def describe(self) -> str:
-        """One line: where it comes from, how many pictures, which classes."""
+        """One line: where it comes from, how many images, which classes."""
 
 
 class Dataset(Source, Protocol):
     """One split of a data set for classification."""
 
     def label(self, index: int) -> int:
-        """The picture's class, an index into `classes`."""
+        """The image's class, an index into `classes`."""

@@ -14,8 +14,8 @@ from cvserve.postproc import CaptionResult, Result, ScoredCaption
 _LIMIT = 1e-3
 
 
-def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
-    return list(client.caption_many(model, pictures, **options))
+def _ask(client: Client, model: str, images: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.caption_many(model, images, **options))
 
 
 def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
@@ -35,7 +35,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 CAPTIONING = DemoTask(
     task="captioning",
-    pictures={"train": 2800, "val": 60, "test": 120},
+    images={"train": 2800, "val": 60, "test": 120},
     training={
         "model": "show_attend_tell",
         "model_options": {

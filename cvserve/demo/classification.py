@@ -16,8 +16,8 @@ from cvserve.postproc import ClassificationResult, ClassScore, Result
 _LIMIT = 1e-4
 
 
-def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
-    return list(client.classify_many(model, pictures, **options))
+def _ask(client: Client, model: str, images: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.classify_many(model, images, **options))
 
 
 def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
@@ -39,7 +39,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 CLASSIFICATION = DemoTask(
     task="classification",
-    pictures={"train": 2000, "val": 200, "test": 120},
+    images={"train": 2000, "val": 200, "test": 120},
     training={
         "model": "resnet18",
         "model_options": {"width": 16, "stem": "deep", "shortcut": "pooled"},

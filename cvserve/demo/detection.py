@@ -11,7 +11,7 @@ import numpy as np
 from cvserve.client import Client
 from cvserve.data import write_coco
 from cvserve.demo.task import DemoTask, Difference
-from cvserve.export.comparison_detection import Tolerance, match
+from cvserve.export.comparison.detection import Tolerance, match
 from cvserve.postproc import DetectionResult, Result
 from cvserve.postproc.detection import Found
 
@@ -19,8 +19,8 @@ _TOLERANCE = Tolerance()
 _THRESHOLD, _MOST = 0.25, 100
 
 
-def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
-    return list(client.detect_many(model, pictures, **options))
+def _ask(client: Client, model: str, images: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.detect_many(model, images, **options))
 
 
 def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
@@ -50,7 +50,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 DETECTION = DemoTask(
     task="detection",
-    pictures={"train": 1000, "val": 60, "test": 120},
+    images={"train": 1000, "val": 60, "test": 120},
     training={
         "model": "retinanet",
         "model_options": {

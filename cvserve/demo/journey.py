@@ -27,10 +27,10 @@ from cvserve.demo.server import running_server
 from cvserve.demo.task import DemoTask
 from cvserve.errors import CvserveError
 from cvserve.evaluation import evaluate
-from cvserve.evaluation.scorers import open_scorer
+from cvserve.evaluation.predictors import open_predictor
 from cvserve.export import export_run
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import Result, Wishes, decode_outputs
+from cvserve.postproc import Options, Result, decode_outputs
 from cvserve.preproc import preprocess
 from cvserve.runs import MODEL_FILE, Run, write_json
 from cvserve.runtimes import usable_runtimes
@@ -41,7 +41,7 @@ Value = TypeVar("Value")
 TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, SEGMENTATION, DETECTION, CAPTIONING)
 """In this order, since those that come later start from an earlier one's network."""
 _SHOWN = 12
-"""Pictures of a task in the overview."""
+"""Images of a task in the overview."""
 
 
 @dataclass
@@ -72,11 +72,11 @@ class _Built:
 
     @property
     def test_folder(self) -> Path:
-        return self.folder / "pictures" / "test" / self.task.inside
+        return self.folder / "images" / "test" / self.task.inside
 
     @cached_property
     def tests(self) -> tuple[Path, ...]:
-        """The test pictures."""
+        """The test images."""
         return tuple(sorted(self.test_folder.rglob("*.jpg")))
 
     @property
@@ -133,12 +133,12 @@ def _start(task: DemoTask, built: Sequence[_Built]) -> Path | None:
 
 def _build(task: DemoTask, out: Path, seed: int, log: _Log, start: Path | None) -> _Built:
     folder = out / task.task
-    pictures = log.step(
-        f"{task.task}: generate pictures",
-        lambda: _generate(task, folder / "pictures", seed),
-        lambda _: f"{sum(task.pictures.values())} JPEG",
+    images = log.step(
+        f"{task.task}: generate images",
+        lambda: _generate(task, folder / "images", seed),
+        lambda _: f"{sum(task.images.values())} JPEG",
     )
-    settings = {"task": task.task, "data": str(pictures), "seed": seed, **task.training}
+    settings = {"task": task.task, "data": str(images), "seed": seed, **task.training}
     if start is not None:
         settings["weights"] = str(start)
     config = TrainConfig.load(None, settings)
@@ -154,24 +154,24 @@ def _build(task: DemoTask, out: Path, seed: int, log: _Log, start: Path | None) 
     )
     score = log.step(
         f"{task.task}: score on test",
-        lambda: task.score(evaluate(artifact.directory, str(pictures), split="test", out=folder / "evaluation").report),
+        lambda: task.score(evaluate(artifact.directory, str(images), split="test", out=folder / "evaluation").report),
         lambda score: f"test {score[0]} {score[1]:.3f}",
     )
     return _Built(task, folder, run, artifact, score)
 
 
 def _generate(task: DemoTask, folder: Path, seed: int) -> Path:
-    for split, count in task.pictures.items():
+    for split, count in task.images.items():
         task.write(Scenes(count=count, seed=seed, task=task.task, split=split), folder)
     return folder
 
 
 _Served = tuple[list[Result], float]
-"""The answers to a task's test pictures, and pictures a second."""
+"""The answers to a task's test images, and images a second."""
 
 
 def _ask_server(out: Path, built: Sequence[_Built]) -> list[_Served]:
-    """Starts `cvserve serve` as a process, asks it about every test picture, and ends it as an orchestrator would."""
+    """Starts `cvserve serve` as a process, asks it about every test image, and ends it as an orchestrator would."""
     with running_server(out / "models", [item.task.model for item in built], out / "server.log") as client:
         return [_ask_about(client, item) for item in built]
 
@@ -190,7 +190,7 @@ def _use(item: _Built, served: list[Result], per_second: float, log: _Log) -> di
     rows = log.step(
         f"{name}: predict a folder",
         lambda: _predict_folder(item),
-        lambda rows: f"{len(rows)} rows, {len(item.tests)} annotated pictures",
+        lambda rows: f"{len(rows)} rows, {len(item.tests)} annotated images",
     )
     answers = log.step(
         f"{name}: compare all answers",
@@ -220,8 +220,8 @@ def _predict_folder(item: _Built) -> list[dict[str, Any]]:
 
 
 def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every place's results for the same pictures against Keras's."""
-    truth = _of_keras(item)
+    """Every place's results for the same images against Keras's."""
+    ground_truth = _of_keras(item)
     by_name = {row["image"]: row for row in rows}
     names = [path.relative_to(item.test_folder).as_posix() for path in item.tests]
     answers: dict[str, Sequence[Result]] = {
@@ -233,7 +233,7 @@ def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any
             answers[f"pipeline, {runtime}"] = pipeline(list(item.tests), **item.options)
     table = []
     for where, results in answers.items():
-        difference = item.task.compare(results, truth)
+        difference = item.task.compare(results, ground_truth)
         table.append(
             {
                 "where": where,
@@ -246,10 +246,10 @@ def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any
 
 
 def _of_keras(item: _Built) -> list[Result]:
-    scorer = open_scorer(item.run.directory)
+    predictor = open_predictor(item.run.directory)
     prepared = [preprocess(path, item.run.preproc) for path in item.tests]
-    outputs = scorer.predict(np.stack([pixels for pixels, _ in prepared]))
-    return decode_outputs(outputs, [geometry for _, geometry in prepared], scorer.contract, Wishes(**item.options))
+    outputs = predictor.predict(np.stack([pixels for pixels, _ in prepared]))
+    return decode_outputs(outputs, [geometry for _, geometry in prepared], predictor.contract, Options(**item.options))
 
 
 def _draw(out: Path, built: Sequence[_Built]) -> None:
@@ -277,5 +277,5 @@ def _show(summary: dict[str, Any]) -> None:
             for task, part in summary["tasks"].items()
             for row in part["answers"]
         ],
-        ["task", "answers compared with Keras", "pictures", "max difference", "same"],
+        ["task", "answers compared with Keras", "images", "max difference", "same"],
     )

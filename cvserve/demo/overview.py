@@ -1,4 +1,4 @@
-"""Many small pictures on one sheet."""
+"""Many small images on one sheet."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cvserve.preproc import decode, resize_to
 _CELL, _GAP = 160, 8
 
 
-def draw_overview(pictures: Sequence[Path], path: Path, columns: int = 6) -> None:
-    """Writes a PNG with the pictures in rows, each fitted into a square of 160 pixels."""
-    rows = max(math.ceil(len(pictures) / columns), 1)
+def draw_overview(files: Sequence[Path], path: Path, columns: int = 6) -> None:
+    """Writes a PNG with the images in rows, each fitted into a square of 160 pixels."""
+    rows = max(math.ceil(len(files) / columns), 1)
     sheet = np.full((rows * (_CELL + _GAP) + _GAP, columns * (_CELL + _GAP) + _GAP, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        image = decode(picture)
+    for index, file in enumerate(files):
+        image = decode(file)
         scale = _CELL / max(image.shape[:2])
         size = [max(round(side * scale), 1) for side in image.shape[:2]]
         image = resize_to(image, size[1], size[0], "linear")

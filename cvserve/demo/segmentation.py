@@ -16,12 +16,12 @@ from cvserve.postproc import Result, SegmentationResult
 from cvserve.postproc.masks import from_png
 
 _AGREEING = 0.999
-"""Of a picture's pixels: those at a tie may be of either class."""
+"""Of an image's pixels: those at a tie may be of either class."""
 _LIMIT = 1e-3
 
 
-def _ask(client: Client, model: str, pictures: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
-    return list(client.segment_many(model, pictures, **options))
+def _ask(client: Client, model: str, images: Sequence[Path], options: Mapping[str, Any]) -> list[Result]:
+    return list(client.segment_many(model, images, **options))
 
 
 def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
@@ -48,7 +48,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
 
 SEGMENTATION = DemoTask(
     task="segmentation",
-    pictures={"train": 1200, "val": 50, "test": 120},
+    images={"train": 1200, "val": 50, "test": 120},
     training={
         "model": "unet",
         "model_options": {

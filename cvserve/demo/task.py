@@ -1,4 +1,4 @@
-"""What one task adds to the demo: its pictures, its training, its question to the server, and when answers agree."""
+"""What one task adds to the demo: its images, its training, its question to the server, and when answers agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvserve.postproc import Result
 
 @dataclass(frozen=True)
 class Difference:
-    """Between one place's results and those of Keras, for the same pictures.
+    """Between one place's results and those of Keras, for the same images.
 
     largest: of a probability, a score or whatever number the task answers with. same: whether they say the same.
     """
@@ -28,15 +28,15 @@ class Difference:
 class DemoTask:
     """A task on generated scenes.
 
-    pictures: how many each split has. training: settings of `TrainConfig`. write: scenes to files. score: of the
-    evaluation's report, by name. ask: a served model about pictures, in order. from_row: the result that a row of
+    images: how many each split has. training: settings of `TrainConfig`. write: scenes to files. score: of the
+    evaluation's report, by name. ask: a served model about images, in order. from_row: the result that a row of
     `cvserve predict` tells, given the labels. compare: results with those of Keras. options: of every place that is
-    asked (see `Wishes`), given the labels. starts_from: the task whose trained network lends its backbone. inside:
-    where in a split's folder the pictures are. look_at: pictures of the evaluation.
+    asked (see `Options`), given the labels. starts_from: the task whose trained network lends its backbone. inside:
+    where in a split's folder the images are. look_at: images of the evaluation.
     """
 
     task: Task
-    pictures: Mapping[str, int]
+    images: Mapping[str, int]
     training: Mapping[str, Any]
     write: Callable[[Scenes, Path], Path]
     score: Callable[[Any], tuple[str, float]]

@@ -1,5 +1,5 @@
 """Test-time averaging of segmentation: the mean of the probabilities that a network gives for several views of a
-picture, mirrored and at other sizes."""
+image, mirrored and at other sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCALES = (0.25, 4.0)
 
 @dataclass(frozen=True)
 class Views:
-    """What is averaged beside the picture itself. flip: each view mirrored, too. scales: sizes relative to the
+    """What is averaged beside the image itself. flip: each view mirrored, too. scales: sizes relative to the
     network's own input."""
 
     flip: bool = False
@@ -58,7 +58,7 @@ class Views:
 def averaged(run: Run, model: keras.Model, views: Views) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """The function that answers for a network as its outputs would: the best class and its probability, by the mean.
 
-    For another size the same network is built with it and given the same weights; pictures are brought to it from the
+    For another size the same network is built with it and given the same weights; images are brought to it from the
     network's own input, so that larger sizes show no more detail. Probabilities are brought back bilinearly.
 
     Args:
@@ -106,7 +106,7 @@ def _sizes(preproc: PreprocSpec, views: Views) -> list[tuple[int, int]]:
 
 
 def _rebuilt(run: Run, model: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """The network's logits for pictures of another size."""
+    """The network's logits for images of another size."""
     try:
         other = create_segmenter(
             run.architecture, num_classes=len(run.labels), image_size=size, **run.description.model_options

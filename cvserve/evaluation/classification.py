@@ -15,7 +15,7 @@ _SMALLEST_PROBABILITY = 1e-12
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class: how many pictures it has, and how well they are found."""
+    """One class: how many images it has, and how well they are found."""
 
     label: str
     images: int
@@ -26,7 +26,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class ClassificationReport:
-    """top1, top5: share of pictures whose class is the best, or among the five best (all, if there are fewer).
+    """top1, top5: share of images whose class is the best, or among the five best (all, if there are fewer).
 
     loss: mean negative log-likelihood, in nats. confusion: int64 [C, C], true class by row, predicted by column.
     """
@@ -65,17 +65,17 @@ def classification_report(probabilities: np.ndarray, labels: np.ndarray, names: 
         probabilities: float [N, C]. labels: int [N], the true classes. names: the C labels.
 
     Of equal probabilities the lower index counts as the better one, as in the results that users see. Precision and
-    recall of a class without predictions or pictures are 0.
+    recall of a class without predictions or images are 0.
 
     Raises:
-        InvalidInput: shapes that do not fit, no pictures, or a label outside the classes.
+        InvalidInput: shapes that do not fit, no images, or a label outside the classes.
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     count = len(names)
     if probabilities.ndim != 2 or probabilities.shape != (len(labels), count):
         raise InvalidInput(f"probabilities {probabilities.shape} do not fit {len(labels)} labels of {count} classes")
     if not len(labels):
-        raise InvalidInput("there are no pictures to score")
+        raise InvalidInput("there are no images to score")
     if labels.min() < 0 or labels.max() >= count:
         raise InvalidInput(f"a label is outside 0..{count - 1}")
     own = probabilities[np.arange(len(labels)), labels]

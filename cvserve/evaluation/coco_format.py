@@ -44,18 +44,18 @@ def coco_ground_truth(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
     classes: Sequence[str],
-    pictures: Sequence[dict[str, Any]] | None = None,
+    images: Sequence[dict[str, Any]] | None = None,
     masks: Sequence[ObjectMasks] | None = None,
 ) -> dict[str, Any]:
     """COCO's instances format, for pycocotools; what is ignored is a crowd.
 
     Args:
-        objects: of each picture. image_ids: of each picture. category_ids: of each class.
-        pictures: what else is known of each picture, such as {"file_name", "width", "height"}.
-        masks: of the objects of each picture.
+        objects: of each image. image_ids: of each image. category_ids: of each class.
+        images: what else is known of each image, such as {"file_name", "width", "height"}.
+        masks: of the objects of each image.
     """
-    if pictures is None and masks is not None:
-        pictures = [{"width": item.width, "height": item.height} for item in masks]
+    if images is None and masks is not None:
+        images = [{"width": item.width, "height": item.height} for item in masks]
     annotations = [
         {
             "image_id": image_id,
@@ -76,7 +76,7 @@ def coco_ground_truth(
         "info": {},
         "images": [
             {"id": image_id, **known}
-            for image_id, known in zip(image_ids, pictures or [{}] * len(image_ids), strict=True)
+            for image_id, known in zip(image_ids, images or [{}] * len(image_ids), strict=True)
         ],
         "categories": [{"id": number, "name": name} for number, name in zip(category_ids, classes, strict=True)],
         "annotations": [{"id": number, **item} for number, item in enumerate(annotations, start=1)],
@@ -84,17 +84,17 @@ def coco_ground_truth(
 
 
 def coco_caption_results(captions: Sequence[str], image_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """COCO's results format for captions: [{"image_id", "caption"}, ...], one a picture."""
+    """COCO's results format for captions: [{"image_id", "caption"}, ...], one an image."""
     return [{"image_id": number, "caption": text} for text, number in zip(captions, image_ids, strict=True)]
 
 
-def coco_caption_truth(
+def coco_caption_ground_truth(
     references: Sequence[Sequence[str]], image_ids: Sequence[int], names: Sequence[str]
 ) -> dict[str, Any]:
     """COCO's captions format, for pycocotools and pycocoevalcap.
 
     Args:
-        references: the captions of each picture. image_ids, names: of each picture.
+        references: the captions of each image. image_ids, names: of each image.
     """
     captions = [(number, text) for own, number in zip(references, image_ids, strict=True) for text in own]
     return {

@@ -46,11 +46,11 @@ def coco_scores(
     category_ids: Sequence[int],
     masks: Sequence[ObjectMasks] | None = None,
 ) -> CocoScores:
-    """Scores results against the truth, picture by picture in the same order.
+    """Scores results against the truth, image by image in the same order.
 
     Args:
-        image_ids, category_ids: COCO's numbers of the pictures and classes.
-        masks: of the objects of each picture; then masks are scored, not boxes.
+        image_ids, category_ids: COCO's numbers of the images and classes.
+        masks: of the objects of each image; then masks are scored, not boxes.
 
     Raises:
         MissingExtra: pycocotools is not installed.
@@ -58,11 +58,11 @@ def coco_scores(
     coco, evaluation = require("pycocotools.coco"), require("pycocotools.cocoeval")
     kind: Literal["bbox", "segm"] = "bbox" if masks is None else "segm"
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = coco.COCO()
-        truth.dataset = coco_ground_truth(objects, image_ids, category_ids, classes, masks=masks)
-        truth.createIndex()
+        ground_truth = coco.COCO()
+        ground_truth.dataset = coco_ground_truth(objects, image_ids, category_ids, classes, masks=masks)
+        ground_truth.createIndex()
         found = coco_results(results, image_ids, category_ids, kind=kind)
-        scored = evaluation.COCOeval(truth, truth.loadRes(found) if found else coco.COCO(), kind)
+        scored = evaluation.COCOeval(ground_truth, ground_truth.loadRes(found) if found else coco.COCO(), kind)
         scored.params.imgIds, scored.params.catIds = sorted(image_ids), sorted(category_ids)
         scored.evaluate()
         scored.accumulate()

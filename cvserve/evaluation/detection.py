@@ -12,13 +12,13 @@ from cvserve.data.objects import Objects
 from cvserve.errors import InvalidInput
 from cvserve.evaluation.coco_format import coco_ground_truth, coco_results
 from cvserve.evaluation.coco_scores import coco_scores
-from cvserve.evaluation.matching import curves, match_picture
+from cvserve.evaluation.matching import curves, match_image
 from cvserve.postproc import DetectionResult, ObjectMasks
 
 __all__ = ["SCORING", "ClassRow", "DetectionReport", "coco_ground_truth", "coco_results", "detection_report"]
 
 SCORING: dict[str, Any] = {"score_threshold": 0.001, "max_results": 100}
-"""How results are decoded for scoring: a curve needs the unsure ones too. 100 a picture is what COCO counts."""
+"""How results are decoded for scoring: a curve needs the unsure ones too. 100 an image is what COCO counts."""
 
 
 @dataclass(frozen=True)
@@ -107,31 +107,31 @@ def detection_report(
     category_ids: Sequence[int] | None = None,
     masks: Sequence[ObjectMasks] | None = None,
 ) -> DetectionReport:
-    """Scores results against the truth, picture by picture in the same order.
+    """Scores results against the truth, image by image in the same order.
 
     Args:
         results: decoded with `SCORING`, or the curves end early.
         objects: those that are ignored count as crowds.
-        image_ids, category_ids: COCO's numbers of the pictures and classes; None counts from 1. They change nothing.
-        masks: of the objects of each picture; then the results' masks are scored, too.
+        image_ids, category_ids: COCO's numbers of the images and classes; None counts from 1. They change nothing.
+        masks: of the objects of each image; then the results' masks are scored, too.
 
     Raises:
-        InvalidInput: no pictures, numbers that are not unique, or lengths that do not fit.
+        InvalidInput: no images, numbers that are not unique, or lengths that do not fit.
         MissingExtra: pycocotools is not installed.
     """
     image_ids = list(range(1, len(objects) + 1)) if image_ids is None else list(image_ids)
     category_ids = list(range(1, len(classes) + 1)) if category_ids is None else list(category_ids)
     if not objects:
-        raise InvalidInput("there are no pictures to score")
+        raise InvalidInput("there are no images to score")
     if not len(results) == len(objects) == len(set(image_ids)) == len(image_ids):
         raise InvalidInput(
-            f"{len(results)} results do not fit {len(objects)} pictures with {len(set(image_ids))} different numbers"
+            f"{len(results)} results do not fit {len(objects)} images with {len(set(image_ids))} different numbers"
         )
     if not len(classes) == len(set(category_ids)) == len(category_ids):
         raise InvalidInput(f"{len(set(category_ids))} different numbers do not fit {len(classes)} classes")
     scored = coco_scores(results, objects, classes, image_ids, category_ids)
     of_masks = None if masks is None else coco_scores(results, objects, classes, image_ids, category_ids, masks)
-    matches = [match_picture(result, item) for result, item in zip(results, objects, strict=True)]
+    matches = [match_image(result, item) for result, item in zip(results, objects, strict=True)]
     by_class = curves(matches, results, objects, classes)
     # COCO's arrays have the classes in the order of their numbers.
     place = np.argsort(np.argsort(category_ids))

@@ -16,8 +16,8 @@ IOU_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class PictureMatch:
-    """What became of the N answers for a picture with M objects.
+class ImageMatch:
+    """What became of the N answers for an image with M objects.
 
     object_of: int64 [N], the object that each answer found; -1 where it found none.
     ignored: bool [N], answers that count neither as right nor as wrong: they lie on an object that is ignored.
@@ -35,7 +35,7 @@ class PictureMatch:
         return wrong
 
 
-def match_picture(result: DetectionResult, objects: Objects, iou_threshold: float = IOU_THRESHOLD) -> PictureMatch:
+def match_image(result: DetectionResult, objects: Objects, iou_threshold: float = IOU_THRESHOLD) -> ImageMatch:
     """Matches answers, best first, each with the object of its class that it overlaps most.
 
     That object is found if it overlaps by at least the threshold and no better answer found it; the answer is wrong
@@ -59,7 +59,7 @@ def match_picture(result: DetectionResult, objects: Objects, iou_threshold: floa
                 taken[target] = True
                 object_of[answer] = target
                 found_with[target] = result.scores[answer]
-    return PictureMatch(object_of, ignored, found_with)
+    return ImageMatch(object_of, ignored, found_with)
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class Curve:
 
 
 def curves(
-    matches: Sequence[PictureMatch],
+    matches: Sequence[ImageMatch],
     results: Sequence[DetectionResult],
     objects: Sequence[Objects],
     classes: Sequence[str],
 ) -> list[Curve]:
-    """The curve of each class, over all pictures. Equal scores count in the order of the pictures."""
+    """The curve of each class, over all images. Equal scores count in the order of the images."""
     scores = _joined([result.scores for result in results], np.float32)
     indexes = _joined([result.indexes for result in results], np.int64)
     right = _joined([match.object_of >= 0 for match in matches], bool)

@@ -1,4 +1,4 @@
-"""The pictures on which a detector did worst, on one page: objects that it missed, and answers that are wrong."""
+"""The images on which a detector did worst, on one page: objects that it missed, and answers that are wrong."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import cv2
 import numpy as np
 
 from cvserve.data.objects import Objects
-from cvserve.evaluation.matching import PictureMatch
+from cvserve.evaluation.matching import ImageMatch
 from cvserve.postproc import DetectionResult, ObjectMasks
 from cvserve.postproc.drawing import Caption, draw_boxes
-from cvserve.postproc.drawing.colours import Colour
+from cvserve.postproc.drawing.colors import Color
 from cvserve.postproc.text import drawable, shortened, write
 from cvserve.preproc import decode, resize_to
 
-PICTURES = 12
+IMAGES = 12
 _COLUMNS = 3
 _TILE_WIDTH, _TILE_HEIGHT, _GAP, _TITLE, _LETTERS = 480, 400, 10, 24, 15
-_TRUTH: Colour = (60, 200, 75)
-_MISSED: Colour = (255, 200, 0)
-_RIGHT: Colour = (0, 150, 255)
-_WRONG: Colour = (235, 40, 60)
-_IGNORED: Colour = (160, 160, 160)
+_TRUTH: Color = (60, 200, 75)
+_MISSED: Color = (255, 200, 0)
+_RIGHT: Color = (0, 150, 255)
+_WRONG: Color = (235, 40, 60)
+_IGNORED: Color = (160, 160, 160)
 _LEGEND = (("true", _TRUTH), ("true, but missed", _MISSED), ("answer", _RIGHT), ("wrong answer", _WRONG))
 _OPACITY = 0.45
 _LEAST = 1e-3
@@ -34,13 +34,13 @@ _LEAST = 1e-3
 
 @dataclass(frozen=True)
 class Scored:
-    """A picture with its truth, its answers (best first) and how they match. index: in the data set. masks: of the
+    """An image with its truth, its answers (best first) and how they match. index: in the data set. masks: of the
     true objects, where the answers have masks too."""
 
     index: int
     result: DetectionResult
     objects: Objects
-    match: PictureMatch
+    match: ImageMatch
     masks: ObjectMasks | None = None
 
     @property
@@ -65,45 +65,45 @@ class Scored:
         return wrong
 
 
-def worst(pictures: Sequence[Scored], count: int = PICTURES) -> list[Scored]:
+def worst(images: Sequence[Scored], count: int = IMAGES) -> list[Scored]:
     """Those with the greatest loss, the greatest first; of equal ones the first."""
-    return sorted(pictures, key=lambda picture: -picture.loss)[:count]
+    return sorted(images, key=lambda image: -image.loss)[:count]
 
 
-def draw_worst(pictures: Sequence[Scored], dataset: Any, threshold: float, path: Path) -> None:
-    """Writes the page as JPEG: each picture with what is true and what was answered, in different colours, with masks
+def draw_worst(images: Sequence[Scored], dataset: Any, threshold: float, path: Path) -> None:
+    """Writes the page as JPEG: each scored with what is true and what was answered, in different colours, with masks
     where there are some.
 
     Args:
-        pictures: in the order of the page.
+        images: in the order of the page.
         dataset: the `DetectionSource` that they are of.
         threshold: answers with a lower score are not shown, as users would not see them.
     """
-    rows = max(math.ceil(len(pictures) / _COLUMNS), 1)
+    rows = max(math.ceil(len(images) / _COLUMNS), 1)
     pitch = _TITLE + _TILE_HEIGHT + _GAP
     page = np.full((_TITLE + _GAP + rows * pitch, _COLUMNS * (_TILE_WIDTH + _GAP) + _GAP, 3), 30, np.uint8)
     _draw_legend(page)
-    for place, picture in enumerate(pictures):
+    for place, scored in enumerate(images):
         row, column = divmod(place, _COLUMNS)
         top, left = _TITLE + _GAP + row * pitch, _GAP + column * (_TILE_WIDTH + _GAP)
-        missed, wrong = int(picture.missed(threshold).sum()), int(picture.wrong(threshold).sum())
-        title = f"{missed} missed, {wrong} wrong: {dataset.name(picture.index)}"
+        missed, wrong = int(scored.missed(threshold).sum()), int(scored.wrong(threshold).sum())
+        title = f"{missed} missed, {wrong} wrong: {dataset.name(scored.index)}"
         write(page, shortened(drawable(title), _LETTERS, _TILE_WIDTH), (left, top + _LETTERS), _LETTERS)
-        image = decode(dataset.image(picture.index), name=dataset.name(picture.index))
-        tile = _tile(image, picture, threshold)
+        image = decode(dataset.image(scored.index), name=dataset.name(scored.index))
+        tile = _tile(image, scored, threshold)
         page[top + _TITLE : top + _TITLE + tile.shape[0], left : left + tile.shape[1]] = tile
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), page[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def _tile(image: np.ndarray, picture: Scored, threshold: float) -> np.ndarray:
+def _tile(image: np.ndarray, scored: Scored, threshold: float) -> np.ndarray:
     height, width = image.shape[:2]
     scale = min(_TILE_WIDTH / width, _TILE_HEIGHT / height)
     shown = resize_to(image, max(round(width * scale), 1), max(round(height * scale), 1))
     shown = np.array(shown, order="C")
     factor = np.array([shown.shape[1] / width, shown.shape[0] / height] * 2)
     boxes, captions = [], []
-    marks = _marks(picture, threshold)
+    marks = _marks(scored, threshold)
     for mark in reversed(marks):
         _fill(shown, mark)
     for mark in marks:
@@ -126,40 +126,40 @@ class _Mark:
 def _fill(shown: np.ndarray, mark: _Mark) -> None:
     if mark.masks is None:
         return
-    # The share of each pixel of the smaller picture that is the object's.
+    # The share of each pixel of the smaller scored that is the object's.
     whole = mark.masks.mask(mark.place).astype(np.float32)
     share = cv2.resize(whole, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
-    shown[:] = np.rint(shown * (1 - share) + np.array(mark.caption.colour, np.float32) * share).astype(np.uint8)
+    shown[:] = np.rint(shown * (1 - share) + np.array(mark.caption.color, np.float32) * share).astype(np.uint8)
 
 
-def _marks(picture: Scored, threshold: float) -> list[_Mark]:
+def _marks(scored: Scored, threshold: float) -> list[_Mark]:
     """The most telling first."""
-    result, objects = picture.result, picture.objects
+    result, objects = scored.result, scored.objects
 
     def answer(index: np.intp, caption: Caption) -> _Mark:
         return _Mark(result.boxes[index], caption, result.masks, int(index))
 
-    def truth(index: np.intp, caption: Caption) -> _Mark:
-        return _Mark(objects.boxes[index], caption, picture.masks, int(index))
+    def ground_truth(index: np.intp, caption: Caption) -> _Mark:
+        return _Mark(objects.boxes[index], caption, scored.masks, int(index))
 
-    wrong, missed = picture.wrong(threshold), picture.missed(threshold)
+    wrong, missed = scored.wrong(threshold), scored.missed(threshold)
     names = result.names
     marks: list[_Mark] = []
     for index in np.flatnonzero(wrong):
         text = f"{names[result.indexes[index]]} {result.scores[index]:.2f}"
         marks.append(answer(index, Caption(text, _WRONG)))
     for index in np.flatnonzero(missed):
-        marks.append(truth(index, Caption(names[objects.labels[index]], _MISSED, bold=True)))
-    right = (picture.match.object_of >= 0) & (result.scores >= threshold)
+        marks.append(ground_truth(index, Caption(names[objects.labels[index]], _MISSED, bold=True)))
+    right = (scored.match.object_of >= 0) & (result.scores >= threshold)
     marks += [answer(index, Caption("", _RIGHT)) for index in np.flatnonzero(right)]
     found = ~missed & ~objects.ignored
-    marks += [truth(index, Caption("", _TRUTH)) for index in np.flatnonzero(found)]
-    return marks + [truth(index, Caption("", _IGNORED)) for index in np.flatnonzero(objects.ignored)]
+    marks += [ground_truth(index, Caption("", _TRUTH)) for index in np.flatnonzero(found)]
+    return marks + [ground_truth(index, Caption("", _IGNORED)) for index in np.flatnonzero(objects.ignored)]
 
 
 def _draw_legend(page: np.ndarray) -> None:
     left = _GAP
-    for text, colour in _LEGEND:
-        page[8:22, left : left + 24] = colour
+    for text, color in _LEGEND:
+        page[8:22, left : left + 24] = color
         write(page, text, (left + 32, 20), _LETTERS)
         left += 200

@@ -1,4 +1,4 @@
-"""Pictures of scores."""
+"""Images of scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED_CURVES = 10
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, *, percent: bool = False) -> None:
-    """Draws a confusion matrix as a PNG: rows are true classes, colours the share of the row, numbers the pictures.
+    """Draws a confusion matrix as a PNG: rows are true classes, colours the share of the row, numbers the images.
 
     Args:
         confusion: int [C, C]. With more than 60 classes labels and numbers are left out.
@@ -36,9 +36,9 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, *, p
         axes.set_xticks(range(count), names, rotation=60 if count > 5 else 30, ha="right")
         axes.set_yticks(range(count), names)
         for row, column in zip(*np.nonzero(confusion), strict=True):
-            colour = "white" if share[row, column] > 0.5 else "black"
+            color = "white" if share[row, column] > 0.5 else "black"
             number = round(100 * share[row, column]) if percent else confusion[row, column]
-            axes.text(column, row, str(number or ""), ha="center", va="center", color=colour, fontsize=8)
+            axes.text(column, row, str(number or ""), ha="center", va="center", color=color, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 

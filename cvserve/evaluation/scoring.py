@@ -15,8 +15,8 @@ from cvserve.console import Progress
 from cvserve.data import open_dataset
 from cvserve.data.source import Source
 from cvserve.errors import ImageError, InvalidInput
-from cvserve.evaluation.judges import Judge, open_judge
-from cvserve.evaluation.scorers import Scorer, open_scorer
+from cvserve.evaluation.metrics import Metric, open_metric
+from cvserve.evaluation.predictors import Predictor, open_predictor
 from cvserve.parallel import ordered_map
 from cvserve.preproc import Geometry, preprocess
 from cvserve.runs import write_json
@@ -24,7 +24,7 @@ from cvserve.runs import write_json
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of `target` on a split. failed: (picture, reason) of those that could not be read and were left out.
+    """Scores of `target` on a split. failed: (image, reason) of those that could not be read and were left out.
 
     report: of the model's task: a `ClassificationReport`, a `DetectionReport` or a `SegmentationReport`. judge: what it
     comes from.
@@ -34,7 +34,7 @@ class Evaluation:
     data: str
     split: str
     report: Any
-    judge: Judge = field(repr=False)
+    metric: Metric = field(repr=False)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Evaluation:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "evaluation.json", self.to_dict())
-        self.judge.write(directory)
+        self.metric.write(directory)
 
 
 def evaluate(
@@ -75,61 +75,65 @@ def evaluate(
         data: the dataset; None takes the one that the run was trained on.
         split: "train", "val" or "test".
         runtime: of an artifact: "auto", "tensorflow", "onnx" or "litert".
-        batch_size: pictures a call. workers: threads that decode.
-        average, device: see `open_scorer`.
-        out: directory for evaluation.json and the task's pictures and files; None writes nothing.
+        batch_size: images a call. workers: threads that decode.
+        average, device: see `open_predictor`.
+        out: directory for evaluation.json and the task's images and files; None writes nothing.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra, FailedPrecondition
     """
     how: dict[str, Any] = {"runtime": runtime, "threads": threads, "precision": precision, "device": device}
-    with closing(open_scorer(target, average=average, **how)) as scorer:
-        data = data or scorer.data
+    with closing(open_predictor(target, average=average, **how)) as predictor:
+        data = data or predictor.data
         if data is None:
             raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
-        contract = scorer.contract
+        contract = predictor.contract
         dataset = open_dataset(data, split, task=contract.task, classes=contract.labels)
-        result = _score(scorer, open_judge(contract, dataset), dataset, data, split, batch_size, workers)
+        result = _score(predictor, open_metric(contract, dataset), dataset, data, split, batch_size, workers)
     if out is not None:
         result.write(out)
     return result
 
 
-_Picture = tuple[int, np.ndarray, Geometry, Any]
+_Image = tuple[int, np.ndarray, Geometry, Any]
 """Index, pixels of the network's input, and what is true of it."""
 
 
 def _score(
-    scorer: Scorer, judge: Judge, dataset: Source, data: str, split: str, batch_size: int, workers: int
+    predictor: Predictor, metric: Metric, dataset: Source, data: str, split: str, batch_size: int, workers: int
 ) -> Evaluation:
     failed: list[tuple[str, str]] = []
     scored = False
 
-    def prepared(index: int) -> _Picture | ImageError:
+    def prepared(index: int) -> _Image | ImageError:
         try:
-            truth = judge.truth(index)
-            return index, *preprocess(dataset.image(index), scorer.contract.preproc, name=dataset.name(index)), truth
+            ground_truth = metric.ground_truth(index)
+            return (
+                index,
+                *preprocess(dataset.image(index), predictor.contract.preproc, name=dataset.name(index)),
+                ground_truth,
+            )
         except ImageError as error:
             return error
 
-    def readable() -> Iterator[_Picture]:
-        for picture in ordered_map(prepared, range(len(dataset)), workers=workers, ahead=2 * batch_size):
-            if isinstance(picture, ImageError):
-                failed.append((picture.source, picture.reason))
+    def readable() -> Iterator[_Image]:
+        for image in ordered_map(prepared, range(len(dataset)), workers=workers, ahead=2 * batch_size):
+            if isinstance(image, ImageError):
+                failed.append((image.source, image.reason))
             else:
-                yield picture
+                yield image
 
-    with Progress(len(dataset), description=f"scoring {scorer.description}", unit="images") as progress:
+    with Progress(len(dataset), description=f"scoring {predictor.description}", unit="images") as progress:
         for batch in _batches(readable(), batch_size):
-            indices, pixels, geometries, truths = zip(*batch, strict=True)
-            judge.add(indices, scorer.predict(np.stack(pixels)), geometries, truths)
+            indices, pixels, geometries, ground_truths = zip(*batch, strict=True)
+            metric.add(indices, predictor.predict(np.stack(pixels)), geometries, ground_truths)
             scored = True
             progress.advance(len(batch))
     if not scored:
-        raise InvalidInput(f"no picture of {data} ({split}) could be read: {'; '.join(map(': '.join, failed[:3]))}")
-    return Evaluation(scorer.description, data, split, judge.report(), judge, failed)
+        raise InvalidInput(f"no image of {data} ({split}) could be read: {'; '.join(map(': '.join, failed[:3]))}")
+    return Evaluation(predictor.description, data, split, metric.report(), metric, failed)
 
 
-def _batches(items: Iterator[_Picture], size: int) -> Iterator[list[_Picture]]:
+def _batches(items: Iterator[_Image], size: int) -> Iterator[list[_Image]]:
     while batch := list(islice(items, size)):
         yield batch

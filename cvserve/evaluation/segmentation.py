@@ -36,7 +36,7 @@ class SegmentationReport:
     classes' accuracies, those without pixels left out. frequency_weighted_iou: the mean of IoU, each class weighted by
     its share of the pixels. (The four of Long et al. 2015, arXiv 1411.4038, section 5.)
 
-    confusion: int64 [C, C] pixels, true class by row, answered by column. images: how many pictures they are of, 0
+    confusion: int64 [C, C] pixels, true class by row, answered by column. images: how many images they are of, 0
     where that is not known.
     """
 
@@ -81,7 +81,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int |
         classes: C, or the names of the classes.
 
     Returns:
-        int64 [C, C], true class by row, predicted by column. Sum those of several pictures.
+        int64 [C, C], true class by row, predicted by column. Sum those of several images.
 
     Raises:
         InvalidInput: shapes that differ, or a value that is no class.
@@ -107,7 +107,7 @@ def segmentation_report(confusion: np.ndarray, classes: Sequence[str], images: i
     """Scores from counts.
 
     Args:
-        confusion: int [C, C], of `confusion_matrix`. classes: the C names. images: how many pictures it is of.
+        confusion: int [C, C], of `confusion_matrix`. classes: the C names. images: how many images it is of.
 
     Raises:
         InvalidInput: a matrix that does not fit the classes, or without a pixel.

@@ -1,4 +1,4 @@
-"""The pictures that a segmentation network did worst, on one page: picture, truth, answer and errors side by side."""
+"""The images that a segmentation network did worst, on one page: image, truth, answer and errors side by side."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cvserve.data.augment.placement import nearest
 from cvserve.data.masks import VOID, SegmentationSource
-from cvserve.data.placement import nearest
 from cvserve.evaluation.segmentation import SegmentationReport
-from cvserve.postproc.drawing.colours import Colour
+from cvserve.postproc.drawing.colors import Color
 from cvserve.postproc.text import drawable, shortened, text_width, write
 from cvserve.preproc import decode, resize_to
 
-PICTURES = 8
+IMAGES = 8
 _TILE_WIDTH, _TILE_HEIGHT, _GAP, _TITLE, _LETTERS = 320, 320, 8, 24, 15
-_COLUMNS = ("picture", "truth", "answer", "errors")
-_WRONG: Colour = (255, 30, 60)
-_VOID: Colour = (0, 0, 0)
+_COLUMNS = ("image", "truth", "answer", "errors")
+_WRONG: Color = (255, 30, 60)
+_VOID: Color = (0, 0, 0)
 _GROUND = 30
 
 
 @dataclass(frozen=True)
 class ScoredMask:
-    """A picture with its own scores. index: in the data set. encoded: the answer's class map, as the bytes of a PNG."""
+    """An image with its own scores. index: in the data set. encoded: the answer's class map, as the bytes of a PNG."""
 
     index: int
     report: SegmentationReport
@@ -40,64 +40,64 @@ class ScoredMask:
 
 
 class WorstMasks:
-    """Of all pictures that are added, those with the least mIoU, the least first; of equal ones the first."""
+    """Of all images that are added, those with the least mIoU, the least first; of equal ones the first."""
 
-    def __init__(self, count: int = PICTURES) -> None:
+    def __init__(self, count: int = IMAGES) -> None:
         self._count = count
-        self.pictures: list[ScoredMask] = []
+        self.images: list[ScoredMask] = []
 
     def add(self, index: int, report: SegmentationReport, class_map: np.ndarray) -> None:
-        """Adds a picture. report: of it alone. class_map: uint8 [H, W], the answer."""
-        if len(self.pictures) == self._count and report.miou >= self.pictures[-1].report.miou:
+        """Adds an image. report: of it alone. class_map: uint8 [H, W], the answer."""
+        if len(self.images) == self._count and report.miou >= self.images[-1].report.miou:
             return
         encoded = cv2.imencode(".png", class_map)[1].tobytes()
-        insort(self.pictures, ScoredMask(index, report, encoded), key=lambda picture: picture.report.miou)
-        del self.pictures[self._count :]
+        insort(self.images, ScoredMask(index, report, encoded), key=lambda image: image.report.miou)
+        del self.images[self._count :]
 
 
 def draw_worst_masks(
-    pictures: Sequence[ScoredMask],
+    images: Sequence[ScoredMask],
     dataset: SegmentationSource,
     names: Sequence[str],
-    colours: Sequence[Colour],
+    colors: Sequence[Color],
     path: Path,
 ) -> None:
-    """Writes the page as JPEG, a picture a row, with a legend of the classes that are seen on it.
+    """Writes the page as JPEG, a scored a row, with a legend of the classes that are seen on it.
 
     Args:
-        pictures: in the order of the page. dataset: which they are of. names, colours: of the classes.
+        images: in the order of the page. dataset: which they are of. names, colours: of the classes.
     """
     width = len(_COLUMNS) * (_TILE_WIDTH + _GAP) + _GAP
     palette = np.zeros((VOID + 1, 3), np.uint8)
-    palette[: len(colours)] = colours
+    palette[: len(colors)] = colors
     palette[VOID] = _VOID
     rows = []
     seen = np.zeros(VOID + 1, bool)
-    for picture in pictures:
-        truth, answer = dataset.mask(picture.index), picture.class_map
-        seen[np.unique(truth)] = seen[np.unique(answer)] = True
-        image = decode(dataset.image(picture.index), name=dataset.name(picture.index))
-        report = picture.report
-        title = f"mIoU {report.miou:.3f}, pixels {report.pixel_accuracy:.3f}: {dataset.name(picture.index)}"
-        rows.append(_row(title, _tiles(image, truth, answer, palette), width))
-    shown = [(name, colour) for label, (name, colour) in enumerate(zip(names, colours, strict=True)) if seen[label]]
+    for scored in images:
+        ground_truth, answer = dataset.mask(scored.index), scored.class_map
+        seen[np.unique(ground_truth)] = seen[np.unique(answer)] = True
+        image = decode(dataset.image(scored.index), name=dataset.name(scored.index))
+        report = scored.report
+        title = f"mIoU {report.miou:.3f}, pixels {report.pixel_accuracy:.3f}: {dataset.name(scored.index)}"
+        rows.append(_row(title, _tiles(image, ground_truth, answer, palette), width))
+    shown = [(name, color) for label, (name, color) in enumerate(zip(names, colors, strict=True)) if seen[label]]
     legend = _legend([*shown, ("void", _VOID), ("wrong", _WRONG)], width)
     path.parent.mkdir(parents=True, exist_ok=True)
     page = np.concatenate([legend, *rows])
     cv2.imwrite(str(path), page[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def _tiles(image: np.ndarray, truth: np.ndarray, answer: np.ndarray, palette: np.ndarray) -> list[np.ndarray]:
+def _tiles(image: np.ndarray, ground_truth: np.ndarray, answer: np.ndarray, palette: np.ndarray) -> list[np.ndarray]:
     """The four tiles of a row, uint8 RGB of one size."""
-    height, width = truth.shape
+    height, width = ground_truth.shape
     scale = min(_TILE_WIDTH / width, _TILE_HEIGHT / height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     shown = resize_to(image, *size)
-    truth, answer = nearest(truth, *size), nearest(answer, *size)
+    ground_truth, answer = nearest(ground_truth, *size), nearest(answer, *size)
     errors = np.repeat(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)[:, :, None] // 2, 3, axis=2)
-    errors[(truth != answer) & (truth != VOID)] = _WRONG
-    errors[truth == VOID] = _VOID
-    return [shown, palette[truth], palette[answer], errors]
+    errors[(ground_truth != answer) & (ground_truth != VOID)] = _WRONG
+    errors[ground_truth == VOID] = _VOID
+    return [shown, palette[ground_truth], palette[answer], errors]
 
 
 def _row(title: str, tiles: Sequence[np.ndarray], width: int) -> np.ndarray:
@@ -109,23 +109,23 @@ def _row(title: str, tiles: Sequence[np.ndarray], width: int) -> np.ndarray:
     return row
 
 
-def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> np.ndarray:
+def _legend(entries: Sequence[tuple[str, Color]], width: int) -> np.ndarray:
     """The names of the columns and, below, each class beside its colour, in as many lines as it takes."""
     places, left, line = [], _GAP, 1
-    for name, colour in entries:
+    for name, color in entries:
         text = shortened(drawable(name), _LETTERS, width // 3)
         needed = 32 + text_width(text, _LETTERS) + 16
         if left + needed > width and left > _GAP:
             left, line = _GAP, line + 1
-        places.append((text, colour, left, line))
+        places.append((text, color, left, line))
         left += needed
     page = np.full(((line + 1) * _TITLE + _GAP, width, 3), _GROUND, np.uint8)
     for column, name in enumerate(_COLUMNS):
         write(page, name, (_GAP + column * (_TILE_WIDTH + _GAP), _LETTERS + 3), _LETTERS)
-    for text, colour, left, line in places:
+    for text, color, left, line in places:
         top = line * _TITLE
         # A frame, or black would not be seen.
         page[top + 4 : top + 20, left : left + 24] = 90
-        page[top + 5 : top + 19, left + 1 : left + 23] = colour
+        page[top + 5 : top + 19, left + 1 : left + 23] = color
         write(page, text, (left + 32, top + _LETTERS + 3), _LETTERS)
     return page

@@ -21,7 +21,7 @@ def check_images(images: np.ndarray, preproc: PreprocSpec) -> None:
     wanted = (preproc.height, preproc.width, 3)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != wanted or not len(images):
         raise InvalidInput(
-            f"parity pictures must be uint8 [at least 1, {preproc.height}, {preproc.width}, 3], "
+            f"parity images must be uint8 [at least 1, {preproc.height}, {preproc.width}, 3], "
             f"not {images.dtype} {list(images.shape)}"
         )
 
@@ -70,7 +70,7 @@ def _check_scores(outputs: Sequence[OutputSpec], labels: Sequence[str]) -> None:
     for output in scores:
         if output.shape != (len(labels),):
             raise InvalidInput(
-                f"{len(labels)} labels do not fit output {output.name!r}, which is {list(output.shape)} a picture"
+                f"{len(labels)} labels do not fit output {output.name!r}, which is {list(output.shape)} an image"
             )
     if not scores:
         raise InvalidInput(

@@ -21,7 +21,7 @@ _SUM_TOLERANCE = 0.02
 def input_contract(
     spec: ImportSpec, infos: Mapping[str, TensorInfo], quantization: Mapping[str, Quantization]
 ) -> tuple[InputSpec, PreprocSpec]:
-    """The graph's input and the size of its pictures.
+    """The graph's input and the size of its images.
 
     Args:
         spec: what the user says.
@@ -67,7 +67,7 @@ def output_contract(
     """The graph's output that holds the classes.
 
     Args:
-        answers: what the graph gave for a few random pictures, [B, ...] by name: they tell logits from probabilities.
+        answers: what the graph gave for a few random images, [B, ...] by name: they tell logits from probabilities.
 
     Raises:
         InvalidInput: the spec contradicts the file or the answers.
@@ -89,7 +89,7 @@ def output_contract(
     if stored is not None:
         real = (real - stored.zero_point) * stored.scale
     if not np.isfinite(real).all():
-        raise InvalidInput(f"output {info.name!r} gives numbers that are not finite for a random picture")
+        raise InvalidInput(f"output {info.name!r} gives numbers that are not finite for a random image")
     return OutputSpec(
         name=info.name, role=_role(said.role, info, real), dtype=info.dtype, shape=shape, quantization=stored
     )
@@ -108,7 +108,7 @@ def _pick(name: str | None, infos: Mapping[str, TensorInfo], kind: str) -> Tenso
 def _layout(said: str | None, info: TensorInfo) -> tuple[Literal["NHWC", "NCHW"], int | None, int | None]:
     """The layout and what the shape says of height and width."""
     if len(info.shape) != 4:
-        raise InvalidInput(f"input {info.name!r} is {describe(info)}; pictures have four dimensions")
+        raise InvalidInput(f"input {info.name!r} is {describe(info)}; images have four dimensions")
     _, first, second, third = info.shape
     can_be: dict[str, bool] = {"NHWC": third in (3, None), "NCHW": first in (3, None)}
     if said is not None and not can_be[said]:
@@ -116,7 +116,7 @@ def _layout(said: str | None, info: TensorInfo) -> tuple[Literal["NHWC", "NCHW"]
     if said is None:
         sure = [layout for layout, channels in (("NHWC", third), ("NCHW", first)) if channels == 3]
         if not any(can_be.values()):
-            raise InvalidInput(f"input {info.name!r} is {describe(info)}; only pictures of 3 channels can be imported")
+            raise InvalidInput(f"input {info.name!r} is {describe(info)}; only images of 3 channels can be imported")
         if len(sure) != 1:
             raise InvalidInput(f"the shape {describe(info)} does not tell the layout; write input.layout: NHWC or NCHW")
         said = sure[0]
@@ -128,7 +128,7 @@ def _size(which: str, said: int | None, shape: int | None, info: TensorInfo) -> 
         raise InvalidInput(f"preproc.{which} says {said}, but the file takes {describe(info)}")
     size = said or shape
     if size is None:
-        raise InvalidInput(f"the file takes pictures of any {which} ({describe(info)}); write preproc.{which}")
+        raise InvalidInput(f"the file takes images of any {which} ({describe(info)}); write preproc.{which}")
     return size
 
 
@@ -159,7 +159,7 @@ def _scale(said: InputSettings, info: TensorInfo, stored: Quantization | None) -
     if info.dtype == "uint8" and stored is None:
         return 1.0
     raise InvalidInput(
-        f"input.scale is missing: the file takes {'quantised' if stored else info.dtype} numbers and does not say how "
+        f"input.scale is missing: the file takes {'quantized' if stored else info.dtype} numbers and does not say how "
         "pixels become them; write 1/255 if it wants 0 to 1 (before mean and std), 1 if it wants 0 to 255"
     )
 
@@ -171,7 +171,7 @@ def _role(said: str | None, info: TensorInfo, real: Any) -> str:
     sums_to_one = within and bool(np.all(np.abs(real.sum(axis=1) - 1) <= _SUM_TOLERANCE))
     if said == "probabilities" and not within:
         raise InvalidInput(
-            f"output.role says probabilities, but {info.name!r} gave {low:.3g} to {high:.3g} for random pictures; "
+            f"output.role says probabilities, but {info.name!r} gave {low:.3g} to {high:.3g} for random images; "
             "write logits"
         )
     if said == "logits" and sums_to_one and real.shape[1] > 1:

@@ -2,7 +2,7 @@
 
 It answers what `cvserve.postproc.detection` does with the manifest's own PostprocSpec, in pixels of the graph's input.
 Without control flow (see `cvserve.models.layers.nms`), so that every format holds it. Two things differ: at most
-`CANDIDATES` boxes a picture take part in the suppression, and of equal scores another one may come first.
+`CANDIDATES` boxes an image take part in the suppression, and of equal scores another one may come first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def detect_function(network: Network, manifest: Manifest) -> Any:
     """The tf.function of the signature.
 
     From uint8 `images` [B, H, W, 3] to a dict: `boxes` float32 [B, N, 4] x1, y1, x2, y2 in pixels of the images,
-    `scores` float32 [B, N] descending, `classes` int32 [B, N], `count` int32 [B]. Beyond a picture's count everything
+    `scores` float32 [B, N] descending, `classes` int32 [B, N], `count` int32 [B]. Beyond an image's count everything
     is 0. N is `max_results`, or all there can be.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The SavedModel's `bytes` signature against the OpenCV path, over encoded pictures."""
+"""The SavedModel's `bytes` signature against the OpenCV path, over encoded images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from cvserve.artifact import EncodedInput, Manifest, Parity, PreprocSpec
 from cvserve.errors import CvserveError, ExportError, ImageError
-from cvserve.export.comparison import encoded_comparison
+from cvserve.export.comparison.base import encoded_comparison
 from cvserve.export.graph_preproc import load_pixels
 from cvserve.export.network import Network
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
@@ -23,7 +23,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 """What the signature decodes; see `is_comparable` for what it decodes otherwise than `cvserve.preproc`."""
 
 PIXEL_LIMIT = 2.0
-"""Of the mean difference of a picture's pixels, 0 to 255: beyond it the picture was turned, cut or scaled otherwise."""
+"""Of the mean difference of an image's pixels, 0 to 255: beyond it the image was turned, cut or scaled otherwise."""
 
 
 def as_png(images: np.ndarray) -> list[bytes]:
@@ -32,21 +32,21 @@ def as_png(images: np.ndarray) -> list[bytes]:
 
 
 def is_comparable(data: bytes) -> bool:
-    """Whether the signature is meant to see the same picture as `cvserve.preproc`.
+    """Whether the signature is meant to see the same image as `cvserve.preproc`.
 
     It does not know TIFF, the EXIF orientation of anything but JPEG, or a BMP's palette (of which it takes the indices
-    for gray); those pictures are documented differences, not faults of the export.
+    for gray); those images are documented differences, not faults of the export.
 
     Raises:
-        ImageError: no picture, or one whose header is damaged.
+        ImageError: no image, or one whose header is damaged.
     """
     header = read_header(data)
-    if header.format == "BMP" and not _is_true_colour(data):
+    if header.format == "BMP" and not _is_true_color(data):
         return False
     return header.format in FORMATS and (header.format == "JPEG" or header.orientation == 1)
 
 
-def _is_true_colour(bmp: bytes) -> bool:
+def _is_true_color(bmp: bytes) -> bool:
     """BITMAPINFOHEADER or later (40 bytes and more) with 24 or 32 bits a pixel; the header has been read before."""
     if len(bmp) < 30:
         return False
@@ -58,40 +58,40 @@ def _is_true_colour(bmp: bytes) -> bool:
 def check_encoded(
     runtime: TensorFlowRuntime,
     network: Network,
-    pictures: Sequence[bytes],
+    encoded_images: Sequence[bytes],
     manifest: Manifest,
     *,
     images: np.ndarray,
     say: Callable[[str], None],
 ) -> tuple[EncodedInput, list[bytes]]:
-    """Asks the written signature for every picture and compares it with the network behind `cvserve.preproc`.
+    """Asks the written signature for every image and compares it with the network behind `cvserve.preproc`.
 
     Args:
         runtime: the written SavedModel.
-        pictures: encoded; those that either side cannot decode, or that are not `is_comparable`, are left out.
-        images: uint8 RGB [N, H, W, 3], compared as PNG if none of the pictures is left.
+        encoded_images: encoded; those that either side cannot decode, or that are not `is_comparable`, are left out.
+        images: uint8 RGB [N, H, W, 3], compared as PNG if none of the encoded_images is left.
         say: told how many were left out.
 
     Returns:
-        The figures, and the pictures that were compared.
+        The figures, and the encoded_images that were compared.
 
     Raises:
-        ExportError: a picture differs by more than the limits, or none can be compared.
+        ExportError: an image differs by more than the limits, or none can be compared.
     """
     tf = import_tensorflow()
     spec = network.preproc
     load = tf.function(lambda data: load_pixels(data, spec), [tf.TensorSpec((), tf.string)], autograph=False)
-    taken, pixels, differences = _compare(tf, load, pictures, spec)
-    if len(taken) < len(pictures):
+    taken, pixels, differences = _compare(tf, load, encoded_images, spec)
+    if len(taken) < len(encoded_images):
         say(
-            f"{len(pictures) - len(taken)} of {len(pictures)} encoded pictures left out of the comparison: "
+            f"{len(encoded_images) - len(taken)} of {len(encoded_images)} encoded images left out of the comparison: "
             f"the signature {BYTES_SIGNATURE!r} does not take them as cvserve does"
         )
     if not taken:
-        say("comparing the pictures as PNG instead")
+        say("comparing the encoded_images as PNG instead")
         taken, pixels, differences = _compare(tf, load, as_png(images), spec)
     if not taken:
-        raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded picture nor a plain PNG")
+        raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded image nor a plain PNG")
     signature = runtime.with_signature(BYTES_SIGNATURE)
     comparison = encoded_comparison(manifest, ties=network.ties)
     try:
@@ -127,11 +127,11 @@ def check_encoded(
 
 
 def _compare(
-    tf: Any, load: Callable[[Any], Any], pictures: Sequence[bytes], spec: PreprocSpec
+    tf: Any, load: Callable[[Any], Any], images: Sequence[bytes], spec: PreprocSpec
 ) -> tuple[list[bytes], list[np.ndarray], list[np.ndarray]]:
-    """The pictures that both sides decode, their pixels by OpenCV, and how far each one's pixels are apart."""
+    """The images that both sides decode, their pixels by OpenCV, and how far each one's pixels are apart."""
     taken, pixels, differences = [], [], []
-    for number, data in enumerate(pictures):
+    for number, data in enumerate(images):
         try:
             if not is_comparable(data):
                 continue
@@ -142,7 +142,7 @@ def _compare(
         difference = np.abs(opencv.astype(np.int16) - in_graph)
         if difference.mean() > PIXEL_LIMIT:
             raise ExportError(
-                f"the signature {BYTES_SIGNATURE!r} decodes or resizes encoded picture {number} differently: its "
+                f"the signature {BYTES_SIGNATURE!r} decodes or resizes encoded image {number} differently: its "
                 f"pixels differ by {difference.mean():.2f} on average, limit {PIXEL_LIMIT:g}"
             )
         taken.append(data)

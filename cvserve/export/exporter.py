@@ -28,7 +28,7 @@ from cvserve.artifact import (
 )
 from cvserve.errors import InvalidInput
 from cvserve.export.checks import check_images, check_outputs, outputs_of
-from cvserve.export.comparison import comparison_of
+from cvserve.export.comparison.base import comparison_of
 from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.encoded import as_png, check_encoded
 from cvserve.export.formats import FILES, FORMATS, Progress, checked_formats, write_formats
@@ -68,12 +68,12 @@ def export_model(
     detect_signature: bool = True,
     decoding: Decoding | None = None,
     step_graphs: bool = True,
-    truth: Sequence[Objects] | Sequence[np.ndarray] | None = None,
+    ground_truth: Sequence[Objects] | Sequence[np.ndarray] | None = None,
     on_step: Progress | None = None,
 ) -> Artifact:
     """Publishes the next version of a model.
 
-    Every format is written, opened with its own runtime and run over the pictures; if one answers differently
+    Every format is written, opened with its own runtime and run over the images; if one answers differently
     nothing is published.
 
     Args:
@@ -82,11 +82,11 @@ def export_model(
         task: "classification", "detection", "segmentation" or "captioning".
         labels: in index order; captioning has none.
         preproc: the geometry that the model was trained with.
-        parity_images: uint8 RGB [N, H, W, 3], real pictures that went through `preproc`.
+        parity_images: uint8 RGB [N, H, W, 3], real images that went through `preproc`.
         provenance: where the model came from; version and date are filled in.
         formats: which of "saved_model", "onnx", "tflite" to write. TFLite is made from the SavedModel, which is then
             written for the moment even if it is not wanted.
-        encoded_images: encoded pictures on which the SavedModel's signature `bytes` is held against OpenCV; by
+        encoded_images: encoded images on which the SavedModel's signature `bytes` is held against OpenCV; by
             default the parity images as PNG, which proves the decoding but hardly the resizing.
         parity_names: what errors call the parity images.
         roles: output name to role; by default an output's name is its role.
@@ -116,14 +116,14 @@ def export_model(
     if task not in TASKS:
         raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASKS)}")
     check_images(parity_images, preproc)
-    names = list(parity_names or [f"parity picture {number}" for number in range(len(parity_images))])
+    names = list(parity_names or [f"parity image {number}" for number in range(len(parity_images))])
     say = on_step or _silent
     if task == "captioning":
         model, postproc = _searching(model, postproc, decoding)
     elif decoding is not None:
         raise InvalidInput(f"decoding is of captioning models; {name} does {task}")
     network = Network(model, preproc)
-    say(f"asking the network about {len(parity_images)} pictures")
+    say(f"asking the network about {len(parity_images)} images")
     expected = network.answers(parity_images)
     asked = Asked(parity_images, names, expected)
     outputs = outputs_of(expected, roles or {})
@@ -148,7 +148,7 @@ def export_model(
         manifest = parse(Manifest, values, "the manifest")
         suppressed = postproc.boxes is not None and postproc.boxes.kind == "boxes"
         further = further_functions(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
-        comparison = comparison_of(manifest, truth=truth, ties=network.ties)
+        comparison = comparison_of(manifest, ground_truth=ground_truth, ties=network.ties)
         graphs, extra = [], []
         for written in write_formats(network, directory, formats, further, say):
             say(f"comparing {written.format} with the network")
@@ -160,7 +160,7 @@ def export_model(
                 seconds = check_further(written, runtime, directory, asked, manifest, comparison)
                 compared, taken = None, encoded
                 if isinstance(runtime, TensorFlowRuntime):
-                    say("comparing the signature for encoded pictures with OpenCV")
+                    say("comparing the signature for encoded images with OpenCV")
                     compared, taken = check_encoded(runtime, network, encoded, manifest, images=parity_images, say=say)
             finally:
                 runtime.close()

@@ -29,7 +29,7 @@ def export_run(
     formats: Sequence[str] = FORMATS,
     data: str | Path | None = None,
     split: str = "val",
-    pictures: int = 64,
+    image_count: int = 64,
     licence: str = "",
     notes: str = "",
     detect_signature: bool = True,
@@ -37,32 +37,32 @@ def export_run(
     step_graphs: bool = True,
     on_step: Progress | None = None,
 ) -> Artifact:
-    """Exports the best network of a run; parity is measured over its own validation pictures, and of a detector also as
+    """Exports the best network of a run; parity is measured over its own validation images, and of a detector also as
     the difference in mAP on them, of a segmentation network as that in mIoU.
 
     Args:
         run_directory: what `cvserve train` made.
         to: `<repository>/<model name>`.
         formats: see `export_model`.
-        data: where the pictures are; by default where the run found them.
+        data: where the images are; by default where the run found them.
         split: which of them to use.
-        pictures: how many, evenly spread over the split.
+        image_count: how many, evenly spread over the split.
         licence, notes: for the manifest's provenance.
         detect_signature, decoding, step_graphs: see `export_model`.
 
     Raises:
-        NotFound, ArtifactError: no (whole) run directory, or its pictures have gone.
+        NotFound, ArtifactError: no (whole) run directory, or its images have gone.
         InvalidInput, ExportError, MissingExtra: as `export_model`.
     """
-    if pictures < 1:
-        raise InvalidInput(f"parity needs at least one picture, not {pictures}")
+    if image_count < 1:
+        raise InvalidInput(f"parity needs at least one image, not {image_count}")
     from cvserve.data import open_dataset
 
     run = load_run(run_directory)
     dataset = open_dataset(data or run.data_path, split, task=run.task, classes=run.labels)
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(pictures, len(dataset))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).round().astype(int))
     images, encoded, names = [], [], []
-    truth: list[Any] = []
+    ground_truth: list[Any] = []
     for index in map(int, chosen):
         source, name = dataset.image(index), dataset.name(index)
         try:
@@ -76,11 +76,11 @@ def export_run(
         encoded.append(content)
         names.append(name)
         if run.task == "detection":
-            truth.append(_in_input(dataset.objects(index), geometry))
+            ground_truth.append(_in_input(dataset.objects(index), geometry))
         elif run.task == "segmentation":
-            truth.append(_labels_in_input(dataset.mask(index), geometry, run.preproc))
+            ground_truth.append(_labels_in_input(dataset.mask(index), geometry, run.preproc))
     if not images:
-        raise InvalidInput(f"none of the {len(chosen)} {split} pictures of {data or run.data_path} can be used")
+        raise InvalidInput(f"none of the {len(chosen)} {split} images of {data or run.data_path} can be used")
     with without_chatter():
         model = run.load_model()
     return export_model(
@@ -93,11 +93,11 @@ def export_run(
         parity_names=names,
         encoded_images=encoded,
         formats=formats,
-        postproc=run.postproc or (PostprocSpec(colours=dataset.colours) if run.task == "segmentation" else None),
+        postproc=run.postproc or (PostprocSpec(colors=dataset.colors) if run.task == "segmentation" else None),
         detect_signature=detect_signature,
         decoding=decoding,
         step_graphs=step_graphs,
-        truth=truth or None,
+        ground_truth=ground_truth or None,
         provenance=Provenance(
             architecture=run.architecture,
             dataset=run.dataset,
@@ -110,7 +110,7 @@ def export_run(
 
 
 def _in_input(objects: Objects, geometry: Geometry) -> Objects:
-    """Objects of the original picture in the pixels of the graph's input."""
+    """Objects of the original image in the pixels of the graph's input."""
     return replace(
         objects,
         boxes=geometry.to_input(objects.boxes),
@@ -119,7 +119,7 @@ def _in_input(objects: Objects, geometry: Geometry) -> Objects:
 
 
 def _labels_in_input(mask: np.ndarray, geometry: Geometry, preproc: PreprocSpec) -> np.ndarray:
-    """The label map of the original picture, uint8 [H, W], in the size of the graph's input: of each pixel the label
+    """The label map of the original image, uint8 [H, W], in the size of the graph's input: of each pixel the label
     where its centre lies, VOID where that is padding."""
     from cvserve.data.masks import VOID
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cvserve.artifact import Decoding, DetectSignature, Manifest, StepGraphs, file_entry
-from cvserve.export.comparison import Comparison
-from cvserve.export.comparison_detection import SignatureComparison
+from cvserve.export.comparison.base import Comparison
+from cvserve.export.comparison.detection import SignatureComparison
 from cvserve.export.detect_signature import DETECT_SIGNATURE, detect_function
 from cvserve.export.formats import Written
 from cvserve.export.network import Network
@@ -23,7 +23,7 @@ from cvserve.stepwise import StepwiseRuntime
 
 @dataclass(frozen=True)
 class Asked:
-    """Parity pictures uint8 [N, H, W, 3], what errors call them, and the network's answers [N, ...] by name."""
+    """Parity images uint8 [N, H, W, 3], what errors call them, and the network's answers [N, ...] by name."""
 
     images: np.ndarray
     names: Sequence[str]

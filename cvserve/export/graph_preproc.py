@@ -20,7 +20,7 @@ _SCAN_BYTES = 1 << 17
 
 
 def load_pixels(data: Any, spec: PreprocSpec) -> Any:
-    """Decodes and resizes one picture.
+    """Decodes and resizes one image.
 
     Args:
         data: scalar string tensor, a JPEG (its EXIF orientation is applied), PNG, GIF (first frame), BMP or WebP.
@@ -54,9 +54,9 @@ def load_pixels(data: Any, spec: PreprocSpec) -> Any:
 
 
 def _jpeg(tf: Any, data: Any, spec: PreprocSpec) -> tuple[Any, Any, Any, Any]:
-    """The picture as it is stored, its full size (height, width), its orientation, and by how much it was reduced.
+    """The image as it is stored, its full size (height, width), its orientation, and by how much it was reduced.
 
-    A picture that shrinks by 4 or more is reduced while it is decoded, as in `cvserve.preproc`.
+    An image that shrinks by 4 or more is reduced while it is decoded, as in `cvserve.preproc`.
     """
     orientation = _orientation(tf, data)
     stored = tf.io.extract_jpeg_shape(data)[:2]
@@ -68,7 +68,7 @@ def _jpeg(tf: Any, data: Any, spec: PreprocSpec) -> tuple[Any, Any, Any, Any]:
 
 
 def _turned(tf: Any, size: Any, orientation: Any) -> Any:
-    """(height, width) of the upright picture from the stored one's, or the other way round."""
+    """(height, width) of the upright image from the stored one's, or the other way round."""
     return tf.where(orientation >= 5, tf.reverse(size, [0]), size)
 
 
@@ -145,7 +145,7 @@ def _orientation(tf: Any, data: Any) -> Any:
 
 
 def _upright(tf: Any, pixels: Any, orientation: Any) -> Any:
-    """Turns a picture [H, W, 3] as its EXIF orientation asks."""
+    """Turns an image [H, W, 3] as its EXIF orientation asks."""
 
     def turn() -> Any:
         # EXIF 2.32, 4.6.4 A: 2 mirrored, 3 half turn, 4 upside down, 5 transposed, 6 and 8 quarter turns, 7 both.
@@ -160,7 +160,7 @@ def _upright(tf: Any, pixels: Any, orientation: Any) -> Any:
 
 
 def _plan(tf: Any, size: Any, spec: PreprocSpec) -> tuple[Any, Any, Any]:
-    """The resize of a picture of `size` (height, width): new height, new width and the part (top, left, height, width)
+    """The resize of an image of `size` (height, width): new height, new width and the part (top, left, height, width)
     of the original that is kept. As `cvserve.preproc.geometry.plan`, whose float64 arithmetic it repeats."""
     height, width = size[0], size[1]
     whole = tf.stack([0, 0, height, width])
@@ -190,7 +190,7 @@ def _plan(tf: Any, size: Any, spec: PreprocSpec) -> tuple[Any, Any, Any]:
 
 
 def _resize(tf: Any, pixels: Any, spec: PreprocSpec) -> Any:
-    """An upright picture to its planned size, not cropped or padded yet."""
+    """An upright image to its planned size, not cropped or padded yet."""
     size = tf.shape(pixels)[:2]
     new_height, new_width, keep = _plan(tf, size, spec)
     pixels = pixels[keep[0] : keep[0] + keep[2], keep[1] : keep[1] + keep[3]]
@@ -198,7 +198,7 @@ def _resize(tf: Any, pixels: Any, spec: PreprocSpec) -> Any:
 
 
 def _place(tf: Any, pixels: Any, spec: PreprocSpec) -> Any:
-    """Crops or pads the resized picture to the spec's size, about its centre."""
+    """Crops or pads the resized image to the spec's size, about its centre."""
     height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
     if spec.resize == "letterbox":
         top, left = (spec.height - height) // 2, (spec.width - width) // 2
@@ -269,11 +269,11 @@ def _interpolation_matrix(tf: Any, old: Any, new: Any, interpolation: str) -> An
     if interpolation == "nearest":
         nearest = tf.minimum(tf.cast(tf.floor(index * scale), tf.int32), old - 1)
         return tf.one_hot(nearest, old, dtype=tf.float32)
-    centre = (index + 0.5) * scale - 0.5
-    base = tf.floor(centre)
+    center = (index + 0.5) * scale - 0.5
+    base = tf.floor(center)
     matrix = tf.zeros((new, old), tf.float32)
     for offset in (0, 1) if interpolation == "linear" else (-1, 0, 1, 2):
-        distance = tf.abs(centre - (base + offset))
+        distance = tf.abs(center - (base + offset))
         weight = 1 - distance if interpolation == "linear" else _cubic(tf, distance)
         column = tf.clip_by_value(tf.cast(base, tf.int32) + offset, 0, old - 1)
         matrix += tf.one_hot(column, old, dtype=tf.float32) * tf.cast(weight, tf.float32)[:, None]

@@ -22,7 +22,7 @@ from cvserve.runtimes.tensorflow import import_tensorflow
 if TYPE_CHECKING:
     import keras
 
-_PICTURES = 16
+_IMAGES = 16
 
 
 def import_keras(
@@ -30,7 +30,7 @@ def import_keras(
     spec: ImportSpec,
     to: Path,
     labels: tuple[str, ...],
-    pictures: Sequence[ImageSource] = (),
+    sources: Sequence[ImageSource] = (),
     on_step: Progress | None = None,
 ) -> Artifact:
     """See `cvserve.export.import_model`, which calls this for .keras and .h5 files."""
@@ -43,9 +43,9 @@ def import_keras(
         said = f"output.name says {picked!r}" if picked else f"the file has {len(names)} outputs"
         raise InvalidInput(f"{said}; write output.name, one of {', '.join(names)}")
     images = (
-        np.stack([preprocess(picture, preproc)[0] for picture in pictures])
-        if len(pictures)
-        else generated_pictures(_PICTURES, preproc)
+        np.stack([preprocess(source, preproc)[0] for source in sources])
+        if len(sources)
+        else generated_images(_IMAGES, preproc)
     )
     wrapped = with_pixel_input(model, contract, preproc, picked, picked)
     values = np.asarray(wrapped(images[:2], training=False)[picked])
@@ -72,18 +72,18 @@ def import_keras(
     )
 
 
-def generated_pictures(count: int, preproc: PreprocSpec) -> np.ndarray:
-    """uint8 [count, H, W, 3]: noise at several scales, from smooth to fine; for want of real pictures."""
+def generated_images(count: int, preproc: PreprocSpec) -> np.ndarray:
+    """uint8 [count, H, W, 3]: noise at several scales, from smooth to fine; for want of real images."""
     random = np.random.default_rng(0)
-    pictures = []
+    images = []
     for number in range(count):
-        picture = np.zeros((preproc.height, preproc.width, 3), np.float32)
+        image = np.zeros((preproc.height, preproc.width, 3), np.float32)
         for cells in (2, 5, 3 + 4 * (number % 8)):
             noise = random.random((cells, cells, 3), dtype=np.float32)
-            picture += cv2.resize(noise, (preproc.width, preproc.height), interpolation=cv2.INTER_CUBIC)
-        low, high = picture.min(), picture.max()
-        pictures.append(((picture - low) / (high - low) * random.uniform(120, 255)).astype(np.uint8))
-    return np.stack(pictures)
+            image += cv2.resize(noise, (preproc.width, preproc.height), interpolation=cv2.INTER_CUBIC)
+        low, high = image.min(), image.max()
+        images.append(((image - low) / (high - low) * random.uniform(120, 255)).astype(np.uint8))
+    return np.stack(images)
 
 
 def _load(path: Path) -> keras.Model:

@@ -67,7 +67,7 @@ class PreprocSettings(Spec):
     fill: tuple[int, int, int] = (114, 114, 114)
 
     def sized(self, height: int, width: int) -> PreprocSpec:
-        """The PreprocSpec for pictures of height x width pixels."""
+        """The PreprocSpec for images of height x width pixels."""
         return parse(PreprocSpec, {**self.model_dump(), "height": height, "width": width}, "preproc")
 
 

@@ -35,7 +35,7 @@ def import_model(
     to: str | Path,
     *,
     labels: str | Path | Sequence[str] | None = None,
-    pictures: Sequence[ImageSource] = (),
+    images: Sequence[ImageSource] = (),
     on_step: Progress | None = None,
 ) -> Artifact:
     """Publishes somebody else's model as the next version under `to`.
@@ -48,7 +48,7 @@ def import_model(
         spec: what the file does not say: a YAML file, a mapping, or an ImportSpec.
         to: `<repository>/<model name>`.
         labels: instead of the spec's: a text file or the labels.
-        pictures: real pictures for the parity of a `.keras` file's formats; generated ones by default.
+        images: real images for the parity of a `.keras` file's formats; generated ones by default.
         on_step: told what is being done, one line at a time.
 
     Raises:
@@ -70,7 +70,7 @@ def import_model(
         classes = read_labels(tuple(labels) if labels is not None else said.labels, folders)
     say = on_step or (lambda _: None)
     if graph_format == "keras":
-        return import_keras(path, said, to, classes, pictures, on_step)
+        return import_keras(path, said, to, classes, images, on_step)
     say(f"opening {path.name}")
     source = _open(path, graph_format, said)
     try:
@@ -157,20 +157,18 @@ def _precision(contract: InputSpec) -> str:
 
 
 def _proof(runtime: Runtime, contract: InputSpec, preproc: PreprocSpec) -> dict[str, np.ndarray]:
-    """What the graph gives for two random pictures, together and one alone."""
+    """What the graph gives for two random images, together and one alone."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (_PROOF_BATCH, preproc.height, preproc.width, 3), dtype=np.uint8)
     for batch in (1, _PROOF_BATCH):
         try:
             answers = runtime.run({contract.name: encode_input(pixels[:batch], contract)})
         except CvserveError as error:
-            raise InvalidInput(
-                f"the model cannot be run on {batch} random pictures as the spec says: {error}"
-            ) from error
+            raise InvalidInput(f"the model cannot be run on {batch} random images as the spec says: {error}") from error
         for name, values in answers.items():
             if values.ndim and len(values) != batch:
                 raise InvalidInput(
-                    f"output {name!r} has {len(values)} rows for {batch} pictures; models must answer once a picture"
+                    f"output {name!r} has {len(values)} rows for {batch} images; models must answer once an image"
                 )
     return answers
 

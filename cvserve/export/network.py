@@ -53,7 +53,7 @@ class Network:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """[H, W, 3] of one picture."""
+        """[H, W, 3] of one image."""
         return self.preproc.height, self.preproc.width, 3
 
     def __call__(self, images: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _check_input(model: keras.Model, preproc: PreprocSpec) -> None:
     fits = len(shape) == 4 and all(size in (None, other) for size, other in zip(shape, wanted, strict=True))
     if not fits or dtype != "uint8":
         raise ExportError(
-            f"the network takes {dtype} {list(shape)}, but {preproc.height} x {preproc.width} uint8 RGB pictures are "
+            f"the network takes {dtype} {list(shape)}, but {preproc.height} x {preproc.width} uint8 RGB images are "
             "what it will be given"
         )
 

@@ -1,4 +1,4 @@
-"""Whether a written graph answers as the network that it was made from: over real pictures, through its own runtime."""
+"""Whether a written graph answers as the network that it was made from: over real images, through its own runtime."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from cvserve.artifact import Parity
 from cvserve.errors import CvserveError, ExportError
-from cvserve.export.comparison import Comparison
+from cvserve.export.comparison.base import Comparison
 from cvserve.runtimes import Runtime
 
 BATCHES = (1, 8)
 """Sizes at which every graph is run: a wrong batch dimension shows only beyond 1."""
 
 _ALONE = 16
-"""Pictures that are also run one by one."""
+"""Images that are also run one by one."""
 
 
 def check_parity(
@@ -27,18 +27,18 @@ def check_parity(
     *,
     what: str,
 ) -> Parity:
-    """Runs the pictures at batch sizes 1 and 8 and compares the answers with the network's.
+    """Runs the images at batch sizes 1 and 8 and compares the answers with the network's.
 
     Args:
         runtime: the written graph, opened; it has one input.
         images: uint8 [N, H, W, 3].
-        names: what to call each picture.
+        names: what to call each image.
         expected: the network's own outputs [N, ...] by name.
         comparison: of the model's task.
         what: what errors call the graph ("the exported onnx graph").
 
     Raises:
-        ExportError: a picture's answer is farther away than the limit, or the graph does not run.
+        ExportError: an image's answer is farther away than the limit, or the graph does not run.
     """
 
     parts, agreeing = [], np.ones(len(names), bool)
@@ -81,14 +81,14 @@ def _fault(parity: Parity) -> str:
             f"(limit {1 - parity.pixel_agreement_limit:.1%})"
         )
     if parity.agreement_limit is not None:
-        return f"{1 - parity.agreement:.2%} of the pictures have another sentence than the network's"
+        return f"{1 - parity.agreement:.2%} of the images have another sentence than the network's"
     assert parity.unmatched is not None, "nothing else keeps a parity from holding"
     share, limit = f"{parity.unmatched:.1%}", f"{parity.unmatched_limit:.0%}"
     return f"{share} of the objects have no partner among the network's (limit {limit})"
 
 
 def _run(runtime: Runtime, images: np.ndarray, batch: int) -> dict[str, np.ndarray]:
-    """The answers [N, ...] by name to pictures uint8 [N, H, W, 3], run `batch` at a time."""
+    """The answers [N, ...] by name to images uint8 [N, H, W, 3], run `batch` at a time."""
     [name] = runtime.inputs
     parts = [runtime.run({name: images[start : start + batch]}) for start in range(0, len(images), batch)]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

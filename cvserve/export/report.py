@@ -8,7 +8,7 @@ from typing import Any
 from cvserve.artifact import FileEntry, Graph, Manifest, Parity, Task
 from cvserve.console import format_table
 
-COLUMNS = ("graph", "precision", "MB", "pictures", "max difference", "agreement", "ms x1", "ms x8")
+COLUMNS = ("graph", "precision", "MB", "images", "max difference", "agreement", "ms x1", "ms x8")
 BOX_COLUMNS = ("box IoU", "least", "score", "unmatched", "mAP")
 """Of detection: mean and least IoU of matched boxes, largest difference of their scores, share of objects without a
 partner, difference in mAP."""

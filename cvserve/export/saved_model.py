@@ -1,4 +1,4 @@
-"""Writes the SavedModel: pixels in, or encoded pictures in."""
+"""Writes the SavedModel: pixels in, or encoded images in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The two halves of a captioning network: a picture's encoding, and one token further.
+"""The two halves of a captioning network: an image's encoding, and one token further.
 
-Beside the graph that gives a sentence in one call, for those who search themselves: with early stop picture by picture,
+Beside the graph that gives a sentence in one call, for those who search themselves: with early stop image by image,
 wider beams, or where a format has no loop. `cvserve.stepwise` does so, and says what the tensors mean.
 """
 

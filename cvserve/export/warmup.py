@@ -20,14 +20,14 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 def write_warmup(
     directory: Path, name: str, images: np.ndarray, encoded: Sequence[bytes], *, detect: bool = False
 ) -> Path:
-    """Writes a record each of one picture, up to eight pictures, one encoded picture.
+    """Writes a record each of one image, up to eight images, one encoded image.
 
     Args:
         directory: of the SavedModel.
         name: of the model.
         images: uint8 [N, H, W, 3].
-        encoded: encoded pictures, of which the first is used.
-        detect: also one picture for the signature `detect`.
+        encoded: encoded images, of which the first is used.
+        detect: also one image for the signature `detect`.
 
     Returns:
         The written file, a TFRecord of PredictionLog, as TensorFlow Serving's "SavedModel Warmup" page asks.

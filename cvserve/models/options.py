@@ -36,7 +36,7 @@ def check_sides(model: str, image_size: tuple[int, int], multiple: int) -> None:
     height, width = image_size
     if height % multiple or width % multiple or min(height, width) < multiple:
         raise InvalidInput(
-            f"{model} takes pictures whose sides are multiples of {multiple} pixels, not {height} x {width}"
+            f"{model} takes images whose sides are multiples of {multiple} pixels, not {height} x {width}"
         )
 
 

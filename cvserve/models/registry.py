@@ -1,4 +1,4 @@
-"""Which networks there are: a table of names, each with its builder and the picture size it was meant for."""
+"""Which networks there are: a table of names, each with its builder and the image size it was meant for."""
 
 from __future__ import annotations
 

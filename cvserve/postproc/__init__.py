@@ -1,4 +1,4 @@
-"""Raw tensors to typed results, and results onto pictures. No TensorFlow.
+"""Raw tensors to typed results, and results onto images. No TensorFlow.
 
 The client needs the results alone, so OpenCV is loaded at the first use of `draw`.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
-from cvserve.postproc.decode import AS_IT_IS, Wishes, decode_outputs
+from cvserve.postproc.decode import AS_IT_IS, Options, decode_outputs
 from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
 from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.results import (
@@ -42,10 +42,10 @@ __all__ = [
     "EncodedSegmentation",
     "NetworkContract",
     "ObjectMasks",
+    "Options",
     "Result",
     "ScoredCaption",
     "SegmentationResult",
-    "Wishes",
     "class_scores",
     "decode_classification",
     "decode_outputs",

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def attention_of(
     token_ids: np.ndarray, maps: np.ndarray, vocabulary: Vocabulary, geometry: Geometry, preproc: PreprocSpec
 ) -> Attention:
-    """The maps of a sentence's words, placed on the original picture.
+    """The maps of a sentence's words, placed on the original image.
 
     Args:
         token_ids: integers [T]. maps: float32 [T, rows, columns], one a token, over the whole of the graph's input.
-        geometry, preproc: how the picture became that input.
+        geometry, preproc: how the image became that input.
     """
     words: list[str] = []
     places: list[list[int]] = []

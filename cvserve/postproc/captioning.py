@@ -27,15 +27,15 @@ def decode_captioning(
     max_results: int | None = None,
     geometries: Sequence[Geometry] | None = None,
 ) -> list[CaptionResult]:
-    """One result a picture.
+    """One result an image.
 
     Args:
-        outputs: the graph's outputs by name: of role token_ids, integers [B, T], or [B, K, T] of K sentences a picture;
+        outputs: the graph's outputs by name: of role token_ids, integers [B, T], or [B, K, T] of K sentences an image;
             of role log_probability, [B] or [B, K]; maybe of role attention, [B, T, rows, columns] or [B, K, ...].
-        max_results: sentences a picture; None takes the manifest's number.
-        geometries: how each picture of the batch was resized; with them, results have the attention of the best.
+        max_results: sentences an image; None takes the manifest's number.
+        geometries: how each image of the batch was resized; with them, results have the attention of the best.
 
-    Several sentences of a picture are put into the order in which they were searched, by log probability over the
+    Several sentences of an image are put into the order in which they were searched, by log probability over the
     length penalty of the manifest's `decoding`.
 
     Raises:
@@ -53,7 +53,7 @@ def decode_captioning(
             f"{manifest.name}: token ids {list(ids.shape)} do not fit log probabilities {list(scores.shape)}"
         )
     if geometries is not None and len(geometries) != len(ids):
-        raise InvalidInput(f"the graph answered for {len(ids)} pictures, {len(geometries)} were given")
+        raise InvalidInput(f"the graph answered for {len(ids)} images, {len(geometries)} were given")
     if np.isnan(scores).any():
         raise ArtifactError(f"{manifest.name}: the graph gave log probabilities that are not numbers (NaN)")
     most = manifest.postproc.max_results if max_results is None else max_results

@@ -37,12 +37,12 @@ class StepFunction(Protocol):
     """One token further, of R sentences at a time."""
 
     def __call__(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> Stepped:
-        """tokens: int32 [R]; position: 0 for <start>; memory: of the pictures, [R, ...]; state: of the step before."""
+        """tokens: int32 [R]; position: 0 for <start>; memory: of the images, [R, ...]; state: of the step before."""
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """K sentences of up to N tokens for each of B pictures.
+    """K sentences of up to N tokens for each of B images.
 
     token_ids: int32 [B, K, N], without <start>, with <end> where it fits, then 0. log_probability: float32 [B, K].
     attention: float32 [B, K, N, L], or None. steps: how many were made.
@@ -61,10 +61,10 @@ def draws(decoding: Decoding, count: int) -> np.ndarray:
 
 
 def search(step: StepFunction, memory: Arrays, state: Arrays, decoding: Decoding, count: int) -> Sentences:
-    """The sentences of pictures.
+    """The sentences of images.
 
     Args:
-        memory, state: of each picture, [B, ...] by name; the state is that before <start>.
+        memory, state: of each image, [B, ...] by name; the state is that before <start>.
         count: N, tokens of a sentence at most, <end> included.
     """
     batch = len(next(iter({**memory, **state}.values())))
@@ -130,7 +130,7 @@ class _Chosen:
 
 
 class _Beams:
-    """Beam search: `width` beginnings a picture, best first."""
+    """Beam search: `width` beginnings an image, best first."""
 
     def __init__(self, batch: int, width: int, count: int, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -224,9 +224,7 @@ def _noted(
 def _sentences(
     token_ids: np.ndarray, score: np.ndarray, attention: np.ndarray | None, width: int, wanted: int, steps: int
 ) -> Sentences:
-    def by_picture(values: np.ndarray) -> np.ndarray:
+    def by_image(values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, width, *values.shape[1:])[:, :wanted]
 
-    return Sentences(
-        by_picture(token_ids), by_picture(score), None if attention is None else by_picture(attention), steps
-    )
+    return Sentences(by_image(token_ids), by_image(score), None if attention is None else by_image(attention), steps)

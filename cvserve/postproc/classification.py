@@ -1,4 +1,4 @@
-"""Class scores of a batch, and the best classes of each picture."""
+"""Class scores of a batch, and the best classes of each image."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.nd
 
 
 def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[ClassificationResult]:
-    """The best classes of each picture, best first; equal scores in index order.
+    """The best classes of each image, best first; equal scores in index order.
 
     Args:
         scores: float [B, C].
         labels: C names.
-        top_k: how many classes a picture; at most C are given.
+        top_k: how many classes an image; at most C are given.
 
     Raises:
         InvalidInput: top_k below 1.

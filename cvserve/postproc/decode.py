@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Options:
     """What a request asks of its results; None takes the manifest's. A task ignores what it has no use for.
 
-    top_k: how many classes a picture (classification), at least 1.
+    top_k: how many classes an image (classification), at least 1.
     score_threshold: the least score of an object (detection), 0 to 1.
-    max_results: how many objects a picture (detection) or sentences (captioning), at least 1.
+    max_results: how many objects an image (detection) or sentences (captioning), at least 1.
     mask_format: how masks are written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png" for class maps and
     "rle" for those of objects. Decoding has one use for it: with "none", objects are given without their masks.
 
@@ -51,7 +51,7 @@ class Wishes:
             check_mask_format(self.mask_format)
 
 
-AS_IT_IS = Wishes()
+AS_IT_IS = Options()
 """Everything as the manifest says."""
 
 
@@ -59,33 +59,33 @@ def decode_outputs(
     outputs: Mapping[str, np.ndarray],
     geometries: Sequence[Geometry],
     manifest: Contract,
-    wishes: Wishes = AS_IT_IS,
+    options: Options = AS_IT_IS,
 ) -> list[Result]:
-    """One typed result a picture, in order.
+    """One typed result an image, in order.
 
     Args:
         outputs: the graph's outputs by name, batch first.
-        geometries: how each picture of the batch was resized, B of them.
+        geometries: how each image of the batch was resized, B of them.
         wishes: what the results are to hold.
 
     Raises:
-        InvalidInput: another number of geometries than pictures.
+        InvalidInput: another number of geometries than images.
         ArtifactError: the outputs are not what the manifest says.
     """
-    return _DECODERS[manifest.task](outputs, geometries, manifest, wishes)
+    return _DECODERS[manifest.task](outputs, geometries, manifest, options)
 
 
 def _classification(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
 ) -> list[Result]:
     scores = class_scores(outputs, manifest)
     if len(scores) != len(geometries):
-        raise InvalidInput(f"the graph answered for {len(scores)} pictures, {len(geometries)} were given")
-    return list(decode_classification(scores, manifest.labels, wishes.top_k or manifest.postproc.top_k))
+        raise InvalidInput(f"the graph answered for {len(scores)} images, {len(geometries)} were given")
+    return list(decode_classification(scores, manifest.labels, options.top_k or manifest.postproc.top_k))
 
 
 def _detection(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
 ) -> list[Result]:
     # At the point of use: it loads OpenCV, which the client does without.
     from cvserve.postproc.detection import decode_detection
@@ -95,26 +95,26 @@ def _detection(
             outputs,
             geometries,
             manifest,
-            score_threshold=wishes.score_threshold,
-            max_results=wishes.max_results,
-            masks=wishes.mask_format != "none",
+            score_threshold=options.score_threshold,
+            max_results=options.max_results,
+            masks=options.mask_format != "none",
         )
     )
 
 
 def _segmentation(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
 ) -> list[Result]:
     return list(decode_segmentation(outputs, geometries, manifest))
 
 
 def _captioning(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, wishes: Wishes
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
 ) -> list[Result]:
-    return list(decode_captioning(outputs, manifest, max_results=wishes.max_results, geometries=geometries))
+    return list(decode_captioning(outputs, manifest, max_results=options.max_results, geometries=geometries))
 
 
-_Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Wishes], list[Result]]
+_Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Options], list[Result]]
 _DECODERS: dict[Task, _Decoder] = {
     "classification": _classification,
     "detection": _detection,

@@ -1,4 +1,4 @@
-"""Raw heads to the objects of each picture: scores cut first, boxes decoded for what is left, suppressed by class."""
+"""Raw heads to the objects of each image: scores cut first, boxes decoded for what is left, suppressed by class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES = ("box_offsets", "class_logits", "objectness", "proposals", "boxes", "sco
 
 
 class Found(NamedTuple):
-    """The objects of a picture, best first. boxes: float32 [N, 4] in pixels of the graph's input. scores: float32 [N].
+    """The objects of an image, best first. boxes: float32 [N, 4] in pixels of the graph's input. scores: float32 [N].
     classes: int32 [N]. masks: float32 [N, R, R], how likely each cell of the box is the object's; None without."""
 
     boxes: np.ndarray
@@ -41,17 +41,17 @@ def decode_detection(
     max_results: int | None = None,
     masks: bool = True,
 ) -> list[DetectionResult]:
-    """One result a picture, boxes and masks in the coordinates of the original.
+    """One result an image, boxes and masks in the coordinates of the original.
 
     Args:
         outputs: the graph's outputs by name, batch first.
-        geometries: how each picture was resized.
+        geometries: how each image was resized.
         score_threshold, iou_threshold, max_results: None takes the manifest's.
-        masks: whether those of objects, where the graph tells them, are put into the picture, which takes time.
+        masks: whether those of objects, where the graph tells them, are put into the image, which takes time.
 
     Raises:
         ArtifactError: the outputs are not what the manifest says.
-        InvalidInput: another number of geometries than pictures.
+        InvalidInput: another number of geometries than images.
     """
     by_role: dict[str, np.ndarray] = {}
     for spec in manifest.outputs:
@@ -70,7 +70,7 @@ def decode_detection(
         max_results=max_results,
     )
     if len(found) != len(geometries):
-        raise InvalidInput(f"the graph answered for {len(found)} pictures, {len(geometries)} were given")
+        raise InvalidInput(f"the graph answered for {len(found)} images, {len(geometries)} were given")
     if not masks:
         found = [item._replace(masks=None) for item in found]
     return [in_original(item, geometry, manifest.labels) for item, geometry in zip(found, geometries, strict=True)]
@@ -99,7 +99,7 @@ def decode_detection_arrays(
     iou_threshold: float | None = None,
     max_results: int | None = None,
 ) -> list[Found]:
-    """What is found in each picture, in pixels of the graph's input, clipped to it.
+    """What is found in each image, in pixels of the graph's input, clipped to it.
 
     Args:
         outputs: float32 by role, batch first: see `BoxCoding` and `PostprocSpec`.
@@ -194,7 +194,7 @@ def _check_shapes(outputs: Mapping[str, np.ndarray], spec: PostprocSpec) -> None
         raise ArtifactError(f"the graph gave {boxes} boxes, its box coding has {spec.boxes.boxes}")
     for role, each in (("objectness", 1), ("proposals", 4)):
         if role in outputs and outputs[role].size != logits.shape[0] * boxes * each:
-            raise ArtifactError(f"{role} {list(outputs[role].shape)} do not fit {boxes} boxes a picture")
+            raise ArtifactError(f"{role} {list(outputs[role].shape)} do not fit {boxes} boxes an image")
 
 
 def _check_labels(outputs: Mapping[str, np.ndarray], manifest: Contract) -> None:

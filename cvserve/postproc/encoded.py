@@ -18,7 +18,7 @@ MASK_FORMATS = ("png", "rle", "polygons", "none")
 
 @dataclass(frozen=True, eq=False)
 class EncodedSegmentation:
-    """Of a picture of width x height pixels.
+    """Of an image of width x height pixels.
 
     classes: those that there are, the largest first. mask_format: one of MASK_FORMATS. png: the class map, one byte a
     pixel; of "png" alone. masks: of "rle" and "polygons", one for each of `classes`: COCO's counts int64 [N] (see
@@ -62,7 +62,7 @@ class EncodedSegmentation:
 
         return {"size": [self.height, self.width], "counts": compress(mask)}
 
-    def decode(self, colours: Sequence[tuple[int, int, int]] = ()) -> SegmentationResult:
+    def decode(self, colors: Sequence[tuple[int, int, int]] = ()) -> SegmentationResult:
         """The segmentation itself. Only the classes that there are have names in it; those of others are empty.
 
         Args:
@@ -74,14 +74,14 @@ class EncodedSegmentation:
         class_map = self._class_map()
         if class_map.shape != (self.height, self.width):
             height, width = class_map.shape
-            raise InvalidInput(f"the class map is {width} x {height}, the picture {self.width} x {self.height}")
+            raise InvalidInput(f"the class map is {width} x {height}, the image {self.width} x {self.height}")
         last = max((item.index for item in self.classes), default=-1)
         if class_map.size and class_map.max() > last:
             raise InvalidInput(f"the class map has class {class_map.max()}, of which no name is given")
         names, confidence = [""] * (last + 1), np.zeros(last + 1, np.float32)
         for item in self.classes:
             names[item.index], confidence[item.index] = item.label, item.confidence
-        return SegmentationResult(class_map, confidence, tuple(names), tuple(colours)[: last + 1])
+        return SegmentationResult(class_map, confidence, tuple(names), tuple(colors)[: last + 1])
 
     def _class_map(self) -> np.ndarray:
         from cvserve.postproc.masks import from_class_runs, from_png

@@ -16,12 +16,12 @@ DEFAULT_FORMAT = "rle"
 
 
 def mask_to_png(masks: ObjectMasks, index: int) -> bytes:
-    """A mask as a grey PNG of the picture's size: 255 inside, 0 outside."""
+    """A mask as a grey PNG of the image's size: 255 inside, 0 outside."""
     return to_png(masks.mask(index).astype(np.uint8) * 255)
 
 
 def mask_to_polygons(masks: ObjectMasks, index: int) -> list[np.ndarray]:
-    """A mask's outlines, int64 [N, 2] each, in pixels of the picture: see `to_polygons`."""
+    """A mask's outlines, int64 [N, 2] each, in pixels of the image: see `to_polygons`."""
     left, top, crop = masks.crop(index)
     return [outline + np.array([left, top]) for outline in to_polygons(crop)]
 

@@ -1,4 +1,4 @@
-"""The masks of the objects of a picture, kept as COCO's run lengths: a few hundred bytes each, whatever the picture's
+"""The masks of the objects of an image, kept as COCO's run lengths: a few hundred bytes each, whatever the image's
 size. numpy alone, since the client reads them too."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class ObjectMasks:
     """The masks of N objects.
 
     counts: int64 [R] of each, how many pixels are outside, inside, outside, ... down the columns, column by column, as
-    COCO counts them (see `cvserve.postproc.masks`). height, width: of the picture, pixels.
+    COCO counts them (see `cvserve.postproc.masks`). height, width: of the image, pixels.
 
     Raises:
         InvalidInput: counts that are not those of a mask of this size.
@@ -62,7 +62,7 @@ class ObjectMasks:
         return np.array([counts[1::2].sum() for counts in self.counts], np.int64)
 
     def mask(self, index: int) -> np.ndarray:
-        """One mask in the picture's size: bool [H, W]."""
+        """One mask in the image's size: bool [H, W]."""
         mask = np.zeros((self.height, self.width), bool)
         left, top, crop = self.crop(index)
         mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop

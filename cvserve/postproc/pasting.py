@@ -1,4 +1,4 @@
-"""Masks of R x R cells a box to masks of the original picture."""
+"""Masks of R x R cells a box to masks of the original image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ THRESHOLD = 0.5
 
 
 def paste(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> ObjectMasks:
-    """The pixels of a picture whose centres lie in the box, and where the mask is at least `THRESHOLD`.
+    """The pixels of an image whose centres lie in the box, and where the mask is at least `THRESHOLD`.
 
     The mask is bilinear between the centres of its cells, and beyond the outer ones it stays as it is. Two products of
     matrices: large objects of large photos take milliseconds.
 
     Args:
-        masks: float32 [N, R, R], 0 to 1. boxes: [N, 4] x1, y1, x2, y2 in pixels of the picture, which they may leave.
-        height, width: of the picture.
+        masks: float32 [N, R, R], 0 to 1. boxes: [N, 4] x1, y1, x2, y2 in pixels of the image, which they may leave.
+        height, width: of the image.
     """
     counts = []
     for mask, (x1, y1, x2, y2) in zip(masks, np.asarray(boxes, np.float64).tolist(), strict=True):
@@ -33,7 +33,7 @@ def _line(start: float, end: float, length: int, cells: int) -> tuple[int, np.nd
     """Along one axis: the first pixel, and how much each cell counts in each pixel, float32 [pixels, cells]."""
     first = int(np.clip(np.ceil(start - 0.5), 0, length))
     last = int(np.clip(np.ceil(end - 0.5), first, length))
-    centres = np.arange(first, last) + 0.5
-    places = np.clip((centres - start) / max(end - start, 1e-9) * cells - 0.5, 0, cells - 1)
+    centers = np.arange(first, last) + 0.5
+    places = np.clip((centers - start) / max(end - start, 1e-9) * cells - 0.5, 0, cells - 1)
     weights = 1 - np.abs(places[:, None] - np.arange(cells))
     return first, np.maximum(weights, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a model says of a picture, as typed values in the coordinates of the original picture."""
+"""What a model says of an image, as typed values in the coordinates of the original image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class of a picture. score: 0 to 1."""
+    """One class of an image. score: 0 to 1."""
 
     label: str
     index: int
@@ -34,7 +34,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """The best classes of a picture, best first; equal scores in index order."""
+    """The best classes of an image, best first; equal scores in index order."""
 
     classes: tuple[ClassScore, ...]
     task: ClassVar[str] = "classification"
@@ -64,11 +64,11 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class DetectionResult:
-    """The objects of a picture, best first.
+    """The objects of an image, best first.
 
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright original, (0, 0) being its top left corner and
     (image_width, image_height) its bottom right one. scores: float32 [N], 0 to 1. indexes: int32 [N], classes as
-    indices into `names`, which are those of all classes. masks: N of them, of the picture's size; None of models that
+    indices into `names`, which are those of all classes. masks: N of them, of the image's size; None of models that
     give boxes alone, and where nobody wants masks.
     """
 
@@ -149,7 +149,7 @@ class DetectionResult:
 
 @dataclass(frozen=True)
 class ClassArea:
-    """One class of a segmentation. coverage: share of the picture, 0 to 1. confidence: mean of its pixels, 0 to 1."""
+    """One class of a segmentation. coverage: share of the image, 0 to 1. confidence: mean of its pixels, 0 to 1."""
 
     label: str
     index: int
@@ -159,7 +159,7 @@ class ClassArea:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
-    """The class of every pixel of a picture.
+    """The class of every pixel of an image.
 
     class_map: uint8 [image height, image width] of the upright original, indices into `names`. confidence: float32 [C],
     the mean probability of the pixels of each class, 0 to 1; 0 of a class that is nowhere. colours: RGB of each class,
@@ -169,7 +169,7 @@ class SegmentationResult:
     class_map: np.ndarray
     confidence: np.ndarray
     names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ()
     task: ClassVar[str] = "segmentation"
 
     def __post_init__(self) -> None:
@@ -188,7 +188,7 @@ class SegmentationResult:
 
     @cached_property
     def coverage(self) -> np.ndarray:
-        """float64 [C]: the share of the picture that each class covers, 0 to 1."""
+        """float64 [C]: the share of the image that each class covers, 0 to 1."""
         import cv2  # ten times as fast as numpy.bincount
 
         counts = np.zeros(256)
@@ -218,7 +218,7 @@ class SegmentationResult:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SegmentationResult):
             return NotImplemented
-        return (self.names, self.colours) == (other.names, other.colours) and all(
+        return (self.names, self.colors) == (other.names, other.colors) and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("class_map", "confidence")
         )
 
@@ -227,7 +227,7 @@ class SegmentationResult:
 
 @dataclass(frozen=True)
 class ScoredCaption:
-    """A sentence about a picture. log_probability: natural logarithm, 0 at most, of all its tokens together."""
+    """A sentence about an image. log_probability: natural logarithm, 0 at most, of all its tokens together."""
 
     text: str
     log_probability: float
@@ -237,8 +237,8 @@ class ScoredCaption:
 class Attention:
     """Where a network looked at each word of a sentence.
 
-    words: N of them. maps: float32 [N, rows, columns], shares of the picture that sum to 1 a word. box: x1, y1, x2, y2
-    of what the maps cover, in pixels of the upright original; with padding it reaches beyond the picture.
+    words: N of them. maps: float32 [N, rows, columns], shares of the image that sum to 1 a word. box: x1, y1, x2, y2
+    of what the maps cover, in pixels of the upright original; with padding it reaches beyond the image.
     """
 
     words: tuple[str, ...]
@@ -248,7 +248,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class CaptionResult:
-    """Sentences about a picture, best first; at least one.
+    """Sentences about an image, best first; at least one.
 
     attention: of the best, of networks that tell it; results that come from a server have none.
     """

@@ -1,4 +1,4 @@
-"""Class maps of the graph's size to those of the original pictures."""
+"""Class maps of the graph's size to those of the original images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def decode_segmentation(
     outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract
 ) -> list[SegmentationResult]:
-    """One result a picture, its class map in the size of the upright original.
+    """One result an image, its class map in the size of the upright original.
 
     Each pixel has the class of the graph's pixel in which its centre lies; padding is in no result. What a centre crop
     has cut off, the graph has never seen: there the class of the nearest pixel that it has seen is repeated (resize
@@ -30,11 +30,11 @@ def decode_segmentation(
     Args:
         outputs: the graph's outputs by name, batch first: of role class_map, integers [B, H, W], and of role
             confidence, [B, H, W].
-        geometries: how each picture was resized.
+        geometries: how each image was resized.
 
     Raises:
         ArtifactError: the outputs are not what the manifest says.
-        InvalidInput: another number of geometries than pictures.
+        InvalidInput: another number of geometries than images.
     """
     maps = _output(outputs, "class_map", manifest)[1]
     spec, stored = _output(outputs, "confidence", manifest)
@@ -53,7 +53,7 @@ def decode_segmentation(
     if not np.isfinite(confidence).all():
         raise ArtifactError(f"{manifest.name}: the graph gave confidences that are not numbers")
     if len(maps) != len(geometries):
-        raise InvalidInput(f"the graph answered for {len(maps)} pictures, {len(geometries)} were given")
+        raise InvalidInput(f"the graph answered for {len(maps)} images, {len(geometries)} were given")
     return [
         in_original(item.astype(np.uint8, copy=False), sure, geometry, manifest)
         for item, sure, geometry in zip(maps, confidence, geometries, strict=True)
@@ -63,7 +63,7 @@ def decode_segmentation(
 def in_original(
     class_map: np.ndarray, confidence: np.ndarray, geometry: Geometry, manifest: Contract
 ) -> SegmentationResult:
-    """One picture's answer in the size of the original.
+    """One image's answer in the size of the original.
 
     Args:
         class_map: uint8 [H, W] of the graph's size. confidence: float32 [H, W], 0 to 1.
@@ -82,7 +82,7 @@ def in_original(
         class_map[:, columns][rows],
         np.clip(mean, 0, 1).astype(np.float32),
         manifest.labels,
-        manifest.postproc.colours,
+        manifest.postproc.colors,
     )
 
 

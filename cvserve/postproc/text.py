@@ -1,4 +1,4 @@
-"""Text on pictures, in any script: OpenCV's built-in Unicode font on a dark plate."""
+"""Text on images, in any script: OpenCV's built-in Unicode font on a dark plate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 _FONT = "sans"
 _WEIGHT = 600
 _SELECTORS = frozenset(map(chr, range(0xFE00, 0xFE10)))
-# Under text a third of the picture's brightness is left: enough to see it, little enough for white letters.
+# Under text a third of the image's brightness is left: enough to see it, little enough for white letters.
 _DARKENED = 3
 
 # OpenCV 5.0's fonts are not thread-safe: one shared by threads draws wrong letters.
@@ -68,7 +68,7 @@ def draw_table(
     image: np.ndarray,
     rows: Sequence[tuple[str, str]],
     size: int,
-    colours: Sequence[tuple[int, int, int]] = (),
+    colors: Sequence[tuple[int, int, int]] = (),
 ) -> None:
     """Writes rows of (right-aligned, left-aligned) text into the top left corner, on a dark plate, in place.
 
@@ -82,7 +82,7 @@ def draw_table(
     height, width = image.shape[:2]
     margin, pitch = max(2, size // 3), round(size * 1.3)
     rows = rows[: max(1, (height - margin) // pitch)]
-    first_at = margin + (size + size // 2 if colours else 0)
+    first_at = margin + (size + size // 2 if colors else 0)
     first = max(text_width(left, size) for left, _ in rows)
     second_at = first_at + first + size // 2
     room = width - second_at - margin
@@ -93,16 +93,16 @@ def draw_table(
     np.floor_divide(plate, _DARKENED, out=plate)
     for index, (left, right) in enumerate(cells):
         baseline = margin + pitch * index + size
-        if colours:
+        if colors:
             # As high as a capital letter, which is about three quarters of the size.
-            image[max(baseline - size * 3 // 4, 0) : baseline, margin : margin + size] = colours[index]
+            image[max(baseline - size * 3 // 4, 0) : baseline, margin : margin + size] = colors[index]
         write(image, left, (first_at + first - text_width(left, size), baseline), size)
         write(image, right, (second_at, baseline), size)
 
 
 def write(
-    image: np.ndarray, text: str, at: tuple[int, int], size: int, colour: tuple[int, int, int] = (255, 255, 255)
+    image: np.ndarray, text: str, at: tuple[int, int], size: int, color: tuple[int, int, int] = (255, 255, 255)
 ) -> None:
     """Writes drawable text, its baseline starting at the pixel `at`, in place."""
     with _LOCK:
-        cv2.putText(image, text, at, colour, cv2.FontFace(_FONT), size, _WEIGHT, cv2.PUT_TEXT_ALIGN_LEFT)
+        cv2.putText(image, text, at, color, cv2.FontFace(_FONT), size, _WEIGHT, cv2.PUT_TEXT_ALIGN_LEFT)

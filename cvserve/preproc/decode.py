@@ -1,4 +1,4 @@
-"""Encoded pictures, files and arrays to upright uint8 RGB."""
+"""Encoded images, files and arrays to upright uint8 RGB."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
-# OpenCV's readers print a line for each damaged picture beside failing, and failing is what becomes an ImageError
+# OpenCV's readers print a line for each damaged image beside failing, and failing is what becomes an ImageError
 # here; a server would fill its log with them. (libjpeg's and libpng's own lines cannot be turned off from Python.)
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
@@ -39,15 +39,15 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     reduce_for: PreprocSpec | None = None,
 ) -> np.ndarray:
-    """Decodes one picture, upright.
+    """Decodes one image, upright.
 
     Files and bytes may be JPEG, PNG, WebP, BMP, TIFF or GIF. EXIF orientation is applied. Of an animation the first
-    frame counts, of an animated PNG its still picture, of a TIFF its first page. Gray and palette pictures become
+    frame counts, of an animated PNG its still image, of a TIFF its first page. Gray and palette images become
     RGB; CMYK is converted without a colour profile; 16 bits become 8 (PNG: round(value / 257), TIFF: within one level
     of that); alpha is dropped, so that what lies under transparent pixels shows, as in Pillow's convert("RGB");
     colour profiles are ignored.
 
-    A picture that ends early is an error, never a half gray picture. Bytes after a picture's end are ignored. Wrong
+    An image that ends early is an error, never a half gray image. Bytes after an image's end are ignored. Wrong
     bytes in the middle are found as far as the format has checksums or codes that cannot be (a JPEG may merely look
     wrong).
 
@@ -57,14 +57,14 @@ def decode(
         source: a path, encoded bytes, or a uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
             An array [H, W, 3] is passed through as it is, not copied.
         name: what errors call it; by default the path, or "image".
-        max_pixels: encoded pictures with more are refused before they are decoded.
+        max_pixels: encoded images with more are refused before they are decoded.
         reduce_for: a JPEG that this spec shrinks anyway may come out at 1/2, 1/4 or 1/8 of its size.
 
     Returns:
         uint8 RGB [H, W, 3], C-contiguous.
 
     Raises:
-        ImageError: no such file, not a picture of these formats, too large, truncated or damaged.
+        ImageError: no such file, not an image of these formats, too large, truncated or damaged.
     """
     if isinstance(source, np.ndarray):
         return from_array(source, name or "image")
@@ -78,7 +78,7 @@ def decode(
 def preprocess(
     source: ImageSource, spec: PreprocSpec, *, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[np.ndarray, Geometry]:
-    """A picture to the pixels that the graph sees. Training, evaluation, batch and server all call this.
+    """An image to the pixels that the graph sees. Training, evaluation, batch and server all call this.
 
     A JPEG that the spec shrinks by 4 or more is decoded at 1/2, 1/4 or 1/8 of its size (for a photo of 12 megapixels
     a third of the time), which differs from the full way by about a level; the geometry is the same.
@@ -104,7 +104,7 @@ def preprocess(
     width, height = header.size
     steps = plan(width, height, spec)
     swapped = orientation >= 5
-    # Resized as it is stored: a reduced picture may have a part of a pixel too much, and that stands at the stored
+    # Resized as it is stored: a reduced image may have a part of a pixel too much, and that stands at the stored
     # right and bottom. Turning the small result is also cheaper.
     image = shrink_reduced(
         image,
@@ -125,7 +125,7 @@ def _encoded(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
 
 
 def _allowed(data: bytes, name: str, max_pixels: int) -> ImageHeader:
-    """The header of a picture that may be decoded."""
+    """The header of an image that may be decoded."""
     header = read_header(data, name=name)
     if header.width * header.height > max_pixels:
         raise ImageError(
@@ -176,6 +176,6 @@ def _stored(data: bytes, header: ImageHeader, factor: int, name: str) -> np.ndar
 
 
 def _without_animation(png: bytes) -> bytes:
-    """An animated PNG as the still picture that it is to readers which know no animation (PNG 3rd edition, 4.9)."""
+    """An animated PNG as the still image that it is to readers which know no animation (PNG 3rd edition, 4.9)."""
     animation = (b"acTL", b"fcTL", b"fdAT")
     return png[:8] + b"".join(png[start:end] for kind, start, end in png_chunks(png) if kind not in animation)

@@ -1,4 +1,4 @@
-"""EXIF orientation: reading it, and turning a picture upright by it."""
+"""EXIF orientation: reading it, and turning an image upright by it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def orientation_of_raw_profile(kind: bytes, body: bytes) -> int:
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns a stored picture [H, W, ...] as its EXIF orientation (1 to 8) says; a view where that is enough."""
+    """Turns a stored image [H, W, ...] as its EXIF orientation (1 to 8) says; a view where that is enough."""
     if orientation >= 5:
         image = image.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

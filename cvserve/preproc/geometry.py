@@ -1,4 +1,4 @@
-"""From the upright picture to the graph's height x width, and back: the resize rules of PreprocSpec."""
+"""From the upright image to the graph's height x width, and back: the resize rules of PreprocSpec."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from cvserve.artifact import PreprocSpec
 
 _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
-# How many times longer than the crop an enlarged picture may be before its ends are cut off first: a strip of
+# How many times longer than the crop an enlarged image may be before its ends are cut off first: a strip of
 # 1 x 5000 pixels would otherwise grow to 224 x 1,120,000 to have its middle cut out.
 MOST_OVERHANG = 4
 # cv2 adds up the values of a mean in 32 bits: from 8.4 million pixels on, their sum overflows.
@@ -20,7 +20,7 @@ _MOST_IN_A_MEAN = 1 << 23
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a point of the upright original picture maps to the graph's input: input = original * scale + offset.
+    """How a point of the upright original image maps to the graph's input: input = original * scale + offset.
 
     Coordinates are in pixels, measured at pixel edges: (0, 0) is the top left corner of the top left pixel,
     (original_width, original_height) the bottom right corner of the last.
@@ -34,11 +34,11 @@ class Geometry:
     offset_y: float = 0.0
 
     def to_original(self, boxes: np.ndarray, *, clip: bool = True) -> np.ndarray:
-        """Boxes in the graph's input to boxes in the original picture.
+        """Boxes in the graph's input to boxes in the original image.
 
         Args:
             boxes: [N, 4] as x1, y1, x2, y2.
-            clip: to the picture.
+            clip: to the image.
 
         Returns:
             float32 [N, 4].
@@ -51,7 +51,7 @@ class Geometry:
         return (np.clip(moved, 0, limit) if clip else moved).astype(np.float32)
 
     def to_input(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes [N, 4] of the original picture to float32 boxes [N, 4] of the graph's input, not clipped."""
+        """Boxes [N, 4] of the original image to float32 boxes [N, 4] of the graph's input, not clipped."""
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         scale = (self.scale_x, self.scale_y) * 2
         offset = (self.offset_x, self.offset_y) * 2
@@ -60,7 +60,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Plan:
-    """A resize in numbers, for an upright picture of a known size.
+    """A resize in numbers, for an upright image of a known size.
 
     keep: (left, top, right, bottom) of the original that is resized. width, height: what it is resized to.
     left, top: where the result's corner then lies in the graph's input (negative: cropped, positive: padded).
@@ -87,7 +87,7 @@ class Plan:
 
 
 def plan(width: int, height: int, spec: PreprocSpec) -> Plan:
-    """The resize of an upright picture of width x height pixels."""
+    """The resize of an upright image of width x height pixels."""
     keep = (0, 0, width, height)
     if spec.resize == "exact":
         return Plan(keep, spec.width, spec.height, 0, 0)
@@ -113,7 +113,7 @@ def _cut_off(length: int, wanted: float) -> int:
 
 
 def reduction(width: int, height: int, spec: PreprocSpec) -> int:
-    """The largest of 8, 4, 2, 1 by which a picture may be shrunk while decoding: what is left is still resized down
+    """The largest of 8, 4, 2, 1 by which an image may be shrunk while decoding: what is left is still resized down
     by at least 2 in both directions, so that the final size comes from an area mean of at least 2 x 2 pixels."""
     target = plan(width, height, spec)
     for factor in (8, 4, 2):
@@ -125,7 +125,7 @@ def reduction(width: int, height: int, spec: PreprocSpec) -> int:
 def resize_to(image: np.ndarray, width: int, height: int, interpolation: str = "linear") -> np.ndarray:
     """Resizes [H, W, ...] to [height, width, ...]: an area mean where it shrinks, `interpolation` where it grows.
 
-    The only resize of cvserve's pictures.
+    The only resize of cvserve's images.
 
     Args:
         image: uint8 [H, W] or [H, W, C].
@@ -146,7 +146,7 @@ def resize_to(image: np.ndarray, width: int, height: int, interpolation: str = "
 
 
 def shrink_reduced(image: np.ndarray, factor: int, original: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
-    """Shrinks a picture that was decoded at 1 / `factor`, as `resize_to` would have shrunk the whole.
+    """Shrinks an image that was decoded at 1 / `factor`, as `resize_to` would have shrunk the whole.
 
     Args:
         image: uint8 [ceil(H / factor), ceil(W / factor), 3].
@@ -161,7 +161,7 @@ def shrink_reduced(image: np.ndarray, factor: int, original: tuple[int, int], ta
 
 
 def resize(image: np.ndarray, spec: PreprocSpec) -> tuple[np.ndarray, Geometry]:
-    """Brings an upright picture to the spec's size.
+    """Brings an upright image to the spec's size.
 
     Args:
         image: uint8 RGB [H, W, 3].
@@ -177,7 +177,7 @@ def resize(image: np.ndarray, spec: PreprocSpec) -> tuple[np.ndarray, Geometry]:
 
 
 def place(image: np.ndarray, steps: Plan, spec: PreprocSpec) -> np.ndarray:
-    """Crops or pads a resized picture [steps.height, steps.width, 3] to [spec.height, spec.width, 3]."""
+    """Crops or pads a resized image [steps.height, steps.width, 3] to [spec.height, spec.width, 3]."""
     if spec.resize == "letterbox" and image.shape[:2] != (spec.height, spec.width):
         canvas = np.empty((spec.height, spec.width, 3), np.uint8)
         canvas[:] = spec.fill

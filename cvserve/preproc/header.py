@@ -1,6 +1,6 @@
-"""What a picture says of itself before it is decoded: format, size, orientation and bit depth.
+"""What an image says of itself before it is decoded: format, size, orientation and bit depth.
 
-Own small parsers, so that a picture of four billion pixels is refused before a decoder allocates for it. They read
+Own small parsers, so that an image of four billion pixels is refused before a decoder allocates for it. They read
 only the bytes that are there: no length inside the file is trusted.
 """
 
@@ -25,7 +25,7 @@ _TAKEN = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
 SampleFormat = Literal["unsigned", "signed", "float", "complex"]
 _SAMPLE_FORMATS: dict[int, SampleFormat] = {2: "signed", 3: "float", 5: "complex", 6: "complex"}
 
-# An encoder makes some ten scans of a progressive JPEG; each costs a pass over the whole picture, so that a file of
+# An encoder makes some ten scans of a progressive JPEG; each costs a pass over the whole image, so that a file of
 # a few megabytes with nothing but empty scans would keep a decoder busy for hours.
 _MOST_SCANS = 100
 # Bounds for lying counts and for files of nothing but empty chunks, which cost the interpreter a second: far above any
@@ -40,7 +40,7 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The header of an encoded picture.
+    """The header of an encoded image.
 
     format: one of FORMATS. width, height: pixels as stored, before `orientation` is applied. orientation: EXIF's
     1 to 8 (1: as it is; 5 to 8 swap width and height). bits: per sample; sample_format: other than unsigned only in
@@ -57,7 +57,7 @@ class ImageHeader:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the upright picture."""
+        """(width, height) of the upright image."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
@@ -69,15 +69,15 @@ def read_header(data: bytes, *, name: str = "image") -> ImageHeader:
     """Reads format, size, orientation and bit depth; decodes nothing.
 
     Args:
-        data: the whole encoded picture (at least its header; a WebP's or PNG's orientation may stand at the end).
-        name: what the error calls the picture.
+        data: the whole encoded image (at least its header; a WebP's or PNG's orientation may stand at the end).
+        name: what the error calls the image.
 
     Raises:
         ImageError: not one of FORMATS, or a header that is damaged or declares no pixels.
     """
     parser = _parser_of(data)
     if parser is None:
-        raise ImageError(name, f"{describe(data)}; pictures must be {_TAKEN}")
+        raise ImageError(name, f"{describe(data)}; images must be {_TAKEN}")
     kind, parse = parser
     try:
         header = parse(data)
@@ -206,7 +206,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _webp(data: bytes) -> ImageHeader:
-    """RFC 9649: VP8X's canvas, or the one picture's own size; EXIF in a chunk of its own."""
+    """RFC 9649: VP8X's canvas, or the one image's own size; EXIF in a chunk of its own."""
     width = height = 0
     orientation = 1
     position = 12
@@ -288,7 +288,7 @@ def _tiff(data: bytes) -> ImageHeader:
                 (value_at,) = struct.unpack_from(order + ("Q" if big else "I"), data, value_at)
             if tag in (256, 257, 258, 274, 339):
                 if tag in tags:
-                    # Readers differ in which of them counts, and a small one could hide a huge picture.
+                    # Readers differ in which of them counts, and a small one could hide a huge image.
                     raise _Damaged(f"it has tag {tag} twice")
                 tags[tag] = struct.unpack_from(order + code, data, value_at)[0]
         position += 20 if big else 12

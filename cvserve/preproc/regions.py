@@ -1,4 +1,4 @@
-"""Where in a picture something may be, told from its pixels alone: the proposals of R-CNN and Fast R-CNN.
+"""Where in an image something may be, told from its pixels alone: the proposals of R-CNN and Fast R-CNN.
 
 Both methods are in OpenCV's contributed modules, an extra.
 """
@@ -26,7 +26,7 @@ def find_regions(pixels: np.ndarray, method: str, count: int) -> np.ndarray:
         pixels: uint8 RGB [H, W, 3]. method: one of `METHODS`. count: at most so many.
 
     Returns:
-        float32 [N, 4] x1, y1, x2, y2 in pixels, best first; the same for the same picture.
+        float32 [N, 4] x1, y1, x2, y2 in pixels, best first; the same for the same image.
 
     Raises:
         InvalidInput: no such method. MissingExtra: OpenCV has no contributed modules.
@@ -43,7 +43,7 @@ def _selective_search(pixels: np.ndarray, count: int) -> np.ndarray:
     search.switchToSelectiveSearchFast()
     found = np.unique(np.asarray(search.process(), np.float64).reshape(-1, 4), axis=0)
     # The paper's order (section 3.4) is the rank in the hierarchy, large regions first, times a random number. OpenCV
-    # draws those anew at each call; here they are the same for the same picture.
+    # draws those anew at each call; here they are the same for the same image.
     found = found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")]
     draws = np.random.default_rng(_SEED).random(len(found))
     order = np.argsort(np.arange(1, len(found) + 1) * draws, kind="stable")

@@ -1,4 +1,4 @@
-"""What a user hands in as a picture, as bytes or as pixels."""
+"""What a user hands in as an image, as bytes or as pixels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cvserve.errors import ImageError
 
 ImageSource: TypeAlias = str | Path | bytes | np.ndarray
 
-# 89 million pixels of 16-bit RGBA, uncompressed, are 712 million bytes; no picture within the default limit needs more.
+# 89 million pixels of 16-bit RGBA, uncompressed, are 712 million bytes; no image within the default limit needs more.
 MAX_FILE_BYTES = 1 << 30
 
 
 def read_file(path: str | Path, name: str) -> bytes:
-    """The bytes of a picture's file, read once.
+    """The bytes of an image's file, read once.
 
     Raises:
         ImageError: there is no such file, it is no regular file (a folder, a pipe, a device), it cannot be read, or
@@ -37,7 +37,7 @@ def read_file(path: str | Path, name: str) -> bytes:
     except FileNotFoundError:
         raise ImageError(name, "no such file") from None
     except IsADirectoryError:
-        raise ImageError(name, "is a folder, not a picture") from None
+        raise ImageError(name, "is a folder, not an image") from None
     except ImageError:
         raise
     except OSError as error:

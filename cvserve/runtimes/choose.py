@@ -1,6 +1,6 @@
 """`auto`: which of an artifact's graphs is the fastest on this machine.
 
-Every candidate is run once with one picture and with eight for a short time; the choice is remembered in a file, so
+Every candidate is run once with one image and with eight for a short time; the choice is remembered in a file, so
 that only the first load on a machine pays for it. The key of the memory is everything that the answer depends on:
 the graphs' hashes, the processor, the threads, the device and the versions of the libraries.
 """
@@ -46,7 +46,7 @@ def choose(
 ) -> tuple[Graph, Runtime]:
     """The fastest of the candidates, and what it was opened as.
 
-    A candidate that cannot be opened or run (with one picture or with eight; the remembered one, with one) is passed
+    A candidate that cannot be opened or run (with one image or with eight; the remembered one, with one) is passed
     over with a line in the log, as long as another one can.
 
     Raises:
@@ -97,7 +97,7 @@ def _measure_all(
         # Nothing to race against, and nothing to write down, as below.
         return next(iter(running.items()))
     timings = race(running, artifact.manifest)
-    best = min(timings, key=lambda path: milliseconds_a_picture(timings[path]))
+    best = min(timings, key=lambda path: milliseconds_a_image(timings[path]))
     for path, runtime in running.items():
         if path != best:
             runtime.close()
@@ -157,7 +157,7 @@ def measure(
     batches: Sequence[int] = BATCHES,
     budget_seconds: float = BUDGET_SECONDS,
 ) -> dict[int, float]:
-    """Batch size to the median milliseconds of a call, on random pictures."""
+    """Batch size to the median milliseconds of a call, on random images."""
     measured: dict[int, float] = {}
     for batch in batches:
         feed = _feed(runtime, batch, manifest)
@@ -179,8 +179,8 @@ def _feed(runtime: Runtime, batch: int, manifest: Manifest) -> dict[str, np.ndar
     return {name: _random(info, batch, manifest) for name, info in runtime.inputs.items()}
 
 
-def milliseconds_a_picture(measured: dict[int, float]) -> float:
-    """One figure of merit: the geometric mean, over the batch sizes, of the milliseconds a picture.
+def milliseconds_a_image(measured: dict[int, float]) -> float:
+    """One figure of merit: the geometric mean, over the batch sizes, of the milliseconds an image.
 
     The geometric mean weighs "twice as fast alone" and "twice as fast in a batch" the same.
     """
@@ -190,8 +190,8 @@ def milliseconds_a_picture(measured: dict[int, float]) -> float:
 def _random(info: TensorInfo, batch: int, manifest: Manifest) -> np.ndarray:
     height, width = manifest.preproc.height, manifest.preproc.width
     sizes = (height, width, 3) if manifest.input.layout == "NHWC" else (3, height, width)
-    picture = (batch, *sizes) if len(info.shape) == 4 else (batch, 1, 1, 1)
-    shape = [free if size is None else size for size, free in zip(info.shape, picture, strict=False)]
+    image = (batch, *sizes) if len(info.shape) == 4 else (batch, 1, 1, 1)
+    shape = [free if size is None else size for size, free in zip(info.shape, image, strict=False)]
     random = np.random.default_rng(0)
     kind = np.dtype(info.dtype)
     if kind.kind in "iu":

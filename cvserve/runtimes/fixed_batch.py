@@ -17,7 +17,7 @@ def fixed_batch(inputs: Mapping[str, TensorInfo], outputs: Mapping[str, TensorIn
     """The batch size that the graph is bound to, or None.
 
     It is bound if every input and every output begins with the same number; a graph with, say, an extra input [2]
-    of sizes beside pictures [1, ...] is taken as it is.
+    of sizes beside images [1, ...] is taken as it is.
     """
     first = {info.shape[0] if info.shape else None for info in (*inputs.values(), *outputs.values())}
     size = first.pop()

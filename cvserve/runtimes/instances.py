@@ -46,7 +46,7 @@ def layouts(instances: int | None, threads: int | None, cores: int, runtime: str
 
     Returns:
         The default, all cores in one call, and all cores in each of several calls: these are quickest for a lone
-        picture, and where calls share their threads (onnxruntime) they may lose nothing under load.
+        image, and where calls share their threads (onnxruntime) they may lose nothing under load.
     """
     first = Layout(*layout(instances, threads, cores))
     if instances is not None or threads is not None or cores == 1 or runtime in ONE_NUMBER_OF_THREADS:

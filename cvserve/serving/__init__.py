@@ -8,20 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cvserve.serving.core.config import ServerSettings, load_settings
-    from cvserve.serving.grpc.server import Server
     from cvserve.serving.process import serve
+    from cvserve.serving.server import Server
+    from cvserve.serving.settings import ServerSettings, load_settings
 
 __all__ = ["Server", "ServerSettings", "load_settings", "serve"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Server":
-        from cvserve.serving.grpc.server import Server
+        from cvserve.serving.server import Server
 
         return Server
     if name in ("ServerSettings", "load_settings"):
-        from cvserve.serving.core import config
+        from cvserve.serving import settings as config
 
         return getattr(config, name)
     if name == "serve":

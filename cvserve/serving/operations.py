@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 
-from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.observer import Observer
-from cvserve.serving.gate import Gate
-from cvserve.serving.logs import log_visit
+from cvserve.serving.observability.logs import log_visit
+from cvserve.serving.observability.tracing import NO_TRACES, OpenTelemetry
 from cvserve.serving.security import Access
-from cvserve.serving.tracing import NO_TRACES, OpenTelemetry
+from cvserve.serving.settings import ServerSettings
+from cvserve.serving.transport.interceptor import Gate
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 import grpc.aio
 
 from cvserve import __version__
-from cvserve.serving import logs
-from cvserve.serving.core.config import ServerSettings, load_settings
 from cvserve.serving.core.scheduling import stand_back
 from cvserve.serving.event_loop import run_loop
-from cvserve.serving.grpc.server import Server
+from cvserve.serving.observability import logs
+from cvserve.serving.server import Server
+from cvserve.serving.settings import ServerSettings, load_settings
 
 _LOG = logging.getLogger(__name__)
 

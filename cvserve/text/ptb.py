@@ -43,7 +43,7 @@ _SPLIT = {
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "‛": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """NFC, so that a letter with marks is one character wherever Unicode has it, and lower case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
@@ -55,7 +55,7 @@ def caption_words(text: str) -> list[str]:
         caption_words("A man's (red) hat isn't here.")
         # ["a", "man", "'s", "-lrb-", "red", "-rrb-", "hat", "is", "n't", "here"]
     """
-    text = normalised(text).translate(_QUOTES)
+    text = normalized(text).translate(_QUOTES)
     return [word for word in _tokens(text, _pattern(text.isascii())) if word not in PUNCTUATION]
 
 

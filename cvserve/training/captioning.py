@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cvserve.artifact import PostprocSpec
 from cvserve.data import open_dataset
-from cvserve.data.captioning import CaptionPipeline, all_captions
+from cvserve.data.pipelines.captioning import CaptionPipeline, all_captions
 from cvserve.evaluation.captions import caption_report
 from cvserve.models import default_preproc
 from cvserve.models.captioning import Captioner, create_captioner

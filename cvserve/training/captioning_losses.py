@@ -26,7 +26,7 @@ def caption_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: floa
 
 
 def attention_penalty(attention: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Mean over pictures and places of (1 - sum_t alpha_ti)^2 (Xu et al. 2015, arXiv 1502.03044, equation 14).
+    """Mean over images and places of (1 - sum_t alpha_ti)^2 (Xu et al. 2015, arXiv 1502.03044, equation 14).
 
     Args:
         attention: float32 [B, N, L], each [L] summing to 1. targets: int32 [B, N]; steps to <pad> do not count.

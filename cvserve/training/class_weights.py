@@ -19,7 +19,7 @@ def class_weights(kind: ClassWeights, masks: Iterable[np.ndarray], classes: Sequ
 
     Args:
         kind: "none" for None; "median_frequency": the median of the classes' frequencies through the class's own, where
-            a class's frequency is its share of the labelled pixels of the pictures that have it (Eigen & Fergus 2014,
+            a class's frequency is its share of the labelled pixels of the images that have it (Eigen & Fergus 2014,
             arXiv 1411.4734, section 6.2, and SegNet); "logarithm": 1 / log(1.02 + share), ENet's milder ones (Paszke et
             al. 2016, arXiv 1606.02147), so scaled that their mean is 1; or numbers, which are taken as they are.
         masks: uint8 [H, W] each, labels or `VOID`; looked at only where needed.

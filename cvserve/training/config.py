@@ -10,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 
 from cvserve.artifact import Task
 from cvserve.artifact.specs import Spec
-from cvserve.data.augment import Augmentation
-from cvserve.data.captioning import AUGMENTATION
+from cvserve.data.augment.augment import Augmentation
+from cvserve.data.pipelines.captioning import AUGMENTATION
 from cvserve.settings import parse, read_yaml, with_overrides
 
 
@@ -100,7 +100,7 @@ class VocabularyConfig(Spec):
 class CaptioningConfig(Spec):
     """What a captioner learns from.
 
-    captions: of each picture an epoch shows one "drawn" by chance, its "first", or "all".
+    captions: of each image an epoch shows one "drawn" by chance, its "first", or "all".
     monitor: the score on the validation split that decides which epoch is kept: "cider_d", "bleu4" or "exact".
     attention_penalty: of networks that attend, weight of (1 - sum_t alpha_ti)^2, mean over the places i: every place is
     to be looked at (doubly stochastic attention, Xu et al. 2015, arXiv 1502.03044, equation 14).
@@ -136,7 +136,7 @@ _OF_TASK: dict[str, dict[str, Any]] = {
         "model": "show_attend_tell",
         "resize": "letterbox",
         "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 5.0},
-        # Captions say left and right, and name what must be seen: cvserve.data.captioning.AUGMENTATION.
+        # Captions say left and right, and name what must be seen: cvserve.data.pipelines.captioning.AUGMENTATION.
         "augmentation": AUGMENTATION.model_dump(),
     },
 }
@@ -145,7 +145,7 @@ _OF_TASK: dict[str, dict[str, Any]] = {
 class TrainConfig(Spec):
     """A training. What is not said is as the task wants it: the defaults here are those of classification.
 
-    data: a folder of pictures, or generated scenes ("scenes"). image_size: side in pixels, or (height, width), None for
+    data: a folder of images, or generated scenes ("scenes"). image_size: side in pixels, or (height, width), None for
     the model's own.
     minutes: after which training ends, None for no limit: after each epoch the number of epochs is set to what fits, at
     most `epochs`, and the schedule follows it, warming up for a quarter of them at most. What comes out then depends on

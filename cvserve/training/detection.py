@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from cvserve.artifact import PostprocSpec
 from cvserve.data import open_dataset
-from cvserve.data.detection import DetectionPipeline
 from cvserve.data.objects import InstanceSource
+from cvserve.data.pipelines.detection import DetectionPipeline
 from cvserve.evaluation.detection import SCORING, detection_report
 from cvserve.models import default_preproc
 from cvserve.models.detection import create_detector, learns_masks
@@ -34,7 +34,7 @@ class DetectionTask:
         if self._with_masks:
             self.monitor = "mask_map"
         preproc = default_preproc(config.task, config.model, config.image_size)
-        # Boxes need the whole picture, whatever its shape.
+        # Boxes need the whole image, whatever its shape.
         self.preproc = preproc.model_copy(update={"resize": "exact" if config.resize == "exact" else "letterbox"})
         training = open_dataset(config.data, "train", task="detection")
         validation = open_dataset(config.data, "val", task="detection", classes=training.classes)

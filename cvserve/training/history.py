@@ -1,4 +1,4 @@
-"""What happened, epoch by epoch: history.json, TensorBoard logs and a picture of the curves."""
+"""What happened, epoch by epoch: history.json, TensorBoard logs and an image of the curves."""
 
 from __future__ import annotations
 

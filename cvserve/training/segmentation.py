@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from cvserve.artifact import PostprocSpec
 from cvserve.data import open_dataset
-from cvserve.data.segmentation import SegmentationPipeline
+from cvserve.data.pipelines.segmentation import SegmentationPipeline
 from cvserve.evaluation.segmentation import confusion_matrix, segmentation_report
 from cvserve.models import default_preproc
 from cvserve.models.segmentation import create_segmenter
@@ -29,13 +29,13 @@ class SegmentationTask:
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
         preproc = default_preproc(config.task, config.model, config.image_size)
-        # Every pixel of a picture is to have an answer, whatever its shape.
+        # Every pixel of an image is to have an answer, whatever its shape.
         self.preproc = preproc.model_copy(update={"resize": "exact" if config.resize == "exact" else "letterbox"})
         training = open_dataset(config.data, "train", task="segmentation")
         validation = open_dataset(config.data, "val", task="segmentation", classes=training.classes)
         self.labels = tuple(training.classes)
         self.dataset = training.describe()
-        self.postproc = PostprocSpec(colours=training.colours) if training.colours else None
+        self.postproc = PostprocSpec(colors=training.colors) if training.colors else None
         self.class_weights = class_weights(config.segmentation.class_weights, masks_of(training), self.labels)
         self.training = SegmentationPipeline(
             training,

@@ -47,10 +47,10 @@ def focal(
 def dice(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Mean of 1 - 2 |P T| / (|P| + |T|) over the classes that the batch has, with probabilities for P (Milletari et al.
     2016, arXiv 1606.04797, without their squares): every class counts alike, however small its area."""
-    probabilities, truth = _flat(logits, labels)
-    shared = tf.reduce_sum(probabilities * truth, axis=0)
-    areas = tf.reduce_sum(probabilities, axis=0) + tf.reduce_sum(truth, axis=0)
-    return _mean_of_present(1.0 - 2.0 * shared / tf.maximum(areas, 1e-7), truth)
+    probabilities, ground_truth = _flat(logits, labels)
+    shared = tf.reduce_sum(probabilities * ground_truth, axis=0)
+    areas = tf.reduce_sum(probabilities, axis=0) + tf.reduce_sum(ground_truth, axis=0)
+    return _mean_of_present(1.0 - 2.0 * shared / tf.maximum(areas, 1e-7), ground_truth)
 
 
 def lovasz_softmax(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -58,10 +58,10 @@ def lovasz_softmax(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     The errors of each class are sorted, which takes longer than a light network does.
     """
-    probabilities, truth = _flat(logits, labels)
-    errors = tf.transpose(tf.abs(truth - probabilities))
+    probabilities, ground_truth = _flat(logits, labels)
+    errors = tf.transpose(tf.abs(ground_truth - probabilities))
     order = tf.stop_gradient(tf.argsort(errors, axis=1, direction="DESCENDING"))
-    is_class = tf.gather(tf.transpose(truth), order, batch_dims=1)
+    is_class = tf.gather(tf.transpose(ground_truth), order, batch_dims=1)
     total = tf.reduce_sum(is_class, axis=1, keepdims=True)
     left = total - tf.cumsum(is_class, axis=1)
     union = total + tf.cumsum(1.0 - is_class, axis=1)
@@ -69,7 +69,7 @@ def lovasz_softmax(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     # What each error adds to the Jaccard loss when all greater ones are there already.
     steps = jaccard - tf.pad(jaccard, [[0, 0], [1, 0]])[:, :-1]
     losses = tf.reduce_sum(tf.gather(errors, order, batch_dims=1) * tf.stop_gradient(steps), axis=1)
-    return _mean_of_present(losses, truth)
+    return _mean_of_present(losses, ground_truth)
 
 
 def combined(
@@ -118,10 +118,10 @@ def _flat(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     count = logits.shape[-1]
     classes, counted = _targets(labels)
     weights = tf.cast(tf.reshape(counted, [-1, 1]), tf.float32)
-    truth = tf.one_hot(tf.reshape(classes, [-1]), count)
-    return tf.nn.softmax(tf.reshape(logits, [-1, count])) * weights, truth * weights
+    ground_truth = tf.one_hot(tf.reshape(classes, [-1]), count)
+    return tf.nn.softmax(tf.reshape(logits, [-1, count])) * weights, ground_truth * weights
 
 
-def _mean_of_present(values: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-    present = tf.cast(tf.reduce_sum(truth, axis=0) > 0.0, tf.float32)
+def _mean_of_present(values: tf.Tensor, ground_truth: tf.Tensor) -> tf.Tensor:
+    present = tf.cast(tf.reduce_sum(ground_truth, axis=0) > 0.0, tf.float32)
     return _weighted_mean(values, present)

@@ -132,7 +132,7 @@ def segmentation(**changes: Any) -> Manifest:
         ({"labels": tuple(map(str, range(256)))}, "too little for 256 labels"),
         ({"outputs": (OutputSpec(name="a", role="class_map"),)}, "needs an output of role confidence"),
         ({"outputs": (OutputSpec(name="a", role="confidence"),)}, "needs an output of role class_map"),
-        ({"postproc": PostprocSpec(colours=((1, 2, 3),))}, "1 colours do not fit 2 labels"),
+        ({"postproc": PostprocSpec(colors=((1, 2, 3),))}, "1 colours do not fit 2 labels"),
     ],
 )
 def test_segmentation_models_that_cannot_be(changes: dict[str, Any], message: str) -> None:

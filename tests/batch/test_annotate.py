@@ -9,7 +9,7 @@ import cv2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_artifact import write_picture
+from tiny_artifact import write_image
 
 from cvserve.batch import Source
 from cvserve.batch.annotate import annotated_path, write_annotated
@@ -59,12 +59,12 @@ def test_two_names_never_share_a_file_nor_a_folder_with_a_file(one: str, other: 
     assert first not in second.parents
 
 
-def test_the_whole_picture_is_drawn_on_and_written(tmp_path: Path) -> None:
-    picture = write_picture(tmp_path / "in" / "red.png", "red", size=(200, 300))
+def test_the_whole_image_is_drawn_on_and_written(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "in" / "red.png", "red", size=(200, 300))
     result = ClassificationResult((ClassScore("red", 0, 0.9),))
-    written = write_annotated(Source("sub/red.png", picture), result, tmp_path / "out")
+    written = write_annotated(Source("sub/red.png", image), result, tmp_path / "out")
     assert written == tmp_path / "out" / "sub" / "red.png.jpg"
     copy = cv2.imread(str(written))  # BGR
     assert copy.shape == (200, 300, 3)
-    assert copy[190, 290].tolist() == pytest.approx([0, 0, 200], abs=6)  # the colours are still the picture's
+    assert copy[190, 290].tolist() == pytest.approx([0, 0, 200], abs=6)  # the colours are still the image's
     assert (abs(copy.astype(int) - [0, 0, 200]) > 40).any()  # and something was drawn

@@ -45,7 +45,7 @@ def test_csv_has_a_line_a_caption(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", range(0, 200, 17))
-def test_csv_is_continued_picture_by_picture(tmp_path: Path, lost: int) -> None:
+def test_csv_is_continued_image_by_image(tmp_path: Path, lost: int) -> None:
     rows = [TWO, BAD, ONE]
     with opened(tmp_path / "whole.csv") as sink:
         for item in rows:
@@ -73,9 +73,9 @@ def test_json_of_a_captioner_is_cocos(tmp_path: Path) -> None:
 
 
 def test_numbers_of_a_file_of_captions_and_pycocotools(tmp_path: Path) -> None:
-    truth = {"images": [{"id": 5, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}], "type": "captions"}
-    truth |= {"annotations": [{"id": 1, "image_id": 5, "caption": "A dog."}], "info": {}}
-    (tmp_path / "captions.json").write_text(json.dumps(truth))
+    ground_truth = {"images": [{"id": 5, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}], "type": "captions"}
+    ground_truth |= {"annotations": [{"id": 1, "image_id": 5, "caption": "A dog."}], "info": {}}
+    (tmp_path / "captions.json").write_text(json.dumps(ground_truth))
     numbers = GroundTruthNumbers(tmp_path / "captions.json", ())
     with opened(tmp_path / "r.json", numbers=numbers) as sink:
         sink.write(row("x/b.jpg", ("a cat", -1.0)))

@@ -1,4 +1,4 @@
-"""Numbers of pictures and categories in COCO results."""
+"""Numbers of images and categories in COCO results."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_those_of_a_ground_truth(tmp_path: Path) -> None:
     assert [numbers.image_id(name) for name in ("val/a.jpg", "a.jpg", "/far/a.jpg", "test/b.jpg", "val/b.jpg")] == [
         *(7, 7, 7, 8, 9)
     ]
-    with pytest.raises(InvalidInput, match=r"^z.jpg: .*gt.json has no such picture, so that its results could not be"):
+    with pytest.raises(InvalidInput, match=r"^z.jpg: .*gt.json has no such image, so that its results could not be"):
         numbers.image_id("z.jpg")
-    with pytest.raises(InvalidInput, match=r"^b.jpg: .*gt.json has several pictures of that name"):
+    with pytest.raises(InvalidInput, match=r"^b.jpg: .*gt.json has several images of that name"):
         numbers.image_id("b.jpg")
 
 

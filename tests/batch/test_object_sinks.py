@@ -55,8 +55,8 @@ def test_csv_of_objects_refuses_other_tasks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", range(0, 260, 13))
-def test_csv_is_continued_picture_by_picture(tmp_path: Path, lost: int) -> None:
-    """Whatever the byte at which the earlier run died: half a picture is not taken for the whole of it."""
+def test_csv_is_continued_image_by_image(tmp_path: Path, lost: int) -> None:
+    """Whatever the byte at which the earlier run died: half an image is not taken for the whole of it."""
     rows = [TWO, BAD, NONE, LAST]
     out, whole = tmp_path / "r.csv", tmp_path / "whole.csv"
     with open_csv(whole) as sink:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_artifact import LABELS, publish_tiny, write_picture
+from tiny_artifact import LABELS, publish_tiny, write_image
 
 from cvserve.batch import Source, Sources, Summary, open_sink, predict
 from cvserve.errors import ArtifactError, InvalidInput
@@ -35,13 +35,13 @@ def pipeline(model: Path) -> Iterator[Pipeline]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """25 pictures in three folders and three that cannot be used."""
+    """25 images in three folders and three that cannot be used."""
     folder = tmp_path / "photos"
     for index in range(25):
-        write_picture(folder / f"{index % 3}" / f"{index:02}.png", LABELS[index % 3])
+        write_image(folder / f"{index % 3}" / f"{index:02}.png", LABELS[index % 3])
     (folder / "1" / "empty.jpg").write_bytes(b"")
     (folder / "1" / "text.jpg").write_text("hello")
-    whole = write_picture(folder / "2" / "short.png", "red", size=(300, 300))
+    whole = write_image(folder / "2" / "short.png", "red", size=(300, 300))
     whole.write_bytes(whole.read_bytes()[:60])
     return folder
 
@@ -55,7 +55,7 @@ def run(
     return summary, [json.loads(line) for line in out.read_text().splitlines()]
 
 
-def test_a_row_a_picture_in_order_whatever_is_broken(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_a_row_a_image_in_order_whatever_is_broken(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     summary, rows = run(pipeline, [photos], tmp_path / "r.jsonl", batch_size=4)
     assert [row["image"] for row in rows] == [source.name for source in Sources([photos])]
     assert (summary.done, summary.failed_count, summary.skipped) == (25, 3, 0)
@@ -100,7 +100,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
     class Meeting(Pipeline):
         busy = False
 
-        def run(self, prepared, wishes):
+        def run(self, prepared, options):
             nonlocal met
             assert not self.busy
             self.busy = True
@@ -109,7 +109,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
                 met += 1
             if first_two:
                 both.wait()  # passes only if both pipelines are inside
-            results = super().run(prepared, wishes)
+            results = super().run(prepared, options)
             self.busy = False
             return results
 
@@ -121,7 +121,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
 
 def test_a_graph_that_fails_stops_the_run(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     class Failing(Pipeline):
-        def run(self, prepared, wishes):
+        def run(self, prepared, options):
             raise ArtifactError("the graph gave scores that are not numbers (NaN)")
 
     with pytest.raises(ArtifactError, match="not numbers"):
@@ -140,9 +140,9 @@ def test_the_graph_runs_on_full_batches(pipeline: Pipeline, photos: Path, tmp_pa
     sizes: list[int] = []
 
     class Recording(Pipeline):
-        def run(self, prepared, wishes):
+        def run(self, prepared, options):
             sizes.append(len(prepared))
-            return super().run(prepared, wishes)
+            return super().run(prepared, options)
 
     recording = Recording(pipeline.artifact, pipeline.runtime)
     run(recording, sorted(photos.glob("[02]/[0-9]*.png")), tmp_path / "r.jsonl", batch_size=8)
@@ -187,9 +187,9 @@ def test_options_that_cannot_be(pipeline: Pipeline, photos: Path, tmp_path: Path
         run(pipeline, [photos], tmp_path / "r.jsonl", **options)
 
 
-def test_only_a_few_pictures_are_read_ahead(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_only_a_few_images_are_read_ahead(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     """The stream is pulled as it is used: what was taken is never far ahead of what was written."""
-    picture = photos / "0" / "00.png"
+    image = photos / "0" / "00.png"
     taken, farthest = 0, 0
 
     def endless() -> Iterator[Source]:
@@ -197,7 +197,7 @@ def test_only_a_few_pictures_are_read_ahead(pipeline: Pipeline, photos: Path, tm
         for index in range(500):
             taken += 1
             farthest = max(farthest, taken - summary_rows())
-            yield Source(f"{index}.png", picture)
+            yield Source(f"{index}.png", image)
 
     class Counting:
         done_before = failed_before = 0
@@ -223,7 +223,7 @@ def test_only_a_few_pictures_are_read_ahead(pipeline: Pipeline, photos: Path, tm
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_pictures(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     good, bad = photos / "0" / "00.png", photos / "1" / "text.jpg"
 
     def stream(count: int) -> Iterator[Source]:
@@ -241,7 +241,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(pipeline: Pipeline, ph
 
     peak(300, "warm.jsonl")
     small, large = peak(1000, "small.jsonl"), peak(5000, "large.jsonl")
-    # 4,000 rows more would be 2 MB, decoded pictures 3 MB, names alone 0.5 MB. The listed failures may be 0.1 MB.
+    # 4,000 rows more would be 2 MB, decoded images 3 MB, names alone 0.5 MB. The listed failures may be 0.1 MB.
     assert large - small < 300_000, (small, large)
 
 

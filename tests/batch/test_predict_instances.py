@@ -1,4 +1,4 @@
-"""Folders of pictures through a model of objects with masks: rows, files and drawn pictures."""
+"""Folders of images through a model of objects with masks: rows, files and drawn images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiny_instances import LABELS, publish_instances
 from cvserve.batch import Sources, open_sink, predict
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import DetectionResult, draw
-from cvserve.postproc.drawing import colour_of
+from cvserve.postproc.drawing import color_of
 from cvserve.postproc.encoded_masks import coco_mask, mask_to_json
 
 
@@ -70,7 +70,7 @@ def test_coco_results_and_csv(pipeline: Pipeline, photos: Path, tmp_path: Path) 
 
 
 def test_drawn_masks(pipeline: Pipeline, photos: Path) -> None:
-    """Inside of a mask the picture is half its class's colour, elsewhere it is as it was."""
+    """Inside of a mask the image is half its class's colour, elsewhere it is as it was."""
     result = found(pipeline, photos, 0)[:1]
     assert result.masks is not None
     image = cv2.imread(str(photos / "0.png"))[..., ::-1]
@@ -83,13 +83,13 @@ def test_drawn_masks(pipeline: Pipeline, photos: Path) -> None:
     clear = (y > y1 + 30) & (y < y2 - 4) & (x > x1 + 4) & (x < x2 - 4) & ~((y < 40) & (x < 120))
     where = inner & clear
     assert where.sum() > 100
-    mixed = (image[where].astype(int) + colour_of(int(result.indexes[0]))) / 2
+    mixed = (image[where].astype(int) + color_of(int(result.indexes[0]))) / 2
     np.testing.assert_allclose(drawn[where], mixed, atol=1)
     outside = clear & ~(cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))) > 0)
     np.testing.assert_array_equal(drawn[outside], image[outside])
 
 
-def test_a_small_picture_is_enlarged_with_its_masks(pipeline: Pipeline) -> None:
+def test_a_small_image_is_enlarged_with_its_masks(pipeline: Pipeline) -> None:
     small = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
     [result] = pipeline([small])
     assert draw(small, result).shape == (192, 256, 3)

@@ -1,4 +1,4 @@
-"""Folders of pictures through a detector: rows in pixels of the originals, in every format."""
+"""Folders of images through a detector: rows in pixels of the originals, in every format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_by_hand import by_hand
-from tiny_cells import LABELS, Block, cell_box, publish_cells, score_of, write_blocks, write_truth
+from tiny_cells import LABELS, Block, cell_box, publish_cells, score_of, write_blocks, write_ground_truth
 
 from cvserve.batch import GroundTruthNumbers, Sources, open_sink, predict
 from cvserve.errors import InvalidInput
@@ -58,27 +58,27 @@ def test_rows(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     assert [item["box"] for item in three["detections"]] == [cell_box(5, 7), cell_box(0, 0), cell_box(2, 3)]
 
 
-def test_the_wishes_of_the_caller(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_the_options_of_the_caller(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     sure = run(pipeline, photos, tmp_path / "a.jsonl", score_threshold=0.9)
     assert [len(row["detections"]) for row in sure] == [0, 1, 2]
     few = run(pipeline, photos, tmp_path / "b.jsonl", max_results=1)
     assert [len(row["detections"]) for row in few] == [0, 1, 1]
     assert [len(item) for item in pipeline(photos / "three.png", max_results=2)] == [2]
-    for wishes in ({"score_threshold": 2.0}, {"max_results": 0}):
-        with pytest.raises(InvalidInput, match=next(iter(wishes))):
-            run(pipeline, photos, tmp_path / next(iter(wishes)), **wishes)
-        with pytest.raises(InvalidInput, match=next(iter(wishes))):
-            pipeline([], **wishes)
+    for options in ({"score_threshold": 2.0}, {"max_results": 0}):
+        with pytest.raises(InvalidInput, match=next(iter(options))):
+            run(pipeline, photos, tmp_path / next(iter(options)), **options)
+        with pytest.raises(InvalidInput, match=next(iter(options))):
+            pipeline([], **options)
 
 
 def test_coco_results_are_scored_as_they_are(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
-    truth = write_truth(tmp_path / "truth.json", SHOWN)
-    numbers = GroundTruthNumbers(truth, LABELS)
+    ground_truth = write_ground_truth(tmp_path / "truth.json", SHOWN)
+    numbers = GroundTruthNumbers(ground_truth, LABELS)
     with open_sink(tmp_path / "r.json", task="detection", labels=LABELS, numbers=numbers) as sink:
         predict(pipeline, Sources([photos]), sink, score_threshold=0.001)
     found = json.loads((tmp_path / "r.json").read_text())
     assert {item["image_id"] for item in found if item["score"] > 0.5} == {22, 33}
-    assert by_hand(truth, tmp_path / "r.json")[0] == pytest.approx(1.0)
+    assert by_hand(ground_truth, tmp_path / "r.json")[0] == pytest.approx(1.0)
 
 
 def test_annotated_copies_show_the_boxes(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ def test_annotated_copies_show_the_boxes(pipeline: Pipeline, photos: Path, tmp_p
     assert (np.abs(side - (60, 180, 75)).max(axis=2) < 60).any()
 
 
-def test_boxes_of_a_picture_that_exif_turns(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_boxes_of_a_image_that_exif_turns(pipeline: Pipeline, tmp_path: Path) -> None:
     upright = cv2.imread(str(write_blocks(tmp_path / "upright.png", SHOWN["three.png"])))
     stored = cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE)
     data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
-    # EXIF with orientation 6 alone: to be shown, the picture must be turned clockwise by 90 degrees.
+    # EXIF with orientation 6 alone: to be shown, the image must be turned clockwise by 90 degrees.
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     turned = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
     expected, found = pipeline([tmp_path / "upright.png", turned], score_threshold=0.4)

@@ -1,4 +1,4 @@
-"""Folders of pictures through a segmentation model: rows, CSV, class maps as files, overlays."""
+"""Folders of images through a segmentation model: rows, CSV, class maps as files, overlays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_segmenter import CHANNELS, publish_colours
+from tiny_segmenter import CHANNELS, publish_colors
 
 from cvserve.artifact import PreprocSpec
 from cvserve.batch import Sources, open_sink, predict
@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 120, 60
 
 
 def class_maps() -> dict[str, np.ndarray]:
-    """What is on the pictures, in blocks of 20 pixels."""
+    """What is on the images, in blocks of 20 pixels."""
     random = np.random.default_rng(0)
     blocks = {
         "one.png": np.full((3, 6), 1, np.uint8),
@@ -35,9 +35,9 @@ def class_maps() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory):
-    # A quarter of the pictures' size: each block is 5 x 5 pixels of the graph's.
+    # A quarter of the images' size: each block is 5 x 5 pixels of the graph's.
     spec = PreprocSpec(height=30, width=30, resize="letterbox")
-    artifact = publish_colours(tmp_path_factory.mktemp("models") / "channels", spec)
+    artifact = publish_colors(tmp_path_factory.mktemp("models") / "channels", spec)
     with Pipeline.load(artifact.directory, runtime="onnx") as opened:
         yield opened
 
@@ -101,7 +101,7 @@ def test_class_maps_as_files(pipeline: Pipeline, photos: Path, tmp_path: Path) -
 
 
 def test_csv_has_a_line_a_class(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
-    (photos / "z.jpg").write_text("no picture")
+    (photos / "z.jpg").write_text("no image")
     try:
         with open_sink(tmp_path / "r.csv", task="segmentation", labels=CHANNELS) as sink:
             predict(pipeline, Sources([photos]), sink, mask_format="none")
@@ -119,7 +119,7 @@ def test_csv_has_a_line_a_class(pipeline: Pipeline, photos: Path, tmp_path: Path
         assert sum(float(row["coverage"]) for row in mine) == pytest.approx(1, abs=1e-5)
     assert rows[-1]["error"]
     assert rows[-1]["label"] == ""
-    # It is continued picture by picture.
+    # It is continued image by image.
     whole = (tmp_path / "r.csv").read_bytes()
     (tmp_path / "r.csv.part").write_bytes(whole[:-60])
     with open_sink(tmp_path / "r.csv", task="segmentation", labels=CHANNELS, resume=True) as sink:

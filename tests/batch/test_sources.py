@@ -14,7 +14,7 @@ from cvserve.errors import InvalidInput, NotFound
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """photos/ with pictures at two depths, other files and hidden ones; the working directory is its parent."""
+    """photos/ with images at two depths, other files and hidden ones; the working directory is its parent."""
     for name in ("b.jpg", "a/2.PNG", "a/1.jpeg", "c/x.heic", "notes.txt", ".hidden.jpg", "._b.jpg", ".cache/t.jpg"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def names(*words: str | Path, stdin: bytes = b"") -> list[str]:
     return [source.name for source in Sources(words, stdin=io.BytesIO(stdin))]
 
 
-def test_a_folder_gives_its_pictures_at_any_depth_sorted_and_relative(folder: Path) -> None:
+def test_a_folder_gives_its_images_at_any_depth_sorted_and_relative(folder: Path) -> None:
     # Other files and hidden ones are left out; what cannot be decoded (HEIC) is not, so that it is reported.
     assert names("photos") == names(folder) == ["a/1.jpeg", "a/2.PNG", "b.jpg", "c/x.heic"]
     assert next(iter(Sources(["photos"]))).path == Path("photos/a/1.jpeg")
@@ -77,7 +77,7 @@ def test_the_folder_of_the_annotated_copies_is_passed_over(folder: Path) -> None
     assert left("photos/**", str(folder / "a")) == ["photos/b.jpg", "photos/c/x.heic"]
     assert left("photos/a/1.jpeg", "photos/a") == ["photos/a/1.jpeg"]  # a file is itself
     for word in ("photos", "photos/a", "photos/*.jpg"):
-        with pytest.raises(InvalidInput, match="these pictures lie in photos, where new pictures are written"):
+        with pytest.raises(InvalidInput, match="these images lie in photos, where new images are written"):
             Sources([word], leave_out=["elsewhere", "photos"])
 
 
@@ -138,8 +138,8 @@ def test_links_into_the_folder_of_the_annotated_copies_are_passed_over(folder: P
 @pytest.mark.parametrize(
     ("words", "kind", "message"),
     [
-        ([], InvalidInput, "no pictures were named"),
-        (["@missing.txt"], NotFound, "no list of pictures at missing.txt"),
+        ([], InvalidInput, "no images were named"),
+        (["@missing.txt"], NotFound, "no list of images at missing.txt"),
         (["photos/*.gif"], NotFound, r"no file matches photos/\*.gif"),
         (["photos", "missing/"], NotFound, "no folder at missing/"),
     ],

@@ -9,9 +9,9 @@ import pytest
 from tiny_artifact import publish_tiny
 
 from cvserve.bench import BenchPlan, bench, draw_result, format_result
+from cvserve.bench.images import make_images, read_images, write_images
 from cvserve.bench.inside import InsideLayout
 from cvserve.bench.measuring import alone_on_this_machine, inside_layouts
-from cvserve.bench.pictures import make_pictures, read_pictures, write_pictures
 from cvserve.bench.processes import ServerProcess, ThreadTime, part_of, spent_between
 from cvserve.bench.results import BenchResult, Ceiling, Lone, Overload, Point, Served
 from cvserve.bench.stages import mean_stages
@@ -146,7 +146,7 @@ def test_the_table_has_what_was_found_beside_what_is_wanted() -> None:
     assert "rejects within 2.5 ms (p99; wanted: 5)" in text
     assert "RESOURCE_EXHAUSTED 4000" in text
     spent = "workers and graphs 7.20 ms, event loop 0.60 ms, gRPC and the rest 0.20 ms, clients 0.50 ms; in process 9.5"
-    assert f"processor time a picture at 8 clients: {spent}" in text
+    assert f"processor time an image at 8 clients: {spent}" in text
     assert "idle: 0.25 % of a core" in text
     assert "queue 3.00 ms" in text
 
@@ -188,17 +188,17 @@ def test_only_layouts_that_use_every_core_are_tried() -> None:
     assert inside_layouts(1, (1, 2)) == [InsideLayout(1, 1, 1), InsideLayout(1, 1, 2)]
 
 
-def test_the_pictures_are_the_same_every_time_or_the_users_own(tmp_path: Path) -> None:
-    assert make_pictures(2) == make_pictures(2)
-    assert all(80_000 < len(picture) < 160_000 for picture in make_pictures(2))
+def test_the_images_are_the_same_every_time_or_the_users_own(tmp_path: Path) -> None:
+    assert make_images(2) == make_images(2)
+    assert all(80_000 < len(image) < 160_000 for image in make_images(2))
     (tmp_path / "own" / "deep").mkdir(parents=True)
     (tmp_path / "own" / "deep" / "b.jpg").write_bytes(b"second")
     (tmp_path / "own" / "a.PNG").write_bytes(b"first")
-    (tmp_path / "own" / "notes.txt").write_bytes(b"no picture")
-    write_pictures(tmp_path / "sent", tmp_path / "own")
-    assert read_pictures(tmp_path / "sent") == [b"first", b"second"]
-    with pytest.raises(NotFound, match="there are no pictures in"):
-        write_pictures(tmp_path / "sent", tmp_path / "nowhere")
+    (tmp_path / "own" / "notes.txt").write_bytes(b"no image")
+    write_images(tmp_path / "sent", tmp_path / "own")
+    assert read_images(tmp_path / "sent") == [b"first", b"second"]
+    with pytest.raises(NotFound, match="there are no images in"):
+        write_images(tmp_path / "sent", tmp_path / "nowhere")
 
 
 def test_stages_are_means_over_all_versions() -> None:

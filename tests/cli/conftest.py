@@ -1,4 +1,4 @@
-"""The tiny colour model and some pictures, for the commands."""
+"""The tiny colour model and some images, for the commands."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_artifact import LABELS, publish_tiny, write_picture
+from tiny_artifact import LABELS, publish_tiny, write_image
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """models/ with two versions of `colour`."""
+    """models/ with two versions of `color`."""
     folder = tmp_path_factory.mktemp("repository") / "models"
     publish_tiny(folder / "colour")
     publish_tiny(folder / "colour")
@@ -27,8 +27,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """red.png, green.jpg and blue.png, one of them in a sub-folder."""
     folder = tmp_path_factory.mktemp("photos")
-    for name, colour in zip(("red.png", "sub/green.jpg", "blue.png"), LABELS, strict=True):
-        write_picture(folder / name, colour)
+    for name, color in zip(("red.png", "sub/green.jpg", "blue.png"), LABELS, strict=True):
+        write_image(folder / name, color)
     return folder
 
 

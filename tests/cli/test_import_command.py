@@ -65,8 +65,8 @@ def test_a_real_model_on_real_photos(cvserve, shared: Path, tmp_path: Path) -> N
     ranks = []
     for row in map(json.loads, done.stdout.splitlines()):
         ranked = [synsets[item["index"]] for item in row["classes"]]
-        truth = row["image"].partition("_")[0]
-        ranks.append(ranked.index(truth) if truth in ranked else 5)
+        ground_truth = row["image"].partition("_")[0]
+        ranks.append(ranked.index(ground_truth) if ground_truth in ranked else 5)
     assert len(ranks) == 49
     assert sum(rank == 0 for rank in ranks) >= 33
     assert sum(rank < 5 for rank in ranks) >= 45

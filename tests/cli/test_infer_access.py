@@ -36,8 +36,8 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
             context.abort(grpc.StatusCode.UNAVAILABLE, "model 'flowers' is still loading; try again")
         self.requests.append(request)
         model = vision_pb2.ModelSpec(name=request.model.name, version=3)
-        colours = [0x0000FF, 0xFF0000, 0x00FF00] if self.task == "segmentation" else []
-        return vision_pb2.GetModelInfoResponse(model=model, task=self.task, colours=colours)
+        colors = [0x0000FF, 0xFF0000, 0x00FF00] if self.task == "segmentation" else []
+        return vision_pb2.GetModelInfoResponse(model=model, task=self.task, colors=colors)
 
     def Classify(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
@@ -102,40 +102,40 @@ def target(service: Service) -> Iterator[str]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> str:
+def image(tmp_path: Path) -> str:
     file = tmp_path / "photo.jpg"
     file.write_bytes(b"not looked at here")
     return str(file)
 
 
 def test_a_token_from_a_file_or_the_environment(
-    target: str, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    target: str, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CVSERVE_TOKEN", raising=False)
-    assert main(["infer", target, "flowers", picture]) == 2
+    assert main(["infer", target, "flowers", image]) == 2
     assert "this server needs a token" in capsys.readouterr().err
     file = tmp_path / "token"
     file.write_text("open\n")
-    assert main(["infer", target, "flowers", picture, "--token-file", str(file)]) == 0
+    assert main(["infer", target, "flowers", image, "--token-file", str(file)]) == 0
     assert "75.00%  rose" in capsys.readouterr().out
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
-    assert main(["infer", target, "flowers", picture]) == 0
+    assert main(["infer", target, "flowers", image]) == 0
 
 
 def test_waiting_for_a_model(
-    target: str, service: Service, picture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    target: str, service: Service, image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
     service.loading = 3
-    assert main(["infer", target, "flowers", "--wait", "30", picture]) == 0
+    assert main(["infer", target, "flowers", "--wait", "30", image]) == 0
     assert "75.00%  rose" in capsys.readouterr().out
     assert service.loading == 0
     service.loading = 1
-    assert main(["infer", target, "flowers", picture]) == 2, "without it nothing is waited for"
+    assert main(["infer", target, "flowers", image]) == 2, "without it nothing is waited for"
     assert "still loading" in capsys.readouterr().err
 
 
-def test_waiting_in_vain(picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waiting_in_vain(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     assert main(["infer", "127.0.0.1:1", "--health", "--wait", "1"]) == 2
     assert "127.0.0.1:1 is not ready" in capsys.readouterr().err
@@ -153,24 +153,24 @@ def test_no_waiting_mends_a_wrong_token(
 
 
 def test_token_files_that_cannot_be(
-    target: str, picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    target: str, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["infer", target, "flowers", picture, "--token-file", str(tmp_path / "nowhere")]) == 2
+    assert main(["infer", target, "flowers", image, "--token-file", str(tmp_path / "nowhere")]) == 2
     assert "no token file" in capsys.readouterr().err
     (tmp_path / "empty").write_text("\n")
-    assert main(["infer", target, "flowers", picture, "--token-file", str(tmp_path / "empty")]) == 2
+    assert main(["infer", target, "flowers", image, "--token-file", str(tmp_path / "empty")]) == 2
     assert "is empty" in capsys.readouterr().err
 
 
 def test_a_label_and_a_threshold(
-    target: str, service: Service, picture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    target: str, service: Service, image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
-    assert main(["infer", target, "flowers", picture, "--label", "stable", "--score-threshold", "0.25"]) == 0
+    assert main(["infer", target, "flowers", image, "--label", "stable", "--score-threshold", "0.25"]) == 0
     info, asked = service.requests
     assert (info.model.label, asked.model.version, asked.options.score_threshold) == ("stable", 3, 0.25)
     with pytest.raises(SystemExit):
-        main(["infer", target, "flowers", picture, "--score-threshold", "2"])
+        main(["infer", target, "flowers", image, "--score-threshold", "2"])
     assert "no number from 0 to 1" in capsys.readouterr().err
 
 
@@ -183,12 +183,12 @@ def test_boxes_of_a_detector(
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
     service.task = "detection"
-    picture = tmp_path / "photo.png"
-    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
-    asked = ["infer", target, "animals", str(picture)]
+    image = tmp_path / "photo.png"
+    cv2.imwrite(str(image), np.zeros((48, 64, 3), np.uint8))
+    asked = ["infer", target, "animals", str(image)]
     assert main([*asked, "--score-threshold", "0.1", "--max-results", "7", "--annotate", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{picture} (64 x 48): 2 objects",
+        f"{image} (64 x 48): 2 objects",
         "   75.00%  person     4.0     5.5    20.0    30.0",
         "   50.00%  cat        4.0     5.5    20.0    30.0",
     ]
@@ -212,12 +212,12 @@ def test_class_maps_are_shown_and_drawn(
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
     service.task = "segmentation"
-    picture = tmp_path / "photo.png"
-    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
-    asked = ["infer", target, "streets", str(picture)]
+    image = tmp_path / "photo.png"
+    cv2.imwrite(str(image), np.zeros((48, 64, 3), np.uint8))
+    asked = ["infer", target, "streets", str(image)]
     assert main(asked) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{picture} (64 x 48)",
+        f"{image} (64 x 48)",
         "   75.00%  sky   50.00% sure",
         "   25.00%  car   50.00% sure",
     ]
@@ -242,13 +242,13 @@ def test_class_maps_are_shown_and_drawn(
     ("task", "sentence"),
     [
         ("depth", "flowers is a model for depth, which this command cannot show yet"),
-        ("", "flowers takes tensors, not pictures"),
+        ("", "flowers takes tensors, not images"),
     ],
 )
 def test_models_that_it_cannot_show(
     target: str,
     service: Service,
-    picture: str,
+    image: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     task: str,
@@ -256,21 +256,21 @@ def test_models_that_it_cannot_show(
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "open")
     service.task = task
-    assert main(["infer", target, "flowers", picture]) == 2
+    assert main(["infer", target, "flowers", image]) == 2
     assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
-def test_a_timeout_that_is_none(target: str, picture: str, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+def test_a_timeout_that_is_none(target: str, image: str, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["infer", target, "flowers", picture, "--timeout", seconds])
+        main(["infer", target, "flowers", image, "--timeout", seconds])
     assert ended.value.code == 2
     assert f"'{seconds}' is no number of seconds" in capsys.readouterr().err
 
 
 def test_tls(
     service: Service,
-    picture: str,
+    image: str,
     certificate: tuple[Certificate, Certificate],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -283,7 +283,7 @@ def test_tls(
     target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', secured)}"
     server.start()
     try:
-        words = ["infer", target, "flowers", picture, "--ca", str(authority.certificate)]
+        words = ["infer", target, "flowers", image, "--ca", str(authority.certificate)]
         assert main([*words, "--certificate", str(own.certificate), "--key", str(own.key)]) == 0
         assert main([*words, "--certificate", str(own.certificate)]) == 2
         assert "go together" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def test_figures_of_a_graph(own: Path, capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert [" ".join(line.split()) for line in lines[4:6]] == [
         "onnx float32 model.onnx 283 B 1 2.4e-06, 100.0% same on 64 2.5 ms at 1, 14.2 ms at 8",
-        "signature bytes, of encoded pictures - - - - 5.0e-01, 87.5% same on 64 BROKEN -",
+        "signature bytes, of encoded images - - - - 5.0e-01, 87.5% same on 64 BROKEN -",
     ]
 
 

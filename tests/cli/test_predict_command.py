@@ -21,7 +21,7 @@ def test_a_folder_to_json_lines_and_annotated_copies(cvserve, repository: Path, 
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "predicting: 3/3 images" in done.stderr
-    assert "3 pictures in " in done.stderr
+    assert "3 images in " in done.stderr
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(row["image"], row["classes"][0]["label"]) for row in rows] == [
         ("blue.png", "blue"),
@@ -43,7 +43,7 @@ def test_a_folder_to_json_lines_and_annotated_copies(cvserve, repository: Path, 
 
 
 def test_bad_files_are_listed_and_the_others_done(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_text("no picture")
+    (tmp_path / "broken.jpg").write_text("no image")
     done = cvserve(
         "predict", repository / "colour", photos / "red.png", "broken.jpg", "missing.jpg", "--out", "results.csv"
     )
@@ -71,8 +71,8 @@ def test_stdout_carries_the_rows_alone(cvserve, repository: Path, photos: Path) 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["empty"], "there are no pictures in empty"),
-        (["-"], "there are no pictures in -"),
+        (["empty"], "there are no images in empty"),
+        (["-"], "there are no images in -"),
         (["missing.jpg"], "1 of 1 inputs failed"),
         (["*.tiff"], "no file matches *.tiff"),
         (["red.png", "--version", "7"], "has no version 7; it has 1, 2"),
@@ -135,7 +135,7 @@ def test_errors_are_tried_again_when_their_lines_are_deleted(
     cvserve, repository: Path, photos: Path, tmp_path: Path
 ) -> None:
     """As the help says."""
-    (tmp_path / "late.png").write_text("no picture")
+    (tmp_path / "late.png").write_text("no image")
     words = ["predict", repository / "colour", "late.png", photos / "red.png", "--resume", "--out"]
     assert cvserve(*words, "old.jsonl").returncode == 1
     (tmp_path / "late.png").write_bytes((photos / "blue.png").read_bytes())

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from tiny_artifact import publish_tiny
-from tiny_segmenter import publish_colours
+from tiny_segmenter import publish_colors
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """model/, classifier/ and photos/."""
     root = tmp_path_factory.mktemp("regions")
-    publish_colours(root / "model")
+    publish_colors(root / "model")
     publish_tiny(root / "classifier")
     (root / "photos").mkdir()
     image = np.full((48, 64, 3), 10, np.uint8)
@@ -45,7 +45,7 @@ def test_predict(cvserve, root: Path, tmp_path: Path) -> None:
     [
         (["model", "photos", "--out", "r.csv", "--mask-format", "rle"], "CSV has no masks as rle"),
         (["model", "photos", "--mask-format", "gif"], "invalid choice: 'gif'"),
-        (["model", "photos", "--masks", "PHOTOS"], "where new pictures are written; give another folder"),
+        (["model", "photos", "--masks", "PHOTOS"], "where new images are written; give another folder"),
         (
             ["classifier", "photos", "--masks", "m"],
             "--masks is for segmentation models; classifier does class",

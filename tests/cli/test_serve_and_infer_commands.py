@@ -48,7 +48,7 @@ def server(repository: Path, environment: dict[str, str], tmp_path_factory: pyte
         yield address
 
 
-def test_a_picture(cvserve, server: str, photos: Path) -> None:
+def test_a_image(cvserve, server: str, photos: Path) -> None:
     done = cvserve("infer", server, "colour", photos / "red.png", "--top-k", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(photos / "red.png"), "  100.00%  red", "    0.00%  green"]
@@ -64,7 +64,7 @@ def test_rows_are_those_of_predict(cvserve, server: str, repository: Path, photo
     ]
 
 
-def test_bad_pictures_are_listed_and_the_others_answered(cvserve, server: str, photos: Path, tmp_path: Path) -> None:
+def test_bad_images_are_listed_and_the_others_answered(cvserve, server: str, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     done = cvserve("infer", server, "colour", "text.jpg", photos / "blue.png", "missing.jpg", "--json")
     assert done.returncode == 1

@@ -15,7 +15,7 @@ pytest.importorskip("tensorflow_serving", reason="the server needs cvserve[serve
 
 
 def settings(file: Path, *flags: str):
-    from cvserve.serving.core.config import load_settings
+    from cvserve.serving.settings import load_settings
 
     parser = Parser()
     serve.add_arguments(parser)

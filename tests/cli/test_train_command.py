@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_artifact import LABELS, write_picture
+from tiny_artifact import LABELS, write_image
 
 from cvserve.cli import train as command
 from cvserve.cli.arguments import Parser
@@ -65,8 +65,8 @@ def test_train_evaluate_export_predict(cvserve, tmp_path: Path) -> None:
     """The commands of the README, one after the other, on three colours."""
     for split, count in (("train", 16), ("val", 4)):
         for index in range(count):
-            for colour in LABELS:
-                write_picture(tmp_path / "data" / split / colour / f"{index}.png", colour, size=(40 + index, 36))
+            for color in LABELS:
+                write_image(tmp_path / "data" / split / color / f"{index}.png", color, size=(40 + index, 36))
     words = ["--model", "resnet20", "--data", "data", "--image-size", "32", "--epochs", "2", "--batch-size", "8"]
     done = cvserve("train", *words, "--workers", "1", "--out", "runs/colours", "--set", "average_decay=0")
     assert done.returncode == 0, done.stderr

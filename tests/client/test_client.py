@@ -24,7 +24,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
 class Service(vision_pb2_grpc.VisionServiceServicer):
-    """Answers with the picture's length as label, and keeps count."""
+    """Answers with the image's length as label, and keeps count."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
@@ -97,9 +97,9 @@ def test_the_newest_version_is_asked_by_naming_none(target: str, service: Servic
 def test_a_path_is_sent_as_it_is_and_an_array_as_png(target: str, service: Service, tmp_path: Path) -> None:
     file = tmp_path / "photo.jpg"
     file.write_bytes(b"not looked at here")
-    colours = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    colors = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     with Client(target) as client:
-        for image in (file, str(file), colours, colours[..., 0], np.dstack([colours, colours[..., :1]])):
+        for image in (file, str(file), colors, colors[..., 0], np.dstack([colors, colors[..., :1]])):
             client.classify("m", image)
     sent = [request.image for request in service.requests]
     assert sent[0] == sent[1] == b"not looked at here"
@@ -108,15 +108,15 @@ def test_a_path_is_sent_as_it_is_and_an_array_as_png(target: str, service: Servi
     def read(data: bytes) -> np.ndarray:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
-    np.testing.assert_array_equal(read(sent[2])[..., ::-1], colours)
-    np.testing.assert_array_equal(read(sent[3]), colours[..., 0])
-    np.testing.assert_array_equal(read(sent[4])[..., [2, 1, 0, 3]], np.dstack([colours, colours[..., :1]]))
+    np.testing.assert_array_equal(read(sent[2])[..., ::-1], colors)
+    np.testing.assert_array_equal(read(sent[3]), colors[..., 0])
+    np.testing.assert_array_equal(read(sent[4])[..., [2, 1, 0, 3]], np.dstack([colors, colors[..., :1]]))
 
 
 @pytest.mark.parametrize(
     ("image", "kind", "text"),
     [
-        ("nowhere.jpg", errors.NotFound, "no picture at nowhere.jpg"),
+        ("nowhere.jpg", errors.NotFound, "no image at nowhere.jpg"),
         (Path("."), errors.ImageError, "cannot be read"),
         (np.zeros((2, 2, 3)), errors.ImageError, "must be uint8"),
         (np.zeros((2, 2, 2), np.uint8), errors.ImageError, "must be uint8"),
@@ -124,7 +124,7 @@ def test_a_path_is_sent_as_it_is_and_an_array_as_png(target: str, service: Servi
         (3, errors.InvalidInput, "a path, bytes or an array, not int"),
     ],
 )
-def test_what_is_no_picture_is_never_sent(image: Any, kind: type[Exception], text: str) -> None:
+def test_what_is_no_image_is_never_sent(image: Any, kind: type[Exception], text: str) -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(kind, match=text):
         client.classify("m", image)
 

@@ -20,7 +20,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
 class Frames(vision_pb2_grpc.VisionServiceServicer):
-    """Answers with the picture's length as label; "bad" is refused, "busy" is overloaded, "end" ends the stream."""
+    """Answers with the image's length as label; "bad" is refused, "busy" is overloaded, "end" ends the stream."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
@@ -41,7 +41,7 @@ class Frames(vision_pb2_grpc.VisionServiceServicer):
         if frame.image == b"end":
             context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if frame.image == b"bad":
-            fault = vision_pb2.FrameError(code=3, status="INVALID_ARGUMENT", message="image: no picture")
+            fault = vision_pb2.FrameError(code=3, status="INVALID_ARGUMENT", message="image: no image")
             return vision_pb2.StreamResponse(frame_id=frame.frame_id, error=fault)
         if frame.image == b"busy":
             fault = vision_pb2.FrameError(code=8, status="RESOURCE_EXHAUSTED", message="full", retry_after_ms=250)
@@ -105,7 +105,7 @@ def test_a_bad_frame_is_an_answer(target: str) -> None:
     with Client(target) as client:
         good, bad, busy, words, boxes, after = client.stream("m", [b"a", b"bad", b"busy", b"words", b"boxes", b"bc"])
     assert labels([good, after]) == ["1", "2"]
-    with pytest.raises(errors.InvalidInput, match=f"{target}: image: no picture"):
+    with pytest.raises(errors.InvalidInput, match=f"{target}: image: no image"):
         _ = bad.value
     assert (type(busy.error), busy.error.retry_after) == (errors.Overloaded, 0.25)  # type: ignore[union-attr]
     assert words.value == CaptionResult(())
@@ -148,7 +148,7 @@ def test_what_the_source_raises_comes_after_the_answers_before_it(target: str) -
     with Client(target) as client:
         with pytest.raises(OSError, match="the camera is gone"):
             collect(client.stream("m", source()), seen)
-        with pytest.raises(errors.NotFound, match=r"no picture at nowhere\.jpg"):
+        with pytest.raises(errors.NotFound, match=r"no image at nowhere\.jpg"):
             list(client.stream("m", [b"a", "nowhere.jpg"]))
     assert labels(seen) == ["1", "2"]
 
@@ -209,7 +209,7 @@ async def test_the_asynchronous_twin(target: str, service: Frames) -> None:
             assert (await anext(answers)).value.best.label == str(size)
         await answers.aclose()  # type: ignore[attr-defined]
         seen: list[FrameAnswer] = []
-        with pytest.raises(errors.NotFound, match=r"no picture at nowhere\.jpg"):
+        with pytest.raises(errors.NotFound, match=r"no image at nowhere\.jpg"):
             await collect_awaited(client.stream("m", [b"a", "nowhere.jpg"]), seen)
         assert labels(seen) == ["1"]
         with pytest.raises(errors.Unavailable, match="the server is shutting down"):

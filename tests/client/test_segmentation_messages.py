@@ -11,10 +11,10 @@ from hypothesis.extra.numpy import arrays
 from cvserve.client import messages
 from cvserve.client.messages import Ask
 from cvserve.errors import InvalidInput
-from cvserve.postproc import EncodedSegmentation, SegmentationResult, Wishes
+from cvserve.postproc import EncodedSegmentation, Options, SegmentationResult
 from cvserve.protos import vision_pb2
-from cvserve.serving.core.engine import ModelRef, PictureAnswer
-from cvserve.serving.grpc.vision_messages import RESPONSES, encoded, wishes_of
+from cvserve.serving.core.engine import ImageAnswer, ModelRef
+from cvserve.serving.protocols.vision.messages import RESPONSES, encoded, options_of
 
 NAMES = ("road", "tree", "sky", "car")
 CONFIDENCE = np.array([0.25, 0.5, 0.75, 1], np.float32)
@@ -22,11 +22,11 @@ CONFIDENCE = np.array([0.25, 0.5, 0.75, 1], np.float32)
 
 def sent(class_map: np.ndarray, mask_format: str | None, largest: int = 1 << 20) -> bytes:
     """What goes over the wire."""
-    wishes = Wishes(mask_format=mask_format)
-    found = encoded(SegmentationResult(class_map, CONFIDENCE, NAMES), wishes, largest)
+    options = Options(mask_format=mask_format)
+    found = encoded(SegmentationResult(class_map, CONFIDENCE, NAMES), options, largest)
     field, make = RESPONSES[found.task]
     assert field == "segmentation"
-    return bytes(make(PictureAnswer(ModelRef("streets", 7), found), wishes).SerializeToString())
+    return bytes(make(ImageAnswer(ModelRef("streets", 7), found), options).SerializeToString())
 
 
 @settings(deadline=None)
@@ -77,9 +77,9 @@ def test_what_is_asked() -> None:
     assert set(formats.values()) == set(vision_pb2.MaskFormat.values())
     for mask_format, number in formats.items():
         ask = Ask("streets", mask_format=mask_format)
-        assert ask.segment(b"picture").options.mask_format == number
-        assert ask.frame(0, b"picture", None).options.mask_format == number
-        assert wishes_of(ask.segment(b"picture").options, 0).mask_format == mask_format
+        assert ask.segment(b"image").options.mask_format == number
+        assert ask.frame(0, b"image", None).options.mask_format == number
+        assert options_of(ask.segment(b"image").options, 0).mask_format == mask_format
     with pytest.raises(InvalidInput, match="mask_format must be"):
         Ask("streets", mask_format="gif")
 

@@ -1,4 +1,4 @@
-"""Folders of pictures with captions: COCO's JSON, Flickr's token files, CSV."""
+"""Folders of images with captions: COCO's JSON, Flickr's token files, CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvserve.data import CaptionedSplit, Shares, open_dataset
 from cvserve.errors import InvalidInput, NotFound
 
 
-def picture(path: Path, seed: int = 0) -> Path:
+def image(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     cv2.imwrite(str(path), pixels)
@@ -23,7 +23,7 @@ def picture(path: Path, seed: int = 0) -> Path:
 
 
 def coco(path: Path, *names: str, first_id: int = 7, **changes: Any) -> Path:
-    """Two captions a picture; the numbers of pictures count down."""
+    """Two captions an image; the numbers of images count down."""
     ids = {name: first_id + len(names) - place for place, name in enumerate(names)}
     content = {
         "images": [{"id": number, "file_name": name} for name, number in ids.items()],
@@ -59,10 +59,10 @@ def told(split: CaptionedSplit) -> dict[str, tuple[str, ...]]:
 )
 def test_layouts_of_coco(tmp_path: Path, file: str, folder: str) -> None:
     for name in ("a.png", "b.png"):
-        picture(tmp_path / folder / name)
+        image(tmp_path / folder / name)
     coco(tmp_path / file, "a.png", "b.png")
     coco(tmp_path / file.replace("train", "val"), "b.png")
-    picture(tmp_path / folder.replace("train", "val") / "b.png")
+    image(tmp_path / folder.replace("train", "val") / "b.png")
     train = opened(tmp_path)
     prefix = "" if folder == "." else f"{folder}/"
     assert told(train) == {f"{prefix}a.png": ("One of a", "Two of a"), f"{prefix}b.png": ("One of b", "Two of b")}
@@ -70,7 +70,7 @@ def test_layouts_of_coco(tmp_path: Path, file: str, folder: str) -> None:
     assert Path(train.image(1)) == tmp_path / folder / "b.png"
     assert [*told(opened(tmp_path, "val"))] == [f"{prefix.replace('train', 'val')}b.png"]
     assert train.dropped == ()
-    assert train.describe() == f"{tmp_path} train: 2 pictures with 4 captions"
+    assert train.describe() == f"{tmp_path} train: 2 images with 4 captions"
     with pytest.raises(NotFound, match="no split 'test'; it has train, val"):
         opened(tmp_path, "test")
 
@@ -78,20 +78,20 @@ def test_layouts_of_coco(tmp_path: Path, file: str, folder: str) -> None:
 def test_one_file_is_divided_by_contents(tmp_path: Path) -> None:
     names = [f"{number}.png" for number in range(60)]
     for seed, name in enumerate(names):
-        picture(tmp_path / "images" / name, seed)
+        image(tmp_path / "images" / name, seed)
     coco(tmp_path / "captions.json", *names)
     sides = {side: set(told(opened(tmp_path, side))) for side in ("train", "val", "test", "all")}
     assert len(sides["all"]) == 60
     assert sides["train"] | sides["val"] | sides["test"] == sides["all"]
     assert len(sides["train"]) + len(sides["val"]) + len(sides["test"]) == 60
-    assert "60 pictures" in opened(tmp_path, "val").note
+    assert "60 images" in opened(tmp_path, "val").note
     halves = Shares(train=0.5, val=0.5, test=0)
     assert len(opened(tmp_path, "val", shares=halves)) > len(sides["val"])
 
 
 def test_what_is_broken_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.png", "c.png"):
-        picture(tmp_path / "images" / name)
+        image(tmp_path / "images" / name)
     path = coco(tmp_path / "captions_train.json", "a.png", "b.png", "c.png")
     content = json.loads(path.read_text())
     content["images"] += [{"id": 1}, {"id": 10, "file_name": "d.png"}, "x", {"id": 99, "file_name": "e.png"}]
@@ -103,7 +103,7 @@ def test_what_is_broken_is_named_and_left_out(tmp_path: Path, caplog: pytest.Log
         {"image_id": 10, "caption": "Ba  hình\tvuông 三"},
     ]
     path.write_text(json.dumps(content), encoding="utf-8")
-    with caplog.at_level(logging.WARNING, "cvserve.data.captioned"):
+    with caplog.at_level(logging.WARNING, "cvserve.data.readers.captioned"):
         train = opened(tmp_path)
     assert told(train) == {"images/a.png": ("One of a", "Two of a", "Ba hình vuông 三")}
     assert list(map(str, train.dropped)) == [
@@ -113,12 +113,12 @@ def test_what_is_broken_is_named_and_left_out(tmp_path: Path, caplog: pytest.Log
         "captions_train.json: annotations[4] is of image 5, which is not there",
         "a.png: annotations[5] has no words",
         "a.png: annotations[6] has no words",
-        "images/b.png: there is no such picture",
+        "images/b.png: there is no such image",
         "images/c.png: has no caption",
         "images/e.png: has no caption",
     ]
-    assert "9 captions or pictures are left out: captions_train.json: images[3]" in caplog.text
-    assert "; 9 captions or pictures left out; " in train.describe()
+    assert "9 captions or images are left out: captions_train.json: images[3]" in caplog.text
+    assert "; 9 captions or images left out; " in train.describe()
     assert len(train.without([0])) == 0
 
 
@@ -126,7 +126,7 @@ FLICKR = """a.jpg#0\tA dog runs .
 a.jpg#1\tTwo "dogs" | one cat .
 b.jpg#0\tA cat .
 this line is broken
-gone.jpg.1#0\tNobody has this picture .
+gone.jpg.1#0\tNobody has this image .
 a.jpg#2\t .
 """
 
@@ -135,7 +135,7 @@ def test_token_files_of_flickr(tmp_path: Path) -> None:
     (tmp_path / "Flickr8k.token.txt").write_text(FLICKR, encoding="utf-8")
     (tmp_path / "Flickr8k.lemma.token.txt").write_text("a.jpg#0\tdog run\n", encoding="utf-8")
     for name in ("a.jpg", "b.jpg"):
-        picture(tmp_path / "Flicker8k_Dataset" / name)
+        image(tmp_path / "Flicker8k_Dataset" / name)
     whole = opened(tmp_path, "all")
     assert told(whole) == {
         "Flicker8k_Dataset/a.jpg": ("A dog runs .", 'Two "dogs" | one cat .'),
@@ -143,9 +143,9 @@ def test_token_files_of_flickr(tmp_path: Path) -> None:
     }
     assert [whole.image_id(index) for index in range(2)] == [1, 2]
     assert list(map(str, whole.dropped)) == [
-        "Flickr8k.token.txt: line 4 is not picture#number, a tab and a caption",
+        "Flickr8k.token.txt: line 4 is not image#number, a tab and a caption",
         "Flickr8k.token.txt: line 6 has no words",
-        "Flicker8k_Dataset/gone.jpg.1: there is no such picture",
+        "Flicker8k_Dataset/gone.jpg.1: there is no such image",
     ]
     (tmp_path / "Flickr_8k.trainImages.txt").write_text("b.jpg\n\n", encoding="utf-8")
     (tmp_path / "Flickr_8k.devImages.txt").write_text("a.jpg\nc.jpg\n", encoding="utf-8")
@@ -159,7 +159,7 @@ def test_results_csv_of_flickr30k(tmp_path: Path) -> None:
     rows += ["2199.jpg| 4   A dog runs across the grass .", "36.jpg| 0| A man"]
     (tmp_path / "results.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for name in ("1000.jpg", "36.jpg"):
-        picture(tmp_path / "flickr30k_images" / name)
+        image(tmp_path / "flickr30k_images" / name)
     whole = opened(tmp_path, "all")
     assert told(whole) == {
         "flickr30k_images/1000.jpg": ('A "boy , a girl .', "Odd | but true"),
@@ -180,13 +180,13 @@ def test_results_csv_of_flickr30k(tmp_path: Path) -> None:
 )
 def test_csv(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
-    picture(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "a.png")
     assert told(opened(tmp_path, "all")) == {"images/a.png": ("A dog, running", "Một con chó")}
 
 
 def test_csv_by_sides(tmp_path: Path) -> None:
     for side, name in (("train", "a.png"), ("valid", "b.png")):
-        picture(tmp_path / "images" / name)
+        image(tmp_path / "images" / name)
         (tmp_path / f"captions_{side}.csv").write_text(f"image,caption\n{name},of {side}\n")
     assert told(opened(tmp_path)) == {"images/a.png": ("of train",)}
     assert told(opened(tmp_path, "val")) == {"images/b.png": ("of valid",)}
@@ -198,13 +198,13 @@ def test_csv_by_sides(tmp_path: Path) -> None:
         ("captions_train.json", "{", "is not valid JSON"),
         ("captions_train.json", "[]", "is no file of captions: it has no list 'images'"),
         ("captions_train.json", '{"images": []}', "no list 'annotations'"),
-        ("captions_train.json", '{"images": [], "annotations": []}', "not one picture with a caption is there"),
+        ("captions_train.json", '{"images": [], "annotations": []}', "not one image with a caption is there"),
         ("captions_train.csv", "a,b\n", "its first line is 'a,b', where columns such as image and caption belong"),
         ("captions_train.csv", "", "its first line is ''"),
         (
             "captions_train.csv",
             "image,caption\nx.png,A dog\n",
-            "not one picture .*; the first: x.png: there is no such",
+            "not one image .*; the first: x.png: there is no such",
         ),
     ],
 )
@@ -229,9 +229,9 @@ def test_what_is_no_such_folder(tmp_path: Path) -> None:
 
 def test_the_shared_set(shared: Path) -> None:
     root = shared / "data" / "coco_captions"
-    for split, pictures, captions in (("train", 311, 1556), ("val", 79, 395)):
+    for split, images, captions in (("train", 311, 1556), ("val", 79, 395)):
         found = opened(root, split)
-        assert len(found) == pictures
+        assert len(found) == images
         assert sum(len(found.captions(index)) for index in range(len(found))) == captions
         assert found.dropped == ()
         assert found.verify() == ()

@@ -1,4 +1,4 @@
-"""Batches of pictures with captions."""
+"""Batches of images with captions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from cvserve.artifact import PreprocSpec
 from cvserve.data import Augmentation, CaptionPipeline, Scenes, all_captions, open_dataset
-from cvserve.data.captioning import AUGMENTATION
+from cvserve.data.pipelines.captioning import AUGMENTATION
 from cvserve.errors import InvalidInput
 from cvserve.preproc import preprocess
 from cvserve.text import Tokenizer, learn_vocabulary
@@ -26,7 +26,7 @@ def made(**options: Any) -> CaptionPipeline:
 
 
 def everything(pipeline: CaptionPipeline, epoch: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices, pictures and tokens of an epoch."""
+    """Indices, images and tokens of an epoch."""
     indices, batches = zip(*pipeline.indexed(epoch), strict=True)
     return np.concatenate(indices), *(np.concatenate(part) for part in zip(*batches, strict=True))  # type: ignore[return-value]
 
@@ -88,8 +88,8 @@ def test_the_usual_augmentation_leaves_captions_true() -> None:
     assert AUGMENTATION.crop_scale[0] >= 0.8
 
 
-def test_mirrored_pictures_with_left_and_right_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "cvserve.data.captioning"):
+def test_mirrored_images_with_left_and_right_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "cvserve.data.pipelines.captioning"):
         made(augmentation=Augmentation(flip=0.5))
         assert "say left or right, such as" in caplog.text
         caplog.clear()
@@ -106,11 +106,11 @@ def test_tensorflow_sees_the_same() -> None:
     np.testing.assert_array_equal(tokens, wanted_tokens)
 
 
-def test_damaged_pictures_are_left_out_with_their_captions(tmp_path: Path) -> None:
+def test_damaged_images_are_left_out_with_their_captions(tmp_path: Path) -> None:
     rows = ["image,caption"]
     for number in range(6):
-        rows += [f"{number}.png,picture {number}", f"{number}.png,number {number}"]
-        (tmp_path / f"{number}.png").write_bytes(b"no picture" if number == 2 else PNG)
+        rows += [f"{number}.png,image {number}", f"{number}.png,number {number}"]
+        (tmp_path / f"{number}.png").write_bytes(b"no image" if number == 2 else PNG)
     (tmp_path / "captions.csv").write_text("\n".join(rows))
     source = open_dataset(tmp_path, "all", task="captioning")
     tokenizer = Tokenizer(learn_vocabulary(all_captions(source), min_count=1))

@@ -1,4 +1,4 @@
-"""Batches of pictures with boxes: serving's pixels, padded targets, one order for one seed."""
+"""Batches of images with boxes: serving's pixels, padded targets, one order for one seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from cvserve.artifact import PreprocSpec
 from cvserve.data import Augmentation, DetectionPipeline, Objects, Scenes, open_dataset, write_coco
-from cvserve.data.annotated import AnnotatedSplit
+from cvserve.data.readers.annotated import AnnotatedSplit
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import preprocess
 
@@ -78,11 +78,11 @@ class TestWithoutAugmentation:
                 pipeline.geometry(index).to_original(boxes[index, used]), objects.boxes, atol=1e-3
             )
 
-    def test_colours_alone_move_nothing(self, train: AnnotatedSplit) -> None:
+    def test_colors_alone_move_nothing(self, train: AnnotatedSplit) -> None:
         options = {**Augmentation.none().model_dump(), "brightness": 0.5}
-        coloured = DetectionPipeline(train, SPEC, batch_size=22, augmentation=Augmentation(**options))
+        colored = DetectionPipeline(train, SPEC, batch_size=22, augmentation=Augmentation(**options))
         plain = DetectionPipeline(train, SPEC, batch_size=22)
-        ((images, boxes, labels),), ((expected, same_boxes, same_labels),) = epoch_of(coloured), epoch_of(plain)
+        ((images, boxes, labels),), ((expected, same_boxes, same_labels),) = epoch_of(colored), epoch_of(plain)
         np.testing.assert_array_equal(boxes, same_boxes)
         np.testing.assert_array_equal(labels, same_labels)
         assert (images != expected).any(axis=(1, 2, 3)).sum() > 15
@@ -144,12 +144,12 @@ class TestMosaics:
         assert np.mean(changed) == pytest.approx(0.3, abs=0.07)
 
 
-class TestBadPictures:
+class TestBadImages:
     @pytest.fixture
     def damaged(self, tmp_path: Path) -> AnnotatedSplit:
-        """12 pictures, of which the third is text, the fifth has another size than its annotations say."""
+        """12 images, of which the third is text, the fifth has another size than its annotations say."""
         data = scenes_on_disk(tmp_path, 12)
-        data.image(2).write_text("this is no picture")
+        data.image(2).write_text("this is no image")
         cv2.imwrite(str(data.image(4)), np.zeros((60, 50, 3), np.uint8))
         return data
 
@@ -158,7 +158,7 @@ class TestBadPictures:
             pipeline = DetectionPipeline(damaged, SPEC, batch_size=4, augmentation=FULL)
         assert [item.index for item in pipeline.bad] == [2, 4]
         assert pipeline.bad[1].reason == "is 50 x 60 pixels upright, but its annotations are of 128 x 128"
-        assert "2 of 12 pictures cannot be used and are left out" in caplog.text
+        assert "2 of 12 images cannot be used and are left out" in caplog.text
         assert len(pipeline) == 10
         assert [len(images) for images, _, _ in epoch_of(pipeline)] == [4, 4, 2]
 
@@ -178,7 +178,7 @@ class TestBadPictures:
             list(pipeline.batches(0))
 
     def test_a_turned_photo_whose_annotations_are_of_the_stored_pixels(self, tmp_path: Path) -> None:
-        """Boxes drawn by a tool that ignores EXIF would be elsewhere in the upright picture."""
+        """Boxes drawn by a tool that ignores EXIF would be elsewhere in the upright image."""
         data = scenes_on_disk(tmp_path, 2)
         good = cv2.imencode(".jpg", np.zeros((128, 128, 3), np.uint8))[1].tobytes()
         wide = cv2.imencode(".jpg", np.zeros((90, 128, 3), np.uint8))[1].tobytes()
@@ -191,7 +191,7 @@ class TestBadPictures:
 
 
 class Plain:
-    """The least that a source must have, and large pictures."""
+    """The least that a source must have, and large images."""
 
     split, classes, category_ids = "train", ("cat", "dog"), (1, 2)
 
@@ -219,7 +219,7 @@ class Plain:
         return index + 1
 
 
-def test_large_pictures_are_kept_small_and_their_boxes_stay_exact() -> None:
+def test_large_images_are_kept_small_and_their_boxes_stay_exact() -> None:
     source = Plain([Objects.of([[400, 300, 900, 600]], [0])])
     scales = Augmentation.none().model_copy(update={"scale": (0.7, 1.4)})
     pipeline = DetectionPipeline(source, SPEC, batch_size=1, augmentation=scales)
@@ -263,8 +263,8 @@ def test_a_batch_without_objects() -> None:
 def test_classes_without_objects_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         DetectionPipeline(Plain([Objects.of([[9, 9, 99, 99]], [1])]), SPEC, batch_size=1)
-    assert "no picture that can be used has an object of class cat" in caplog.text
-    with pytest.raises(InvalidInput, match="not one of the 1 pictures that can be used has an object"):
+    assert "no image that can be used has an object of class cat" in caplog.text
+    with pytest.raises(InvalidInput, match="not one of the 1 images that can be used has an object"):
         DetectionPipeline(Plain([Objects.of([], [])]), SPEC, batch_size=1)
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures: what is read, what is ignored, and what is refused with which sentence."""
+"""Folders of images: what is read, what is ignored, and what is refused with which sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
-def test_split_folders_with_nested_pictures(tmp_path: Path) -> None:
+def test_split_folders_with_nested_images(tmp_path: Path) -> None:
     make(
         tmp_path,
         "train/rose/b.JPG",
@@ -57,7 +57,7 @@ def test_other_files_are_ignored_and_counted(tmp_path: Path) -> None:
     assert len(train) == 2
     assert train.ignored == {".txt": 2, "hidden": 2, "": 1}
     assert train.describe() == (
-        f"{tmp_path} train: 2 pictures in 2 classes (a 1, b 1); 5 files ignored (no suffix 1, .txt 2, hidden 2)"
+        f"{tmp_path} train: 2 images in 2 classes (a 1, b 1); 5 files ignored (no suffix 1, .txt 2, hidden 2)"
     )
 
 
@@ -81,7 +81,7 @@ class TestOneTree:
 
     NAMES = [f"{kind}/{number:03d}.jpg" for kind in ("cat", "dog") for number in range(200)]
 
-    def test_every_picture_is_on_exactly_one_side(self, tmp_path: Path) -> None:
+    def test_every_image_is_on_exactly_one_side(self, tmp_path: Path) -> None:
         make(tmp_path, *self.NAMES)
         folder = ImageFolder(tmp_path)
         sides = [{sample.path for sample in folder.split(name).samples} for name in ("train", "val", "test")]
@@ -91,7 +91,7 @@ class TestOneTree:
         assert 16 <= len(sides[1]) <= 64
         assert 16 <= len(sides[2]) <= 64
 
-    def test_adding_pictures_moves_none(self, tmp_path: Path) -> None:
+    def test_adding_images_moves_none(self, tmp_path: Path) -> None:
         make(tmp_path, *self.NAMES)
         before = {path: name for name in ("train", "val", "test") for path in _paths(tmp_path, name)}
         make(tmp_path, *(f"cat/new{number}.jpg" for number in range(50)), "cow/1.jpg", "cow/2.jpg", "cow/3.jpg")
@@ -111,12 +111,12 @@ class TestOneTree:
         make(tmp_path, *self.NAMES)
         folder = ImageFolder(tmp_path, shares=Shares(train=0.5, val=0.5, test=0.0))
         assert 160 <= len(folder.split("train")) <= 240
-        with pytest.raises(InvalidInput, match="no picture of all 400 fell into test"):
+        with pytest.raises(InvalidInput, match="no image of all 400 fell into test"):
             folder.split("test")
 
     def test_too_few_for_a_split(self, tmp_path: Path) -> None:
         make(tmp_path, "a/1.jpg", "b/2.jpg")
-        with pytest.raises(InvalidInput, match="fell into val; add pictures, raise the share of val"):
+        with pytest.raises(InvalidInput, match="fell into val; add images, raise the share of val"):
             ImageFolder(tmp_path, shares=Shares(train=1.0, val=0.0, test=0.0)).split("val")
 
 
@@ -131,14 +131,12 @@ class TestRefusals:
 
     def test_a_file(self, tmp_path: Path) -> None:
         make(tmp_path, "photo.jpg")
-        with pytest.raises(InvalidInput, match=r"photo\.jpg is a file; a folder of pictures is needed"):
+        with pytest.raises(InvalidInput, match=r"photo\.jpg is a file; a folder of images is needed"):
             ImageFolder(tmp_path / "photo.jpg")
 
     def test_no_classes(self, tmp_path: Path) -> None:
         make(tmp_path, "1.jpg", "2.jpg")
-        with pytest.raises(
-            InvalidInput, match=r"no class folders \(2 pictures lie in it directly\); pictures belong in"
-        ):
+        with pytest.raises(InvalidInput, match=r"no class folders \(2 images lie in it directly\); images belong in"):
             ImageFolder(tmp_path)
 
     def test_one_class(self, tmp_path: Path) -> None:
@@ -148,7 +146,7 @@ class TestRefusals:
 
     def test_an_empty_class(self, tmp_path: Path) -> None:
         make(tmp_path, "train/cat/1.jpg", "train/dog/notes.txt")
-        with pytest.raises(InvalidInput, match="dog: this class folder has no pictures"):
+        with pytest.raises(InvalidInput, match="dog: this class folder has no images"):
             ImageFolder(tmp_path).split("train")
 
     def test_other_classes_in_val(self, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from cvserve.data import (
     open_dataset,
     write_image_folder,
 )
-from cvserve.data.cache import PictureCache, shrink, smallest_source
+from cvserve.data.pipelines.cache import ImageCache, shrink, smallest_source
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import decode, preprocess
 
@@ -86,7 +86,7 @@ class TestWithoutAugmentation:
 
 
 class TestOrder:
-    def test_each_picture_once_an_epoch_and_another_order_in_the_next(self, train: Split) -> None:
+    def test_each_image_once_an_epoch_and_another_order_in_the_next(self, train: Split) -> None:
         pipeline = ImagePipeline(train, SPEC, batch_size=8, shuffle=True, seed=1)
         orders = [pipeline.order(epoch).tolist() for epoch in range(3)]
         assert all(sorted(order) == list(range(30)) for order in orders)
@@ -112,7 +112,7 @@ class TestOrder:
         one, many = (ImagePipeline(train, SPEC, workers=workers, **options) for workers in (1, 4))
         assert_same(epoch_of(one), epoch_of(many))
 
-    def test_batch_size_changes_no_picture(self, train: Split) -> None:
+    def test_batch_size_changes_no_image(self, train: Split) -> None:
         options = {"augmentation": FULL, "shuffle": True, "seed": 3}
         small, large = (ImagePipeline(train, SPEC, batch_size=size, **options) for size in (7, 30))
         joined = np.concatenate([images for images, _ in epoch_of(small)])
@@ -137,7 +137,7 @@ class TestCache:
             assert_same(expected, epoch_of(some, epoch))
             assert_same(expected, epoch_of(none, epoch))
 
-    def test_cached_pictures_need_no_file(self, tmp_path: Path) -> None:
+    def test_cached_images_need_no_file(self, tmp_path: Path) -> None:
         folder = ImageFolder(write_image_folder(Scenes(12), tmp_path))
         pipeline = ImagePipeline(folder.split("train"), SPEC, batch_size=4, augmentation=FULL, shuffle=True)
         first = epoch_of(pipeline, 1)
@@ -146,12 +146,12 @@ class TestCache:
         assert_same(first, epoch_of(pipeline, 1))
 
     def test_without_crops_it_holds_the_networks_pixels(self, train: Split) -> None:
-        cache = PictureCache(train, SPEC, Augmentation(crop_scale=None), 1 << 30)
+        cache = ImageCache(train, SPEC, Augmentation(crop_scale=None), 1 << 30)
         assert cache.fill(workers=2) == ()
         assert cache.bytes == 30 * 24 * 32 * 3
 
     @pytest.mark.parametrize("size", [(900, 1600), (3000, 700)])
-    def test_large_pictures_are_shrunk_but_no_crop_is_enlarged(self, tmp_path: Path, size: tuple[int, int]) -> None:
+    def test_large_images_are_shrunk_but_no_crop_is_enlarged(self, tmp_path: Path, size: tuple[int, int]) -> None:
         path = tmp_path / "large.jpg"
         cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
         needed = smallest_source(SPEC, FULL)
@@ -164,19 +164,19 @@ class TestCache:
         assert (area * ratio * narrowest) ** 0.5 >= SPEC.width - 1
         assert (area / ratio / widest) ** 0.5 >= SPEC.height - 1
 
-    def test_pictures_that_are_not_much_larger_stay_as_they_are(self) -> None:
+    def test_images_that_are_not_much_larger_stay_as_they_are(self) -> None:
         image = np.zeros((60, 80, 3), np.uint8)
         assert shrink(image, PreprocSpec(height=45, width=60)) is image
         assert shrink(image, PreprocSpec(height=90, width=120)) is image
 
 
-class TestBadPictures:
+class TestBadImages:
     @pytest.fixture
     def damaged(self, tmp_path: Path) -> Split:
-        """30 pictures, of which one is text and one a PNG with zeros in its pixel data, behind a good header."""
+        """30 images, of which one is text and one a PNG with zeros in its pixel data, behind a good header."""
         root = write_image_folder(Scenes(30), tmp_path)
         split = ImageFolder(root).split("train")
-        split.image(3).write_text("this is no picture")
+        split.image(3).write_text("this is no image")
         data = bytearray(cv2.imencode(".png", Scenes(30).image(17))[1].tobytes())
         data[len(data) // 3 : len(data) // 3 + 40] = bytes(40)
         split.image(17).write_bytes(data)
@@ -188,7 +188,7 @@ class TestBadPictures:
         assert [item.index for item in pipeline.bad] == [3, 17]
         assert len(pipeline) == 28
         assert pipeline.steps == 4
-        assert "2 of 30 pictures cannot be used and are left out" in caplog.text
+        assert "2 of 30 images cannot be used and are left out" in caplog.text
         assert damaged.name(3) in caplog.text
         assert damaged.name(17) in caplog.text
         labels = np.concatenate([labels for _, labels in epoch_of(pipeline)])
@@ -219,13 +219,13 @@ class TestBadPictures:
         with pytest.raises(ImageError, match="no such file"):
             pipeline.batch(0, pipeline.order(0)[:4])
 
-    def test_a_class_without_any_good_picture(self, tmp_path: Path) -> None:
+    def test_a_class_without_any_good_image(self, tmp_path: Path) -> None:
         split = ImageFolder(write_image_folder(Scenes(12), tmp_path)).split("train")
         for sample in split.samples:
             if sample.label == 1:
                 sample.path.write_bytes(b"")
         with pytest.raises(
-            InvalidInput, match=r"no picture of class cross can be used; the first: .*000001\.jpg: is empty"
+            InvalidInput, match=r"no image of class cross can be used; the first: .*000001\.jpg: is empty"
         ):
             ImagePipeline(split, SPEC, batch_size=4)
 
@@ -236,7 +236,7 @@ class TestBadPictures:
         ({"batch_size": 0}, "batch size must be at least 1, not 0"),
         ({"batch_size": 8, "workers": 0}, "number of workers must be at least 1, not 0"),
         ({"batch_size": 8, "seed": -1}, "seed must be 0 or more, not -1"),
-        ({"batch_size": 64, "drop_remainder": True}, "30 pictures make no batch of 64"),
+        ({"batch_size": 64, "drop_remainder": True}, "30 images make no batch of 64"),
     ],
 )
 def test_refusals(train: Split, options: dict, sentence: str) -> None:

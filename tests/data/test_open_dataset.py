@@ -36,7 +36,7 @@ def test_scenes_as_a_dataset() -> None:
     image = scenes.image(3)
     assert isinstance(image, np.ndarray)
     assert image.shape == (64, 64, 3)
-    assert scenes.describe().startswith("scenes:classification train: 12 generated pictures of 64 x 64, seed 0, in 6")
+    assert scenes.describe().startswith("scenes:classification train: 12 generated images of 64 x 64, seed 0, in 6")
 
 
 @pytest.mark.parametrize(

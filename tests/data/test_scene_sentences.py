@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from cvserve.data import Scene, Scenes
-from cvserve.data.scenes import COLOURS, SHAPES, SIZES, describe, relation
+from cvserve.data.scenes import COLORS, SHAPES, SIZES, describe, relation
 from cvserve.data.scenes.describe import is_beyond_doubt
 
-PHRASE = re.compile(rf"a (?:({'|'.join(SIZES)}) )?({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")
+PHRASE = re.compile(rf"a (?:({'|'.join(SIZES)}) )?({'|'.join(COLORS)}) ({'|'.join(SHAPES)})")
 RELATION = re.compile(rf"^({PHRASE.pattern}) (left of|right of|above|below) ({PHRASE.pattern})$")
 
 
 def find(scene: Scene, phrase: str) -> int:
     """The one object that the phrase names."""
-    size, colour, shape = PHRASE.fullmatch(phrase).groups()
+    size, color, shape = PHRASE.fullmatch(phrase).groups()
     named = [
         index
         for index, item in enumerate(scene.objects)
-        if (item.colour, item.shape) == (colour, shape) and size in (None, item.size)
+        if (item.color, item.shape) == (color, shape) and size in (None, item.size)
     ]
     assert len(named) == 1, (phrase, scene.objects)
     return named[0]

@@ -15,7 +15,7 @@ from cvserve.artifact import TASKS
 from cvserve.data import ImageFolder, Scenes, write_image_folder
 from cvserve.data.scenes.layout import GAP
 from cvserve.data.scenes.render import render
-from cvserve.data.scenes.shapes import COLOURS, OUTLINES, SHAPES, SIZES
+from cvserve.data.scenes.shapes import COLORS, OUTLINES, SHAPES, SIZES
 from cvserve.errors import InvalidInput
 
 SCENES = [Scenes(12, seed=3, image_size=size, task=task) for task in TASKS for size in (48, 96)]
@@ -76,7 +76,7 @@ def _inside(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @EACH
 def test_masks_are_the_pixels(scenes: Scenes) -> None:
-    """Away from the objects the picture is the bare ground; inside it is the object's colour, shaded."""
+    """Away from the objects the image is the bare ground; inside it is the object's colour, shaded."""
     for index in range(4):
         scene = scenes.scene(index)
         _, rng = scenes._layout(index)
@@ -106,7 +106,7 @@ def test_layout(scenes: Scenes) -> None:
                 assert SIZES[one.size][0] <= one.radius <= SIZES[one.size][1]
             for other in objects[number + 1 :]:
                 assert np.hypot(one.x - other.x, one.y - other.y) >= one.reach + other.reach + GAP
-                assert (one.size, one.colour, one.shape) != (other.size, other.colour, other.shape)
+                assert (one.size, one.color, one.shape) != (other.size, other.color, other.shape)
 
 
 def test_numbers_of_objects() -> None:
@@ -115,14 +115,14 @@ def test_numbers_of_objects() -> None:
         assert counts == set(range(1, most + 1)), task
 
 
-def test_sizes_do_not_meet_and_colours_stay_apart() -> None:
+def test_sizes_do_not_meet_and_colors_stay_apart() -> None:
     assert SIZES["small"][1] < SIZES["large"][0]
     scenes = Scenes(300, image_size=32, task="detection")
-    centres = np.array(list(COLOURS.values()), float)
+    centers = np.array(list(COLORS.values()), float)
     for index in range(100):
         for item in scenes._layout(index)[0]:
-            nearest = np.linalg.norm(centres - item.rgb, axis=1).argmin()
-            assert list(COLOURS)[nearest] == item.colour
+            nearest = np.linalg.norm(centers - item.rgb, axis=1).argmin()
+            assert list(COLORS)[nearest] == item.color
 
 
 def test_all_shapes_have_the_area_of_the_unit_circle() -> None:
@@ -154,9 +154,9 @@ def test_the_same_in_another_process() -> None:
     assert there == digest.hexdigest()
 
 
-def test_no_two_pictures_are_the_same() -> None:
-    pictures = {Scenes(40, split=split).image(index).tobytes() for split in ("train", "val") for index in range(40)}
-    assert len(pictures) == 80
+def test_no_two_images_are_the_same() -> None:
+    images = {Scenes(40, split=split).image(index).tobytes() for split in ("train", "val") for index in range(40)}
+    assert len(images) == 80
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ def test_objects_are_those_of_the_scene() -> None:
     assert SCENES.category_ids == tuple(range(1, 1 + len(SCENES.classes)))
 
 
-def test_writing_on_a_picture_does_not_change_the_next() -> None:
-    picture = SCENES.image(0)
-    expected = picture.copy()
-    picture[:] = 0
+def test_writing_on_a_image_does_not_change_the_next() -> None:
+    image = SCENES.image(0)
+    expected = image.copy()
+    image[:] = 0
     np.testing.assert_array_equal(SCENES.image(0), expected)
 
 

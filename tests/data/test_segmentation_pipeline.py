@@ -1,4 +1,4 @@
-"""Batches of pictures with label maps: serving's pixels, labels that fit them, one order for one seed."""
+"""Batches of images with label maps: serving's pixels, labels that fit them, one order for one seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory) -> MaskedSplit:
-    """22 pictures of 64 x 48 pixels."""
+    """22 images of 64 x 48 pixels."""
     root = write_camvid(tmp_path_factory.mktemp("masks"), {"train": 22, "val": 1})
     return open_dataset(root, "train", task="segmentation")
 
@@ -93,7 +93,7 @@ class TestOrder:
         for one, two in ((0, 1), (0, 2), (1, 2)):
             assert (shown[one] != shown[two]).mean() > 0.1
 
-    def test_indexed_says_which_pictures(self, train: MaskedSplit) -> None:
+    def test_indexed_says_which_images(self, train: MaskedSplit) -> None:
         pipeline = SegmentationPipeline(train, SPEC, batch_size=8, shuffle=True)
         found = list(pipeline.indexed(2))
         assert np.concatenate([indices for indices, _ in found]).tolist() == pipeline.order(2).tolist()
@@ -101,7 +101,7 @@ class TestOrder:
         np.testing.assert_array_equal(labels, pipeline.batch(2, indices)[1])
 
 
-class TestLargePictures:
+class TestLargeImages:
     def test_they_are_kept_small_and_labels_fit(self, tmp_path: Path) -> None:
         """A JPEG that is decoded at a part of its size, of odd sides."""
         labels = random_labels(701, 1003, 1, void=False)
@@ -126,9 +126,7 @@ class TestTargets:
         write_camvid(tmp_path, {"train": 1, "val": 1})
         for side in ("train", "val"):
             cv2.imwrite(str(tmp_path / side / "masks" / "0.png"), np.full((48, 64), 255, np.uint8))
-        with pytest.raises(
-            InvalidInput, match="train: not one of the 1 pictures that can be used has a labelled pixel"
-        ):
+        with pytest.raises(InvalidInput, match="train: not one of the 1 images that can be used has a labelled pixel"):
             SegmentationPipeline(open_dataset(tmp_path, "train", task="segmentation"), SPEC, batch_size=1)
         SegmentationPipeline(open_dataset(tmp_path, "val", task="segmentation"), SPEC, batch_size=1)
 
@@ -137,7 +135,7 @@ class TestTargets:
         (tmp_path / "classes.txt").write_text("sky\nroad\ncar\nUnlabelled\nboat\n")
         with caplog.at_level(logging.WARNING):
             SegmentationPipeline(open_dataset(tmp_path, "train", task="segmentation"), SPEC, batch_size=2)
-        assert "train: no picture that can be used has a pixel of class boat" in caplog.text
+        assert "train: no image that can be used has a pixel of class boat" in caplog.text
 
     def test_a_source_whose_masks_do_not_fit(self) -> None:
         class Wrong(Scenes):
@@ -149,7 +147,7 @@ class TestTargets:
             "scenes/train/000001: is 64 x 64 pixels upright, its mask 64 x 32"
         ]
 
-    def test_a_picture_that_fails_late(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_image_that_fails_late(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         root = write_camvid(tmp_path, {"train": 3, "val": 1})
         source = open_dataset(root, "train", task="segmentation")
         pipeline = SegmentationPipeline(source, SPEC, batch_size=3, cache_bytes=0)
@@ -166,7 +164,7 @@ class TestScenes:
     def test_they_are_a_source(self) -> None:
         scenes = open_dataset("scenes?count=8&image_size=64", "val", task="segmentation")
         assert scenes.classes == ("ground", "circle", "cross", "heart", "square", "star", "triangle")
-        assert scenes.colours == ()
+        assert scenes.colors == ()
         pipeline = SegmentationPipeline(scenes, PreprocSpec(height=64, width=64, resize="exact"), batch_size=2)
         images, labels = pipeline.batch(0, np.arange(2))
         for index in range(2):

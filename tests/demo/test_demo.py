@@ -19,7 +19,7 @@ PLACES = {"server (gRPC)", "cvserve predict", "pipeline, tensorflow", "pipeline,
 def small(task: DemoTask) -> DemoTask:
     return replace(
         task,
-        pictures={"train": 60, "val": 24, "test": 30},
+        images={"train": 60, "val": 24, "test": 30},
         training={**task.training, "epochs": 1, "batch_size": 12},
         starts_from="classification",
     )
@@ -73,8 +73,8 @@ def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path:
             assert row["same"]
             assert row["max_abs_difference"] < 1e-3
         assert len(list((out / task.task / "annotated").rglob("*.jpg"))) == 30
-        for picture in task.look_at:
-            assert (out / task.task / "evaluation" / picture).is_file()
+        for image in task.look_at:
+            assert (out / task.task / "evaluation" / image).is_file()
     assert cv2.imread(str(out / "overview.png")).std() > 10
 
 

@@ -28,9 +28,9 @@ def scene(rng: np.random.Generator, misses: float) -> tuple[Objects, DetectionRe
     boxes = np.concatenate([corners, corners + sides], axis=1)
     labels = rng.integers(0, len(NAMES), count)
     areas = sides.prod(axis=1) * rng.uniform(0.5, 1, count)  # as of masks
-    truth = Objects.of(boxes, labels, rng.random(count) < 0.15, areas)
+    ground_truth = Objects.of(boxes, labels, rng.random(count) < 0.15, areas)
     found, classes = [], []
-    for box, label in zip(truth.boxes, labels, strict=True):
+    for box, label in zip(ground_truth.boxes, labels, strict=True):
         for _ in range(int(rng.random() > misses) + int(rng.random() < 0.2)):
             found.append(box + rng.normal(0, 0.08, 4) * (box[2] - box[0]))
             classes.append(label if rng.random() < 0.9 else rng.integers(0, len(NAMES)))
@@ -41,7 +41,7 @@ def scene(rng: np.random.Generator, misses: float) -> tuple[Objects, DetectionRe
     scores = np.sort(rng.uniform(0, 1, len(found)).astype(np.float32))[::-1]
     made = np.array(found, np.float32).reshape(-1, 4)
     made[:, 2:] = np.maximum(made[:, 2:], made[:, :2] + 1)
-    return truth, DetectionResult(made, scores, np.array(classes, np.int32), NAMES, 600, 600)
+    return ground_truth, DetectionResult(made, scores, np.array(classes, np.int32), NAMES, 600, 600)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -67,11 +67,11 @@ def test_equals_pycocotools_on_the_written_files(seed: int, tmp_path: Path) -> N
     assert [row.objects for row in other.classes] == [row.objects for row in report.classes]
 
 
-def exact(truth: Objects, **changes: Any) -> DetectionResult:
+def exact(ground_truth: Objects, **changes: Any) -> DetectionResult:
     values = {
-        "boxes": truth.boxes,
-        "scores": np.linspace(0.9, 0.5, len(truth)).astype(np.float32),
-        "indexes": truth.labels,
+        "boxes": ground_truth.boxes,
+        "scores": np.linspace(0.9, 0.5, len(ground_truth)).astype(np.float32),
+        "indexes": ground_truth.labels,
         "names": NAMES,
         "image_width": 100,
         "image_height": 100,
@@ -80,8 +80,8 @@ def exact(truth: Objects, **changes: Any) -> DetectionResult:
 
 
 def test_all_found() -> None:
-    truth = Objects.of([[0, 0, 10, 10], [20, 20, 60, 60]], [0, 2])
-    report = detection_report([exact(truth)], [truth], NAMES)
+    ground_truth = Objects.of([[0, 0, 10, 10], [20, 20, 60, 60]], [0, 2])
+    report = detection_report([exact(ground_truth)], [ground_truth], NAMES)
     assert (report.map, report.map50, report.voc_map50, report.images) == pytest.approx((1, 1, 1, 1))
     assert (report.map_small, report.map_medium) == pytest.approx((1, 1))
     assert report.map_large is None
@@ -101,35 +101,35 @@ def test_all_found() -> None:
 
 
 def test_nothing_found_and_nothing_there() -> None:
-    truth = Objects.of([[0, 0, 10, 10]], [0])
-    none = exact(truth)[:0]
-    assert detection_report([none], [truth], NAMES).map == 0
-    assert detection_report([none], [truth], NAMES).classes[0].ap == 0
+    ground_truth = Objects.of([[0, 0, 10, 10]], [0])
+    none = exact(ground_truth)[:0]
+    assert detection_report([none], [ground_truth], NAMES).map == 0
+    assert detection_report([none], [ground_truth], NAMES).classes[0].ap == 0
     empty = detection_report([none], [Objects.of([], [])], NAMES)
     assert (empty.map, empty.map50, empty.map_small, empty.voc_map50) == (0, 0, None, 0)
-    assert detection_report([exact(truth)], [Objects.of([], [])], NAMES).map == 0
+    assert detection_report([exact(ground_truth)], [Objects.of([], [])], NAMES).map == 0
 
 
 def test_what_is_ignored_is_neither_right_nor_wrong() -> None:
-    truth = Objects.of([[0, 0, 10, 10], [20, 20, 60, 60]], [0, 0], [True, False])
-    report = detection_report([exact(truth)], [truth], NAMES)
+    ground_truth = Objects.of([[0, 0, 10, 10], [20, 20, 60, 60]], [0, 0], [True, False])
+    report = detection_report([exact(ground_truth)], [ground_truth], NAMES)
     assert (report.map, report.voc_map50, report.classes[0].objects) == pytest.approx((1, 1, 1))
 
 
-def test_a_picture_with_more_answers_than_coco_counts() -> None:
+def test_a_image_with_more_answers_than_coco_counts() -> None:
     boxes = np.array([[5 * index, 0, 5 * index + 4, 4] for index in range(150)], np.float32)
-    truth = Objects.of(boxes, [0] * 150)
-    report = detection_report([exact(truth)], [truth], NAMES)
+    ground_truth = Objects.of(boxes, [0] * 150)
+    report = detection_report([exact(ground_truth)], [ground_truth], NAMES)
     assert report.map50 == pytest.approx(67 / 101, abs=1e-6)  # recall 100 / 150 at full precision, over 101 points
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    truth = Objects.of([[0, 0, 10, 10]], [0])
-    with pytest.raises(InvalidInput, match="no pictures to score"):
+    ground_truth = Objects.of([[0, 0, 10, 10]], [0])
+    with pytest.raises(InvalidInput, match="no images to score"):
         detection_report([], [], NAMES)
-    with pytest.raises(InvalidInput, match="2 results do not fit 1 pictures"):
-        detection_report([exact(truth)] * 2, [truth], NAMES)
-    with pytest.raises(InvalidInput, match="2 pictures with 1 different numbers"):
-        detection_report([exact(truth)] * 2, [truth] * 2, NAMES, [5, 5])
+    with pytest.raises(InvalidInput, match="2 results do not fit 1 images"):
+        detection_report([exact(ground_truth)] * 2, [ground_truth], NAMES)
+    with pytest.raises(InvalidInput, match="2 images with 1 different numbers"):
+        detection_report([exact(ground_truth)] * 2, [ground_truth] * 2, NAMES, [5, 5])
     with pytest.raises(InvalidInput, match="2 different numbers do not fit 3 classes"):
-        detection_report([exact(truth)], [truth], NAMES, [5], [1, 2, 2])
+        detection_report([exact(ground_truth)], [ground_truth], NAMES, [5], [1, 2, 2])

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from coco_by_hand import by_hand
-from tiny_cells import CELLS, LABELS, POSTPROC, SIZE, Block, publish_cells, score_of, write_blocks, write_truth
+from tiny_cells import CELLS, LABELS, POSTPROC, SIZE, Block, publish_cells, score_of, write_blocks, write_ground_truth
 
 from cvserve.artifact import Artifact, PreprocSpec
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.evaluation import evaluate
 from cvserve.runs import RunDescription
 
-# What is in each picture, and what the truth says instead.
+# What is in each image, and what the truth says instead.
 SHOWN: dict[str, list[Block]] = {
     "plain.png": [("red", 0, 0, 200), ("green", 3, 5, 180), ("blue", 5, 7, 200)],
     "wrong.png": [("red", 1, 1, 200), ("blue", 4, 2, 190)],
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("blocks")
     for name, blocks in SHOWN.items():
         write_blocks(root / "val2017" / name, blocks)
-    write_truth(root / "annotations" / "instances_val2017.json", TRUTH)
+    write_ground_truth(root / "annotations" / "instances_val2017.json", TRUTH)
     return root
 
 
@@ -60,8 +60,8 @@ def test_an_artifact(folder: Path, artifact: Artifact, tmp_path: Path) -> None:
     # Against the data set's own file, whose numbers the results have.
     own = by_hand(folder / "annotations" / "instances_val2017.json", tmp_path / "detections.json")
     assert own[:3] == pytest.approx(stats[:3], abs=1e-6)
-    truth = json.loads((tmp_path / "ground_truth.json").read_text())
-    assert [(item["id"], item["width"], item["height"]) for item in truth["images"]] == [
+    ground_truth = json.loads((tmp_path / "ground_truth.json").read_text())
+    assert [(item["id"], item["width"], item["height"]) for item in ground_truth["images"]] == [
         (11, 128, 96),
         (22, 128, 96),
         (33, 128, 96),
@@ -80,7 +80,7 @@ def test_boxes_are_scored_where_the_originals_have_them(folder: Path, artifact: 
         (30, 80, 48, 16, 16),
     ]
     assert max(item["score"] for item in best) == pytest.approx(score_of(200))
-    # The unsure ones too, but none of the padding around the picture, which scores 0.05.
+    # The unsure ones too, but none of the padding around the image, which scores 0.05.
     assert all(item["score"] >= 0.001 for item in found)
     assert not [item for item in found if min(item["bbox"][2:]) <= 0 or 0.04 < item["score"] < 0.06]
 
@@ -88,30 +88,30 @@ def test_boxes_are_scored_where_the_originals_have_them(folder: Path, artifact: 
 def test_the_page_of_misses_begins_with_the_worst(
     folder: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cvserve.evaluation.judges import detection
+    from cvserve.evaluation.metrics import detection
 
     shown: list[list[str]] = []
     original = detection.draw_worst
 
-    def draw_worst(pictures, dataset, threshold, path):
-        shown.append([Path(dataset.name(picture.index)).name for picture in pictures])
-        counts = [(int(p.missed(threshold).sum()), int(p.wrong(threshold).sum())) for p in pictures]
+    def draw_worst(images, dataset, threshold, path):
+        shown.append([Path(dataset.name(image.index)).name for image in images])
+        counts = [(int(p.missed(threshold).sum()), int(p.wrong(threshold).sum())) for p in images]
         assert counts == [(1, 1), (1, 0), (0, 0)]
-        original(pictures, dataset, threshold, path)
+        original(images, dataset, threshold, path)
 
     monkeypatch.setattr(detection, "draw_worst", draw_worst)
     evaluate(artifact.directory, str(folder), split="val", out=tmp_path)
     assert shown == [["wrong.png", "missed.png", "plain.png"]]
     page = cv2.imread(str(tmp_path / "worst.jpg"))[..., ::-1].astype(int)
-    # Yellow for what was missed and red for what is wrong, on the first picture.
+    # Yellow for what was missed and red for what is wrong, on the first image.
     first = page[:420, :490]
-    for colour in ((255, 200, 0), (235, 40, 60)):
-        assert (np.abs(first - colour).max(axis=2) < 40).sum() > 100
+    for color in ((255, 200, 0), (235, 40, 60)):
+        assert (np.abs(first - color).max(axis=2) < 40).sum() > 100
 
 
-def test_a_damaged_picture_is_left_out_of_everything(folder: Path, artifact: Artifact, tmp_path: Path) -> None:
-    truth = folder / "annotations" / "instances_val2017.json"
-    before, broken = truth.read_bytes(), folder / "val2017" / "missed.png"
+def test_a_damaged_image_is_left_out_of_everything(folder: Path, artifact: Artifact, tmp_path: Path) -> None:
+    ground_truth = folder / "annotations" / "instances_val2017.json"
+    before, broken = ground_truth.read_bytes(), folder / "val2017" / "missed.png"
     kept = broken.read_bytes()
     broken.write_bytes(kept[:60])
     try:
@@ -121,7 +121,7 @@ def test_a_damaged_picture_is_left_out_of_everything(folder: Path, artifact: Art
     assert result.report.images == 2
     assert [Path(name).name for name, _ in result.failed] == ["missed.png"]
     assert len(json.loads((tmp_path / "ground_truth.json").read_text())["images"]) == 2
-    assert truth.read_bytes() == before
+    assert ground_truth.read_bytes() == before
 
 
 @pytest.fixture

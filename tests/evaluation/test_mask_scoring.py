@@ -17,7 +17,7 @@ from cvserve.data import Objects
 from cvserve.errors import InvalidInput
 from cvserve.evaluation import evaluate
 from cvserve.evaluation.detection import detection_report
-from cvserve.evaluation.matching import match_picture
+from cvserve.evaluation.matching import match_image
 from cvserve.evaluation.misses import Scored, draw_worst
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import DetectionResult, ObjectMasks
@@ -73,7 +73,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, artifact: Artifact) -> Path:
-    """COCO's layout with three pictures; true is what the model finds, but in the last one mask is the whole box
+    """COCO's layout with three images; true is what the model finds, but in the last one mask is the whole box
     and the other object a crowd."""
     root = tmp_path_factory.mktemp("animals")
     (root / "val2017").mkdir()
@@ -82,9 +82,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, artifact: Artifact) -> Path
         for number in (1, 2, 3):
             size = (48 + 6 * number, 64)
             blocks = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
-            picture = cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(root / "val2017" / f"{number}.png"), picture[..., ::-1])
-            [found] = pipeline([picture])
+            image = cv2.resize(blocks, size[::-1], interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(root / "val2017" / f"{number}.png"), image[..., ::-1])
+            [found] = pipeline([image])
             assert isinstance(found, DetectionResult)
             assert found.masks is not None
             images.append({"id": 10 * number, "file_name": f"{number}.png", "height": size[0], "width": size[1]})
@@ -115,8 +115,8 @@ def test_evaluate_and_predict_agree_with_pycocotools(artifact: Artifact, folder:
     assert report.masks is not None
     assert 0.5 < report.masks.map < 0.99
     own = by_hand(tmp_path / "ground_truth.json", tmp_path / "segmentations.json", kind="segm")
-    truth = folder / "annotations" / "instances_val2017.json"
-    theirs = by_hand(truth, tmp_path / "segmentations.json", kind="segm")
+    ground_truth = folder / "annotations" / "instances_val2017.json"
+    theirs = by_hand(ground_truth, tmp_path / "segmentations.json", kind="segm")
     for stats in (own, theirs):
         assert (report.masks.map, report.masks.map50, report.masks.map75) == pytest.approx(stats[:3], abs=1e-6)
         sizes = [-1 if value is None else value for value in (report.masks.map_small, report.masks.map_medium)]
@@ -125,12 +125,12 @@ def test_evaluate_and_predict_agree_with_pycocotools(artifact: Artifact, folder:
     with (
         Pipeline.load(artifact.directory, runtime="onnx", threads=1) as pipeline,
         open_sink(
-            tmp_path / "r.json", task="detection", labels=LABELS, numbers=GroundTruthNumbers(truth, LABELS)
+            tmp_path / "r.json", task="detection", labels=LABELS, numbers=GroundTruthNumbers(ground_truth, LABELS)
         ) as sink,
     ):
         predict(pipeline, Sources([folder / "val2017"]), sink, score_threshold=0.001)
-    assert by_hand(truth, tmp_path / "r.json", kind="segm")[:3] == pytest.approx(own[:3], abs=1e-6)
-    assert by_hand(truth, tmp_path / "r.json")[0] == pytest.approx(report.map, abs=1e-3)
+    assert by_hand(ground_truth, tmp_path / "r.json", kind="segm")[:3] == pytest.approx(own[:3], abs=1e-6)
+    assert by_hand(ground_truth, tmp_path / "r.json")[0] == pytest.approx(report.map, abs=1e-3)
 
 
 def test_a_data_set_without_masks(artifact: Artifact, folder: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_data_set_without_masks(artifact: Artifact, folder: Path, tmp_path: Pa
 
 
 class _Grey:
-    """A data set of one grey picture."""
+    """A data set of one grey image."""
 
     def image(self, index: int) -> np.ndarray:
         return np.full((40, 50, 3), 128, np.uint8)
@@ -159,13 +159,13 @@ def test_the_page_of_the_worst_shows_masks(tmp_path: Path) -> None:
     objects = Objects.of(BOXES[:1], [0])
     nothing = DetectionResult(np.zeros((0, 4), np.float32), np.zeros(0), np.zeros(0, np.int32), LABELS, 50, 40)
     half = squares((0, 0, 20, 10))
-    missed = Scored(0, nothing, objects, match_picture(nothing, objects), half)
+    missed = Scored(0, nothing, objects, match_image(nothing, objects), half)
     answer = DetectionResult(BOXES[:1], np.array([0.9]), np.array([1], np.int32), LABELS, 50, 40, half)
-    wrong = Scored(0, answer, Objects.of(BOXES[:0], []), match_picture(answer, Objects.of(BOXES[:0], [])), squares())
-    bare = Scored(0, nothing, objects, match_picture(nothing, objects))
+    wrong = Scored(0, answer, Objects.of(BOXES[:0], []), match_image(answer, Objects.of(BOXES[:0], [])), squares())
+    bare = Scored(0, nothing, objects, match_image(nothing, objects))
     draw_worst([missed, wrong, bare], _Grey(), 0.5, tmp_path / "worst.jpg")
     page = cv2.imread(str(tmp_path / "worst.jpg"))[..., ::-1].astype(int)
-    # Tiles are 480 x 384 pixels, 9.6 for each of the picture's; the box ends at 192.
+    # Tiles are 480 x 384 pixels, 9.6 for each of the image's; the box ends at 192.
     for column, (inside, outside) in enumerate([((185, 160, 70), 128), ((176, 88, 97), 128), (128, 128)]):
         left, top = 10 + column * 490, 24 + 10 + 24
         np.testing.assert_allclose(page[top + 60, left + 100], inside, atol=6)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvserve.data.objects import Objects
-from cvserve.evaluation.matching import curves, match_picture
+from cvserve.evaluation.matching import curves, match_image
 from cvserve.postproc import DetectionResult
 from cvserve.postproc.boxes import iou_matrix
 
@@ -59,15 +59,17 @@ BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
         pytest.param([(BOX, 0.9, 0)], Objects.of([], []), [-1], [False], id="no objects"),
     ],
 )
-def test_worked_examples(found: list, truth: Objects, object_of: list[int], ignored: list[bool]) -> None:
-    match = match_picture(answers(*found), truth)
+def test_worked_examples(found: list, ground_truth: Objects, object_of: list[int], ignored: list[bool]) -> None:
+    match = match_image(answers(*found), ground_truth)
     assert match.object_of.tolist() == object_of
     assert match.ignored.tolist() == ignored
     assert match.wrong.tolist() == [
         target < 0 and not left_out for target, left_out in zip(object_of, ignored, strict=True)
     ]
     scores = {target: row[1] for target, row in zip(object_of, found, strict=True)}
-    np.testing.assert_allclose(match.found_with, [scores.get(index, 0) for index in range(len(truth))], rtol=1e-6)
+    np.testing.assert_allclose(
+        match.found_with, [scores.get(index, 0) for index in range(len(ground_truth))], rtol=1e-6
+    )
 
 
 @settings(deadline=None)
@@ -79,7 +81,7 @@ def test_equals_loops(seed: int, count: int, objects: int) -> None:
         corners = rng.integers(0, 6, (number, 2))
         return np.concatenate([corners, corners + rng.integers(3, 9, (number, 2))], axis=1)
 
-    truth = Objects.of(boxes(objects), rng.integers(0, 2, objects), rng.random(objects) < 0.3)
+    ground_truth = Objects.of(boxes(objects), rng.integers(0, 2, objects), rng.random(objects) < 0.3)
     rows = zip(boxes(count).tolist(), (rng.integers(1, 6, count) / 6).tolist(), rng.integers(0, 2, count), strict=True)
     result = answers(*rows)
     taken: set[int] = set()
@@ -87,26 +89,26 @@ def test_equals_loops(seed: int, count: int, objects: int) -> None:
     for answer in sorted(range(count), key=lambda index: (-result.scores[index], index)):
         best, nearest = -1.0, -1
         for target in range(objects):
-            overlap = float(iou_matrix(result.boxes[answer], truth.boxes[target])[0, 0])
-            if truth.labels[target] == result.indexes[answer] and overlap > best:
+            overlap = float(iou_matrix(result.boxes[answer], ground_truth.boxes[target])[0, 0])
+            if ground_truth.labels[target] == result.indexes[answer] and overlap > best:
                 best, nearest = overlap, target
         if best >= 0.5:
-            if truth.ignored[nearest]:
+            if ground_truth.ignored[nearest]:
                 ignored[answer] = True
             elif nearest not in taken:
                 taken.add(nearest)
                 object_of[answer] = nearest
-    match = match_picture(result, truth)
+    match = match_image(result, ground_truth)
     assert match.object_of.tolist() == object_of
     assert match.ignored.tolist() == ignored
 
 
 def test_the_curve_and_its_area() -> None:
-    # Of class a: 4 objects in two pictures; answers by score: right, wrong, right, wrong, right.
+    # Of class a: 4 objects in two images; answers by score: right, wrong, right, wrong, right.
     first = answers((BOX, 0.9, 0), (FAR, 0.8, 0), ([20, 20, 30, 30], 0.7, 0))
     second = answers((FAR, 0.6, 0), (BOX, 0.5, 0))
     objects = [Objects.of([BOX, [20, 20, 30, 30]], [0, 0]), Objects.of([BOX, [80, 80, 90, 90]], [0, 0])]
-    matches = [match_picture(*pair) for pair in zip([first, second], objects, strict=True)]
+    matches = [match_image(*pair) for pair in zip([first, second], objects, strict=True)]
     curve, empty = curves(matches, [first, second], objects, NAMES)
     np.testing.assert_allclose(curve.recall, [0.25, 0.25, 0.5, 0.5, 0.75])
     np.testing.assert_allclose(curve.precision, [1, 1 / 2, 2 / 3, 1 / 2, 3 / 5])
@@ -117,6 +119,6 @@ def test_the_curve_and_its_area() -> None:
 
 def test_difficult_objects_count_neither_way() -> None:
     found = answers((FAR, 0.9, 0), (BOX, 0.8, 0))
-    truth = Objects.of([FAR, BOX], [0, 0], [True, False])
-    [curve, _] = curves([match_picture(found, truth)], [found], [truth], NAMES)
+    ground_truth = Objects.of([FAR, BOX], [0, 0], [True, False])
+    [curve, _] = curves([match_image(found, ground_truth)], [found], [ground_truth], NAMES)
     assert (curve.objects, curve.average_precision) == (1, 1.0)

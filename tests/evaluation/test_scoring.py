@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from tiny_artifact import LABELS, publish_tiny, write_picture
+from tiny_artifact import LABELS, publish_tiny, write_image
 
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.evaluation import evaluate
@@ -15,13 +15,13 @@ from cvserve.evaluation import evaluate
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of one colour; one of val is filed under the wrong colour."""
+    """Images of one colour; one of val is filed under the wrong colour."""
     root = tmp_path_factory.mktemp("colours")
     for split, count in (("train", 4), ("val", 3)):
         for label in LABELS:
             for index in range(count):
-                write_picture(root / split / label / f"{index}.png", label)
-    write_picture(root / "val" / "red" / "really_blue.png", "blue")
+                write_image(root / split / label / f"{index}.png", label)
+    write_image(root / "val" / "red" / "really_blue.png", "blue")
     return root
 
 
@@ -37,10 +37,10 @@ def test_an_artifact(folder: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "out" / "confusion.png")).std() > 10
 
 
-def test_a_damaged_picture_is_named_and_left_out(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_is_named_and_left_out(folder: Path, tmp_path: Path) -> None:
     artifact = publish_tiny(tmp_path / "colours")
     broken = folder / "val" / "green" / "broken.png"
-    broken.write_bytes(b"no picture at all")
+    broken.write_bytes(b"no image at all")
     try:
         result = evaluate(artifact.directory, str(folder), split="val", batch_size=4)
     finally:
@@ -78,8 +78,8 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no model at"):
         evaluate(tmp_path / "nothing", str(folder))
     for label in (*LABELS, "violet"):
-        write_picture(tmp_path / "other" / "val" / label / "1.png", "red")
-        write_picture(tmp_path / "other" / "train" / label / "1.png", "red")
+        write_image(tmp_path / "other" / "val" / label / "1.png", "red")
+        write_image(tmp_path / "other" / "train" / label / "1.png", "red")
     with pytest.raises(InvalidInput, match="violet"):
         evaluate(artifact.directory, str(tmp_path / "other"))
 

@@ -17,9 +17,9 @@ NAMES = ("sky", "road", "car", "boat")
 
 
 def test_a_worked_example() -> None:
-    truth = np.array([[0, 0, 0, 0], [1, 1, 1, 255], [2, 2, 255, 255]], np.uint8)
+    ground_truth = np.array([[0, 0, 0, 0], [1, 1, 1, 255], [2, 2, 255, 255]], np.uint8)
     answer = np.array([[0, 0, 0, 1], [1, 1, 2, 0], [2, 2, 3, 1]], np.uint8)
-    confusion = confusion_matrix(truth, answer, 4)
+    confusion = confusion_matrix(ground_truth, answer, 4)
     # What is void in truth counts nowhere, so that boat is neither there nor answered.
     assert confusion.tolist() == [[3, 1, 0, 0], [0, 2, 1, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
     report = segmentation_report(confusion, NAMES, images=1)
@@ -55,14 +55,14 @@ def masks(classes: int) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(masks(4), min_size=1, max_size=4))
-def test_it_equals_counting(pictures: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def test_it_equals_counting(images: list[tuple[np.ndarray, np.ndarray]]) -> None:
     pixels = [
         (int(label), int(answered))
-        for truth, answer in pictures
-        for label, answered in zip(truth.flat, answer.flat, strict=True)
+        for ground_truth, answer in images
+        for label, answered in zip(ground_truth.flat, answer.flat, strict=True)
         if label != 255
     ]
-    total = sum(confusion_matrix(truth, answer, 4) for truth, answer in pictures)
+    total = sum(confusion_matrix(ground_truth, answer, 4) for ground_truth, answer in images)
     if not pixels:
         with pytest.raises(InvalidInput, match="there are no labelled pixels to score"):
             segmentation_report(total, NAMES)
@@ -91,10 +91,10 @@ def test_it_equals_counting(pictures: list[tuple[np.ndarray, np.ndarray]]) -> No
 def test_255_classes() -> None:
     """The most there can be: indices of the matrix stay apart."""
     rng = np.random.default_rng(0)
-    truth, answer = rng.integers(0, 256, 5000), rng.integers(0, 255, 5000)
+    ground_truth, answer = rng.integers(0, 256, 5000), rng.integers(0, 255, 5000)
     expected = np.zeros((255, 255), np.int64)
-    np.add.at(expected, (truth[truth < 255], answer[truth < 255]), 1)
-    found = confusion_matrix(truth.astype(np.uint8), answer.astype(np.int64), 255)
+    np.add.at(expected, (ground_truth[ground_truth < 255], answer[ground_truth < 255]), 1)
+    found = confusion_matrix(ground_truth.astype(np.uint8), answer.astype(np.int64), 255)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.int64
 
@@ -109,9 +109,9 @@ def test_255_classes() -> None:
         ([0, 1], [0], r"predictions \[1\] do not fit labels \[2\]"),
     ],
 )
-def test_faults(truth: list[int], answer: list[int], fault: str) -> None:
+def test_faults(ground_truth: list[int], answer: list[int], fault: str) -> None:
     with pytest.raises(InvalidInput, match=fault):
-        confusion_matrix(np.array(truth), np.array(answer), 4)
+        confusion_matrix(np.array(ground_truth), np.array(answer), 4)
 
 
 def test_answers_on_void_may_be_anything() -> None:

@@ -1,4 +1,4 @@
-"""`evaluate` of segmentation models, whose classes are colours: scores, files, pictures that cannot be used."""
+"""`evaluate` of segmentation models, whose classes are colours: scores, files, images that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_segmenter import CHANNELS, publish_colours
+from tiny_segmenter import CHANNELS, publish_colors
 
 from cvserve.artifact import Artifact, PreprocSpec
 from cvserve.errors import InvalidInput
@@ -23,32 +23,32 @@ PREPROC = PreprocSpec(height=48, width=64, resize="letterbox")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five pictures in blocks of colour; the masks say what the model answers, but for a strip that grows."""
+    """Five images in blocks of colour; the masks say what the model answers, but for a strip that grows."""
     root = tmp_path / "data"
     for side in ("images", "masks"):
         (root / "val" / side).mkdir(parents=True)
     (root / "classes.txt").write_text("red 255 0 0\ngreen 0 255 0\nblue 0 0 255\nvoid 0 0 0\n")
     for number in range(5):
-        truth = _truth(number)
+        ground_truth = _ground_truth(number)
         image = np.full((*SIZE, 3), 40, np.uint8)
         for label in range(3):
-            image[truth == label, label] = 200
-        image[truth == 3, 1] = 200
-        wrong = truth.copy()
+            image[ground_truth == label, label] = 200
+        image[ground_truth == 3, 1] = 200
+        wrong = ground_truth.copy()
         wrong[:, : 3 * number] = (wrong[:, : 3 * number] + 1) % 3
         cv2.imwrite(str(root / "val" / "images" / f"{number}.png"), image[..., ::-1])
         cv2.imwrite(str(root / "val" / "masks" / f"{number}.png"), wrong)
     return root
 
 
-def _truth(number: int) -> np.ndarray:
+def _ground_truth(number: int) -> np.ndarray:
     cells = np.random.default_rng(number).integers(0, 4, (3, 5), np.uint8)
     return cv2.resize(cells, SIZE[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return publish_colours(tmp_path_factory.mktemp("models") / "colours", PREPROC)
+    return publish_colors(tmp_path_factory.mktemp("models") / "colours", PREPROC)
 
 
 def expected(folder: Path, numbers: list[int]) -> np.ndarray:
@@ -79,11 +79,11 @@ def test_scores_at_the_size_of_the_originals(folder: Path, artifact: Artifact, t
         assert cv2.imread(str(tmp_path / "out" / name)).std() > 10
 
 
-def test_the_worst_page_shows_truth_answer_and_errors(folder: Path, artifact: Artifact, tmp_path: Path) -> None:
+def test_the_worst_page_shows_ground_truth_answer_and_errors(folder: Path, artifact: Artifact, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     result = evaluate(artifact.directory, str(folder), split="val", out=tmp_path)
     # The strip is widest in the last.
-    order = [item.index for item in result.judge._worst.pictures]
+    order = [item.index for item in result.metric._worst.images]
     assert sorted(order) == [0, 1, 2, 3, 4]
     assert order[0] == 4
     assert order[-1] == 0
@@ -94,14 +94,14 @@ def test_the_worst_page_shows_truth_answer_and_errors(folder: Path, artifact: Ar
     assert red[:, 80:].mean() < 0.1
     # Answers are drawn in the model's colours, and truth too.
     for tile in tiles[1:3]:
-        for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200)):
-            assert (np.abs(tile - colour).max(axis=2) < 40).sum() > 100
+        for color in ((200, 0, 0), (0, 200, 0), (0, 0, 200)):
+            assert (np.abs(tile - color).max(axis=2) < 40).sum() > 100
     void = np.abs(tiles[1]).max(axis=2) < 30
     assert void.sum() > 100
     assert (np.abs(tiles[3]).max(axis=2) < 30)[void].mean() > 0.9
 
 
-@pytest.mark.parametrize("fault", ["missing", "size", "damaged", "picture"])
+@pytest.mark.parametrize("fault", ["missing", "size", "damaged", "image"])
 def test_what_cannot_be_used_is_named_and_left_out(folder: Path, artifact: Artifact, fault: str) -> None:
     mask = folder / "val" / "masks" / "3.png"
     if fault == "missing":
@@ -156,8 +156,8 @@ def test_the_worst_are_kept_and_no_more() -> None:
     rng = np.random.default_rng(0)
     shares = rng.permutation(20)
     for index, share in enumerate(shares.tolist()):
-        truth, answer = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8)
+        ground_truth, answer = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.uint8)
         answer.reshape(-1)[:share] = 1
-        worst.add(index, segmentation_report(confusion_matrix(truth, answer, 2), ("a", "b")), answer)
-    assert [item.index for item in worst.pictures] == [int(np.flatnonzero(shares == s)[0]) for s in (19, 18, 17)]
-    assert [int(item.class_map.sum()) for item in worst.pictures] == [19, 18, 17]
+        worst.add(index, segmentation_report(confusion_matrix(ground_truth, answer, 2), ("a", "b")), answer)
+    assert [item.index for item in worst.images] == [int(np.flatnonzero(shares == s)[0]) for s in (19, 18, 17)]
+    assert [int(item.class_map.sum()) for item in worst.images] == [19, 18, 17]

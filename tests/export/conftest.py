@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_network import LABELS, PREPROC, encode, make_model, make_pictures
+from small_network import LABELS, PREPROC, encode, make_images, make_model
 
 from cvserve.artifact import Artifact, Provenance
 
@@ -17,24 +17,24 @@ def model() -> Any:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> np.ndarray:
-    return make_pictures(12)
+def images() -> np.ndarray:
+    return make_images(12)
 
 
 @pytest.fixture(scope="session")
-def exported(model: Any, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def exported(model: Any, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Version 1 of repository/shapes, in all formats."""
     from cvserve.export import export_model
 
-    files = [encode(picture) for picture in make_pictures(4, 90, 70, seed=1)]
-    files.append(encode(make_pictures(1, 20, 20, seed=2)[0], ".png"))
+    files = [encode(image) for image in make_images(4, 90, 70, seed=1)]
+    files.append(encode(make_images(1, 20, 20, seed=2)[0], ".png"))
     return export_model(
         model,
         tmp_path_factory.mktemp("repository") / "shapes",
         task="classification",
         labels=LABELS,
         preproc=PREPROC,
-        parity_images=pictures,
+        parity_images=images,
         encoded_images=files,
         provenance=Provenance(architecture="small", dataset="drawn", licence="CC0"),
     )

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("keras")
 
-from tiny_decoder import GRID, PREPROC, make_captioner, make_pictures, vocabulary
+from tiny_decoder import GRID, PREPROC, make_captioner, make_images, vocabulary
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact, Decoding, PostprocSpec
@@ -36,7 +36,7 @@ def export(to: Path, model: Any, **options: Any) -> Artifact:
         "labels": (),
         "preproc": PREPROC,
         "postproc": PostprocSpec(vocabulary=vocabulary()),
-        "parity_images": make_pictures(9),
+        "parity_images": make_images(9),
     }
     return export_model(model, to, **(values | options))
 
@@ -69,8 +69,8 @@ def test_every_format_gives_the_networks_sentences(exported: Artifact, model: An
         "attention": ("float32", (*more, 7, *GRID)),
     }
     assert [graph.format for graph in manifest.graphs] == FORMATS
-    pictures = make_pictures(5, seed=7)
-    wanted = {name: np.asarray(value) for name, value in with_decoding(model, decoding)(pictures).items()}
+    images = make_images(5, seed=7)
+    wanted = {name: np.asarray(value) for name, value in with_decoding(model, decoding)(images).items()}
     assert len(np.unique(wanted["token_ids"].reshape(5, -1), axis=0)) > 2
     for graph in manifest.graphs:
         for parity in (graph.parity, graph.steps and graph.steps.parity):
@@ -79,7 +79,7 @@ def test_every_format_gives_the_networks_sentences(exported: Artifact, model: An
             assert parity.max_abs_difference < 1e-5
         runtime = open_graph(exported.directory / graph.path, graph.format, signature=graph.signature)
         for batch in (1, 3):
-            got = runtime.run({"images": pictures[:batch]})
+            got = runtime.run({"images": images[:batch]})
             assert np.array_equal(got["token_ids"], wanted["token_ids"][:batch])
             assert np.allclose(got["log_probability"], wanted["log_probability"][:batch], rtol=1e-4)
             assert np.allclose(got["attention"], wanted["attention"][:batch], atol=1e-4)
@@ -95,11 +95,11 @@ def test_every_format_gives_the_networks_sentences(exported: Artifact, model: An
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_step_by_step_it_says_the_same(exported: Artifact, runtime: str) -> None:
-    pictures = list(make_pictures(5, seed=8))
+    images = list(make_images(5, seed=8))
     with Pipeline.load(exported.directory, runtime=runtime) as whole:
-        wanted = whole(pictures)
+        wanted = whole(images)
     with load_stepwise(exported.directory, runtime=runtime) as stepwise:
-        found = stepwise(pictures)
+        found = stepwise(images)
         assert stepwise.runtime.name == f"{runtime}, step by step"
     for mine, theirs in zip(found, wanted, strict=True):
         assert isinstance(mine, CaptionResult)
@@ -113,11 +113,11 @@ def test_step_by_step_it_decodes_otherwise(exported: Artifact, model: Any) -> No
     from cvserve.models.captioning.captions import with_decoding
 
     other = Decoding(method="beam", beam_width=6, sentences=3)
-    pictures = make_pictures(3, seed=9)
-    wanted = np.asarray(with_decoding(model, other)(pictures)["token_ids"])
+    images = make_images(3, seed=9)
+    wanted = np.asarray(with_decoding(model, other)(images)["token_ids"])
     with load_stepwise(exported.directory, decoding=other) as stepwise:
-        assert np.array_equal(stepwise.runtime.run({"images": pictures})["token_ids"], wanted)
-        [result] = stepwise(pictures[0])
+        assert np.array_equal(stepwise.runtime.run({"images": images})["token_ids"], wanted)
+        [result] = stepwise(images[0])
         assert isinstance(result, CaptionResult)
         assert len(result.captions) == 3
 
@@ -139,10 +139,10 @@ def test_another_graph_is_refused(model: Any, tmp_path: Path, monkeypatch: pytes
         return ids
 
     change("token_ids", another_word)
-    with pytest.raises(ExportError, match=r"11\.11% of the pictures have another sentence .* parity picture 4"):
+    with pytest.raises(ExportError, match=r"11\.11% of the images have another sentence .* parity image 4"):
         export(tmp_path / "bad", model, formats=["onnx"])
     change("log_probability", lambda values: values * 1.001)
-    with pytest.raises(ExportError, match=r"the log probability of a sentence of parity picture \d .* limit 0\.0001"):
+    with pytest.raises(ExportError, match=r"the log probability of a sentence of parity image \d .* limit 0\.0001"):
         export(tmp_path / "bad", model, formats=["onnx"])
     assert not list((tmp_path / "bad").glob("*"))
 
@@ -182,6 +182,6 @@ def test_the_network_is_saved_with_its_way_of_searching(model: Any, tmp_path: Pa
     layer = captions_of(loaded)
     assert layer is not None
     assert (layer.decoding, layer.grid) == (BEAM, GRID)
-    pictures = make_pictures(2)
-    for name, values in searching(pictures).items():
-        assert np.allclose(values, loaded(pictures)[name], atol=1e-5)
+    images = make_images(2)
+    for name, values in searching(images).items():
+        assert np.allclose(values, loaded(images)[name], atol=1e-5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_detector import LABELS, PREPROC, make_detector, make_pictures, postproc
+from tiny_detector import LABELS, PREPROC, make_detector, make_images, postproc
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
@@ -29,7 +29,7 @@ def export(to: Path, model: Any, spec: Any, **options: Any) -> Artifact:
         "labels": LABELS,
         "preproc": PREPROC,
         "postproc": spec,
-        "parity_images": make_pictures(9),
+        "parity_images": make_images(9),
     }
     return export_model(model, to, **(values | options))
 
@@ -95,7 +95,7 @@ def test_the_detect_signature_gives_the_boxes_of_postproc(
     assert graph.detect is not None
     assert (graph.detect.file is not None) == (graph_format == "onnx")
     path = exported.directory / (graph.detect.file.path if graph.detect.file else graph.path)
-    images = make_pictures(batch, seed=7)
+    images = make_images(batch, seed=7)
     runtime = open_graph(path, graph_format, signature="detect")
     try:
         answers = runtime.run({"images": images})
@@ -129,7 +129,7 @@ def test_every_coding_in_the_graph(kind: str, activation: str, options: dict[str
 
     network = make_detector(kind, activation=activation, **options)
     spec = postproc(kind, activation, **limits)
-    images = make_pictures(5, seed=2)
+    images = make_images(5, seed=2)
     run = tf.function(lambda x: detections(network(x, training=False), spec, PREPROC.height, PREPROC.width))
     wanted = reference(network, spec, images)
     assert sum(len(item[1]) for item in wanted) > 5
@@ -147,14 +147,14 @@ def test_two_stages_are_compared_after_decoding(tmp_path: Path) -> None:
         assert graph.parity.unmatched == 0.0
 
 
-def test_the_difference_in_map_where_the_truth_is_known(model: Any, tmp_path: Path) -> None:
+def test_the_difference_in_map_where_the_ground_truth_is_known(model: Any, tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
     from cvserve.data.objects import Objects
 
-    images = make_pictures(4)
-    truth = [Objects.of(item[0], item[2]) for item in reference(model, postproc("distances"), images)]
+    images = make_images(4)
+    ground_truth = [Objects.of(item[0], item[2]) for item in reference(model, postproc("distances"), images)]
     manifest = export(
-        tmp_path / "a", model, postproc("distances"), parity_images=images, truth=truth, formats=["onnx"]
+        tmp_path / "a", model, postproc("distances"), parity_images=images, ground_truth=ground_truth, formats=["onnx"]
     ).manifest
     [graph] = manifest.graphs
     assert graph.parity is not None

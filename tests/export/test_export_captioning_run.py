@@ -1,4 +1,4 @@
-"""A trained captioner's run to an artifact, by the command: parity on its own validation pictures."""
+"""A trained captioner's run to an artifact, by the command: parity on its own validation images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("keras")
 
-from tiny_decoder import PREPROC, make_captioner, make_pictures, vocabulary
+from tiny_decoder import PREPROC, make_captioner, make_images, vocabulary
 
 from cvserve.artifact import PostprocSpec
 from cvserve.cli.main import main
@@ -24,8 +24,8 @@ def run_directory(tmp_path: Path) -> Path:
     directory.mkdir()
     (data / "images").mkdir(parents=True)
     rows = ["image,caption"]
-    for number, picture in enumerate(make_pictures(5)):
-        cv2.imwrite(str(data / "images" / f"{number}.png"), cv2.resize(picture, (80, 70)))
+    for number, image in enumerate(make_images(5)):
+        cv2.imwrite(str(data / "images" / f"{number}.png"), cv2.resize(image, (80, 70)))
         rows.append(f"{number}.png,a red circle")
     (data / "captions_val.csv").write_text("\n".join(rows) + "\n")
     make_captioner().save(directory / "model.keras")

@@ -1,4 +1,4 @@
-"""A trained detector's run to an artifact, by the command: parity on its own validation pictures."""
+"""A trained detector's run to an artifact, by the command: parity on its own validation images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_detector import LABELS, PREPROC, make_detector, make_pictures, postproc
+from tiny_detector import LABELS, PREPROC, make_detector, make_images, postproc
 
 from cvserve.cli.main import main
 
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.slow
 
 
 def voc(root: Path, count: int = 6) -> Path:
-    """A Pascal VOC folder: random pictures, each with one object that is a cat."""
+    """A Pascal VOC folder: random images, each with one object that is a cat."""
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / part).mkdir(parents=True)
-    names = [f"picture_{number}" for number in range(count)]
-    for name, pixels in zip(names, make_pictures(count), strict=True):
+    names = [f"image_{number}" for number in range(count)]
+    for name, pixels in zip(names, make_images(count), strict=True):
         cv2.imwrite(str(root / "JPEGImages" / f"{name}.jpg"), cv2.resize(pixels, (100, 60)))
         (root / "Annotations" / f"{name}.xml").write_text(
             f"<annotation><filename>{name}.jpg</filename><size><width>100</width><height>60</height><depth>3</depth></size>"

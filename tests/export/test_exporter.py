@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_network import LABELS, PREPROC, make_model, make_pictures
+from small_network import LABELS, PREPROC, make_images, make_model
 
 import cvserve
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import ExportError, InvalidInput
-from cvserve.export import comparison, export_model, exporter, report_table
+from cvserve.export import export_model, exporter, report_table
 from cvserve.export import formats as writing
+from cvserve.export.comparison.base import base as comparison
 from cvserve.runtimes import open_runtime
 
 
@@ -23,7 +24,7 @@ def _export(model: Any, to: Path, formats: tuple[str, ...] = ("onnx",), **option
         "task": "classification",
         "labels": LABELS,
         "preproc": PREPROC,
-        "parity_images": make_pictures(4),
+        "parity_images": make_images(4),
     }
     return export_model(model, to, formats=formats, **{**defaults, **options})
 
@@ -54,14 +55,14 @@ def test_the_report_has_a_row_for_each_graph(exported: Artifact) -> None:
 
 @pytest.mark.parametrize("runtime", ["tensorflow", "onnx", "litert"])
 def test_every_runtime_answers_as_keras(exported: Artifact, model: Any, runtime: str) -> None:
-    images = make_pictures(5, seed=77)
+    images = make_images(5, seed=77)
     got = open_runtime(exported, runtime).run({"images": images})["probabilities"]
     np.testing.assert_allclose(got, np.asarray(model(images, training=False)["probabilities"]), atol=1e-5)
 
 
 @pytest.mark.parametrize("broken", ["saved_model", "onnx"])
 def test_a_wrong_graph_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    """A graph whose weights are slightly off, as after a writer's bug: the sentence names format, figure, picture."""
+    """A graph whose weights are slightly off, as after a writer's bug: the sentence names format, figure, image."""
     real = getattr(writing, f"write_{broken}")
 
     def write(network: Any, path: Path, detect: Any = None) -> Any:
@@ -102,7 +103,7 @@ def test_random_layers_are_off_in_the_graphs(tmp_path: Path) -> None:
     rounded = keras.ops.cast(noisy, "uint8")
     model = keras.Model(images, plain(rounded))
     published = _export(model, tmp_path / "noisy", ("saved_model", "onnx"))
-    images = make_pictures(3)
+    images = make_images(3)
     wanted = np.asarray(plain(images, training=False)["probabilities"])
     for runtime in ("tensorflow", "onnx"):
         graph = open_runtime(published, runtime)
@@ -119,7 +120,7 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
     both = {"logits": plain.get_layer("logits").output, "probabilities": plain.output["probabilities"]}
     manifest = _export(keras.Model(plain.input, both), tmp_path / "both").manifest
     assert (len(manifest.outputs), manifest.postproc.activation) == (2, "none")
-    image = make_pictures(1)
+    image = make_images(1)
     with cvserve.load(published.directory, runtime="onnx") as pipeline:
         (result,) = pipeline.finish(pipeline.runtime.run({"images": image}), [pipeline.prepare(image[0]).geometry])
     wanted = np.asarray(plain(image, training=False)["probabilities"])[0]
@@ -133,8 +134,8 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
         ({"task": "captioning"}, "a captioning network needs the outputs token_ids and log_probability"),
         ({"task": "guessing"}, "'guessing' is no task; it is one of classification"),
         ({"task": "detection"}, "a detection model needs postproc"),
-        ({"parity_images": make_pictures(2, 20, 20)}, r"uint8 \[at least 1, 24, 32, 3\], not uint8 \[2, 20, 20, 3\]"),
-        ({"parity_images": make_pictures(2)[:0]}, "at least 1"),
+        ({"parity_images": make_images(2, 20, 20)}, r"uint8 \[at least 1, 24, 32, 3\], not uint8 \[2, 20, 20, 3\]"),
+        ({"parity_images": make_images(2)[:0]}, "at least 1"),
         ({"roles": {"probabilities": "scores"}}, "no output called probabilities or logits, only probabilities"),
         ({"labels": LABELS[:4]}, r"4 labels do not fit output 'probabilities', which is \[5\]"),
     ],
@@ -153,7 +154,7 @@ def test_a_directory_that_cannot_name_a_model(tmp_path: Path, name: str) -> None
     assert not (tmp_path / name).exists()
 
 
-def test_a_network_for_other_pictures(tmp_path: Path) -> None:
+def test_a_network_for_other_images(tmp_path: Path) -> None:
     preproc = PREPROC.model_copy(update={"height": 64, "short_side": None})
     with pytest.raises(ExportError, match=r"takes uint8 \[None, 24, 32, 3\], but 64 x 32"):
-        _export(make_model(), tmp_path / "shapes", preproc=preproc, parity_images=make_pictures(2, 64, 32))
+        _export(make_model(), tmp_path / "shapes", preproc=preproc, parity_images=make_images(2, 64, 32))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_network import PREPROC, make_model, make_pictures
+from small_network import PREPROC, make_images, make_model
 
 from cvserve.artifact import Artifact
 from cvserve.errors import ExportError
@@ -20,7 +20,7 @@ from cvserve.runtimes import open_graph
 
 
 def _network(tail: Any) -> Network:
-    """24 x 32 pictures through `tail`, which takes float features [B, 24] and gives a dict."""
+    """24 x 32 images through `tail`, which takes float features [B, 24] and gives a dict."""
     keras = pytest.importorskip("keras")
     images = keras.Input((24, 32, 3), dtype="uint8", name="images")
     x = keras.ops.mean(keras.ops.cast(images, "float32"), axis=(2, 3)) / 64 - 2
@@ -30,7 +30,7 @@ def _network(tail: Any) -> Network:
 def _assert_same(network: Network, path: Path) -> None:
     runtime = open_graph(path, "onnx")
     for batch in (1, 3):
-        images = make_pictures(batch, seed=batch)
+        images = make_images(batch, seed=batch)
         answers = runtime.run({"images": images})
         for name, wanted in network.answers(images).items():
             np.testing.assert_allclose(answers[name], wanted, atol=1e-5)
@@ -133,7 +133,7 @@ def test_a_network_of_mixed_precision_becomes_float32(tmp_path: Path, policy: st
     rebuilt = in_float32(mixed)
     assert {layer.compute_dtype for layer in rebuilt._flatten_layers()} <= {"float32", "uint8"}
     assert in_float32(plain) is plain
-    images = make_pictures(3)
+    images = make_images(3)
     np.testing.assert_array_equal(
         np.asarray(rebuilt(images, training=False)["probabilities"]),
         np.asarray(plain(images, training=False)["probabilities"]),

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from small_network import encode, make_pictures
+from small_network import encode, make_images
 
 from cvserve.artifact import PreprocSpec
 from cvserve.errors import ImageError
@@ -42,7 +42,7 @@ def _difference(load: Any, data: bytes, spec: PreprocSpec) -> int:
     return int(np.abs(got.astype(int) - pixels).max())
 
 
-def _oriented(picture: np.ndarray, orientation: int, order: str = "little") -> bytes:
+def _oriented(image: np.ndarray, orientation: int, order: str = "little") -> bytes:
     """A JPEG with a comment and an EXIF segment."""
     entry = (0x0112).to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order)
     entry += orientation.to_bytes(2, order) + b"\0\0"
@@ -50,7 +50,7 @@ def _oriented(picture: np.ndarray, orientation: int, order: str = "little") -> b
     header = (b"II*\0" if order == "little" else b"MM\0*") + (8).to_bytes(4, order)
     exif = b"Exif\0\0" + header + (2).to_bytes(2, order) + other + entry + (0).to_bytes(4, order)
     comment = b"\xff\xfe" + (8).to_bytes(2, "big") + b"Exif\0\0"
-    plain = encode(picture)
+    plain = encode(image)
     return plain[:2] + comment + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
 
 
@@ -58,7 +58,7 @@ def _oriented(picture: np.ndarray, orientation: int, order: str = "little") -> b
 def test_jpegs_of_all_sizes_differ_by_a_rounding_at_most(spec: PreprocSpec) -> None:
     load = _loader(spec)
     for height, width in SIZES:
-        data = encode(make_pictures(1, height, width, seed=height)[0])
+        data = encode(make_images(1, height, width, seed=height)[0])
         assert _difference(load, data, spec) <= 1, f"{height} x {width}"
 
 
@@ -66,12 +66,12 @@ def test_jpegs_of_all_sizes_differ_by_a_rounding_at_most(spec: PreprocSpec) -> N
 def test_other_formats(suffix: str) -> None:
     spec = SPECS[0]
     load = _loader(spec)
-    picture = make_pictures(1, 90, 70)[0]
-    assert _difference(load, encode(picture, suffix), spec) <= 1
-    gray = cv2.imencode(suffix, picture[..., 0])[1].tobytes()
+    image = make_images(1, 90, 70)[0]
+    assert _difference(load, encode(image, suffix), spec) <= 1
+    gray = cv2.imencode(suffix, image[..., 0])[1].tobytes()
     assert _difference(load, gray, spec) <= 1
     if suffix != ".bmp":
-        alpha = cv2.cvtColor(picture, cv2.COLOR_RGB2BGRA)
+        alpha = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA)
         alpha[:40, :, 3] = 100
         assert _difference(load, cv2.imencode(suffix, alpha)[1].tobytes(), spec) <= 1
 
@@ -80,25 +80,25 @@ def test_other_formats(suffix: str) -> None:
 def test_exif_orientation_of_jpegs(size: tuple[int, int]) -> None:
     spec = PreprocSpec(height=40, width=36)
     load = _loader(spec)
-    picture = make_pictures(1, *size, seed=9)[0]
+    image = make_images(1, *size, seed=9)[0]
     for orientation in range(1, 9):
         for order in ("little", "big"):
-            data = _oriented(picture, orientation, order)
+            data = _oriented(image, orientation, order)
             assert read_header(data).orientation == orientation
             assert _difference(load, data, spec) <= 1, f"orientation {orientation}, {order}"
-    assert _difference(load, _oriented(picture, 9), spec) <= 1
+    assert _difference(load, _oriented(image, 9), spec) <= 1
 
 
-def test_half_a_picture_is_an_error_not_a_crash() -> None:
+def test_half_a_image_is_an_error_not_a_crash() -> None:
     tf = pytest.importorskip("tensorflow")
     load = _loader(SPECS[0])
-    for data in (b"", b"\xff\xd8\xff", encode(make_pictures(1)[0])[:300], b"RIFF....WEBPVP8X", b"no picture"):
+    for data in (b"", b"\xff\xd8\xff", encode(make_images(1)[0])[:300], b"RIFF....WEBPVP8X", b"no image"):
         with pytest.raises(tf.errors.InvalidArgumentError):
             load(data)
 
 
 @pytest.mark.slow
-def test_real_pictures(shared: Path) -> None:
+def test_real_images(shared: Path) -> None:
     """All JPEGs of the samples (EXIF, progressive, gray, reduced, CMYK to within 3)."""
     tf = pytest.importorskip("tensorflow")
     spec = PreprocSpec(height=64, width=64)

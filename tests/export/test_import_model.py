@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from foreign_models import LABELS, WEIGHTS, expected, softmax, write_keras, write_onnx, write_saved_model
-from small_network import encode, make_pictures
+from small_network import encode, make_images
 
 import cvserve
 from cvserve import artifact as artifacts
@@ -32,7 +32,7 @@ def _spec(**changes: Any) -> dict[str, Any]:
 
 def _check_answers(artifact: Artifact, runtime: str = "auto") -> None:
     """The pipeline's scores for real JPEGs against numpy."""
-    files = [encode(picture) for picture in make_pictures(3, 40, 30, seed=8)]
+    files = [encode(image) for image in make_images(3, 40, 30, seed=8)]
     with cvserve.load(artifact.directory, runtime=runtime) as pipeline:
         results = pipeline(files, top_k=4)
         pixels = np.stack([pipeline.prepare(data).pixels for data in files])
@@ -121,7 +121,7 @@ def test_a_keras_file_appears_in_all_formats(tmp_path: Path) -> None:
     assert all(graph.parity is not None and graph.parity.holds for graph in manifest.graphs)
     assert manifest.input.is_pixels
     assert (manifest.outputs[0].name, manifest.postproc.activation) == ("logits", "softmax")
-    pixels = make_pictures(3, 8, 8)
+    pixels = make_images(3, 8, 8)
     values = (pixels[..., ::-1] / 255 - [0.4, 0.5, 0.6]) / [0.2, 0.3, 0.25]
     wanted = softmax(values.mean(axis=(1, 2)) @ WEIGHTS)
     for runtime in ("tensorflow", "onnx", "litert"):
@@ -175,9 +175,9 @@ def test_a_spec_that_contradicts_the_file(tmp_path: Path, changes: dict[str, Any
     ("options", "message"),
     [
         ({"extra_output": True}, r"the file has 2 outputs; write output\.name, one of scores, means"),
-        ({"size": "S"}, r"pictures of any height .* write preproc\.height"),
+        ({"size": "S"}, r"images of any height .* write preproc\.height"),
         ({"size": 3}, "does not tell the layout; write input.layout"),
-        ({"broken": True}, "not finite for a random picture"),
+        ({"broken": True}, "not finite for a random image"),
     ],
 )
 def test_a_file_that_says_too_little(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -222,7 +222,7 @@ def test_labels_from_files(tmp_path: Path) -> None:
         import_model(path, spec, tmp_path / "colours")
 
 
-def test_a_quantised_onnx_tells_its_scale(tmp_path: Path) -> None:
+def test_a_quantized_onnx_tells_its_scale(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
     constant = onnx.numpy_helper.from_array
@@ -269,5 +269,5 @@ def test_imagenet_photos_through_a_foreign_int8_model(shared: Path, tmp_path: Pa
     wanted = [photo.name.partition("_")[0] for photo in photos]
     found = [[synsets[item.index] for item in result.classes] for result in results]
     assert len(photos) == 49
-    assert sum(best[0] == truth for best, truth in zip(found, wanted, strict=True)) >= 33
-    assert sum(truth in best for best, truth in zip(found, wanted, strict=True)) >= 45
+    assert sum(best[0] == ground_truth for best, ground_truth in zip(found, wanted, strict=True)) >= 33
+    assert sum(ground_truth in best for best, ground_truth in zip(found, wanted, strict=True)) >= 45

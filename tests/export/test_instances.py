@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_instances import CELLS, LABELS, POSTPROC, PREPROC, make_instances
-from tiny_segmenter import make_pictures
+from tiny_segmenter import make_images
 
 from cvserve.errors import ExportError
 from cvserve.export import report_table
-from cvserve.export.comparison_detection import Tolerance, mask_overlaps, match
+from cvserve.export.comparison.detection import Tolerance, mask_overlaps, match
 from cvserve.postproc.detection import Found
 
 
@@ -26,7 +26,7 @@ def test_three_formats(tmp_path: Path) -> None:
         labels=LABELS,
         preproc=PREPROC,
         postproc=POSTPROC,
-        parity_images=make_pictures(9),
+        parity_images=make_images(9),
     ).manifest
     assert manifest.has_masks
     assert [graph.format for graph in manifest.graphs] == ["saved_model", "onnx", "tflite"]
@@ -60,7 +60,7 @@ def test_other_masks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             labels=LABELS,
             preproc=PREPROC,
             postproc=POSTPROC,
-            parity_images=make_pictures(3),
+            parity_images=make_images(3),
             formats=["onnx"],
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from small_network import encode, make_pictures
+from small_network import encode, make_images
 
 from cvserve.artifact import Artifact
 from cvserve.preproc import preprocess
@@ -38,8 +38,8 @@ np.savez(sys.argv[3], **answers)
 
 
 def test_plain_libraries_give_the_networks_answers(exported: Artifact, model: Any, tmp_path: Path) -> None:
-    images = make_pictures(3, seed=5)
-    encoded = [encode(picture) for picture in make_pictures(2, 60, 50, seed=6)]
+    images = make_images(3, seed=5)
+    encoded = [encode(image) for image in make_images(2, 60, 50, seed=6)]
     np.savez(tmp_path / "in.npz", images=images, encoded=np.array(encoded, object))
     command = [
         sys.executable,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_segmenter import COLOURS, LABELS, PREPROC, make_pictures, make_segmenter
+from tiny_segmenter import COLORS, LABELS, PREPROC, make_images, make_segmenter
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact, PostprocSpec, PreprocSpec
@@ -27,8 +27,8 @@ def export(to: Path, model: Any, **options: Any) -> Artifact:
         "task": "segmentation",
         "labels": LABELS,
         "preproc": PREPROC,
-        "postproc": PostprocSpec(colours=COLOURS),
-        "parity_images": make_pictures(9),
+        "postproc": PostprocSpec(colors=COLORS),
+        "parity_images": make_images(9),
     }
     return export_model(model, to, **(values | options))
 
@@ -40,9 +40,11 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def exported(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    images = make_pictures(9)
-    truth = [np.asarray(values) for values in model(images, training=False)["class_map"]]
-    return export(tmp_path_factory.mktemp("repository") / "streets", model, parity_images=images, truth=truth)
+    images = make_images(9)
+    ground_truth = [np.asarray(values) for values in model(images, training=False)["class_map"]]
+    return export(
+        tmp_path_factory.mktemp("repository") / "streets", model, parity_images=images, ground_truth=ground_truth
+    )
 
 
 def test_parity_is_measured_on_pixels(exported: Artifact) -> None:
@@ -52,7 +54,7 @@ def test_parity_is_measured_on_pixels(exported: Artifact) -> None:
         "class_map": ("uint8", (48, 64)),
         "confidence": ("float32", (48, 64)),
     }
-    assert read.postproc.colours == COLOURS
+    assert read.postproc.colors == COLORS
     assert [graph.format for graph in read.graphs] == ["saved_model", "onnx", "tflite"]
     for graph in read.graphs:
         parity = graph.parity
@@ -78,7 +80,7 @@ def test_parity_is_measured_on_pixels(exported: Artifact) -> None:
 @pytest.mark.parametrize("graph_format", ["saved_model", "onnx", "tflite"])
 def test_one_byte_a_pixel_in_every_format(exported: Artifact, model: Any, graph_format: str, batch: int) -> None:
     [graph] = [graph for graph in exported.manifest.graphs if graph.format == graph_format]
-    images = make_pictures(batch, seed=7)
+    images = make_images(batch, seed=7)
     runtime = open_graph(exported.directory / graph.path, graph_format)
     try:
         answers = runtime.run({"images": images})
@@ -95,17 +97,17 @@ def test_one_byte_a_pixel_in_every_format(exported: Artifact, model: Any, graph_
 
 
 def test_the_pipelines_of_all_runtimes_agree(exported: Artifact) -> None:
-    pictures = [*make_pictures(2, seed=9), make_pictures(1, seed=4)[0][:20].repeat(3, axis=1)]
+    images = [*make_images(2, seed=9), make_images(1, seed=4)[0][:20].repeat(3, axis=1)]
     results = []
     for runtime in ("tensorflow", "onnx", "litert"):
         with Pipeline.load(exported.directory, runtime=runtime, threads=1) as pipeline:
-            results.append(pipeline(pictures))
+            results.append(pipeline(images))
     for found in zip(*results, strict=True):
         for other in found[1:]:
             assert found[0].class_map.shape == other.class_map.shape
             assert (found[0].class_map == other.class_map).mean() >= 0.999
             np.testing.assert_allclose(found[0].confidence, other.confidence, atol=1e-3)
-        assert found[0].colours == COLOURS
+        assert found[0].colors == COLORS
 
 
 @pytest.mark.parametrize("name", ["class_map", "confidence"])
@@ -127,7 +129,7 @@ def test_another_graph_is_refused(model: Any, tmp_path: Path, monkeypatch: pytes
         "confidence": r"onnx graph answers differently: the confidence of a pixel of .* limit 0.0001",
         # 128 of 9 x 3072 pixels.
         "class_map": r"onnx graph answers differently: 0\.46% of the pixels have another class .*\(limit 0\.1%\), the "
-        "first time in parity picture 3; nothing was published",
+        "first time in parity image 3; nothing was published",
     }[name]
     with pytest.raises(ExportError, match=text):
         export(tmp_path / "bad", model, formats=["onnx"])
@@ -139,7 +141,7 @@ def test_what_cannot_be_exported(model: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="2 labels do not fit a network that answers with class 3"):
         export(tmp_path / "a", model, labels=LABELS[:2], postproc=None)
     with pytest.raises(InvalidInput, match="3 colours do not fit 4 labels"):
-        export(tmp_path / "a", model, postproc=PostprocSpec(colours=COLOURS[:3]))
+        export(tmp_path / "a", model, postproc=PostprocSpec(colors=COLORS[:3]))
     alone = keras.Model(model.input, {"class_map": model.output["class_map"]})
     with pytest.raises(InvalidInput, match="needs the outputs class_map and confidence; this one has class_map"):
         export(tmp_path / "a", alone)
@@ -170,7 +172,7 @@ def test_the_report_shows_pixels(exported: Artifact) -> None:
 @pytest.mark.parametrize(
     ("mode", "height", "width"), [("letterbox", 30, 30), ("exact", 40, 15), ("short_side", 20, 20)]
 )
-def test_labels_go_into_the_graphs_input_where_the_picture_does(mode: str, height: int, width: int) -> None:
+def test_labels_go_into_the_graphs_input_where_the_image_does(mode: str, height: int, width: int) -> None:
     """20 x 30 blocks of 8 pixels, each shrunk to one; padding is void."""
     blocks = np.random.default_rng(0).integers(0, 200, (20, 30), np.uint8)
     if mode == "exact":

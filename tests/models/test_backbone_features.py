@@ -82,16 +82,16 @@ def _weights(network: keras.Model) -> list[np.ndarray]:
 def test_vgg16_has_the_layers_of_keras() -> None:
     """So that its imagenet weights fit: same names, same shapes."""
     images = keras.Input((64, 64, 3), dtype="uint8")
-    own = keras.Model(images, backbone_features(images, "vgg16", normalised=False)[32])
+    own = keras.Model(images, backbone_features(images, "vgg16", normalized=False)[32])
     keras_own = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 64, 3))
     for layer in keras_own.layers:
         if layer.weights:
             twin = own.get_layer(layer.name)
             assert [tuple(weight.shape) for weight in twin.weights] == [tuple(weight.shape) for weight in layer.weights]
             twin.set_weights(layer.get_weights())
-    pictures = np.random.default_rng(3).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    scaled = keras.applications.vgg16.preprocess_input(pictures.astype(np.float32))
-    np.testing.assert_allclose(own(pictures), keras_own(scaled), rtol=1e-4, atol=1e-3)
+    photos = np.random.default_rng(3).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    scaled = keras.applications.vgg16.preprocess_input(photos.astype(np.float32))
+    np.testing.assert_allclose(own(photos), keras_own(scaled), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_answers_probabilities_for_uint8_pictures(name: str) -> None:
+def test_answers_probabilities_for_uint8_images(name: str) -> None:
     model = create_model("classification", name, num_classes=7, image_size=64, **MODELS[name])
     assert model.inputs[0].dtype == "uint8"
     assert model.inputs[0].name == "images"

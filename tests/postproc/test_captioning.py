@@ -11,7 +11,7 @@ import pytest
 from cvserve.artifact import Decoding, PostprocSpec, PreprocSpec, Vocabulary
 from cvserve.artifact.vocabulary import SPECIAL
 from cvserve.errors import ArtifactError, InvalidInput
-from cvserve.postproc import CaptionResult, NetworkContract, ScoredCaption, Wishes, decode_outputs
+from cvserve.postproc import CaptionResult, NetworkContract, Options, ScoredCaption, decode_outputs
 from cvserve.preproc import Geometry
 
 VOCABULARY = Vocabulary(kind="words", tokens=(*SPECIAL, "▁a", "▁dog", "'s", "▁hat"), length=6)
@@ -26,12 +26,12 @@ CONTRACT = NetworkContract.of(
 WHOLE = Geometry(8, 8, 1.0, 1.0)
 
 
-def answer(ids: Any, scores: Any, **wishes: Any) -> list[CaptionResult]:
+def answer(ids: Any, scores: Any, **options: Any) -> list[CaptionResult]:
     outputs = {"token_ids": np.array(ids, np.int32), "log_probability": np.array(scores, np.float32)}
-    return decode_outputs(outputs, [WHOLE] * len(ids), CONTRACT, Wishes(**wishes))  # type: ignore[return-value]
+    return decode_outputs(outputs, [WHOLE] * len(ids), CONTRACT, Options(**options))  # type: ignore[return-value]
 
 
-def test_a_sentence_a_picture() -> None:
+def test_a_sentence_a_image() -> None:
     first, second = answer([[1, 4, 5, 6, 7, 2], [4, 5, 2, 4, 4, 4]], [-1.5, -0.25])
     assert first == CaptionResult((ScoredCaption("a dog's hat", -1.5),))
     assert second.best.text == "a dog"  # without <start>, and what follows <end> is not said
@@ -64,7 +64,7 @@ def test_what_the_contract_lacks() -> None:
         decode_outputs(outputs, [WHOLE], CONTRACT)
     with pytest.raises(ArtifactError, match="no output 'token_ids', only"):
         decode_outputs({"log_probability": np.zeros(1)}, [WHOLE], CONTRACT)
-    with pytest.raises(InvalidInput, match="answered for 1 pictures, 2 were given"):
+    with pytest.raises(InvalidInput, match="answered for 1 images, 2 were given"):
         decode_outputs({"token_ids": np.full((1, 3), 4), "log_probability": np.zeros(1)}, [WHOLE, WHOLE], CONTRACT)
 
 
@@ -91,7 +91,7 @@ ATTENDING = NetworkContract.of(
 
 
 def test_attention_is_placed_on_the_original() -> None:
-    """A picture of 16 x 8, halved and padded above and below by 2: the grid reaches 4 pixels beyond it."""
+    """An image of 16 x 8, halved and padded above and below by 2: the grid reaches 4 pixels beyond it."""
     maps = np.random.default_rng(0).random((1, 2, 4, 2, 3)).astype(np.float32)
     outputs = {
         "token_ids": np.array([[[4, 2, 0, 0], [1, 5, 6, 2]]], np.int32),

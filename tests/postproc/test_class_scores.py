@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
 from cvserve.errors import ArtifactError, InvalidInput
-from cvserve.postproc import Wishes, class_scores, decode_classification, decode_outputs
+from cvserve.postproc import Options, class_scores, decode_classification, decode_outputs
 from cvserve.preproc import Geometry
 
 GEOMETRY = Geometry(10, 10)
@@ -50,14 +50,14 @@ def test_probabilities_are_taken_as_they_are() -> None:
         assert np.allclose(result, scores, atol=1e-3)
 
 
-def test_quantised_probabilities() -> None:
+def test_quantized_probabilities() -> None:
     stored = np.array([[-128, 0, 127]], np.int8)
     scores = class_scores({"out": stored}, manifest(quantization=Quantization(scale=1 / 256, zero_point=-128)))
     assert scores.dtype == np.float32
     assert scores.tolist() == [[0, 0.5, 255 / 256]]
 
 
-def test_quantised_logits_are_dequantised_before_the_softmax() -> None:
+def test_quantized_logits_are_dequantised_before_the_softmax() -> None:
     stored = np.array([[10, 12, 14]], np.uint8)
     scores = class_scores(
         {"out": stored}, manifest("logits", activation="softmax", quantization=Quantization(scale=0.5, zero_point=10))
@@ -114,18 +114,18 @@ def test_best_classes_as_python_sorts_them(scores: np.ndarray, top_k: int) -> No
 def test_top_k_from_the_request_or_the_manifest() -> None:
     outputs = {"out": np.array([[0.2, 0.5, 0.3]], np.float32)}
     for top_k, default, expected in [(None, 2, 2), (1, 2, 1), (None, 5, 3), (9, 2, 3)]:
-        (result,) = decode_outputs(outputs, [GEOMETRY], manifest(top_k=default), Wishes(top_k))
+        (result,) = decode_outputs(outputs, [GEOMETRY], manifest(top_k=default), Options(top_k))
         assert [item["label"] for item in result.to_dict()["classes"]] == ["class 1", "class 2", "class 0"][:expected]
     for top_k in (0, -1):
         with pytest.raises(InvalidInput, match=f"top_k must be at least 1, not {top_k}"):
-            decode_outputs(outputs, [GEOMETRY], manifest(), Wishes(top_k))
+            decode_outputs(outputs, [GEOMETRY], manifest(), Options(top_k))
 
 
-def test_one_result_a_picture() -> None:
+def test_one_result_a_image() -> None:
     outputs = {"out": np.eye(3, dtype=np.float32)}
     results = decode_outputs(outputs, [GEOMETRY] * 3, manifest())
     assert [result.to_dict()["classes"][0]["index"] for result in results] == [0, 1, 2]
-    with pytest.raises(InvalidInput, match="the graph answered for 3 pictures, 2 were given"):
+    with pytest.raises(InvalidInput, match="the graph answered for 3 images, 2 were given"):
         decode_outputs(outputs, [GEOMETRY] * 2, manifest())
     assert decode_outputs({"out": np.zeros((0, 3), np.float32)}, [], manifest()) == []
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cvserve.artifact import BoxCoding, BoxLevel, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
 from cvserve.artifact.manifest import FileEntry
 from cvserve.errors import ArtifactError, InvalidInput
-from cvserve.postproc import DetectionResult, NetworkContract, Wishes, decode_outputs
+from cvserve.postproc import DetectionResult, NetworkContract, Options, decode_outputs
 from cvserve.postproc.boxes import decode_boxes, iou_matrix
 from cvserve.postproc.detection import decode_detection, decode_detection_arrays
 from cvserve.preproc.geometry import Geometry, resize
@@ -58,7 +58,7 @@ def random_outputs(
 def brute_force(
     outputs: dict[str, np.ndarray], index: int, postproc: PostprocSpec
 ) -> list[tuple[list[float], float, int]]:
-    """(box, score, class) of one picture: every score, every box, one rule after the other."""
+    """(box, score, class) of one image: every score, every box, one rule after the other."""
     assert postproc.boxes is not None
     found = []
     logits = outputs["class_logits"][index].astype(np.float64)
@@ -128,7 +128,7 @@ def test_equals_loops(
         np.testing.assert_allclose(boxes, np.array([box for box, _, _ in expected]).reshape(-1, 4), atol=1e-3)
 
 
-def test_a_batch_is_its_pictures() -> None:
+def test_a_batch_is_its_images() -> None:
     outputs = random_outputs(np.random.default_rng(0), "distances", "sigmoid", 3)
     together = decode_detection_arrays(outputs, spec(), HEIGHT, WIDTH)
     for index, found in enumerate(together):
@@ -169,11 +169,11 @@ def contract(**options: Any) -> NetworkContract:
     return NetworkContract.of("toy", "detection", LABELS, preproc, spec(**options), roles)
 
 
-def test_boxes_in_the_original_picture() -> None:
-    # A picture of 100 x 40 becomes 64 x 26, 11 pixels from the top.
+def test_boxes_in_the_original_image() -> None:
+    # An image of 100 x 40 becomes 64 x 26, 11 pixels from the top.
     image = np.zeros((40, 100, 3), np.uint8)
     _, geometry = resize(image, contract().preproc)
-    # Cells of 8 x 8 pixels: (row 2, column 3), (row 1, column 0, cut by the picture's edge), (row 0: all padding).
+    # Cells of 8 x 8 pixels: (row 2, column 3), (row 1, column 0, cut by the image's edge), (row 0: all padding).
     outputs = heads((2 * 8 + 3, 1, 3.0), (8, 2, 2.0), (4, 0, 4.0))
     [result] = decode_detection(outputs, [geometry], contract())
     assert (result.image_width, result.image_height, result.names) == (100, 40, LABELS)
@@ -236,15 +236,15 @@ def test_integers_are_dequantised() -> None:
     assert halves == floats
 
 
-def test_wishes_are_checked_once_for_all() -> None:
+def test_options_are_checked_once_for_all() -> None:
     outputs = {f"out_{role}": values for role, values in heads((5, 1, 2.25), (20, 0, 1.0)).items()}
 
-    def ask(**wishes: Any) -> Any:
-        return decode_outputs(outputs, [GEOMETRY], manifest(), Wishes(**wishes))[0]
+    def ask(**options: Any) -> Any:
+        return decode_outputs(outputs, [GEOMETRY], manifest(), Options(**options))[0]
 
     assert len(ask(score_threshold=0.8)) == 1
     assert len(ask(max_results=1)) == 1
-    for wishes, sentence in (
+    for options, sentence in (
         ({"score_threshold": 1.5}, "score_threshold must be from 0 to 1, not 1.5"),
         ({"score_threshold": -0.1}, "score_threshold must be from 0 to 1, not -0.1"),
         ({"score_threshold": float("nan")}, "score_threshold must be from 0 to 1, not nan"),
@@ -252,8 +252,8 @@ def test_wishes_are_checked_once_for_all() -> None:
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
     ):
         with pytest.raises(InvalidInput, match=f"^{sentence}$"):
-            ask(**wishes)
-    with pytest.raises(InvalidInput, match="answered for 1 pictures, 2 were given"):
+            ask(**options)
+    with pytest.raises(InvalidInput, match="answered for 1 images, 2 were given"):
         decode_outputs(outputs, [GEOMETRY] * 2, manifest())
 
 

@@ -1,4 +1,4 @@
-"""Results on pictures: readable on any size and in any script, and the picture itself untouched."""
+"""Results on images: readable on any size and in any script, and the photo itself untouched."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ def result(*labels: str) -> ClassificationResult:
 def test_sizes(size: tuple[int, int], drawn: tuple[int, int]) -> None:
     image = np.full((*size, 3), 200, np.uint8)
     before = image.copy()
-    picture = draw(image, RESULT)
-    assert picture.shape == (*drawn, 3)
-    assert picture.dtype == np.uint8
+    photo = draw(image, RESULT)
+    assert photo.shape == (*drawn, 3)
+    assert photo.dtype == np.uint8
     assert np.array_equal(image, before)
-    assert not np.array_equal(picture, np.full_like(picture, 200))
+    assert not np.array_equal(photo, np.full_like(photo, 200))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (375, 500), (3000, 4000)])
 @pytest.mark.parametrize("background", [0, 128, 255])
-def test_white_letters_on_a_dark_plate_that_grow_with_the_picture(size: tuple[int, int], background: int) -> None:
-    picture = draw(np.full((*size, 3), background, np.uint8), RESULT)
-    height = picture.shape[0]
+def test_white_letters_on_a_dark_plate_that_grow_with_the_image(size: tuple[int, int], background: int) -> None:
+    photo = draw(np.full((*size, 3), background, np.uint8), RESULT)
+    height = photo.shape[0]
     # What is neither the background nor the darkened background is letters.
-    plate_rows = np.flatnonzero((picture != background).any(axis=(1, 2)))
+    plate_rows = np.flatnonzero((photo != background).any(axis=(1, 2)))
     plate_height = plate_rows.max() + 1
     assert 0.1 * height <= plate_height <= 0.4 * height
-    assert (picture[plate_height:] == background).all()
-    letters = (picture == 255).all(axis=2)[:plate_height]
+    assert (photo[plate_height:] == background).all()
+    letters = (photo == 255).all(axis=2)[:plate_height]
     if background != 255:
         assert 0.005 < letters.mean() < 0.3
-    assert ((picture == background // 3).all(axis=2)).any()
+    assert ((photo == background // 3).all(axis=2)).any()
 
 
 def test_each_class_is_on_it() -> None:
     image = np.full((400, 600, 3), 100, np.uint8)
-    pictures = [draw(image, result(*labels)) for labels in (["a"], ["b"], ["a", "b"], ["a", "c"])]
-    for index, one in enumerate(pictures):
-        for other in pictures[index + 1 :]:
+    images = [draw(image, result(*labels)) for labels in (["a"], ["b"], ["a", "b"], ["a", "c"])]
+    for index, one in enumerate(images):
+        for other in images[index + 1 :]:
             assert not np.array_equal(one, other)
     assert np.array_equal(draw(image, ClassificationResult(())), image)
 
@@ -121,8 +121,8 @@ def test_threads_draw_the_same_letters() -> None:
     expected = [draw(image, result(label, label)) for label in labels]
     with ThreadPoolExecutor(4) as pool:
         drawn = list(pool.map(lambda index: draw(image, result(*[labels[index % 3]] * 2)), range(60)))
-    for index, picture in enumerate(drawn):
-        assert np.array_equal(picture, expected[index % 3])
+    for index, photo in enumerate(drawn):
+        assert np.array_equal(photo, expected[index % 3])
 
 
 @pytest.mark.parametrize("image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)])

@@ -33,7 +33,7 @@ def panels_of(sheet: np.ndarray, height: int, count: int, columns: int, shape: t
     ("box", "place"),
     [
         ((0.0, 0.0, 480.0, 360.0), lambda row, column: (row + 0.5, column + 0.5)),
-        # Padded above and below: of 480 rows of the grid the picture is the middle 360.
+        # Padded above and below: of 480 rows of the grid the image is the middle 360.
         ((0.0, -60.0, 480.0, 420.0), lambda row, column: ((row + 0.5) * 4 / 3 - 2 / 3, column + 0.5)),
     ],
 )
@@ -55,7 +55,7 @@ def test_each_word_has_a_bright_place(box: tuple[float, float, float, float], pl
         assert np.median(panel[30:]) < 120
 
 
-def test_small_and_narrow_pictures_have_panels_too() -> None:
+def test_small_and_narrow_images_have_panels_too() -> None:
     for shape in ((16, 24), (300, 20), (24, 24)):
         image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
         box = (0.0, 0.0, float(shape[1]), float(shape[0]))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cvserve.errors import InvalidInput
-from cvserve.postproc import MASK_FORMATS, ClassArea, SegmentationResult, Wishes, encode_segmentation
+from cvserve.postproc import MASK_FORMATS, ClassArea, Options, SegmentationResult, encode_segmentation
 
 NAMES = ("road", "tree", "sky", "car")
 CONFIDENCE = np.array([0.25, 0.5, 0, 0.75], np.float32)
@@ -80,7 +80,7 @@ def test_every_format_gives_the_class_map_again(class_map: np.ndarray, mask_form
     for index, name in enumerate(decoded.names):
         assert name == (NAMES[index] if index in there else "")
     assert decoded.classes == result(class_map).classes
-    assert len(decoded.colours) == len(decoded.names)
+    assert len(decoded.colors) == len(decoded.names)
 
 
 def test_what_cannot_be_decoded() -> None:
@@ -90,10 +90,10 @@ def test_what_cannot_be_decoded() -> None:
     with pytest.raises(InvalidInput, match="mask_format must be png, rle, polygons or none, not 'gif'"):
         encode_segmentation(found, "gif")
     with pytest.raises(InvalidInput, match="mask_format must be"):
-        Wishes(mask_format="gif")
-    assert Wishes(mask_format="rle").mask_format == "rle"
+        Options(mask_format="gif")
+    assert Options(mask_format="rle").mask_format == "rle"
     png = encode_segmentation(found)
-    with pytest.raises(InvalidInput, match="the class map is 2 x 2, the picture 3 x 2"):
+    with pytest.raises(InvalidInput, match="the class map is 2 x 2, the image 3 x 2"):
         type(png)(3, 2, png.classes, "png", png.png).decode()
     with pytest.raises(InvalidInput, match="the class map has class 1, of which no name is given"):
         type(png)(2, 2, png.classes[:1], "png", png.png).decode()

@@ -86,8 +86,8 @@ def test_png(class_map: np.ndarray) -> None:
 
 
 def test_what_is_no_mask() -> None:
-    colour = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
-    for data in (b"", b"no picture", colour):
+    color = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    for data in (b"", b"no image", color):
         with pytest.raises(InvalidInput, match="no grey PNG"):
             masks.from_png(data)
     for text in ("é", "\x10", "P", "o" * 20 + "0"):

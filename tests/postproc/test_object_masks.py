@@ -1,4 +1,4 @@
-"""Masks of objects as run lengths, and masks of boxes' cells in the picture."""
+"""Masks of objects as run lengths, and masks of boxes' cells in the image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cvserve.artifact import BoxCoding, PostprocSpec, PreprocSpec
 from cvserve.errors import InvalidInput
-from cvserve.postproc import DetectionResult, NetworkContract, ObjectMasks, Wishes, decode_outputs
+from cvserve.postproc import DetectionResult, NetworkContract, ObjectMasks, Options, decode_outputs
 from cvserve.postproc.encoded_masks import coco_mask, mask_to_polygons
 from cvserve.postproc.masks import from_png, run_lengths
 from cvserve.postproc.pasting import paste
@@ -58,7 +58,7 @@ def test_masks_that_nobody_wants_are_not_pasted(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(whole, DetectionResult)
     assert whole.masks is not None
     monkeypatch.setattr("cvserve.postproc.detection.paste", None)
-    [bare] = decode_outputs(outputs, [Geometry(8, 8)], contract, Wishes(mask_format="none"))
+    [bare] = decode_outputs(outputs, [Geometry(8, 8)], contract, Options(mask_format="none"))
     assert isinstance(bare, DetectionResult)
     assert bare.masks is None
     assert bare.boxes.tolist() == whole.boxes.tolist()
@@ -106,7 +106,7 @@ class TestPaste:
         assert (found != wanted).sum() <= 40
         assert found[20:38, 22:50].all()
 
-    def test_a_box_beyond_the_picture_is_cut_not_squeezed(self) -> None:
+    def test_a_box_beyond_the_image_is_cut_not_squeezed(self) -> None:
         mask = np.zeros((1, 2, 2), np.float32)
         mask[0, :, 1] = 1
         found = paste(mask, np.array([[-10, 0, 10, 10]]), 10, 20).mask(0)

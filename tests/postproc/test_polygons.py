@@ -102,7 +102,7 @@ def test_polygons_with_any_angles() -> None:
             assert filled[y, x] == (inside[0] != inside[1]), (x, y)
 
 
-def test_beyond_the_picture_polygons_are_cut_off() -> None:
+def test_beyond_the_image_polygons_are_cut_off() -> None:
     assert from_polygons([np.array([[-5, -5], [50, -5], [50, 50], [-5, 50]])], 4, 6).all()
     assert not from_polygons([np.array([[10, 0], [20, 0], [20, 9]])], 4, 6).any()
     assert from_polygons([], 4, 6).shape == (4, 6)

@@ -22,10 +22,10 @@ from cvserve.preproc.geometry import plan, resize
 LABELS = tuple(f"class {index}" for index in range(5))
 
 
-def contract(height: int, width: int, colours: tuple = (), **preproc: object) -> NetworkContract:
+def contract(height: int, width: int, colors: tuple = (), **preproc: object) -> NetworkContract:
     spec = PreprocSpec.model_validate({"height": height, "width": width, "resize": "letterbox"} | preproc)
     roles = ("class_map", "confidence")
-    return NetworkContract.of("streets", "segmentation", LABELS, spec, PostprocSpec(colours=colours), roles)
+    return NetworkContract.of("streets", "segmentation", LABELS, spec, PostprocSpec(colors=colors), roles)
 
 
 def random_answers(height: int, width: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -43,7 +43,7 @@ def random_answers(height: int, width: int, seed: int = 0) -> dict[str, np.ndarr
     st.sampled_from(["exact", "letterbox", "short_side"]),
     st.sampled_from([None, 20]),
 )
-def test_each_pixel_has_the_class_in_which_its_centre_lies(
+def test_each_pixel_has_the_class_in_which_its_center_lies(
     height: int, width: int, mode: str, short_side: int | None
 ) -> None:
     """Against exact fractions, pixel by pixel; where a centre lies on a border, either side is right."""
@@ -109,7 +109,7 @@ def test_a_class_that_shrinking_leaves_nowhere_has_no_confidence() -> None:
     assert result.confidence.tolist() == [0.5, 0, 0, 0, 0]
 
 
-def test_beyond_a_centre_crop_the_nearest_class_is_repeated() -> None:
+def test_beyond_a_center_crop_the_nearest_class_is_repeated() -> None:
     network = contract(10, 10, resize="short_side")
     answers = random_answers(10, 10)
     # 30 x 10: the middle third is what the graph sees.
@@ -120,8 +120,8 @@ def test_beyond_a_centre_crop_the_nearest_class_is_repeated() -> None:
     assert np.array_equal(result.class_map[:, 20:], seen[:, -1:].repeat(10, axis=1))
 
 
-def test_a_picture_and_its_labels_take_the_same_way() -> None:
-    """What the pixels say is where the picture has it: blocks of one grey each, letterboxed and brought back."""
+def test_a_image_and_its_labels_take_the_same_way() -> None:
+    """What the pixels say is where the image has it: blocks of one grey each, letterboxed and brought back."""
     blocks = np.random.default_rng(1).integers(0, 5, (9, 12), np.uint8).repeat(40, axis=0).repeat(30, axis=1)
     image = np.repeat(blocks[..., None] * 50, 3, axis=2)
     network = contract(96, 96)
@@ -137,11 +137,11 @@ def test_a_picture_and_its_labels_take_the_same_way() -> None:
 
 
 def test_decode_outputs_knows_the_task() -> None:
-    colours = tuple((index, 0, 0) for index in range(5))
-    network = contract(12, 16, colours=colours)
+    colors = tuple((index, 0, 0) for index in range(5))
+    network = contract(12, 16, colors=colors)
     [result] = decode_outputs(random_answers(12, 16), [Geometry(16, 12)], network)
     assert isinstance(result, SegmentationResult)
-    assert result.colours == colours
+    assert result.colors == colors
     assert np.array_equal(result.class_map, random_answers(12, 16)["class_map"][0])
 
 
@@ -162,7 +162,7 @@ def test_other_outputs_are_errors(change: dict[str, np.ndarray], text: str) -> N
 
 def test_missing_outputs_and_geometries() -> None:
     answers = random_answers(12, 16)
-    with pytest.raises(InvalidInput, match="answered for 1 pictures, 2 were given"):
+    with pytest.raises(InvalidInput, match="answered for 1 images, 2 were given"):
         decode_segmentation(answers, [Geometry(16, 12)] * 2, contract(12, 16))
     del answers["confidence"]
     with pytest.raises(ArtifactError, match=r"no output 'confidence', only \['class_map'\]"):

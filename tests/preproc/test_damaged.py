@@ -1,4 +1,4 @@
-"""Pictures cut short or with wrong bytes: one ImageError, never a half picture, a crash or gigabytes."""
+"""Images cut short or with wrong bytes: one ImageError, never a half image, a crash or gigabytes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image
 from cvserve.errors import ImageError
 from cvserve.preproc import decode
 
-PICTURE = cv2.resize(
+IMAGE = cv2.resize(
     np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (64, 48), interpolation=cv2.INTER_CUBIC
 )
 
 
 def encoded(kind: str, mode: str = "RGB", **options: object) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(PICTURE).convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
+    Image.fromarray(IMAGE).convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -30,7 +30,7 @@ HEALTHY = {
     "jpeg": encoded("JPEG"),
     "jpeg-gray": encoded("JPEG", "L"),
     "jpeg-progressive": encoded("JPEG", progressive=True),
-    "jpeg-restart": cv2.imencode(".jpg", PICTURE, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1].tobytes(),
+    "jpeg-restart": cv2.imencode(".jpg", IMAGE, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1].tobytes(),
     "png": encoded("PNG"),
     "png-palette": encoded("PNG", "P"),
     "webp": encoded("WEBP"),
@@ -47,7 +47,7 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("name", [name for name in HEALTHY if name != "gif-animated"])
-def test_a_picture_that_ends_early_is_an_error_wherever_it_ends(name: str) -> None:
+def test_a_image_that_ends_early_is_an_error_wherever_it_ends(name: str) -> None:
     data = HEALTHY[name]
     step = max(1, len(data) // 150)
     for end in sorted({*range(0, len(data), step), *range(max(0, len(data) - 20), len(data))}):
@@ -60,7 +60,7 @@ def test_a_picture_that_ends_early_is_an_error_wherever_it_ends(name: str) -> No
 def test_a_download_whose_rest_is_zeros_is_an_error(name: str, share: float) -> None:
     data = HEALTHY[name]
     kept = int(len(data) * share)
-    # (WebP has neither checksum nor end mark: zeros are as good a picture as any.)
+    # (WebP has neither checksum nor end mark: zeros are as good an image as any.)
     with pytest.raises(ImageError):
         decode(data[:kept] + bytes(len(data) - kept))
 
@@ -71,7 +71,7 @@ def test_bytes_after_the_end_are_no_fault(name: str, trailing: bytes) -> None:
     assert np.array_equal(decode(HEALTHY[name] + trailing), decode(HEALTHY[name]))
 
 
-def test_the_error_names_the_picture_and_the_reason() -> None:
+def test_the_error_names_the_image_and_the_reason() -> None:
     with pytest.raises(ImageError) as error:
         decode(HEALTHY["jpeg"][:-400], name="cat.jpg")
     assert str(error.value) == "cat.jpg: is a damaged JPEG: it ends before its end marker"

@@ -1,4 +1,4 @@
-"""Encoded pictures to upright RGB, held against Pillow and against pixels written down here."""
+"""Encoded images to upright RGB, held against Pillow and against pixels written down here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from picture_files import exif_block, jpeg_with_exif, png_chunk, png_with, tiff
+from image_files import exif_block, jpeg_with_exif, png_chunk, png_with, tiff
 from PIL import Image
 
 from cvserve.errors import ImageError
@@ -21,12 +21,12 @@ def smooth(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-PICTURE = smooth()
+IMAGE = smooth()
 
 
 def encoded(kind: str, mode: str = "RGB", **options: object) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(PICTURE).convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
+    Image.fromarray(IMAGE).convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -36,7 +36,7 @@ def pillow(data: bytes) -> np.ndarray:
 
 LOSSLESS = {
     "png": encoded("PNG"),
-    "png interlaced": cv2.imencode(".png", PICTURE[..., ::-1], [cv2.IMWRITE_PNG_STRATEGY, 1])[1].tobytes(),
+    "png interlaced": cv2.imencode(".png", IMAGE[..., ::-1], [cv2.IMWRITE_PNG_STRATEGY, 1])[1].tobytes(),
     "webp lossless": encoded("WEBP", lossless=True),
     "bmp": encoded("BMP"),
     "tiff": encoded("TIFF"),
@@ -73,8 +73,8 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_pictures_come_back_exactly(name: str) -> None:
-    assert np.array_equal(decode(LOSSLESS[name]), PICTURE)
+def test_lossless_images_come_back_exactly(name: str) -> None:
+    assert np.array_equal(decode(LOSSLESS[name]), IMAGE)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -93,11 +93,11 @@ def test_cmyk_jpeg_as_pillow_converts_it() -> None:
 
 
 def test_alpha_is_dropped_and_what_lies_under_it_shows() -> None:
-    pixels = np.dstack([PICTURE, np.zeros(PICTURE.shape[:2], np.uint8)])
+    pixels = np.dstack([IMAGE, np.zeros(IMAGE.shape[:2], np.uint8)])
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    assert np.array_equal(decode(file.getvalue()), PICTURE)
-    assert np.array_equal(decode(pixels), PICTURE)
+    assert np.array_equal(decode(file.getvalue()), IMAGE)
+    assert np.array_equal(decode(pixels), IMAGE)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -127,7 +127,7 @@ def test_palette_and_inverted_tiff() -> None:
     assert np.array_equal(decode(tiff(samples, bits=8, photometric=0))[..., 1], 255 - samples[..., 0])
 
 
-# EXIF 2.32, 4.6.4 A: which side of the upright picture the stored row 0 and column 0 are.
+# EXIF 2.32, 4.6.4 A: which side of the upright image the stored row 0 and column 0 are.
 SIDES = {
     1: ("top", "left"),
     2: ("top", "right"),
@@ -141,7 +141,7 @@ SIDES = {
 
 
 def stored_as(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """The rows and columns that a camera would store for this upright picture: the definition, pixel by pixel."""
+    """The rows and columns that a camera would store for this upright image: the definition, pixel by pixel."""
     height, width = upright.shape[:2]
     rows, columns = (width, height) if orientation >= 5 else (height, width)
     stored = np.empty((rows, columns, 3), np.uint8)
@@ -165,13 +165,13 @@ def test_orientation_is_applied_in_every_format_that_has_one(orientation: int) -
     file = io.BytesIO()
     Image.fromarray(stored).save(file, "WEBP", lossless=True, exif=exif)
     png = cv2.imencode(".png", stored[..., ::-1])[1].tobytes()
-    pictures = {
+    images = {
         "WebP": file.getvalue(),
         "PNG": png_with(png, png_chunk(b"eXIf", exif)),
         "TIFF": tiff(stored, bits=8, photometric=2, orientation=orientation),
         "TIFF of 16 bits": tiff(stored.astype(int) * 257, bits=16, photometric=2, orientation=orientation),
     }
-    for name, data in pictures.items():
+    for name, data in images.items():
         assert np.array_equal(decode(data), upright), name
         assert read_header(data).size == (7, 5), name
     jpeg = cv2.imencode(".jpg", stored[..., ::-1])[1].tobytes()
@@ -179,8 +179,8 @@ def test_orientation_is_applied_in_every_format_that_has_one(orientation: int) -
     assert np.array_equal(stored_as(turned, orientation), decode(jpeg))
 
 
-def test_an_animated_png_is_its_still_picture() -> None:
-    still, first, second = (Image.new("RGB", (4, 3), colour) for colour in ("red", "green", "blue"))
+def test_an_animated_png_is_its_still_image() -> None:
+    still, first, second = (Image.new("RGB", (4, 3), color) for color in ("red", "green", "blue"))
     file = io.BytesIO()
     still.save(file, "PNG", save_all=True, append_images=[first, second], default_image=True)
     assert (decode(file.getvalue()) == (255, 0, 0)).all()
@@ -190,22 +190,22 @@ def test_an_animated_png_is_its_still_picture() -> None:
 
 
 def test_arrays() -> None:
-    assert decode(PICTURE) is PICTURE
-    gray = PICTURE[..., 0]
+    assert decode(IMAGE) is IMAGE
+    gray = IMAGE[..., 0]
     assert np.array_equal(decode(gray), np.stack([gray] * 3, axis=-1))
     assert np.array_equal(decode(gray[..., None]), decode(gray))
-    assert np.array_equal(decode(PICTURE[::2, ::-3]), PICTURE[::2, ::-3])
+    assert np.array_equal(decode(IMAGE[::2, ::-3]), IMAGE[::2, ::-3])
 
 
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (PICTURE.astype(np.float32), "array of float32"),
-        (PICTURE.astype(np.int8), "array of int8"),
-        (PICTURE[None], r"shape \[1, 48, 64, 3\]"),
-        (PICTURE[..., :2], r"shape \[48, 64, 2\]"),
-        (PICTURE[:0], r"shape \[0, 64, 3\]"),
-        (PICTURE[0, 0], r"shape \[3\]"),
+        (IMAGE.astype(np.float32), "array of float32"),
+        (IMAGE.astype(np.int8), "array of int8"),
+        (IMAGE[None], r"shape \[1, 48, 64, 3\]"),
+        (IMAGE[..., :2], r"shape \[48, 64, 2\]"),
+        (IMAGE[:0], r"shape \[0, 64, 3\]"),
+        (IMAGE[0, 0], r"shape \[3\]"),
     ],
 )
 def test_other_arrays_are_errors(array: np.ndarray, reason: str) -> None:

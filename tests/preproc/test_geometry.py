@@ -1,4 +1,4 @@
-"""The resize rules, and the way back to the original picture."""
+"""The resize rules, and the way back to the original image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def specs(draw: st.DrawFn) -> PreprocSpec:
 
 @settings(deadline=None, max_examples=150)
 @given(SIDES, SIDES, specs())
-def test_every_picture_comes_out_in_the_specs_size_and_maps_back(width: int, height: int, spec: PreprocSpec) -> None:
+def test_every_image_comes_out_in_the_specs_size_and_maps_back(width: int, height: int, spec: PreprocSpec) -> None:
     image = np.full((height, width, 3), 90, np.uint8)
     pixels, geometry = resize(image, spec)
     assert pixels.shape == (spec.height, spec.width, 3)
@@ -69,7 +69,7 @@ def test_the_plan_covers_or_fits(width: int, height: int, spec: PreprocSpec) -> 
         assert abs(2 * steps.left - (spec.width - steps.width)) <= 1
         assert abs(2 * steps.top - (spec.height - steps.height)) <= 1
     else:
-        # The input lies inside the picture.
+        # The input lies inside the image.
         left, top, right, bottom = geometry.to_input(np.array([[0, 0, width, height]]))[0]
         assert left <= 1e-2
         assert top <= 1e-2
@@ -116,7 +116,7 @@ def test_a_box_found_in_the_input_is_where_it_was_in_the_original(rule: str, wid
     assert np.abs(geometry.to_original(found) - box).max() <= tolerance
 
 
-def test_to_original_clips_to_the_picture_and_takes_no_boxes() -> None:
+def test_to_original_clips_to_the_image_and_takes_no_boxes() -> None:
     geometry = Geometry(100, 50, 0.5, 0.5, 10, 20)
     boxes = geometry.to_original(np.array([[-50, -50, 500, 500], [15, 25, 20, 30]]))
     assert boxes.dtype == np.float32

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from picture_files import exif_block, jpeg_with_exif, png_chunk, png_with, tiff
+from image_files import exif_block, jpeg_with_exif, png_chunk, png_with, tiff
 from PIL import Image
 
 from cvserve.errors import ImageError
@@ -88,7 +88,7 @@ def test_exif_orientation_in_each_byte_order_and_width(orientation: int, order: 
         b"II*\0\x08\0\0\0\xff\xff" + b"\0" * 24,  # more entries than there are
     ],
 )
-def test_damaged_exif_leaves_the_picture_as_it_is(exif: bytes) -> None:
+def test_damaged_exif_leaves_the_image_as_it_is(exif: bytes) -> None:
     assert read_header(jpeg_with_exif(encoded("JPEG"), exif)).orientation == 1
 
 
@@ -107,7 +107,7 @@ def test_png_orientation_before_and_after_the_pixels_and_as_imagemagick_writes_i
         assert read_header(png_with(png, png_chunk(b"zTXt", broken))).orientation == 1
 
 
-def test_an_exif_thumbnail_is_not_taken_for_the_picture() -> None:
+def test_an_exif_thumbnail_is_not_taken_for_the_image() -> None:
     thumbnail = encoded("JPEG", size=(16, 12))
     assert read_header(jpeg_with_exif(encoded("JPEG"), exif_block(1) + thumbnail)).size == (37, 23)
 
@@ -121,22 +121,22 @@ def test_an_exif_thumbnail_is_not_taken_for_the_picture() -> None:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is an SVG drawing"),
         (b"\n<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"%PDF-1.7\n", "is a PDF document"),
-        (b"\0\0\0\x20ftypavif" + bytes(20), "is an AVIF picture"),
-        (b"\0\0\0\x20ftypheic" + bytes(20), "is a HEIC picture"),
+        (b"\0\0\0\x20ftypavif" + bytes(20), "is an AVIF image"),
+        (b"\0\0\0\x20ftypheic" + bytes(20), "is a HEIC image"),
         (b"\0\0\x01\0\x01\0", "is a Windows icon"),
-        (b"P6\n2 2\n255\n" + bytes(12), "is a PPM picture"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "is a JPEG 2000 picture"),
-        (b"\xff\x0a" + bytes(20), "is a JPEG XL picture"),
+        (b"P6\n2 2\n255\n" + bytes(12), "is a PPM image"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "is a JPEG 2000 image"),
+        (b"\xff\x0a" + bytes(20), "is a JPEG XL image"),
         (b"\x89PNG\n\x1a\n", "is a PNG whose signature is damaged"),
-        (bytes(100), "is not a picture of a known format"),
+        (bytes(100), "is not an image of a known format"),
     ],
 )
-def test_what_is_no_picture_is_called_by_its_name(data: bytes, reason: str) -> None:
+def test_what_is_no_image_is_called_by_its_name(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as error:
         read_header(data, name="photos/a.jpg")
     assert str(error.value) == f"photos/a.jpg: {error.value.reason}"
     assert error.value.reason.startswith(reason)
-    assert error.value.reason.endswith("pictures must be JPEG, PNG, WebP, BMP, TIFF or GIF")
+    assert error.value.reason.endswith("images must be JPEG, PNG, WebP, BMP, TIFF or GIF")
 
 
 def test_no_size_is_an_error() -> None:
@@ -162,14 +162,14 @@ def test_a_png_chunk_that_claims_gigabytes_is_refused() -> None:
 
 
 def test_a_tiff_that_tells_its_size_twice_is_refused() -> None:
-    # libtiff takes the first, other readers the last: a small second one would hide a huge picture.
+    # libtiff takes the first, other readers the last: a small second one would hide a huge image.
     entry = struct.pack("<HHII", 256, 4, 1, 11000) + struct.pack("<HHII", 257, 4, 1, 10000)
     small = struct.pack("<HHII", 256, 4, 1, 1) + struct.pack("<HHII", 257, 4, 1, 1)
     with pytest.raises(ImageError, match="tag 256 twice"):
         read_header(b"II*\0\x08\0\0\0" + struct.pack("<H", 4) + entry + small + b"\0\0\0\0")
 
 
-def test_thousands_of_scans_are_refused_and_a_film_behind_the_picture_is_not() -> None:
+def test_thousands_of_scans_are_refused_and_a_film_behind_the_image_is_not() -> None:
     progressive = encoded("JPEG", progressive=True)
     last = progressive.rindex(b"\xff\xda")
     scan = progressive[last:-2]
@@ -177,8 +177,8 @@ def test_thousands_of_scans_are_refused_and_a_film_behind_the_picture_is_not() -
         read_header(progressive[:-2] + scan * 200 + b"\xff\xd9")
     assert read_header(progressive[:-2] + scan * 20 + b"\xff\xd9").size == (37, 23)
     film = b"\0\0\0\x18ftypmp42" + b"\xff\xda\xff\xc2" * 500
-    for picture in (progressive, encoded("JPEG")):
-        assert np.array_equal(decode(picture + film), decode(picture))
+    for image in (progressive, encoded("JPEG")):
+        assert np.array_equal(decode(image + film), decode(image))
 
 
 def test_megabytes_of_empty_segments_are_refused_soon() -> None:

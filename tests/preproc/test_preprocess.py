@@ -1,4 +1,4 @@
-"""One picture to the graph's pixels: the reduced decoding, and that every caller sees the same bytes."""
+"""One image to the graph's pixels: the reduced decoding, and that every caller sees the same bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from picture_files import exif_block, jpeg_with_exif
+from image_files import exif_block, jpeg_with_exif
 
 from cvserve.artifact import PreprocSpec
 from cvserve.errors import ImageError
@@ -17,7 +17,7 @@ from cvserve.preproc import decode, preprocess, resize
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """A sharp but smooth picture: blocks of 40 pixels, full contrast, no chroma subsampling."""
+    """A sharp but smooth image: blocks of 40 pixels, full contrast, no chroma subsampling."""
     coarse = np.random.default_rng(0).integers(0, 256, (height // 40, width // 40, 3), np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_QUALITY, 97]
@@ -58,7 +58,7 @@ def test_reduced_decoding_gives_nearly_the_same_pixels_and_exactly_the_same_geom
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [90, 512])
-def test_reduced_decoding_of_turned_pictures(orientation: int, size: int) -> None:
+def test_reduced_decoding_of_turned_images(orientation: int, size: int) -> None:
     data = jpeg_with_exif(LARGE, exif_block(orientation))
     spec = PreprocSpec(height=size, width=size // 2, resize="short_side")
     pixels, geometry = preprocess(data, spec)
@@ -71,7 +71,7 @@ def test_reduced_decoding_of_turned_pictures(orientation: int, size: int) -> Non
     assert np.abs(pixels.astype(int) - expected).mean() <= (1.5 if size == 90 else 0)
 
 
-def test_small_and_other_pictures_are_resized_from_their_pixels() -> None:
+def test_small_and_other_images_are_resized_from_their_pixels() -> None:
     spec = PreprocSpec(height=32, width=48, short_side=40)
     image = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
     expected, geometry = resize(image, spec)
@@ -99,7 +99,7 @@ def test_path_bytes_threads_and_repetition_change_no_byte(tmp_path: Path) -> Non
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)])
 @pytest.mark.parametrize("rule", ["exact", "short_side", "letterbox"])
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_tiny_and_extreme_pictures(size: tuple[int, int], rule: str, suffix: str) -> None:
+def test_tiny_and_extreme_images(size: tuple[int, int], rule: str, suffix: str) -> None:
     data = cv2.imencode(suffix, np.full((*size, 3), 77, np.uint8))[1].tobytes()
     spec = PreprocSpec(height=224, width=224, resize=rule, fill=(0, 0, 0))  # type: ignore[arg-type]
     pixels, _ = preprocess(data, spec)

@@ -13,30 +13,30 @@ from cvserve.preproc.regions import METHODS, find_regions
 contributed = pytest.mark.skipif(not hasattr(cv2, "ximgproc"), reason="OpenCV's contributed modules are not installed")
 
 
-def _picture() -> tuple[np.ndarray, np.ndarray]:
+def _image() -> tuple[np.ndarray, np.ndarray]:
     boxes = np.array([[20, 30, 90, 80], [120, 60, 170, 150]], np.float32)
     pixels = np.full((180, 200, 3), 90, np.uint8) + np.random.default_rng(0).integers(0, 8, (180, 200, 3), np.uint8)
-    for (x1, y1, x2, y2), colour in zip(boxes.astype(int), ((220, 40, 40), (40, 60, 220)), strict=True):
-        pixels[y1:y2, x1:x2] = colour
+    for (x1, y1, x2, y2), color in zip(boxes.astype(int), ((220, 40, 40), (40, 60, 220)), strict=True):
+        pixels[y1:y2, x1:x2] = color
     return pixels, boxes
 
 
 def test_an_unknown_method_is_one_sentence() -> None:
     with pytest.raises(InvalidInput, match="called 'magic'; known: selective_search, edge_boxes"):
-        find_regions(_picture()[0], "magic", 10)
+        find_regions(_image()[0], "magic", 10)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_missing_extra_is_named(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "ximgproc", raising=False)
     with pytest.raises(MissingExtra, match=r"contributed modules: it needs pip install 'cvserve\[proposals\]'"):
-        find_regions(_picture()[0], method, 10)
+        find_regions(_image()[0], method, 10)
 
 
 @contributed
 @pytest.mark.parametrize("method", METHODS)
 def test_plain_rectangles_are_found(method: str) -> None:
-    pixels, boxes = _picture()
+    pixels, boxes = _image()
     found = find_regions(pixels, method, 200)
     assert found.dtype == np.float32
     assert 0 < len(found) <= 200
@@ -50,7 +50,7 @@ def test_plain_rectangles_are_found(method: str) -> None:
 
 @contributed
 @pytest.mark.parametrize("method", METHODS)
-def test_a_picture_of_nothing_has_few_regions_or_none(method: str) -> None:
+def test_a_image_of_nothing_has_few_regions_or_none(method: str) -> None:
     found = find_regions(np.zeros((64, 64, 3), np.uint8), method, 50)
     assert found.shape[1:] == (4,)
     assert len(found) <= 50

@@ -1,4 +1,4 @@
-"""80 real pictures, whole, odd, broken and hostile: each decodes as Pillow decodes it, or gives one clear error."""
+"""80 real images, whole, odd, broken and hostile: each decodes as Pillow decodes it, or gives one clear error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvserve.preproc import decode, preprocess, read_header
 # Pillow reads these; they are none of the six formats.
 OTHER_FORMATS = {"pillow/avif_hopper.avif", "pillow/hopper.ppm"}
 
-EVERY_PICTURE = """
+EVERY_IMAGE = """
 import json, sys, time
 from pathlib import Path
 from cvserve.artifact import PreprocSpec
@@ -57,7 +57,7 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
 def test_each_decodes_or_gives_one_clear_error_in_time_and_memory(
     folder: Path, entries: dict[str, dict[str, Any]]
 ) -> None:
-    command = [sys.executable, "-c", EVERY_PICTURE, str(folder)]
+    command = [sys.executable, "-c", EVERY_IMAGE, str(folder)]
     done = subprocess.run(command, input=json.dumps(list(entries)), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
@@ -80,14 +80,14 @@ def test_the_same_pixels_as_pillow(folder: Path, entries: dict[str, dict[str, An
     for name, entry in entries.items():
         if entry["pillow"] != "ok" or name in OTHER_FORMATS:
             continue
-        with Image.open(folder / name) as picture:
-            size = ImageOps.exif_transpose(picture).size
+        with Image.open(folder / name) as image:
+            size = ImageOps.exif_transpose(image).size
             assert read_header((folder / name).read_bytes()).size == size, name
-            if picture.mode == "I;16":  # which Pillow's convert("RGB") clips instead of scaling
-                gray = np.array(picture)
+            if image.mode == "I;16":  # which Pillow's convert("RGB") clips instead of scaling
+                gray = np.array(image)
                 expected = np.repeat(np.rint(gray / 257).astype(np.uint8)[..., None], 3, axis=2)
             else:
-                expected = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+                expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         # CMYK is multiplied with another rounding; of 16 bits Pillow drops the lower eight.
         tolerance = 2 if entry["mode"] == "CMYK" else 1 if entry.get("png_bit_depth") == 16 else 0
         assert cv2.absdiff(decode(folder / name), expected).max() <= tolerance, name
@@ -95,7 +95,7 @@ def test_the_same_pixels_as_pillow(folder: Path, entries: dict[str, dict[str, An
     assert compared == 58
 
 
-def test_orientation_examples_are_one_picture(folder: Path) -> None:
+def test_orientation_examples_are_one_image(folder: Path) -> None:
     # The eight files were encoded apart, so that they agree only nearly.
     landscapes = [decode(folder / f"exif_orientation/Landscape_{number}.jpg") for number in range(1, 9)]
     for image in landscapes:

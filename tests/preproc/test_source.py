@@ -17,19 +17,19 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "größe ü 雏菊.png"
     path.write_bytes(cv2.imencode(".png", PIXELS[..., ::-1])[1].tobytes())
     return path
 
 
-def test_path_string_and_bytes_give_the_same(picture: Path) -> None:
-    for form in (picture, str(picture), picture.read_bytes()):
+def test_path_string_and_bytes_give_the_same(image: Path) -> None:
+    for form in (image, str(image), image.read_bytes()):
         assert np.array_equal(decode(form), PIXELS)
 
 
-def test_the_suffix_does_not_matter(picture: Path) -> None:
-    assert np.array_equal(decode(picture.rename(picture.with_suffix(".jpg"))), PIXELS)
+def test_the_suffix_does_not_matter(image: Path) -> None:
+    assert np.array_equal(decode(image.rename(image.with_suffix(".jpg"))), PIXELS)
 
 
 def test_errors_name_the_path_or_the_name_given(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_errors_name_the_path_or_the_name_given(tmp_path: Path) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"is a folder, not a picture|is not a regular file"):
+    with pytest.raises(ImageError, match=r"is a folder, not an image|is not a regular file"):
         decode(tmp_path)
 
 
@@ -76,10 +76,10 @@ def test_an_endless_device_does_not_hang() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read everything")
-def test_a_file_that_may_not_be_read(picture: Path) -> None:
-    picture.chmod(0)
+def test_a_file_that_may_not_be_read(image: Path) -> None:
+    image.chmod(0)
     with pytest.raises(ImageError, match=r"cannot be read \(Permission denied\)"):
-        decode(picture)
+        decode(image)
 
 
 def test_a_huge_file_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_graph import expected, pictures
+from toy_graph import expected, photos
 
 from cvserve.artifact import Artifact, Graph, Parity
 from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
@@ -45,7 +45,7 @@ def _with(artifact: Artifact, *graphs: Graph) -> Artifact:
 def test_measures_every_graph_once_and_remembers(artifact: Artifact, measured: list[str], cache: Path) -> None:
     first = open_runtime(artifact)
     assert sorted(measured) == ["litert", "onnx"]
-    images = pictures(3)
+    images = photos(3)
     np.testing.assert_allclose(first.run({"images": images})["sums"], expected(images)["sums"], atol=1e-3)
     second = open_runtime(artifact)
     assert len(measured) == 2, "the second load measures nothing"
@@ -88,7 +88,7 @@ def test_other_threads_are_another_question(artifact: Artifact, measured: list[s
 
 
 def test_auto_takes_the_fastest(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {"model.onnx": {1: 2.0, 8: 16.0}, "model.tflite": {1: 1.0, 8: 40.0}}  # a picture: 2 and 2; 1 and 5
+    times = {"model.onnx": {1: 2.0, 8: 16.0}, "model.tflite": {1: 1.0, 8: 40.0}}  # an image: 2 and 2; 1 and 5
     monkeypatch.setattr(choose, "race", lambda runtimes, manifest: times)
     assert open_runtime(artifact).name == "onnx"
 
@@ -110,19 +110,19 @@ def test_a_remembered_graph_that_is_damaged_is_passed_over(artifact: Artifact, c
     assert open_runtime(artifact).name == "onnx"
 
 
-def test_a_graph_that_fails_with_eight_pictures_is_passed_over(
+def test_a_graph_that_fails_with_eight_images_is_passed_over(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = LiteRtRuntime.run
 
     def run(self, feed, *arguments, **options):
         if len(feed["images"]) > 1:
-            raise ArtifactError("too many pictures")
+            raise ArtifactError("too many photos")
         return real(self, feed, *arguments, **options)
 
     monkeypatch.setattr(LiteRtRuntime, "run", run)
     assert open_runtime(artifact).name == "onnx"
-    assert "passes over model.tflite: too many pictures" in caplog.text
+    assert "passes over model.tflite: too many photos" in caplog.text
 
 
 def test_a_graph_whose_parity_does_not_hold_is_not_chosen(artifact: Artifact, measured: list[str]) -> None:

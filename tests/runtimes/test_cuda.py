@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from convolutions import SIZE, write_convolutions
 from nvidia import need_gpu, used_mib
-from toy_graph import pictures
+from toy_graph import photos
 
 from cvserve.errors import (
     ArtifactError,
@@ -284,7 +284,7 @@ def test_whose_fault_a_failed_call_is(
     monkeypatch.setattr(runtime, "_session", SimpleNamespace(run=fail))
     monkeypatch.setattr(runtime, "_device", "gpu:0")
     with pytest.raises(kind, match=sentence) as caught:
-        runtime.run({"images": pictures(1)})
+        runtime.run({"images": photos(1)})
     assert type(caught.value) is kind, "a lost device is Unavailable, too"
     assert "\n" not in str(caught.value)
 

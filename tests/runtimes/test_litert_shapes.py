@@ -15,8 +15,8 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
 
 from cvserve.runtimes.litert import LiteRtRuntime, signature_keys  # noqa: E402
-from cvserve.serving.core import foreign  # noqa: E402
-from cvserve.serving.core.config import ModelSettings  # noqa: E402
+from cvserve.serving.core import without_manifest as foreign  # noqa: E402
+from cvserve.serving.settings import ModelSettings  # noqa: E402
 
 
 @pytest.fixture(scope="module")

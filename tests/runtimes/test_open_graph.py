@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_graph import expected, pictures, write_onnx
+from toy_graph import expected, photos, write_onnx
 
 from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
 from cvserve.runtimes import Runtime, open_graph
@@ -24,7 +24,7 @@ def runtimes(saved_model: Path, onnx_file: Path, tflite_file: Path) -> dict[str,
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_answers_as_numpy_does(runtimes: dict[str, Runtime], kind: str, batch: int) -> None:
-    images = pictures(batch, seed=batch)
+    images = photos(batch, seed=batch)
     answers = runtimes[kind].run({"images": images})
     assert set(answers) == {"sums", "brightness"}
     for name, wanted in expected(images).items():
@@ -42,9 +42,9 @@ def test_describes_its_tensors(runtimes: dict[str, Runtime], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_gives_only_the_outputs_asked_for(runtimes: dict[str, Runtime], kind: str) -> None:
-    assert list(runtimes[kind].run({"images": pictures(2)}, ["brightness"])) == ["brightness"]
+    assert list(runtimes[kind].run({"images": photos(2)}, ["brightness"])) == ["brightness"]
     with pytest.raises(InvalidInput, match=r"no output 'scores'; it gives .*sums"):
-        runtimes[kind].run({"images": pictures(2)}, ["scores"])
+        runtimes[kind].run({"images": photos(2)}, ["scores"])
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -52,12 +52,12 @@ def test_gives_only_the_outputs_asked_for(runtimes: dict[str, Runtime], kind: st
     ("inputs", "message"),
     [
         ({}, "input 'images' is missing"),
-        ({"image": pictures(1)}, "no input 'image'; it takes images .uint8 .batch, 6, 8, 3"),
-        ({"images": pictures(1), "more": pictures(1)}, "no input 'more'"),
-        ({"images": pictures(1).astype(np.float32)}, "is float32, but the model takes uint8"),
-        ({"images": pictures(1)[:, :5]}, r"shape \[1, 5, 8, 3\], but the model takes"),
-        ({"images": pictures(1)[0]}, r"shape \[6, 8, 3\]"),
-        ({"images": pictures(1)[:0]}, "empty batch"),
+        ({"image": photos(1)}, "no input 'image'; it takes images .uint8 .batch, 6, 8, 3"),
+        ({"images": photos(1), "more": photos(1)}, "no input 'more'"),
+        ({"images": photos(1).astype(np.float32)}, "is float32, but the model takes uint8"),
+        ({"images": photos(1)[:, :5]}, r"shape \[1, 5, 8, 3\], but the model takes"),
+        ({"images": photos(1)[0]}, r"shape \[6, 8, 3\]"),
+        ({"images": photos(1)[:0]}, "empty batch"),
     ],
 )
 def test_refuses_what_the_graph_does_not_take(
@@ -69,7 +69,7 @@ def test_refuses_what_the_graph_does_not_take(
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_takes_an_array_that_is_not_contiguous(runtimes: dict[str, Runtime], kind: str) -> None:
-    images = pictures(4)[::2, :, ::-1]
+    images = photos(4)[::2, :, ::-1]
     np.testing.assert_allclose(runtimes[kind].run({"images": images})["sums"], expected(images)["sums"], atol=1e-3)
 
 
@@ -79,7 +79,7 @@ def test_many_threads_get_their_own_answers(runtimes: dict[str, Runtime], kind: 
 
     def ask(seed: int) -> None:
         for turn in range(15):
-            images = pictures(1 + (seed + turn) % 3, seed)
+            images = photos(1 + (seed + turn) % 3, seed)
             if not np.allclose(runtimes[kind].run({"images": images})["sums"], expected(images)["sums"], atol=1e-3):
                 faults.append(f"thread {seed} turn {turn}")
 
@@ -93,7 +93,7 @@ def test_many_threads_get_their_own_answers(runtimes: dict[str, Runtime], kind: 
 
 def test_litert_goes_on_after_more_batch_sizes_than_it_keeps(runtimes: dict[str, Runtime]) -> None:
     for batch in (1, 2, 3, 4, 5, 6, 7, 1, 2):
-        images = pictures(batch, seed=batch)
+        images = photos(batch, seed=batch)
         np.testing.assert_allclose(
             runtimes["tflite"].run({"images": images})["sums"], expected(images)["sums"], atol=1e-3
         )
@@ -103,7 +103,7 @@ def test_litert_goes_on_after_more_batch_sizes_than_it_keeps(runtimes: dict[str,
 @pytest.mark.parametrize("batch", [1, 4, 6])
 def test_a_graph_of_a_fixed_batch_takes_any(tmp_path: Path, size: int, batch: int) -> None:
     runtime = open_graph(write_onnx(tmp_path / "fixed.onnx", size), "onnx")
-    images = pictures(batch)
+    images = photos(batch)
     answers = runtime.run({"images": images})
     assert answers["sums"].shape == (batch, 4)
     np.testing.assert_allclose(answers["sums"], expected(images)["sums"], atol=1e-3)
@@ -132,7 +132,7 @@ def test_a_second_input_of_its_own_shape(saved_model: Path) -> None:
 
 def test_a_file_path_opens_the_saved_model_around_it(saved_model: Path) -> None:
     runtime = open_graph(saved_model / "saved_model.pb", "saved_model")
-    images = pictures(2)
+    images = photos(2)
     np.testing.assert_allclose(runtime.run({"images": images})["sums"], expected(images)["sums"], atol=1e-3)
 
 
@@ -157,7 +157,7 @@ def test_a_closed_graph_says_so(saved_model: Path, onnx_file: Path, tflite_file:
     runtime = open_graph({"saved_model": saved_model, "onnx": onnx_file, "tflite": tflite_file}[kind], kind)
     runtime.close()
     with pytest.raises(FailedPrecondition, match="was closed"):
-        runtime.run({"images": pictures(1)})
+        runtime.run({"images": photos(1)})
 
 
 def test_devices_and_threads_are_checked(onnx_file: Path, tflite_file: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_graph import expected, pictures
+from toy_graph import expected, photos
 
 from cvserve.errors import InvalidInput
 from cvserve.runtimes import open_graph
@@ -66,7 +66,7 @@ def test_by_default_memory_grows_on_every_gpu() -> None:
     assert not config.limits
 
 
-def test_one_model_that_wishes_all_the_bits_decides_for_all() -> None:
+def test_one_model_that_options_all_the_bits_decides_for_all() -> None:
     config = Config()
     set_gpus(tensorflow(config), Resources(gpu_tf32=True))
     assert config.tf32
@@ -101,7 +101,7 @@ def test_too_late_is_said_and_no_fault(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_operations_at_the_same_time_change_no_answer(onnx_file: Path) -> None:
-    images = pictures(3)
+    images = photos(3)
     runtime = open_graph(onnx_file, "onnx", threads=1, resources=Resources(interop_threads=2))
     np.testing.assert_allclose(runtime.run({"images": images})["sums"], expected(images)["sums"], atol=1e-3)
 

@@ -10,8 +10,8 @@ from batcher_kit import Making, ask, batcher_of, later, values, x
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
-from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.queue_bounds import QueueBounds
+from cvserve.serving.core.batching.bounds import QueueBounds
+from cvserve.serving.core.batching.policy import BatchLimits
 
 
 def test_a_request_waits_no_longer_than_the_queue_allows_and_runs_as_long_as_it_takes() -> None:

@@ -11,7 +11,7 @@ from batcher_kit import Making, ask, batcher_of, later, made_by_worker, values, 
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import FailedPrecondition, OutOfMemory
-from cvserve.serving.core.batch_policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits
 
 
 def test_a_failed_piece_fails_the_whole_request_and_ends_its_other_pieces() -> None:

@@ -12,8 +12,8 @@ from batcher_kit import Making, ask, batcher_of, later, made_by_worker, values, 
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import DeadlineExceeded, ImageError, InvalidInput, Overloaded
-from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.queue_bounds import QueueBounds
+from cvserve.serving.core.batching.bounds import QueueBounds
+from cvserve.serving.core.batching.policy import BatchLimits
 
 
 def test_what_workers_make_shares_batches_and_fails_alone() -> None:
@@ -26,7 +26,7 @@ def test_what_workers_make_shares_batches_and_fails_alone() -> None:
         assert slots.batches == [[1, 3]]
         assert values(await tasks[0]) == [2]
         assert values(await tasks[2]) == [6]
-        with pytest.raises(InvalidInput, match="not a picture"):
+        with pytest.raises(InvalidInput, match="not an image"):
             await tasks[1]
         assert batcher.counts.retried == 0
 
@@ -131,11 +131,11 @@ def test_what_is_given_up_while_it_is_made_never_runs() -> None:
 
 def test_a_making_that_cannot_begin_leaves_no_trace() -> None:
     def full(give: Any, fail: Any) -> Any:
-        raise Overloaded("too many pictures wait to be decoded")
+        raise Overloaded("too many images wait to be decoded")
 
     async def main() -> None:
         batcher = batcher_of(PuppetSlots())
-        with pytest.raises(Overloaded, match="too many pictures"):
+        with pytest.raises(Overloaded, match="too many images"):
             await batcher.run_when_made(full, deadline=100.0)
         assert batcher.waiting == 0
         # Nor a timer: it would count as expired, and the log would tell of an error that nobody asked for.

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tiny_artifact import LABELS, publish_tiny, write_picture
+from tiny_artifact import LABELS, publish_tiny, write_image
 from tiny_captioner import READABLE, publish_captioner
 
 from cvserve.batch import Sources, open_sink, predict
@@ -26,23 +26,23 @@ pytest.importorskip("tensorflow_serving")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of the captioner `teller` and the classifier `colours`; pictures of three colours in `pictures`."""
+    """A repository of the captioner `teller` and the classifier `colors`; images of three colours in `images`."""
     root = tmp_path_factory.mktemp("captions")
     publish_captioner(root / "models" / "teller")
     publish_tiny(root / "models" / "colours")
     for label in LABELS:
-        write_picture(root / "pictures" / f"{label}.png", label)
+        write_image(root / "images" / f"{label}.png", label)
     return root
 
 
 @pytest.fixture(scope="module")
 def wanted(root: Path) -> list[CaptionResult]:
     with Pipeline.load(root / "models" / "teller", runtime="onnx", threads=1) as pipeline:
-        return pipeline(pictures(root))  # type: ignore[return-value]
+        return pipeline(images(root))  # type: ignore[return-value]
 
 
-def pictures(root: Path) -> list[Path]:
-    return [root / "pictures" / f"{label}.png" for label in LABELS]
+def images(root: Path) -> list[Path]:
+    return [root / "images" / f"{label}.png" for label in LABELS]
 
 
 @asynccontextmanager
@@ -62,21 +62,21 @@ def test_the_pipeline_says_it(wanted: list[CaptionResult]) -> None:
 async def test_the_service_says_the_same(root: Path, wanted: list[CaptionResult]) -> None:
     def ask(address: str) -> list[CaptionResult]:
         with Client(address) as client:
-            one = [client.caption("teller", path) for path in pictures(root)]
-            assert list(client.caption_many("teller", pictures(root))) == one
-            assert [answer.value for answer in client.stream("teller", pictures(root), top_k=None)] == one
-            assert client.caption("teller", pictures(root)[0], max_results=1).captions == one[0].captions[:1]
+            one = [client.caption("teller", path) for path in images(root)]
+            assert list(client.caption_many("teller", images(root))) == one
+            assert [answer.value for answer in client.stream("teller", images(root), top_k=None)] == one
+            assert client.caption("teller", images(root)[0], max_results=1).captions == one[0].captions[:1]
             return one
 
     async with serving(root) as server:
         assert await asyncio.to_thread(ask, server.address) == wanted
         async with AsyncClient(server.address) as client:
-            assert await client.caption("teller", pictures(root)[2]) == wanted[2]
-            assert [item async for item in client.caption_many("teller", pictures(root))] == wanted
+            assert await client.caption("teller", images(root)[2]) == wanted[2]
+            assert [item async for item in client.caption_many("teller", images(root))] == wanted
             with pytest.raises(FailedPrecondition):
-                await client.caption("colours", pictures(root)[0])
+                await client.caption("colours", images(root)[0])
             with pytest.raises(FailedPrecondition):
-                await client.classify("teller", pictures(root)[0])
+                await client.classify("teller", images(root)[0])
 
 
 def test_predict_writes_the_same_as_coco_has_it(root: Path, wanted: list[CaptionResult], tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_predict_writes_the_same_as_coco_has_it(root: Path, wanted: list[Caption
         Pipeline.load(root / "models" / "teller", runtime="onnx", threads=1) as pipeline,
         open_sink(tmp_path / "found.json", task="captioning") as sink,
     ):
-        predict(pipeline, Sources([str(root / "pictures")]), sink, annotate=tmp_path / "drawn")
+        predict(pipeline, Sources([str(root / "images")]), sink, annotate=tmp_path / "drawn")
     found = {item["file_name"]: item["caption"] for item in json.loads((tmp_path / "found.json").read_bytes())}
     assert found == {f"{label}.png": item.best.text for label, item in zip(LABELS, wanted, strict=True)}
     assert len(list((tmp_path / "drawn").iterdir())) == 3
@@ -92,11 +92,11 @@ def test_predict_writes_the_same_as_coco_has_it(root: Path, wanted: list[Caption
 
 def test_evaluate_scores_it(root: Path, tmp_path: Path) -> None:
     rows = ["image,caption", "red.png,A red wall's hat!", "red.png,nothing", "green.png,a blue sky", "blue.png,Một 蓝"]
-    (root / "pictures" / "captions_val.csv").write_text("\n".join(rows), encoding="utf-8")
-    evaluation = evaluate(root / "models" / "teller", str(root / "pictures"), runtime="onnx", out=tmp_path)
+    (root / "images" / "captions_val.csv").write_text("\n".join(rows), encoding="utf-8")
+    evaluation = evaluate(root / "models" / "teller", str(root / "images"), runtime="onnx", out=tmp_path)
     assert evaluation.report.images == 3
     assert evaluation.report.exact == pytest.approx(1 / 3)
     assert {"evaluation.json", "captions.json", "ground_truth.json", "captions.jpg"} == {
         path.name for path in tmp_path.iterdir()
     }
-    assert "pictures" not in json.loads((tmp_path / "evaluation.json").read_bytes())
+    assert "images" not in json.loads((tmp_path / "evaluation.json").read_bytes())

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("keras")
 pytest.importorskip("tensorflow_serving")
 
-from tiny_decoder import PREPROC, make_captioner, make_pictures, vocabulary
+from tiny_decoder import PREPROC, make_captioner, make_images, vocabulary
 
 from cvserve.artifact import Decoding, PostprocSpec
 from cvserve.batch import Sources, open_sink, predict
@@ -33,7 +33,7 @@ COUNT = 9
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """models/teller, as SavedModel and ONNX; pictures/ of its own size."""
+    """models/teller, as SavedModel and ONNX; images/ of its own size."""
     root = tmp_path_factory.mktemp("network")
     export_model(
         make_captioner(Decoding(method="beam", beam_width=3, length_penalty=0.7, sentences=2)),
@@ -42,20 +42,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels=(),
         preproc=PREPROC,
         postproc=PostprocSpec(vocabulary=vocabulary()),
-        parity_images=make_pictures(9),
+        parity_images=make_images(9),
         formats=["saved_model", "onnx"],
     )
-    (root / "pictures").mkdir()
-    for number, picture in enumerate(make_pictures(COUNT, seed=4)):
-        cv2.imwrite(str(root / "pictures" / f"{number}.png"), picture[..., ::-1])
+    (root / "images").mkdir()
+    for number, image in enumerate(make_images(COUNT, seed=4)):
+        cv2.imwrite(str(root / "images" / f"{number}.png"), image[..., ::-1])
     return root
 
 
 @pytest.fixture(scope="module")
 def wanted(root: Path) -> list[tuple[str, ...]]:
-    """The sentences of each picture, by the network itself."""
+    """The sentences of each image, by the network itself."""
     network = make_captioner(Decoding(method="beam", beam_width=3, length_penalty=0.7, sentences=2))
-    ids = np.asarray(network(make_pictures(COUNT, seed=4))["token_ids"])
+    ids = np.asarray(network(make_images(COUNT, seed=4))["token_ids"])
     sentences = [tuple(decode(sentence, vocabulary()) for sentence in own) for own in ids]
     assert len(set(sentences)) > COUNT // 2
     return sentences
@@ -65,18 +65,18 @@ def said(results: list[CaptionResult]) -> list[tuple[str, ...]]:
     return [tuple(item.text for item in result.captions) for result in results]
 
 
-def pictures(root: Path) -> list[Path]:
-    return [root / "pictures" / f"{number}.png" for number in range(COUNT)]
+def images(root: Path) -> list[Path]:
+    return [root / "images" / f"{number}.png" for number in range(COUNT)]
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
 async def test_the_server_says_it(root: Path, wanted: list[tuple[str, ...]], runtime: str) -> None:
     def ask(address: str) -> None:
         with Client(address) as client:
-            assert said(list(client.caption_many("teller", pictures(root)))) == wanted
-            streamed = client.stream("teller", pictures(root), top_k=None)
+            assert said(list(client.caption_many("teller", images(root)))) == wanted
+            streamed = client.stream("teller", images(root), top_k=None)
             assert said([answer.value for answer in streamed]) == wanted  # type: ignore[misc]
-            best = client.caption("teller", pictures(root)[1], max_results=1)
+            best = client.caption("teller", images(root)[1], max_results=1)
             assert said([best]) == [wanted[1][:1]]
             assert best.attention is None
 
@@ -90,7 +90,7 @@ def test_predict_says_it_and_draws_where_it_looked(root: Path, wanted: list[tupl
         Pipeline.load(root / "models" / "teller", runtime="onnx", threads=1) as pipeline,
         open_sink(tmp_path / "found.json", task="captioning") as sink,
     ):
-        predict(pipeline, Sources([str(root / "pictures")]), sink, annotate=tmp_path / "drawn")
+        predict(pipeline, Sources([str(root / "images")]), sink, annotate=tmp_path / "drawn")
     found = json.loads((tmp_path / "found.json").read_bytes())
     assert [item["caption"] for item in found] == [sentences[0] for sentences in wanted]
     # 24 x 32 pixels, eight times as large to be read, and panels below.
@@ -104,13 +104,13 @@ def test_predict_says_it_and_draws_where_it_looked(root: Path, wanted: list[tupl
 @pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
 def test_evaluate_says_it(root: Path, wanted: list[tuple[str, ...]], tmp_path: Path, runtime: str) -> None:
     rows = ["image,caption", *(f'{number}.png,"{said[0]} ."' for number, said in enumerate(wanted) if said[0])]
-    (root / "pictures" / "captions_val.csv").write_text("\n".join(rows), encoding="utf-8")
-    evaluation = evaluate(root / "models" / "teller", str(root / "pictures"), runtime=runtime, out=tmp_path)
+    (root / "images" / "captions_val.csv").write_text("\n".join(rows), encoding="utf-8")
+    evaluation = evaluate(root / "models" / "teller", str(root / "images"), runtime=runtime, out=tmp_path)
     assert evaluation.report.images == len(rows) - 1
     assert evaluation.report.exact == 1.0
-    (root / "pictures" / "captions_val.csv").unlink()
+    (root / "images" / "captions_val.csv").unlink()
 
 
 def test_step_by_step_it_says_it(root: Path, wanted: list[tuple[str, ...]]) -> None:
     with load_stepwise(root / "models" / "teller", runtime="tensorflow") as pipeline:
-        assert said(pipeline(pictures(root))) == wanted  # type: ignore[arg-type]
+        assert said(pipeline(images(root))) == wanted  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def pool(workers: int = 1, max_waiting: int = 2, max_bytes: int = 1 << 20) -> It
         made.close(5)
 
 
-class Picture:
+class Image:
     """Something whose life can be watched."""
 
 
@@ -45,7 +45,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
     with pool(workers=1, max_waiting=2) as decode:
         tasks = [asyncio.ensure_future(decode.run(gate.wait)) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="3 pictures of 0 MiB wait to be decoded"):
+        with pytest.raises(Overloaded, match="3 images of 0 MiB wait to be decoded"):
             await decode.run(gate.wait)
         gate.set()
         await asyncio.gather(*tasks)
@@ -64,17 +64,17 @@ async def test_bytes_are_bounded_too() -> None:
         assert await decode.run(lambda: 2, size=1000) == 2
 
 
-async def test_what_is_cancelled_or_late_before_its_turn_never_runs_and_lets_its_picture_go() -> None:
+async def test_what_is_cancelled_or_late_before_its_turn_never_runs_and_lets_its_image_go() -> None:
     gate, ran = threading.Event(), []
     loop = asyncio.get_running_loop()
     with pool(max_waiting=10) as decode:
         busy = asyncio.ensure_future(decode.run(gate.wait))
         await asyncio.sleep(0)
-        picture = Picture()
-        life = weakref.ref(picture)
-        cancelled = asyncio.ensure_future(decode.run(lambda kept=picture: ran.append(kept)))
+        image = Image()
+        life = weakref.ref(image)
+        cancelled = asyncio.ensure_future(decode.run(lambda kept=image: ran.append(kept)))
         late = asyncio.ensure_future(decode.run(lambda: ran.append("late"), deadline=loop.time() + 0.05))
-        del picture
+        del image
         await asyncio.sleep(0.01)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):

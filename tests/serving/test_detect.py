@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from serving_kit import jpeg, photo
 from tiny_artifact import publish_tiny
-from tiny_detector import LABELS, PREPROC, make_detector, make_pictures, postproc
+from tiny_detector import LABELS, PREPROC, make_detector, make_images, postproc
 
 from cvserve.client import AsyncClient, Client
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput
@@ -33,7 +33,7 @@ SHAPES = ((200, 120), (120, 200), (64, 48), (300, 40))
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of the detector `animals` and the classifier `colours`."""
+    """A repository of the detector `animals` and the classifier `colors`."""
     pytest.importorskip("tensorflow_serving")
     from cvserve.export import export_model
 
@@ -45,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels=LABELS,
         preproc=PREPROC,
         postproc=postproc("distances"),
-        parity_images=make_pictures(8),
+        parity_images=make_images(8),
         formats=("saved_model", "onnx"),
     )
     publish_tiny(root / "colours")
@@ -69,32 +69,32 @@ def assert_same(found: DetectionResult, wanted: DetectionResult) -> None:
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)
 
 
-async def test_boxes_come_back_in_the_pictures_own_coordinates(models: Path) -> None:
-    """Pictures of several shapes, all of them letterboxed: the answer is the pipeline's own."""
-    pictures = [photo(seed, width=width, height=height) for seed, (width, height) in enumerate(SHAPES)]
+async def test_boxes_come_back_in_the_images_own_coordinates(models: Path) -> None:
+    """Images of several shapes, all of them letterboxed: the answer is the pipeline's own."""
+    images = [photo(seed, width=width, height=height) for seed, (width, height) in enumerate(SHAPES)]
     with Pipeline.load(models / "animals", runtime="onnx", threads=1) as pipeline:
-        wanted = pipeline(pictures)
+        wanted = pipeline(images)
     assert sum(len(item) for item in wanted) > 20  # type: ignore[arg-type]
 
     def ask(address: str) -> list[DetectionResult]:
         with Client(address) as client:
-            found = [client.detect("animals", picture) for picture in pictures]
-            assert list(client.detect_many("animals", pictures, concurrency=3)) == found
+            found = [client.detect("animals", image) for image in images]
+            assert list(client.detect_many("animals", images, concurrency=3)) == found
             return found
 
     async with serving(models) as server, AsyncClient(server.address) as client:
         found = await asyncio.to_thread(ask, server.address)
-        assert [item async for item in client.detect_many("animals", pictures, concurrency=2)] == found
-    for picture, mine, theirs in zip(SHAPES, found, wanted, strict=True):
+        assert [item async for item in client.detect_many("animals", images, concurrency=2)] == found
+    for image, mine, theirs in zip(SHAPES, found, wanted, strict=True):
         assert isinstance(theirs, DetectionResult)
-        assert (mine.image_width, mine.image_height) == picture
+        assert (mine.image_width, mine.image_height) == image
         assert_same(mine, theirs)
         assert mine.boxes.min() >= 0
-        assert (mine.boxes[:, 2:] <= picture).all()
+        assert (mine.boxes[:, 2:] <= image).all()
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 8])
-async def test_a_rotated_picture_is_answered_upright(models: Path, orientation: int) -> None:
+async def test_a_rotated_image_is_answered_upright(models: Path, orientation: int) -> None:
     # Too small for a JPEG to be shrunk while it is decoded, so that the pixels are the same.
     turned = photo(3, orientation, width=92, height=60)
     upright = decode(turned)
@@ -108,31 +108,31 @@ async def test_a_rotated_picture_is_answered_upright(models: Path, orientation: 
 
 
 async def test_options(models: Path) -> None:
-    picture = photo(1)
+    image = photo(1)
     async with serving(models) as server, AsyncClient(server.address) as client:
-        plain = await client.detect("animals", picture)
+        plain = await client.detect("animals", image)
         assert plain.scores.min() >= 0.4  # the manifest's
-        more = await client.detect("animals", picture, score_threshold=0.05)
+        more = await client.detect("animals", image, score_threshold=0.05)
         assert len(more) > len(plain)
         assert more.scores.min() < 0.4
-        best = await client.detect("animals", picture, max_results=2)
+        best = await client.detect("animals", image, max_results=2)
         assert_same(best, plain[:2])
-        sure = await client.detect("animals", picture, score_threshold=0.6)
+        sure = await client.detect("animals", image, score_threshold=0.6)
         assert_same(sure, plain[plain.scores >= 0.6])
-        assert len(await client.detect("animals", picture, score_threshold=1.0)) == 0
+        assert len(await client.detect("animals", image, score_threshold=1.0)) == 0
         for options, text in (
             ({"score_threshold": 1.5}, "score_threshold must be between 0 and 1"),
             ({"max_results": 0}, "max_results must be at least 1"),
         ):
             request = vision_pb2.DetectRequest(
-                model=vision_pb2.ModelSpec(name="animals"), image=picture, options=vision_pb2.Options(**options)
+                model=vision_pb2.ModelSpec(name="animals"), image=image, options=vision_pb2.Options(**options)
             )
             with pytest.raises(InvalidInput, match=text):
                 await client._call(client._stub.Detect, request, None)
         with pytest.raises(ImageError, match="empty"):
             await server.engine.answer(_ref("animals"), b"")
         with pytest.raises(InvalidInput):
-            await client.detect("animals", b"no picture")
+            await client.detect("animals", b"no image")
 
 
 def _ref(name: str) -> Any:
@@ -155,10 +155,10 @@ async def test_the_wrong_method_names_the_right_one(models: Path) -> None:
 
 
 async def test_a_stream_answers_as_the_model_does(models: Path) -> None:
-    pictures = [photo(seed) for seed in range(3)]
+    images = [photo(seed) for seed in range(3)]
     async with serving(models) as server, AsyncClient(server.address) as client:
-        wanted = [await client.detect("animals", picture, max_results=4) for picture in pictures]
-        answers = [answer async for answer in client.stream("animals", pictures, max_results=4)]
+        wanted = [await client.detect("animals", image, max_results=4) for image in images]
+        answers = [answer async for answer in client.stream("animals", images, max_results=4)]
         for answer, result in zip(answers, wanted, strict=True):
             assert answer.version == 1
             assert isinstance(answer.value, DetectionResult)
@@ -220,7 +220,7 @@ async def signatures(address: str) -> list[str]:
 
 
 async def test_predict_gives_raw_outputs_and_tensorflow_the_signature_detect(models: Path) -> None:
-    images = make_pictures(3, seed=4)
+    images = make_images(3, seed=4)
     with Pipeline.load(models / "animals", runtime="onnx", threads=1) as pipeline:
         raw = pipeline.runtime.run({"images": images})
         wanted = pipeline(list(images))
@@ -245,7 +245,7 @@ async def test_another_runtime_says_where_the_signature_is(models: Path) -> None
     async with serving(models) as server:
         assert await signatures(server.address) == ["bytes", "serving_default"]
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await predict(server.address, "detect", {"images": make_pictures(1)})
+            await predict(server.address, "detect", {"images": make_images(1)})
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "run by onnx here: serve it with the runtime tensorflow" in (error.value.details() or "")
 
@@ -256,5 +256,5 @@ async def test_the_saved_model_alone_is_warmed_by_its_own_requests(models: Path,
     shutil.copytree(models / "animals" / "1", version, ignore=shutil.ignore_patterns("manifest.json", "*.onnx"))
     assert (version / "assets.extra" / "tf_serving_warmup_requests").is_file()
     async with serving(tmp_path, "tensorflow") as server:
-        assert (await predict(server.address, "detect", {"images": make_pictures(2)}))["boxes"].shape[0] == 2
+        assert (await predict(server.address, "detect", {"images": make_images(2)}))["boxes"].shape[0] == 2
         assert {"bytes", "detect", "serving_default"} <= set(await signatures(server.address))

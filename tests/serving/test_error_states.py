@@ -30,8 +30,8 @@ from tensorflow_serving.apis import (  # noqa: E402
 
 from cvserve.errors import OutOfMemory, Unavailable  # noqa: E402
 from cvserve.serving import Server, ServerSettings  # noqa: E402
-from cvserve.serving.core.config import ModelSettings  # noqa: E402
 from cvserve.serving.core.loaded_model import LoadedModel  # noqa: E402
+from cvserve.serving.settings import ModelSettings  # noqa: E402
 
 
 async def test_a_full_queue(serve: Serve, runtime: PuppetRuntime) -> None:
@@ -60,7 +60,7 @@ async def test_a_full_queue(serve: Serve, runtime: PuppetRuntime) -> None:
 
 
 class Full(PuppetRuntime):
-    """Has room for one picture; one that is all blue ends the GPU."""
+    """Has room for one image; one that is all blue ends the GPU."""
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         answers = super().run(inputs, outputs)
@@ -263,7 +263,7 @@ async def test_a_server_that_ends(serve: Serve, runtime: PuppetRuntime) -> None:
         assert await draining
 
 
-async def test_a_good_picture_after_all_that(serve: Serve) -> None:
+async def test_a_good_image_after_all_that(serve: Serve) -> None:
     import base64
 
     async with serve() as server, asking(server) as ask:

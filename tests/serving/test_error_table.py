@@ -141,11 +141,11 @@ ROWS = [
         path=None,
     ),
     Row(
-        "a picture that is none",
+        "an image that is none",
         lambda request: (
             request.inputs.clear(),
             setattr(request.model_spec, "signature_name", "bytes"),
-            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"no picture"])),
+            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([b"no image"])),
         ),
         CODES.INVALID_ARGUMENT,
         "image 0",

@@ -18,10 +18,10 @@ from tiny_artifact import publish_tiny
 
 from cvserve.errors import ArtifactError, NotFound
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core import foreign
-from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.core.batching.execution import size_of
 from cvserve.serving.core.engine import ModelRef
-from cvserve.serving.core.execution import size_of
+from cvserve.serving.settings import ModelSettings
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_serving")

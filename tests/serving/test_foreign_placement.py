@@ -19,8 +19,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(2)])
 sys.path.insert(0, sys.argv[1])
 import half_plus_two
-from cvserve.serving.core import foreign
-from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.settings import ModelSettings
 found = []
 for write in (half_plus_two.write_tf1, half_plus_two.write_tf2):
     directory = write(Path(sys.argv[2]) / write.__name__)

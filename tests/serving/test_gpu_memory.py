@@ -18,8 +18,8 @@ from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, OutOfMemory
 from cvserve.runtimes import cuda
 from cvserve.serving.core import loading
-from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.placement import Place
+from cvserve.serving.settings import ModelSettings
 
 GPU = ("gpu:0",)
 
@@ -118,7 +118,7 @@ def test_a_model_is_served_with_the_batches_that_have_room(tmp_path: Path, memor
     assert card.memory == pytest.approx(memory)
 
 
-def test_a_card_without_room_for_one_picture(tmp_path: Path) -> None:
+def test_a_card_without_room_for_one_image(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemory):
         loading.load(publish_tiny(tmp_path / "m").directory, settings(), opening(Card(0.12)))
 

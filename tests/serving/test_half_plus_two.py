@@ -322,7 +322,7 @@ async def test_metadata_of_a_tflite_file(models: Path) -> None:
         assert definition.method_name == "tensorflow/serving/predict"
 
 
-async def test_pictures_need_a_manifest(models: Path) -> None:
+async def test_images_need_a_manifest(models: Path) -> None:
     async with asking(models / "tf1") as ask:
         request = vision_pb2.ClassifyRequest(image=b"any", model=vision_pb2.ModelSpec(name="tf1"))
         code, text = await code_and_text(ask.vision.Classify(request, timeout=10))

@@ -36,7 +36,7 @@ def status(name: str, version: int, state: State) -> VersionStatus:
 
 
 async def test_a_stuck_watcher_holds_up_nobody() -> None:
-    from cvserve.serving.grpc.health import Health as Service
+    from cvserve.serving.transport.grpc.health import Health as Service
 
     service, stuck, other = Service(), Stuck(), Stuck()
     other.reads.set()
@@ -76,7 +76,7 @@ async def test_a_watcher_that_does_not_read_does_not_delay_a_drain(serve: Serve,
 
 
 async def test_a_name_that_is_unknown_may_come_and_go() -> None:
-    from cvserve.serving.grpc.health import Health as Service
+    from cvserve.serving.transport.grpc.health import Health as Service
 
     service, context = Service(), Stuck()
     context.reads.set()

@@ -76,7 +76,7 @@ async def test_packed_bodies_that_are_wrong(
 
 
 async def test_a_sender_that_is_too_slow(serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvserve.serving.http.server.LINGERING_SECONDS", 0.3)
+    monkeypatch.setattr("cvserve.serving.transport.http.server.LINGERING_SECONDS", 0.3)
     async with serve(runtime, http_read_seconds=0.3) as server:
         head = HEAD + f"Content-Length: {len(GOOD)}\r\n\r\n".encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from cvserve.errors import InvalidInput
-from cvserve.serving.http import documents
-from cvserve.serving.http.documents import let_go, read_document, shown, uncollected
+from cvserve.serving.protocols.tensorflow_serving.rest import documents
+from cvserve.serving.protocols.tensorflow_serving.rest.documents import let_go, read_document, shown, uncollected
 
 LEAVES = (
     some.none()

@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow")
 from tensorflow.core.example import example_pb2
 
 from cvserve.errors import InvalidInput
-from cvserve.serving.http.examples import to_examples
+from cvserve.serving.protocols.tensorflow_serving.rest.examples import to_examples
 
 
 def features(serialised: bytes) -> dict[str, tuple[str, list[Any]]]:

@@ -6,7 +6,7 @@ import pytest
 
 from cvserve.errors import InvalidInput
 from cvserve.serving.core.engine import ModelRef
-from cvserve.serving.http.paths import Route, is_rest, route
+from cvserve.serving.protocols.tensorflow_serving.rest.paths import Route, is_rest, route
 
 
 @pytest.mark.parametrize(

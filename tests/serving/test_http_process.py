@@ -29,7 +29,7 @@ BODY = json.dumps({"instances": np.stack([pixels("blue")]).tolist()}).encode()
 SLOW = """
 import sys, time
 from serving_kit import PuppetRuntime, loader
-import cvserve.serving.grpc.server as server
+import cvserve.serving.server as server
 from cvserve.cli.main import main
 
 class Slow(PuppetRuntime):

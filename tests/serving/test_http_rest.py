@@ -69,18 +69,18 @@ async def test_the_numbers_are_those_of_the_graph_and_printed_short(serve: Serve
         assert max(map(len, reply.body.decode().split())) <= len("[1.23456789e-10],")
 
 
-async def test_pictures_in_base64(serve: Serve) -> None:
+async def test_images_in_base64(serve: Serve) -> None:
     async with serve() as server:
         url = f"{server.http_address}{PREDICT}"
-        picture = {"b64": base64.b64encode(jpeg("blue")).decode()}
+        image = {"b64": base64.b64encode(jpeg("blue")).decode()}
         for body in (
-            {"instances": [picture, picture]},
-            {"instances": [{"image_bytes": picture}] * 2},
-            {"inputs": {"image_bytes": [picture] * 2}},
+            {"instances": [image, image]},
+            {"instances": [{"image_bytes": image}] * 2},
+            {"inputs": {"image_bytes": [image] * 2}},
         ):
             [rows] = (await ask(url, {"signature_name": "bytes"} | body)).json.values()
             assert np.argmax(rows, axis=1).tolist() == [2, 2]
-        reply = await ask(url, {"signature_name": "bytes", "instances": [picture, {"b64": "bm90IGEgcGljdHVyZQ=="}]})
+        reply = await ask(url, {"signature_name": "bytes", "instances": [image, {"b64": "bm90IGEgcGljdHVyZQ=="}]})
         assert reply.status == 400
         assert reply.error.startswith("image 1: ")
 
@@ -157,7 +157,7 @@ HOSTILE = {
     "base64 that is none": b'{"signature_name": "bytes", "instances": [{"b64": "***"}]}',
     "base64 of nothing": b'{"signature_name": "bytes", "instances": [{"b64": ""}]}',
     "base64 with company": b'{"signature_name": "bytes", "instances": [{"b64": "", "x": 1}]}',
-    "a picture as a number": b'{"signature_name": "bytes", "instances": [7]}',
+    "an image as a number": b'{"signature_name": "bytes", "instances": [7]}',
     "a cut document": b'{"instances": [[[1, 2, 3], [4',
 }
 

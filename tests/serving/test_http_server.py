@@ -15,7 +15,7 @@ from serving_kit import PuppetRuntime, Serve, eventually, loader, pixels, reposi
 
 from cvserve.errors import InvalidInput
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.http.listening import bind, http_port
+from cvserve.serving.transport.http.listening import bind, http_port
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("aiohttp")

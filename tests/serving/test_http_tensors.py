@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as arrays
 
 from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.runtimes.base import TensorInfo
-from cvserve.serving.http import arrays as json_arrays
-from cvserve.serving.http.tensors import signature_name, to_tensors
+from cvserve.serving.protocols.tensorflow_serving.rest import arrays as json_arrays
+from cvserve.serving.protocols.tensorflow_serving.rest.tensors import signature_name, to_tensors
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,8 +14,14 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
 from cvserve.errors import FailedPrecondition, InvalidInput
-from cvserve.serving.http import writing
-from cvserve.serving.http.writing import classes_json, error_json, short_decimals, to_json, values_json
+from cvserve.serving.protocols.tensorflow_serving.rest import writing
+from cvserve.serving.protocols.tensorflow_serving.rest.writing import (
+    classes_json,
+    error_json,
+    short_decimals,
+    to_json,
+    values_json,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,8 +101,8 @@ def test_outputs_that_json_cannot_hold() -> None:
         to_json({"y": np.zeros(2, np.complex64)}, "row")
     with pytest.raises(InvalidInput, match=r"^Cannot convert empty tensor map to JSON$"):
         to_json({}, "row")
-    with pytest.raises(FailedPrecondition, match="'picture' holds bytes that are no text"):
-        to_json({"picture": strings(b"\xff")}, "row")
+    with pytest.raises(FailedPrecondition, match="'image' holds bytes that are no text"):
+        to_json({"image": strings(b"\xff")}, "row")
 
 
 def test_results() -> None:

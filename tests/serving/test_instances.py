@@ -49,37 +49,37 @@ def same(found: DetectionResult, wanted: DetectionResult) -> bool:
 
 
 async def test_every_format_is_the_pipelines_own_answer(models: Path) -> None:
-    pictures = [photo(1, width=200, height=120), photo(2, width=90, height=150)]
+    images = [photo(1, width=200, height=120), photo(2, width=90, height=150)]
     with Pipeline.load(models / "animals", runtime="onnx", threads=1) as pipeline:
-        wanted = pipeline(pictures)
+        wanted = pipeline(images)
     areas = [item.masks.areas.tolist() for item in wanted if isinstance(item, DetectionResult) and item.masks]
     assert all(area > 0 for item in areas for area in item), "both objects have pixels"
 
     def ask(address: str) -> None:
         with Client(address) as client:
             assert client.model_info("animals").has_masks
-            for picture, theirs in zip(pictures, wanted, strict=True):
+            for image, theirs in zip(images, wanted, strict=True):
                 assert isinstance(theirs, DetectionResult)
-                assert same(client.detect("animals", picture), theirs)
-                assert same(client.segment("animals", picture), theirs)  # type: ignore[arg-type]
+                assert same(client.detect("animals", image), theirs)
+                assert same(client.segment("animals", image), theirs)  # type: ignore[arg-type]
                 for mask_format in FORMATS:
-                    assert same(client.detect("animals", picture, mask_format=mask_format), theirs)
-                    assert same(client.segment_encoded("animals", picture, mask_format), theirs)  # type: ignore[arg-type]
-                bare = client.detect("animals", picture, mask_format="none")
+                    assert same(client.detect("animals", image, mask_format=mask_format), theirs)
+                    assert same(client.segment_encoded("animals", image, mask_format), theirs)  # type: ignore[arg-type]
+                bare = client.detect("animals", image, mask_format="none")
                 assert bare.masks is None
                 assert same(bare, theirs[:]) is False
-                bare = client.segment_encoded("animals", picture, "none")  # type: ignore[assignment]
+                bare = client.segment_encoded("animals", image, "none")  # type: ignore[assignment]
                 assert bare.masks is None
                 assert same(bare, theirs[:]) is False
             for mask_format in FORMATS:
-                frames = list(client.stream("animals", pictures, mask_format=mask_format))
+                frames = list(client.stream("animals", images, mask_format=mask_format))
                 assert all(same(frame.value, theirs) for frame, theirs in zip(frames, wanted, strict=True))  # type: ignore[arg-type]
 
     async with serving(models) as server, AsyncClient(server.address) as client:
         await asyncio.to_thread(ask, server.address)
         for mask_format in (None, *FORMATS):
-            assert same(await client.detect("animals", pictures[0], mask_format=mask_format), wanted[0])  # type: ignore[arg-type]
-        found = await client.segment("animals", pictures[1])
+            assert same(await client.detect("animals", images[0], mask_format=mask_format), wanted[0])  # type: ignore[arg-type]
+        found = await client.segment("animals", images[1])
         assert isinstance(found, DetectionResult)
         assert same(found, wanted[1])  # type: ignore[arg-type]
 
@@ -107,16 +107,16 @@ async def test_the_messages(models: Path) -> None:
 
 async def test_masks_too_large_for_a_message(models: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 2, (48, 64, 1), np.uint8).repeat(3, axis=2) * 255
-    picture = cv2.imencode(".png", blocks.repeat(25, axis=0).repeat(25, axis=1), [cv2.IMWRITE_PNG_COMPRESSION, 9])[
+    image = cv2.imencode(".png", blocks.repeat(25, axis=0).repeat(25, axis=1), [cv2.IMWRITE_PNG_COMPRESSION, 9])[
         1
     ].tobytes()
-    assert len(picture) < 30_000
+    assert len(image) < 30_000
     async with serving(models, max_message_bytes=32768) as server, AsyncClient(server.address) as client:
         with pytest.raises(
             InvalidInput, match=r"the masks as polygons take .* another mask_format, such as run lengths"
         ):
-            await client.detect("animals", picture, mask_format="polygons")
-        assert (await client.detect("animals", picture)).masks is not None
+            await client.detect("animals", image, mask_format="polygons")
+        assert (await client.detect("animals", image)).masks is not None
 
 
 async def test_a_detector_without_masks_does_not_segment(tmp_path: Path) -> None:

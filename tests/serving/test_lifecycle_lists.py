@@ -11,8 +11,8 @@ from lifecycle_kit import Models, config
 from serving_kit import eventually
 
 from cvserve.errors import CvserveError, FailedPrecondition, InvalidInput, NotFound
-from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.model_config import All, Latest, ModelConfig, Specific
+from cvserve.serving.settings import ModelSettings
 
 
 @pytest.fixture

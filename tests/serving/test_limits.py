@@ -22,7 +22,7 @@ def request() -> vision_pb2.ClassifyRequest:
     return vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name="colours"), image=jpeg())
 
 
-async def test_pictures_with_too_many_pixels_are_refused_before_decoding(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_images_with_too_many_pixels_are_refused_before_decoding(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_pixels=40 * 30) as server, AsyncClient(server.address) as client:
         await client.classify("colours", jpeg(width=40, height=30))
         with pytest.raises(InvalidInput, match="pixels"):
@@ -78,7 +78,7 @@ async def test_a_full_decode_pool_tells_when_to_come_back() -> None:
     loop = asyncio.get_running_loop()
     pool = DecodePool(1, 2, 1 << 20, Mailbox(loop))
     try:
-        # What the pool learns from: pictures of 50 ms.
+        # What the pool learns from: images of 50 ms.
         await pool.run(lambda: time.sleep(0.05))
         waiting = [asyncio.ensure_future(pool.run(lambda: time.sleep(0.05))) for _ in range(3)]
         await asyncio.sleep(0)

@@ -97,11 +97,11 @@ def damaged(random: random.Random, message: bytes) -> bytes:
 
 async def test_no_damage_to_a_message_is_the_servers_fault(serve: Serve) -> None:
     """Each is answered; what is wrong is the client's, and a good one after it is answered well."""
-    picture = jpeg()
+    image = jpeg()
     options = vision_pb2.Options(top_k=2, score_threshold=0.25, max_results=3, mask_format=vision_pb2.MASK_FORMAT_PNG)
     spec = vision_pb2.ModelSpec(name="colours", version=1)
     good = vision_pb2.StreamRequest(
-        model=spec, frame_id=7, image=picture, timeout_ms=60_000, options=options
+        model=spec, frame_id=7, image=image, timeout_ms=60_000, options=options
     ).SerializeToString()
     ours, bad = random.Random(17), {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"}
     statuses: Counter[str] = Counter()
@@ -117,7 +117,7 @@ async def test_no_damage_to_a_message_is_the_servers_fault(serve: Serve) -> None
             assert status not in bad, message.hex()
         await call.write(good)
         assert (await call.read()).classification.classes[0].label == "red"
-    # Some pictures can bear the loss of a few bytes.
+    # Some images can bear the loss of a few bytes.
     assert {"OK", "INVALID_ARGUMENT"} <= set(statuses)
 
 

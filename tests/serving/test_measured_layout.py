@@ -16,10 +16,10 @@ from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError
 from cvserve.runtimes.instances import Layout
 from cvserve.serving.core import choosing, loading, measuring
-from cvserve.serving.core.config import ModelSettings
-from cvserve.serving.core.execution import entry_point
+from cvserve.serving.core.batching.execution import entry_point
 from cvserve.serving.core.measuring import Score, Trial, choose, lone_threads
 from cvserve.serving.core.placement import Place
+from cvserve.serving.settings import ModelSettings
 
 MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
 
@@ -32,20 +32,20 @@ def cache(quick_measuring: Path) -> Path:
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        # The better rate, whatever a lone picture takes.
+        # The better rate, whatever a lone image takes.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, MANY),
         ({MANY: Score(170, 0.008), WIDE: Score(200, 0.012)}, WIDE),
-        # As good a rate: the quicker lone picture.
+        # As good a rate: the quicker lone image.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.009), BOTH: Score(197, 0.009)}, BOTH),
         # Nothing in it: the better rate.
         ({MANY: Score(200, 0.0100), BOTH: Score(199, 0.0098)}, MANY),
     ],
 )
-def test_rate_first_then_the_lone_picture(scores: dict[Layout, Score], expected: Layout) -> None:
+def test_rate_first_then_the_lone_image(scores: dict[Layout, Score], expected: Layout) -> None:
     assert choose(scores) == expected
 
 
-def test_with_a_copy_for_lone_pictures_the_processors_time_decides_among_equals() -> None:
+def test_with_a_copy_for_lone_images_the_processors_time_decides_among_equals() -> None:
     def score(rate: float, cpu: float) -> Score:
         return Score(rate, 0.009 if rate == 100 else 0.005, cpu=cpu)
 
@@ -79,7 +79,7 @@ def test_the_processors_time_is_measured() -> None:
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        # The layout for load is slow with a lone picture: it gets a copy with the threads of the quickest.
+        # The layout for load is slow with a lone image: it gets a copy with the threads of the quickest.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, 2),
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.0119)}, None),
         # It is the quickest, or has as many threads.
@@ -87,7 +87,7 @@ def test_the_processors_time_is_measured() -> None:
         ({BOTH: Score(200, 0.010), WIDE: Score(170, 0.008), MANY: Score(170, 0.012)}, None),
     ],
 )
-def test_a_copy_for_lone_pictures_where_it_is_quicker(scores: dict[Layout, Score], expected: int | None) -> None:
+def test_a_copy_for_lone_images_where_it_is_quicker(scores: dict[Layout, Score], expected: int | None) -> None:
     assert lone_threads(scores, choose(scores)) == expected
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.engine import Engine, ModelRef, PredictRequest
 from cvserve.serving.core.repository import Repository
+from cvserve.serving.settings import ServerSettings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

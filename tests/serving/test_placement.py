@@ -19,14 +19,14 @@ from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, InvalidInput
 from cvserve.runtimes.instances import Layout
 from cvserve.serving.core import loading
-from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.batcher import Batcher
-from cvserve.serving.core.config import ModelSettings, load_settings
-from cvserve.serving.core.execution import RunGraph
+from cvserve.serving.core.batching.bounds import QueueBounds
+from cvserve.serving.core.batching.execution import RunGraph
+from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.queue import Batcher
+from cvserve.serving.core.batching.worker import Worker
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.placement import Place, candidates, places, worker_count
-from cvserve.serving.core.queue_bounds import QueueBounds
-from cvserve.serving.core.worker import Worker
+from cvserve.serving.settings import ModelSettings, load_settings
 
 
 def test_the_devices_of_a_model_are_checked() -> None:
@@ -205,7 +205,7 @@ tf.saved_model.save(adds, sys.argv[1] + "/adds/1", signatures={"serving_default"
 
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core.execution import Entries
+from cvserve.serving.core.batching.execution import Entries
 from cvserve.serving.core.loading import load
 
 runs = []

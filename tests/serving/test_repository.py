@@ -10,10 +10,10 @@ from serving_kit import repository
 from tiny_artifact import publish_tiny
 
 from cvserve.errors import InvalidInput, NotFound
-from cvserve.serving.core.config import ServerSettings
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.repository import Repository, check_inside, fingerprint, readable_versions, versions_in
 from cvserve.serving.core.version_policy import Latest, Specific
+from cvserve.serving.settings import ServerSettings
 
 
 def test_versions_are_directories_named_by_a_number(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from serving_kit import jpeg, photo
 from tiny_artifact import publish_tiny
-from tiny_segmenter import CHANNELS, COLOURS, LABELS, PREPROC, make_pictures, make_segmenter, publish_colours
+from tiny_segmenter import CHANNELS, COLORS, LABELS, PREPROC, make_images, make_segmenter, publish_colors
 
 from cvserve.artifact import PostprocSpec, PreprocSpec
 from cvserve.client import AsyncClient, Client
@@ -34,7 +34,7 @@ SHAPES = ((200, 120), (120, 200), (64, 48), (300, 40))
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of `streets`, a network of Keras, `channels`, a graph of 360 x 480, and `colours`, a classifier."""
+    """A repository of `streets`, a network of Keras, `channels`, a graph of 360 x 480, and `colors`, a classifier."""
     pytest.importorskip("tensorflow_serving")
     from cvserve.export import export_model
 
@@ -45,11 +45,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task="segmentation",
         labels=LABELS,
         preproc=PREPROC,
-        postproc=PostprocSpec(colours=COLOURS),
-        parity_images=make_pictures(8),
+        postproc=PostprocSpec(colors=COLORS),
+        parity_images=make_images(8),
         formats=("saved_model", "onnx"),
     )
-    publish_colours(root / "channels", PreprocSpec(height=360, width=480, resize="letterbox"))
+    publish_colors(root / "channels", PreprocSpec(height=360, width=480, resize="letterbox"))
     publish_tiny(root / "colours")
     return root
 
@@ -58,7 +58,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of `channels` alone."""
     root = tmp_path_factory.mktemp("channels")
-    publish_colours(root / "channels", PreprocSpec(height=360, width=480, resize="letterbox"))
+    publish_colors(root / "channels", PreprocSpec(height=360, width=480, resize="letterbox"))
     return root
 
 
@@ -79,30 +79,30 @@ def assert_same(found: SegmentationResult, wanted: SegmentationResult) -> None:
 
 
 async def test_the_class_map_is_the_pipelines_own(models: Path) -> None:
-    """Pictures of several shapes, all of them letterboxed."""
-    pictures = [photo(seed, width=width, height=height) for seed, (width, height) in enumerate(SHAPES)]
+    """Images of several shapes, all of them letterboxed."""
+    images = [photo(seed, width=width, height=height) for seed, (width, height) in enumerate(SHAPES)]
     with Pipeline.load(models / "streets", runtime="onnx", threads=1) as pipeline:
-        wanted = pipeline(pictures)
+        wanted = pipeline(images)
 
     def ask(address: str) -> list[SegmentationResult]:
         with Client(address) as client:
-            found = [client.segment("streets", picture) for picture in pictures]
-            assert list(client.segment_many("streets", pictures, concurrency=3)) == found
+            found = [client.segment("streets", image) for image in images]
+            assert list(client.segment_many("streets", images, concurrency=3)) == found
             return found
 
     async with serving(models) as server, AsyncClient(server.address) as client:
         found = await asyncio.to_thread(ask, server.address)
-        assert [item async for item in client.segment_many("streets", pictures, concurrency=2)] == found
-    for picture, mine, theirs in zip(SHAPES, found, wanted, strict=True):
+        assert [item async for item in client.segment_many("streets", images, concurrency=2)] == found
+    for image, mine, theirs in zip(SHAPES, found, wanted, strict=True):
         assert isinstance(theirs, SegmentationResult)
-        assert (mine.image_width, mine.image_height) == picture
+        assert (mine.image_width, mine.image_height) == image
         assert len(mine.classes) > 1
         assert_same(mine, theirs)
 
 
 async def test_the_class_map_is_the_keras_networks(models: Path) -> None:
-    """Pictures of the graph's own size, so that nothing is resized: at least 99.9 % of the pixels."""
-    images = make_pictures(8, seed=5)
+    """Images of the graph's own size, so that nothing is resized: at least 99.9 % of the pixels."""
+    images = make_images(8, seed=5)
     wanted = np.asarray(make_segmenter()(images, training=False)["class_map"])
     for runtime in ("onnx", "tensorflow"):
         async with serving(models, runtime) as server, AsyncClient(server.address) as client:
@@ -111,7 +111,7 @@ async def test_the_class_map_is_the_keras_networks(models: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 6, 8])
-async def test_a_rotated_picture_is_answered_upright(models: Path, orientation: int) -> None:
+async def test_a_rotated_image_is_answered_upright(models: Path, orientation: int) -> None:
     # Too small for a JPEG to be shrunk while it is decoded, so that the pixels are the same.
     turned = photo(3, orientation, width=92, height=60)
     upright = decode(turned)
@@ -125,9 +125,9 @@ async def test_a_rotated_picture_is_answered_upright(models: Path, orientation: 
 
 async def test_a_photo_of_twelve_megapixels(channels: Path) -> None:
     blocks = np.random.default_rng(0).integers(0, 3, (30, 40))
-    picture = np.full((30, 40, 3), 30, np.uint8)
-    np.put_along_axis(picture, blocks[..., None], 220, axis=2)
-    data = cv2.imencode(".jpg", picture.repeat(100, axis=0).repeat(100, axis=1)[..., ::-1])[1].tobytes()
+    image = np.full((30, 40, 3), 30, np.uint8)
+    np.put_along_axis(image, blocks[..., None], 220, axis=2)
+    data = cv2.imencode(".jpg", image.repeat(100, axis=0).repeat(100, axis=1)[..., ::-1])[1].tobytes()
     with Pipeline.load(channels / "channels", threads=1) as pipeline:
         [wanted] = pipeline(data)
     async with serving(channels) as server, AsyncClient(server.address) as client:
@@ -147,16 +147,16 @@ async def test_a_photo_of_twelve_megapixels(channels: Path) -> None:
 
 
 async def test_mask_formats(models: Path) -> None:
-    picture = photo(1)
+    image = photo(1)
     model = vision_pb2.ModelSpec(name="streets")
     async with serving(models) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = vision_pb2_grpc.VisionServiceStub(channel)
 
         async def ask(**options: Any) -> Any:
-            request = vision_pb2.SegmentRequest(model=model, image=picture, options=vision_pb2.Options(**options))
+            request = vision_pb2.SegmentRequest(model=model, image=image, options=vision_pb2.Options(**options))
             return await stub.Segment(request)
 
-        plain = await stub.Segment(vision_pb2.SegmentRequest(model=model, image=picture))
+        plain = await stub.Segment(vision_pb2.SegmentRequest(model=model, image=image))
         assert plain == await ask(mask_format=vision_pb2.MASK_FORMAT_PNG) == await ask(score_threshold=0.99, top_k=1)
         assert (plain.image_width, plain.image_height, plain.model.version) == (200, 120, 1)
         assert (plain.class_map.width, plain.class_map.height) == (200, 120)
@@ -177,13 +177,13 @@ async def test_mask_formats(models: Path) -> None:
             assert {(item.mask.width, item.mask.height) for item in masks.masks} == {(200, 120)}
     async with serving(models) as server, AsyncClient(server.address) as client:
         for mask_format in ("png", "rle", "polygons"):
-            encoded = await client.segment_encoded("streets", picture, mask_format)
+            encoded = await client.segment_encoded("streets", image, mask_format)
             assert encoded.mask_format == mask_format
             assert np.array_equal(encoded.decode().class_map, class_map)
         with Pipeline.load(models / "streets", runtime="onnx", threads=1) as pipeline:
-            [result] = pipeline(picture)
+            [result] = pipeline(image)
         for mask_format in ("png", "rle", "polygons", "none"):
-            row = (await client.segment_encoded("streets", picture, mask_format)).to_dict()
+            row = (await client.segment_encoded("streets", image, mask_format)).to_dict()
             assert row == result.to_dict(mask_format)  # type: ignore[call-arg]
 
 
@@ -196,13 +196,13 @@ async def test_errors(models: Path) -> None:
         with pytest.raises(FailedPrecondition, match="does classification, not segmentation; ask it with Classify"):
             await client.segment("colours", photo(1))
         with pytest.raises((ImageError, InvalidInput)):
-            await client.segment("streets", b"no picture")
+            await client.segment("streets", b"no image")
         with pytest.raises(InvalidInput, match="figures alone"):
             (await client.segment_encoded("streets", photo(1), "none")).decode()
         info = await client.model_info("streets")
-        assert (info.task, info.labels, info.colours) == ("segmentation", LABELS, COLOURS)
+        assert (info.task, info.labels, info.colors) == ("segmentation", LABELS, COLORS)
         assert (await client.model_info("channels")).labels == CHANNELS
-        assert (await client.model_info("colours")).colours == ()
+        assert (await client.model_info("colours")).colors == ()
 
 
 async def test_an_answer_that_no_message_has_room_for(channels: Path) -> None:
@@ -218,22 +218,22 @@ async def test_an_answer_that_no_message_has_room_for(channels: Path) -> None:
 
 
 async def test_a_stream_answers_as_the_model_does(models: Path) -> None:
-    pictures = [photo(seed) for seed in range(3)]
+    images = [photo(seed) for seed in range(3)]
 
     def ask(address: str) -> list[Any]:
         with Client(address) as client:
-            return [answer.value for answer in client.stream("streets", pictures)]
+            return [answer.value for answer in client.stream("streets", images)]
 
     async with serving(models) as server, AsyncClient(server.address) as client:
-        wanted = [await client.segment("streets", picture) for picture in pictures]
+        wanted = [await client.segment("streets", image) for image in images]
         for mask_format in (None, "png", "rle", "polygons"):
-            answers = [answer async for answer in client.stream("streets", pictures, mask_format=mask_format)]
+            answers = [answer async for answer in client.stream("streets", images, mask_format=mask_format)]
             assert [answer.version for answer in answers] == [1, 1, 1]
             for answer, result in zip(answers, wanted, strict=True):
                 assert isinstance(answer.value, SegmentationResult)
                 assert_same(answer.value, result)
         assert await asyncio.to_thread(ask, server.address) == wanted
-        async for answer in client.stream("streets", pictures[:1], mask_format="none"):
+        async for answer in client.stream("streets", images[:1], mask_format="none"):
             assert isinstance(answer.value, EncodedSegmentation)
             figures = [(item.index, pytest.approx(item.coverage)) for item in wanted[0].classes]
             assert [(item.index, item.coverage) for item in answer.value.classes] == figures
@@ -273,7 +273,7 @@ async def test_predict_gives_the_graphs_own_outputs(models: Path) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    images = make_pictures(3, seed=4)
+    images = make_images(3, seed=4)
     with Pipeline.load(models / "streets", runtime="onnx", threads=1) as pipeline:
         raw = pipeline.runtime.run({"images": images})
     request = predict_pb2.PredictRequest()

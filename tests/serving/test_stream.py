@@ -22,16 +22,16 @@ from cvserve.errors import Overloaded
 from cvserve.postproc.results import ClassificationResult, ClassScore
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving import Server
-from cvserve.serving.core.engine import ModelRef, PictureAnswer
+from cvserve.serving.core.engine import ImageAnswer, ModelRef
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 TESTS = Path(__file__).resolve().parents[1]
 
 
 def frame(number: int, image: bytes | None = None, model: str | None = "colours", **fields: Any) -> Any:
     """A frame of the colour that belongs to its number."""
     spec = None if model is None else vision_pb2.ModelSpec(name=model)
-    image = jpeg(COLOURS[number % 3]) if image is None else image
+    image = jpeg(COLORS[number % 3]) if image is None else image
     return vision_pb2.StreamRequest(model=spec, frame_id=number, image=image, **fields)
 
 
@@ -66,7 +66,7 @@ async def test_answers_come_in_the_order_of_the_frames(serve: Serve) -> None:
         sending = asyncio.ensure_future(send())
         answers = [seen(answer) async for answer in call]
         await sending
-        assert answers == [(number, COLOURS[number % 3]) for number in range(60)]
+        assert answers == [(number, COLORS[number % 3]) for number in range(60)]
         assert await call.code() is grpc.StatusCode.OK
 
 
@@ -76,7 +76,7 @@ async def test_an_early_answer_waits_for_the_frames_before_it(serve: Serve, runt
         await call.write(frame(1))
         await runtime.wait_for_call()
         # Refused at once, long before the graph has answered the first.
-        await call.write(frame(2, b"no picture"))
+        await call.write(frame(2, b"no image"))
         reading = asyncio.ensure_future(call.read())
         await eventually(lambda: under_way(server) == 1)
         assert not reading.done()
@@ -101,13 +101,13 @@ async def test_frames_share_batches_and_no_more_are_read_than_the_window(serve: 
 
 async def test_a_client_that_sends_faster_than_it_is_answered_is_made_to_wait(serve: Serve) -> None:
     async with serve(stream_window=2) as server, stream(server) as call:
-        picture = jpeg() + b"\0" * (1 << 18)
+        image = jpeg() + b"\0" * (1 << 18)
         sent = asked = 0
 
         async def send() -> None:
             nonlocal sent
             while True:
-                await call.write(frame(sent, picture))
+                await call.write(frame(sent, image))
                 sent += 1
 
         async def never(*arguments: Any, **options: Any) -> Any:
@@ -132,10 +132,10 @@ async def test_a_client_that_does_not_read_its_answers_is_made_to_wait(serve: Se
         asked = 0
         long = ClassificationResult((ClassScore("x" * (1 << 20), 0, 1.0),))
 
-        async def at_once(model: ModelRef, *arguments: Any, **options: Any) -> PictureAnswer:
+        async def at_once(model: ModelRef, *arguments: Any, **options: Any) -> ImageAnswer:
             nonlocal asked
             asked += 1
-            return PictureAnswer(ModelRef(model.name, 1), long)
+            return ImageAnswer(ModelRef(model.name, 1), long)
 
         async def send() -> None:
             for number in range(1000):
@@ -159,7 +159,7 @@ async def test_bad_frames_are_answered_in_their_place_and_the_stream_goes_on(ser
     async with serve() as server, stream(server) as call:
         frames = [
             (frame(0), (0, "red")),
-            (frame(1, b"no picture"), (1, "INVALID_ARGUMENT")),
+            (frame(1, b"no image"), (1, "INVALID_ARGUMENT")),
             (frame(2, b""), (2, "INVALID_ARGUMENT")),
             (frame(3, model="flowers"), (3, "NOT_FOUND")),
             (frame(4, options=vision_pb2.Options(top_k=0)), (4, "INVALID_ARGUMENT")),
@@ -303,7 +303,7 @@ async def test_a_drain_answers_the_frames_read_and_ends_the_stream(serve: Serve,
             assert await late.code() is grpc.StatusCode.UNAVAILABLE
         assert not draining.done()
         runtime.gate.set()
-        assert [seen(await call.read()) for _ in range(3)] == [(number, COLOURS[number]) for number in range(3)]
+        assert [seen(await call.read()) for _ in range(3)] == [(number, COLORS[number]) for number in range(3)]
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call.read()
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -349,7 +349,7 @@ async def test_each_frame_is_counted_as_a_request(serve: Serve) -> None:
 
     async with serve() as server, stream(server) as call:
         server.vision._calls.answered = count
-        for sent in (frame(0), frame(1, b"no picture"), frame(2, model="flowers")):
+        for sent in (frame(0), frame(1, b"no image"), frame(2, model="flowers")):
             await call.write(sent)
             await call.read()
     assert counted == [
@@ -400,11 +400,11 @@ with Client(sys.argv[1]) as client:
 async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
     serve: Serve, runtime: PuppetRuntime, tmp_path: Path
 ) -> None:
-    picture = tmp_path / "picture.jpg"
-    picture.write_bytes(jpeg())
+    image = tmp_path / "image.jpg"
+    image.write_bytes(jpeg())
     async with serve(runtime, max_batch_size=2) as server, stream(server) as other:
         client = subprocess.Popen(
-            [sys.executable, "-c", KILLED, server.address, str(picture)],
+            [sys.executable, "-c", KILLED, server.address, str(image)],
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(TESTS)},
         )
@@ -412,7 +412,7 @@ async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
             assert client.stdout is not None
             assert await asyncio.to_thread(client.stdout.readline) == b"0\n"
             runtime.gate.clear()
-            # How many frames are under way then is open: pictures are decoded side by side, so that one may have its
+            # How many frames are under way then is open: images are decoded side by side, so that one may have its
             # answer while the graph works on the one before it.
             await eventually(lambda: runtime.running == 1 and under_way(server) > 0, 20)
             client.send_signal(signal.SIGKILL)

@@ -14,9 +14,9 @@ from serving_kit import PuppetRuntime, jpeg, loader, repository
 
 from cvserve.client import AsyncClient
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.thread_names import name_thread
+from cvserve.serving.settings import ModelSettings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names here")
 

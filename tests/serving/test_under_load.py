@@ -15,9 +15,9 @@ from cvserve.client import AsyncClient
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Overloaded
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving import Server
-from cvserve.serving.core.batcher import Batcher
+from cvserve.serving.core.batching.queue import Batcher
 from cvserve.serving.core.engine import ModelRef, PredictRequest
-from cvserve.serving.grpc.calls import refuse
+from cvserve.serving.transport.grpc.calls import refuse
 
 
 def batcher(server: Server) -> Batcher:
@@ -30,7 +30,7 @@ async def test_requests_that_wait_share_a_batch(serve: Serve, runtime: PuppetRun
         runtime.gate.clear()
         tasks = [asyncio.ensure_future(client.classify("colours", jpeg()))]
         await runtime.wait_for_call()
-        tasks += [asyncio.ensure_future(client.classify("colours", jpeg(colour))) for colour in ["blue"] * 6]
+        tasks += [asyncio.ensure_future(client.classify("colours", jpeg(color))) for color in ["blue"] * 6]
         await eventually(lambda: batcher(server).waiting == 6)
         runtime.gate.set()
         results = await asyncio.gather(*tasks)
@@ -131,7 +131,7 @@ CLASSIFY = "/cvserve.v1.VisionService/Classify"
 async def test_under_pressure_requests_are_refused_before_their_message_is_read(
     serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvserve.serving.core.batcher.PRESSED_SECONDS", 60.0)
+    monkeypatch.setattr("cvserve.serving.core.batching.queue.PRESSED_SECONDS", 60.0)
     async with (
         serve(runtime, max_queue_requests=1) as server,
         AsyncClient(server.address) as client,
@@ -198,8 +198,8 @@ async def test_a_bad_row_fails_only_its_own_request(serve: Serve, runtime: Puppe
         runtime.poison = 66
         runtime.gate.clear()
 
-        def ask(colour: str, brightness: int = 200) -> asyncio.Task[Any]:
-            inputs = {"images": pixels(colour, brightness=brightness)[np.newaxis]}
+        def ask(color: str, brightness: int = 200) -> asyncio.Task[Any]:
+            inputs = {"images": pixels(color, brightness=brightness)[np.newaxis]}
             return asyncio.ensure_future(server.engine.predict(PredictRequest(ModelRef("colours"), "", inputs)))
 
         tasks = [ask("green")]
@@ -231,8 +231,8 @@ async def test_priorities_come_in_the_metadata_and_wrong_ones_are_refused(serve:
     ):
         stub = vision_pb2_grpc.VisionServiceStub(channel)
 
-        def ask(colour: str, priority: str | None = None) -> asyncio.Future[Any]:
-            request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name="colours"), image=jpeg(colour))
+        def ask(color: str, priority: str | None = None) -> asyncio.Future[Any]:
+            request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name="colours"), image=jpeg(color))
             metadata = () if priority is None else (("x-priority", priority),)
             return asyncio.ensure_future(stub.Classify(request, timeout=10, metadata=metadata))
 
@@ -267,7 +267,7 @@ async def test_a_foreign_shape_fails_alone(serve: Serve) -> None:
 
 async def test_a_large_request_is_split_and_answered_in_order(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_batch_size=4) as server:
-        images = np.stack([pixels(colour) for colour in ["red", "green", "blue"] * 4])[:10]
+        images = np.stack([pixels(color) for color in ["red", "green", "blue"] * 4])[:10]
         answer = await server.engine.predict(PredictRequest(ModelRef("colours"), "", {"images": images}))
         assert runtime.batch_sizes == [4, 4, 2]
         assert answer.outputs["probabilities"].argmax(axis=1).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]

@@ -12,9 +12,9 @@ from types import ModuleType
 import pytest
 
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
+from cvserve.serving.settings import ModelSettings
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("onnxruntime")

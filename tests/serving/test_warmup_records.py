@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from cvserve.errors import ArtifactError
-from cvserve.serving.core import foreign, warmup
-from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.protocols.tensorflow_serving import warmup
+from cvserve.serving.settings import ModelSettings
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_serving")

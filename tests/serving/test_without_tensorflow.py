@@ -26,7 +26,7 @@ import numpy as np
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from cvserve.protos import tensorflow_serving as protos
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.grpc.convert import to_array, write_tensor
+from cvserve.serving.protocols.tensorflow_serving.convert import to_array, write_tensor
 
 async def call(channel, service, name, request, answer):
     path = f"/tensorflow.serving.{service}/{name}"

@@ -15,19 +15,19 @@ from cvserve.evaluation import evaluate
 from cvserve.runs import load_run
 from cvserve.training import TrainConfig
 
-COLOURS = {"red": (40, 40, 220), "green": (40, 200, 60), "blue": (220, 60, 40)}
+COLORS = {"red": (40, 40, 220), "green": (40, 200, 60), "blue": (220, 60, 40)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """18 training and 6 validation pictures of 32 x 32, with two captions each."""
+    """18 training and 6 validation images of 32 x 32, with two captions each."""
     root, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
     (root / "images").mkdir()
     for split, count in (("train", 18), ("val", 6)):
         rows = ["image,caption"]
         for index in range(count):
-            name, colour = list(COLOURS.items())[index % 3]
-            pixels = np.clip(np.array(colour) + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            name, color = list(COLORS.items())[index % 3]
+            pixels = np.clip(np.array(color) + rng.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
             cv2.imwrite(str(root / "images" / f"{split}{index}.png"), pixels)
             rows += [f"{split}{index}.png,A {name} wall.", f'{split}{index}.png,"There, it\'s all {name}."']
         (root / f"captions_{split}.csv").write_text("\n".join(rows) + "\n")
@@ -68,7 +68,7 @@ def test_a_captioner_learns_three_sentences(folder: Path, tmp_path: Path) -> Non
     config = _config(folder)
     settings = {**config.captioning.model_dump(), "attention_penalty": 0.1, "freeze_epochs": 0.5}
     trainer = Trainer(_config(folder, captioning=settings), tmp_path / "run")
-    assert trainer.steps_per_epoch == 9, "18 pictures with two captions each in batches of 4"
+    assert trainer.steps_per_epoch == 9, "18 images with two captions each in batches of 4"
     run = trainer.run()
     assert trainer.step.traces == 1, "frozen or not, full batches or not, one graph"
     history = json.loads((run.directory / "history.json").read_text())
@@ -85,7 +85,7 @@ def test_a_captioner_learns_three_sentences(folder: Path, tmp_path: Path) -> Non
     found = json.loads((tmp_path / "scores" / "captions.json").read_text())
     assert len(found) == 6
     assert {item["caption"] for item in found} <= {
-        sentence.format(name) for name in COLOURS for sentence in ("a {} wall", "there it's all {}")
+        sentence.format(name) for name in COLORS for sentence in ("a {} wall", "there it's all {}")
     }
 
 

@@ -11,7 +11,7 @@ from cvserve.training import TrainConfig
 
 pytestmark = pytest.mark.slow
 
-# One to five objects a scene; 14 pictures are no multiple of the batch of 4.
+# One to five objects a scene; 14 images are no multiple of the batch of 4.
 DATA = "scenes:detection?count=14&val_count=4&image_size=64"
 
 

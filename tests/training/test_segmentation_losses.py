@@ -84,20 +84,26 @@ def test_against_numpy(seed: int, void: float) -> None:
     logits = random.normal(0, 2, (2, 3, 4, 3)).astype(np.float32)
     labels = np.where(random.random((2, 3, 4)) < void, VOID, random.integers(0, 3, (2, 3, 4))).astype(np.uint8)
     counted = labels != VOID
-    scores, truth = logits[counted].astype(np.float64), labels[counted].astype(int)
+    scores, ground_truth = logits[counted].astype(np.float64), labels[counted].astype(int)
     shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    own = shares[np.arange(len(truth)), truth]
-    classes = [c for c in range(3) if (truth == c).any()]
-    weights = np.array([0.5, 2.0, 1.0])[truth]
+    own = shares[np.arange(len(ground_truth)), ground_truth]
+    classes = [c for c in range(3) if (ground_truth == c).any()]
+    weights = np.array([0.5, 2.0, 1.0])[ground_truth]
     smooth = -0.9 * np.log(own) - 0.1 * np.log(shares).mean(axis=1)
     expected = {
         "cross_entropy": -np.log(own).mean() if len(own) else 0.0,
         "weighted cross_entropy": (weights * smooth).sum() / weights.sum() if len(own) else 0.0,
         "focal": ((1 - own) ** 2 * -np.log(own)).mean() if len(own) else 0.0,
         "dice": np.mean(
-            [1 - 2 * shares[truth == c, c].sum() / (shares[:, c].sum() + (truth == c).sum()) for c in classes] or [0.0]
+            [
+                1 - 2 * shares[ground_truth == c, c].sum() / (shares[:, c].sum() + (ground_truth == c).sum())
+                for c in classes
+            ]
+            or [0.0]
         ),
-        "lovasz": np.mean([_lovasz(np.abs((truth == c) - shares[:, c]), truth == c) for c in classes] or [0.0]),
+        "lovasz": np.mean(
+            [_lovasz(np.abs((ground_truth == c) - shares[:, c]), ground_truth == c) for c in classes] or [0.0]
+        ),
     }
     for name, loss in LOSSES.items():
         assert float(loss(logits, labels)) == pytest.approx(expected[name], rel=1e-4, abs=1e-5), name

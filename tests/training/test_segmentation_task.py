@@ -1,4 +1,4 @@
-"""A whole training of a segmenter on generated pictures of three colours."""
+"""A whole training of a segmenter on generated images of three colours."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 
 from cvserve.training import TrainConfig
 
-COLOURS = {"ground": (128, 128, 128), "red": (40, 40, 220), "green": (40, 200, 60)}
+COLORS = {"ground": (128, 128, 128), "red": (40, 40, 220), "green": (40, 200, 60)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rectangles on grey, 32 x 64 pixels, with a rim of void; 9 training and 3 validation pictures."""
+    """Rectangles on grey, 32 x 64 pixels, with a rim of void; 9 training and 3 validation images."""
     root, rng = tmp_path_factory.mktemp("rectangles"), np.random.default_rng(0)
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in (*COLOURS, "void")))
-    colours = np.array(list(COLOURS.values()))
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in (*COLORS, "void")))
+    colors = np.array(list(COLORS.values()))
     for split, count in (("train", 9), ("val", 3)):
         for kind in ("images", "masks"):
             (root / split / kind).mkdir(parents=True)
@@ -29,13 +29,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 x, y = left + rng.integers(2, 10), rng.integers(2, 10)
                 mask[y - 1 : y + 17, x - 1 : x + 17] = 3
                 mask[y : y + 16, x : x + 16] = label
-            pixels = colours[np.where(mask == 3, 0, mask)] + rng.normal(0, 20, (32, 64, 3))
+            pixels = colors[np.where(mask == 3, 0, mask)] + rng.normal(0, 20, (32, 64, 3))
             cv2.imwrite(str(root / split / "images" / f"{index}.png"), np.clip(pixels, 0, 255).astype(np.uint8))
             cv2.imwrite(str(root / split / "masks" / f"{index}.png"), mask)
     return root
 
 
-def test_a_segmenter_learns_three_colours(folder: Path, tmp_path: Path) -> None:
+def test_a_segmenter_learns_three_colors(folder: Path, tmp_path: Path) -> None:
     from cvserve.training.trainer import Trainer
 
     config = TrainConfig.load(
@@ -60,7 +60,7 @@ def test_a_segmenter_learns_three_colours(folder: Path, tmp_path: Path) -> None:
     assert weights[0] < 0.9 < weights[1]
     run = trainer.run()
     assert trainer.step.traces == 1
-    assert run.labels == tuple(COLOURS)
+    assert run.labels == tuple(COLORS)
     assert run.preproc.resize == "letterbox"
     assert run.metrics["miou"] > 0.8
     assert run.metrics["pixel_accuracy"] > 0.9

@@ -49,7 +49,7 @@ def test_one_trace_for_any_batch_size_and_learning_rate(name: str) -> None:
     assert step.traces == 1
 
 
-def test_overfits_a_few_pictures() -> None:
+def test_overfits_a_few_images() -> None:
     step = small_step(OptimizerConfig(learning_rate=0.05, weight_decay=0))
     losses = [float(step.run(*batch(6), tf.constant(0.05))) for _ in range(80)]
     assert losses[-1] < 0.05 < losses[0]

@@ -1,4 +1,4 @@
-"""A whole training on generated pictures: the run directory, one trace, resuming, stopping."""
+"""A whole training on generated images: the run directory, one trace, resuming, stopping."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cvserve.errors import CvserveError, ImageError, InvalidInput
 from cvserve.runs import load_run
 from cvserve.training import TrainConfig
 
-COLOURS = {"blue": (220, 60, 40), "green": (40, 200, 60), "red": (40, 40, 220)}
+COLORS = {"blue": (220, 60, 40), "green": (40, 200, 60), "red": (40, 40, 220)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three colours, 14 training and 4 validation pictures each: 42 is no multiple of the batch of 8."""
+    """Three colours, 14 training and 4 validation images each: 42 is no multiple of the batch of 8."""
     root, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
     for split, count in (("train", 14), ("val", 4)):
-        for name, colour in COLOURS.items():
+        for name, color in COLORS.items():
             (root / split / name).mkdir(parents=True)
             for index in range(count):
-                pixels = np.clip(np.array(colour) + rng.normal(0, 40, (20, 24, 3)), 0, 255).astype(np.uint8)
+                pixels = np.clip(np.array(color) + rng.normal(0, 40, (20, 24, 3)), 0, 255).astype(np.uint8)
                 cv2.imwrite(str(root / split / name / f"{index}.png"), pixels)
     return root
 
@@ -56,7 +56,7 @@ def test_a_run_directory_holds_everything(folder: Path, tmp_path: Path) -> None:
 
     trainer = Trainer(config(folder, epochs=4), tmp_path / "run")
     run = trainer.run()
-    assert trainer.step.traces == 1, "42 pictures in batches of 8 over 4 epochs must share one graph"
+    assert trainer.step.traces == 1, "42 images in batches of 8 over 4 epochs must share one graph"
     assert run.labels == ("blue", "green", "red")
     assert run.metrics["top1"] >= 0.9
     assert (run.preproc.height, run.architecture) == (16, "resnet20")
@@ -91,7 +91,7 @@ def test_settings_without_influence_may_change_when_resuming(folder: Path, tmp_p
         _check_directory(config(folder / "train"), tmp_path, resume=True)
 
 
-def test_pictures_that_go_away_while_training_are_named(folder: Path, tmp_path: Path) -> None:
+def test_images_that_go_away_while_training_are_named(folder: Path, tmp_path: Path) -> None:
     from cvserve.training.trainer import Trainer
 
     shutil.copytree(folder, tmp_path / "data")

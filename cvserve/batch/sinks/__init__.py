@@ -42,14 +42,14 @@ def open_sink(
         out: a file, or "-" for stdout.
         format: "jsonl", "csv" or "coco" (detection and captioning: COCO's results); by default what the suffix says:
             .csv, and .json of these two is COCO's; JSON lines for any other.
-        resume: continue an unfinished (or finished) file: its last half-written line is dropped, pictures that it
+        resume: continue an unfinished (or finished) file: its last half-written line is dropped, images that it
             has are skipped. Not of COCO's results.
         overwrite: replace an unfinished file.
         task, labels: of the model.
         top_k: how many classes a row has (classification), which those of a continued file must share; None: any
             number in JSON lines, room for 5 in CSV.
         made_by: model and version of the rows to come, which those of a continued file must share; None: any.
-        numbers: of pictures and categories in COCO's results; None: see `OwnNumbers`.
+        numbers: of images and categories in COCO's results; None: see `OwnNumbers`.
 
     Raises:
         InvalidInput: an unknown format, or one that does not fit the task; an unfinished file and neither resume nor
@@ -71,7 +71,7 @@ def open_sink(
             )
         if resume:
             raise InvalidInput(
-                "COCO results cannot be continued, for they do not tell which pictures had no objects or failed; "
+                "COCO results cannot be continued, for they do not tell which images had no objects or failed; "
                 "write JSON lines to use --resume"
             )
         if task == "captioning":

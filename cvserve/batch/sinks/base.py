@@ -15,7 +15,7 @@ Row = dict[str, Any]
 class Known(NamedTuple):
     """A row of a continued file.
 
-    end: the offset behind it. name: the picture, None of a header. made_by: model and version, None of an error.
+    end: the offset behind it. name: the image, None of a header. made_by: model and version, None of an error.
     top_k: how many classes it has, of classification; None where it does not tell.
     """
 
@@ -40,7 +40,7 @@ class Sink(Protocol):
     def resumable(self) -> bool: ...
 
     def holds(self, name: str) -> bool:
-        """Whether the file that is being continued has a row of this picture."""
+        """Whether the file that is being continued has a row of this image."""
 
     def write(self, row: Row) -> None: ...
 

@@ -13,9 +13,9 @@ from cvserve.errors import InvalidInput
 
 @dataclass(frozen=True)
 class CaptionTable:
-    """Captioning: a line a caption, best first; a picture with an error has one without a caption.
+    """Captioning: a line a caption, best first; an image with an error has one without a caption.
 
-    captions: how many the picture has, which is how many lines.
+    captions: how many the image has, which is how many lines.
     """
 
     columns: tuple[str, ...] = (*COMMON, "captions", "caption", "log_probability")

@@ -13,9 +13,9 @@ from cvserve.errors import InvalidInput
 
 
 class CocoCaptionsSink(FileSink):
-    """One JSON array of {"image_id", "caption", "file_name"}, the best caption of each picture.
+    """One JSON array of {"image_id", "caption", "file_name"}, the best caption of each image.
 
-    pycocotools and pycocoevalcap load it as it is, and have no use for "file_name". Pictures with errors are not in it:
+    pycocotools and pycocoevalcap load it as it is, and have no use for "file_name". Images with errors are not in it:
     it cannot be continued.
     """
 

@@ -16,7 +16,7 @@ class CocoResultsSink(FileSink):
     """One JSON array of {"image_id", "category_id", "bbox": [x, y, width, height], "score", "file_name"}.
 
     Objects with masks have theirs as "segmentation", run lengths. pycocotools loads it as it is, for boxes and for
-    masks (whose AP by size then goes by the boxes' areas), and has no use for "file_name". Pictures with errors are not
+    masks (whose AP by size then goes by the boxes' areas), and has no use for "file_name". Images with errors are not
     in it, nor are those without objects: it cannot be continued.
     """
 

@@ -13,7 +13,7 @@ from cvserve.errors import InvalidInput
 
 
 class CsvSink(FileSink):
-    """A header, and for each picture the lines that the task's table makes of its row."""
+    """A header, and for each image the lines that the task's table makes of its row."""
 
     _errors = "surrogateescape"
     _newline = ""
@@ -34,7 +34,7 @@ class CsvSink(FileSink):
         self._writer.writerows(self._table.lines(row))
 
     def _rows(self, file: BinaryIO) -> Iterator[Known]:
-        """A picture counts when its last line is whole."""
+        """An image counts when its last line is whole."""
         offset, whole = 0, True
 
         def lines() -> Iterator[str]:
@@ -44,7 +44,7 @@ class CsvSink(FileSink):
                 whole = line.endswith(b"\n")
                 yield line.decode("utf-8", "surrogateescape")
 
-        picture, left = "", 0
+        image, left = "", 0
         try:
             for number, cells in enumerate(csv.reader(lines()), 1):
                 if number == 1 and whole and cells != self._header:
@@ -57,12 +57,12 @@ class CsvSink(FileSink):
                 if number == 1:
                     yield Known(offset, None, False, None)
                     continue
-                if left and cells[0] != picture:
-                    raise ValueError(f"line {number} begins another picture too early")
-                picture, left = cells[0], (left or self._table.count(cells)) - 1
+                if left and cells[0] != image:
+                    raise ValueError(f"line {number} begins another image too early")
+                image, left = cells[0], (left or self._table.count(cells)) - 1
                 if not left:
                     made_by = (cells[2], cells[3]) if cells[2] else None  # an error has none
-                    yield Known(offset, picture, bool(cells[4]), made_by)
+                    yield Known(offset, image, bool(cells[4]), made_by)
         except InvalidInput:  # a ValueError too, but its sentence is whole
             raise
         except (csv.Error, ValueError) as error:

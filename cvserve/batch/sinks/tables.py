@@ -13,7 +13,7 @@ COMMON = ("image", "task", "model", "version", "error")
 
 
 class Table(Protocol):
-    """How one picture's row of `cvserve predict` becomes lines of CSV."""
+    """How one image's row of `cvserve predict` becomes lines of CSV."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ class Table(Protocol):
         """
 
     def count(self, cells: Sequence[str]) -> int:
-        """How many lines the picture of this line has.
+        """How many lines the image of this line has.
 
         Raises:
             ValueError: the line is not of this table.
@@ -36,7 +36,7 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Classification: a line a picture, with label, index and score of each of its best classes, best first."""
+    """Classification: a line an image, with label, index and score of each of its best classes, best first."""
 
     top_k: int
 
@@ -57,16 +57,16 @@ class ClassTable:
 
 
 def top_k_of(header: Sequence[str]) -> int | None:
-    """For how many classes a picture the header is, None if it is not of classification."""
+    """For how many classes an image the header is, None if it is not of classification."""
     top_k = (len(header) - len(COMMON)) // 3
     return top_k if top_k > 0 and tuple(header) == ClassTable(top_k).columns else None
 
 
 @dataclass(frozen=True)
 class ObjectTable:
-    """Detection: a line an object, best first; a picture without objects, or with an error, has one without an object.
+    """Detection: a line an object, best first; an image without objects, or with an error, has one without an object.
 
-    width, height: of the picture, pixels. objects: how many it has, which is how many lines.
+    width, height: of the image, pixels. objects: how many it has, which is how many lines.
     """
 
     columns: tuple[str, ...] = (
@@ -89,9 +89,9 @@ class ObjectTable:
 
 @dataclass(frozen=True)
 class RegionTable:
-    """Segmentation: a line for each class that there is, the largest first; a picture with an error has one without.
+    """Segmentation: a line for each class that there is, the largest first; an image with an error has one without.
 
-    width, height: of the picture, pixels. classes: how many there are, which is how many lines. CSV has no masks.
+    width, height: of the image, pixels. classes: how many there are, which is how many lines. CSV has no masks.
     """
 
     columns: tuple[str, ...] = (

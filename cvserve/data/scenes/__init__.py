@@ -6,10 +6,10 @@ from cvserve.data.scenes.folder import write_image_folder
 from cvserve.data.scenes.generator import Scene, Scenes, ScenesOptions
 from cvserve.data.scenes.layout import SceneObject
 from cvserve.data.scenes.mask_folder import write_mask_folder
-from cvserve.data.scenes.shapes import COLOURS, SHAPES, SIZES
+from cvserve.data.scenes.shapes import COLORS, SHAPES, SIZES
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "SHAPES",
     "SIZES",
     "Scene",

@@ -1,4 +1,4 @@
-"""True sentences about a scene. Every phrase in them names exactly one object of the picture."""
+"""True sentences about a scene. Every phrase in them names exactly one object of the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "bel
 
 def phrase(item: SceneObject) -> str:
     """ "a large red circle"; "a red circle" for an object whose size is not named."""
-    return " ".join(["a", *filter(None, (item.size, item.colour, item.shape))])
+    return " ".join(["a", *filter(None, (item.size, item.color, item.shape))])
 
 
 def relation(one: np.ndarray, other: np.ndarray, distinct: float = _DISTINCT) -> str | None:
@@ -97,7 +97,7 @@ def is_beyond_doubt(boxes: np.ndarray) -> bool:
     """Whether what `describe` says of such boxes does not hang on a pixel: which relations there are, which order.
 
     Args:
-        boxes: float [N, 4] x1, y1, x2, y2 in shares of the picture's side.
+        boxes: float [N, 4] x1, y1, x2, y2 in shares of the image's side.
     """
     outwards = np.array([-DOUBT, -DOUBT, DOUBT, DOUBT]) / 2
     larger, smaller = boxes + outwards, boxes - outwards

@@ -1,4 +1,4 @@
-"""Scenes as files, for everything that starts from a folder of pictures."""
+"""Scenes as files, for everything that starts from a folder of images."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def writing(root: Path, suffix: str) -> Iterator[None]:
 
 
 def encode_scene(image: np.ndarray, suffix: str) -> bytes:
-    """A picture, uint8 RGB [H, W, 3], as the bytes of a file: ".jpg" or ".png"."""
+    """An image, uint8 RGB [H, W, 3], as the bytes of a file: ".jpg" or ".png"."""
     options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else []
     _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()

@@ -1,4 +1,4 @@
-"""Generated pictures with exact ground truth for all four tasks."""
+"""Generated images with exact ground truth for all four tasks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cvserve.artifact.specs import TASKS, Task
 from cvserve.data.objects import Objects
+from cvserve.data.readers.splitting import SPLITS
 from cvserve.data.scenes.describe import describe
 from cvserve.data.scenes.layout import SceneObject, several_objects, single_object
 from cvserve.data.scenes.render import boxes_of, render
 from cvserve.data.scenes.shapes import SHAPES
-from cvserve.data.splitting import SPLITS
 from cvserve.errors import InvalidInput
 from cvserve.postproc.object_masks import ObjectMasks
 
@@ -27,7 +27,7 @@ _SIZE: dict[Task, int] = {"classification": 64, "detection": 128, "segmentation"
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and everything that is true of it.
+    """One image and everything that is true of it.
 
     image: uint8 RGB [S, S, 3]. objects: N of them, in the order of what follows. masks: bool [N, S, S], disjoint.
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels, tight around the masks, x2 and y2 past the last pixel. labels: int32
@@ -57,7 +57,7 @@ class Scene:
 class Scenes:
     """A split of generated scenes, as a data set of any task: shapes in colours and sizes on textured ground.
 
-    Scene i depends on (seed, task, split, i) and the picture's size, and on nothing else: not on `count`, nor on the
+    Scene i depends on (seed, task, split, i) and the image's size, and on nothing else: not on `count`, nor on the
     process. Different splits share no scene.
 
     Args:
@@ -96,7 +96,7 @@ class Scenes:
 
     @property
     def side(self) -> int:
-        """Pixels a side of every picture."""
+        """Pixels a side of every image."""
         return self.image_size or _SIZE[self.task]
 
     @property
@@ -120,7 +120,7 @@ class Scenes:
         return Scene(image, objects, masks, boxes, labels, describe(objects, boxes))
 
     def image(self, index: int) -> np.ndarray:
-        """The picture: uint8 RGB [S, S, 3]."""
+        """The image: uint8 RGB [S, S, 3]."""
         return _remembered(self, index).image.copy()
 
     def label(self, index: int) -> int:
@@ -143,7 +143,7 @@ class Scenes:
         return _remembered(self, index).class_map
 
     @property
-    def colours(self) -> tuple[tuple[int, int, int], ...]:
+    def colors(self) -> tuple[tuple[int, int, int], ...]:
         """Empty: the classes are shapes, of any colour."""
         return ()
 
@@ -167,7 +167,7 @@ class Scenes:
     def describe(self) -> str:
         """One line: task, split, number, size, seed and classes."""
         return (
-            f"scenes:{self.task} {self.split}: {self.count} generated pictures of {self.side} x {self.side}, seed "
+            f"scenes:{self.task} {self.split}: {self.count} generated images of {self.side} x {self.side}, seed "
             f"{self.seed}, in {len(self.classes)} classes ({', '.join(self.classes)})"
         )
 
@@ -191,7 +191,7 @@ class Scenes:
 
 @lru_cache(maxsize=32)
 def _remembered(scenes: Scenes, index: int) -> Scene:
-    """A scene that was made just now: who asks for its picture asks for its objects next."""
+    """A scene that was made just now: who asks for its image asks for its objects next."""
     return scenes.scene(index)
 
 

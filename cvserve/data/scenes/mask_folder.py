@@ -1,4 +1,4 @@
-"""Scenes as files with label maps: pictures and PNGs of the same stem."""
+"""Scenes as files with label maps: images and PNGs of the same stem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_mask_folder(scenes: Scenes, directory: str | Path, suffix: str = ".jpg
 
     Args:
         scenes: of the task "segmentation".
-        suffix: of the pictures: ".jpg" (quality 92) or ".png" (exact pixels).
+        suffix: of the images: ".jpg" (quality 92) or ".png" (exact pixels).
 
     Returns:
         The folder DIR.

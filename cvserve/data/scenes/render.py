@@ -57,21 +57,21 @@ def render(
     Args:
         objects: from `layout`; they do not overlap.
         size: pixels a side.
-        noise: standard deviation of the sensor noise, of 255; one of 0 to `noise` is drawn for the picture.
+        noise: standard deviation of the sensor noise, of 255; one of 0 to `noise` is drawn for the image.
 
     Returns:
         image: uint8 RGB [size, size, 3]. masks: bool [N, size, size], the pixels covered at least to one half.
     """
     ground_rng, noise_rng, surface_rng = rng.spawn(3)
-    picture = draw_ground(size, ground_rng)
+    image = draw_ground(size, ground_rng)
     masks = np.zeros((len(objects), size, size), bool)
     for index, item in enumerate(objects):
         covered = coverage(item, size)
         masks[index] = covered >= 128
         alpha = (covered.astype(np.float32) / 255)[..., None]
-        picture += alpha * (_surface(item, size, surface_rng) - picture)
-    picture += noise_rng.uniform(0, noise) * noise_rng.standard_normal(picture.shape, dtype=np.float32)
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8), masks
+        image += alpha * (_surface(item, size, surface_rng) - image)
+    image += noise_rng.uniform(0, noise) * noise_rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8), masks
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ SHAPES: tuple[str, ...] = tuple(OUTLINES)
 REACH: Mapping[str, float] = {name: float(np.linalg.norm(points, axis=1).max()) for name, points in OUTLINES.items()}
 
 # RGB centres that stay apart under the jitter of `layout`.
-COLOURS: Mapping[str, tuple[int, int, int]] = {
+COLORS: Mapping[str, tuple[int, int, int]] = {
     "blue": (45, 90, 215),
     "green": (40, 165, 70),
     "orange": (245, 135, 25),
@@ -70,7 +70,7 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "yellow": (245, 215, 50),
 }
 
-# Radius of the circle of the same area, as a share of the picture's side. The gap between the two is what makes the
+# Radius of the circle of the same area, as a share of the image's side. The gap between the two is what makes the
 # words exact.
 SIZES: Mapping[str, tuple[float, float]] = {"large": (0.13, 0.18), "small": (0.065, 0.095)}
 
@@ -79,7 +79,7 @@ def outline(shape: str, x: float, y: float, radius: float, angle: float) -> np.n
     """The corners [K, 2] (x, y) of a shape, in the units of x, y and radius.
 
     Args:
-        radius: of the circle of the same area. angle: degrees, clockwise as the picture is seen.
+        radius: of the circle of the same area. angle: degrees, clockwise as the image is seen.
     """
     turn = np.radians(angle)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

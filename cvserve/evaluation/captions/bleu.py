@@ -15,7 +15,7 @@ _SMALL, _TINY = 1e-9, 1e-15
 
 @dataclass(frozen=True)
 class Bleu:
-    """corpus: BLEU-1 to BLEU-4 of all pictures together. each: the same of each picture alone."""
+    """corpus: BLEU-1 to BLEU-4 of all images together. each: the same of each image alone."""
 
     corpus: tuple[float, ...]
     each: tuple[tuple[float, ...], ...]
@@ -36,7 +36,7 @@ class Matches:
 
     @classmethod
     def of(cls, answer: Sentence, references: Sequence[Sentence]) -> Matches:
-        """One picture's."""
+        """One image's."""
         right = []
         for order in range(1, ORDERS + 1):
             most: Counter[Ngram] = Counter()
@@ -70,7 +70,7 @@ def bleu(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) 
     """Scores answers, 0 to 1.
 
     Args:
-        answers: one a picture. references: of each picture, at least one.
+        answers: one an image. references: of each image, at least one.
     """
     matches = [Matches.of(answer, own) for answer, own in zip(answers, references, strict=True)]
     together = Matches((0,) * ORDERS, (0,) * ORDERS, 0, 0)

@@ -24,13 +24,13 @@ class _Weighted:
 
 
 def cider_d(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> list[float]:
-    """The score of each picture, 0 to 10; that of all of them is the mean.
+    """The score of each image, 0 to 10; that of all of them is the mean.
 
-    n-grams count the less, the more pictures have them in their references: log(pictures / pictures with it). The
+    n-grams count the less, the more images have them in their references: log(images / images with it). The
     weights come from the references that are scored with, so that scores of different sets are not comparable, and
-    those of a single picture are 0.
+    those of a single image are 0.
     """
-    pictures = math.log(len(references)) if references else 0.0
+    images = math.log(len(references)) if references else 0.0
     frequency = Counter(
         ngram
         for own in references
@@ -41,9 +41,7 @@ def cider_d(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]
         made = []
         for order in range(1, ORDERS + 1):
             counts = ngrams(words, order)
-            weights = {
-                ngram: count * (pictures - math.log(max(1, frequency[ngram]))) for ngram, count in counts.items()
-            }
+            weights = {ngram: count * (images - math.log(max(1, frequency[ngram]))) for ngram, count in counts.items()}
             made.append(_Weighted(weights, math.sqrt(sum(weight * weight for weight in weights.values()))))
         return made
 

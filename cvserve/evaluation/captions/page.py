@@ -1,4 +1,4 @@
-"""The worst and the best captions with their pictures, on one page."""
+"""The worst and the best captions with their images, on one page."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import cv2
 import numpy as np
 
 from cvserve.data.captions import CaptionSource
-from cvserve.evaluation.captions.report import PictureScores
+from cvserve.evaluation.captions.report import ImageScores
 from cvserve.evaluation.captions.rouge import rouge_l
-from cvserve.postproc.drawing.colours import Colour
+from cvserve.postproc.drawing.colors import Color
 from cvserve.postproc.text import drawable, shortened, write
 from cvserve.postproc.wrapping import wrapped
 from cvserve.preproc import decode, resize_to
 from cvserve.text import caption_words
 
 EACH = 6
-"""Pictures on either half of the page."""
+"""Images on either half of the page."""
 
 _COLUMNS = 3
 _WIDTH, _HEIGHT, _GAP, _HEAD, _LETTERS, _PITCH = 480, 320, 12, 40, 15, 20
 _LINES = 2
 _TEXT = (1 + 2 * _LINES) * _PITCH
-_WHITE: Colour = (255, 255, 255)
-_GREY: Colour = (170, 170, 170)
-_SAID: Colour = (110, 190, 255)
-_TRUE: Colour = (90, 215, 105)
+_WHITE: Color = (255, 255, 255)
+_GREY: Color = (170, 170, 170)
+_SAID: Color = (110, 190, 255)
+_TRUE: Color = (90, 215, 105)
 
 
 @dataclass(frozen=True)
 class Told:
-    """A picture with its answer, its references and its scores. index: in the data set."""
+    """An image with its answer, its references and its scores. index: in the data set."""
 
     index: int
     answer: str
     references: tuple[str, ...]
-    scores: PictureScores
+    scores: ImageScores
 
     @property
     def closest(self) -> str:
@@ -48,24 +48,24 @@ class Told:
         return self.references[likeness.index(max(likeness))]
 
 
-def worst_and_best(pictures: Sequence[Told], each: int = EACH) -> tuple[list[Told], list[Told]]:
+def worst_and_best(images: Sequence[Told], each: int = EACH) -> tuple[list[Told], list[Told]]:
     """Those of the lowest and of the highest CIDEr-D, then ROUGE-L, the extreme first; none is on both sides."""
-    ranked = sorted(pictures, key=lambda item: (item.scores.cider_d, item.scores.rouge_l))
+    ranked = sorted(images, key=lambda item: (item.scores.cider_d, item.scores.rouge_l))
     low = ranked[: min(each, (len(ranked) + 1) // 2)]
     return low, ranked[len(low) :][::-1][:each]
 
 
-def draw_page(pictures: Sequence[Told], dataset: CaptionSource, path: Path) -> None:
+def draw_page(images: Sequence[Told], dataset: CaptionSource, path: Path) -> None:
     """Writes the page as JPEG: the worst above the best, each with its answer and the reference most like it."""
-    halves = worst_and_best(pictures)
+    halves = worst_and_best(images)
     pitch = _HEIGHT + _TEXT + _GAP
     heights = [_HEAD + -(-len(half) // _COLUMNS) * pitch for half in halves]
     page = np.full((sum(heights) + _GAP, _COLUMNS * (_WIDTH + _GAP) + _GAP, 3), 30, np.uint8)
     top = 0
     for heading, half, height in zip(("worst by CIDEr-D", "best by CIDEr-D"), halves, heights, strict=True):
         if half:
-            for text, left, colour in ((heading, 0, _WHITE), ("answer", 240, _SAID), ("true", 320, _TRUE)):
-                write(page, text, (_GAP + left, top + 28), 20, colour)
+            for text, left, color in ((heading, 0, _WHITE), ("answer", 240, _SAID), ("true", 320, _TRUE)):
+                write(page, text, (_GAP + left, top + 28), 20, color)
         for place, item in enumerate(half):
             row, column = divmod(place, _COLUMNS)
             corner = (top + _HEAD + row * pitch, _GAP + column * (_WIDTH + _GAP))
@@ -85,8 +85,8 @@ def _draw_tile(tile: np.ndarray, item: Told, dataset: CaptionSource) -> None:
     title = f"CIDEr-D {item.scores.cider_d:.2f}, ROUGE-L {item.scores.rouge_l:.2f}: {name}"
     write(canvas, shortened(drawable(title), _LETTERS, _WIDTH), (0, _PITCH - 4), _LETTERS, _GREY)
     baseline = 2 * _PITCH - 4
-    for text, colour in ((item.answer or "(nothing)", _SAID), (item.closest, _TRUE)):
+    for text, color in ((item.answer or "(nothing)", _SAID), (item.closest, _TRUE)):
         for line in wrapped(drawable(text), _LETTERS, _WIDTH, _LINES):
-            write(canvas, line, (0, baseline), _LETTERS, colour)
+            write(canvas, line, (0, baseline), _LETTERS, color)
             baseline += _PITCH
     tile[_HEIGHT : _HEIGHT + len(canvas)] = canvas

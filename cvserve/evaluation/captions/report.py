@@ -15,8 +15,8 @@ from cvserve.text import caption_words
 
 
 @dataclass(frozen=True)
-class PictureScores:
-    """Of one picture. bleu: BLEU-1 to BLEU-4 of it alone. exact: the answer is one of the references, word for word."""
+class ImageScores:
+    """Of one image. bleu: BLEU-1 to BLEU-4 of it alone. exact: the answer is one of the references, word for word."""
 
     bleu: tuple[float, ...]
     rouge_l: float
@@ -26,11 +26,11 @@ class PictureScores:
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """bleu1 to bleu4: of all pictures together, 0 to 1. rouge_l: mean, 0 to 1. cider_d: mean, 0 to 10; COCO calls it
+    """bleu1 to bleu4: of all images together, 0 to 1. rouge_l: mean, 0 to 1. cider_d: mean, 0 to 10; COCO calls it
     CIDEr. exact: the share of answers that are one of the references, word for word. words: mean of the answers.
-    different: how many different answers there are. references: how many there are of all pictures.
+    different: how many different answers there are. references: how many there are of all images.
 
-    pictures: the scores of each.
+    each: the scores of each.
     """
 
     bleu1: float
@@ -44,11 +44,11 @@ class CaptionReport:
     different: int
     images: int
     references: int
-    pictures: tuple[PictureScores, ...] = field(repr=False)
+    each: tuple[ImageScores, ...] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores of all pictures together."""
-        return {name: value for name, value in vars(self).items() if name != "pictures"}
+        """The scores of all images together."""
+        return {name: value for name, value in vars(self).items() if name != "each"}
 
     def table(self) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
         """Rows and column names: a score a row."""
@@ -69,22 +69,22 @@ class CaptionReport:
 
 
 def caption_report(answers: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionReport:
-    """Scores one sentence a picture against the true ones.
+    """Scores one sentence an image against the true ones.
 
     Raises:
-        InvalidInput: no pictures, one without references, or lengths that do not fit.
+        InvalidInput: no images, one without references, or lengths that do not fit.
     """
     if not answers:
         raise InvalidInput("there are no captions to score")
     if len(answers) != len(references):
-        raise InvalidInput(f"{len(answers)} captions do not fit {len(references)} pictures")
+        raise InvalidInput(f"{len(answers)} captions do not fit {len(references)} images")
     if not all(references):
-        raise InvalidInput("a picture without a true caption cannot be scored")
+        raise InvalidInput("an image without a true caption cannot be scored")
     said = [caption_words(text) for text in answers]
     true = [[caption_words(text) for text in own] for own in references]
     by_bleu, by_rouge, by_cider = bleu(said, true), rouge_l(said, true), cider_d(said, true)
     exact = [words in own for words, own in zip(said, true, strict=True)]
-    pictures = tuple(PictureScores(*scores) for scores in zip(by_bleu.each, by_rouge, by_cider, exact, strict=True))
+    scores = tuple(ImageScores(*values) for values in zip(by_bleu.each, by_rouge, by_cider, exact, strict=True))
     return CaptionReport(
         **{f"bleu{order}": score for order, score in enumerate(by_bleu.corpus, start=1)},
         rouge_l=fmean(by_rouge),
@@ -94,5 +94,5 @@ def caption_report(answers: Sequence[str], references: Sequence[Sequence[str]]) 
         different=len({tuple(words) for words in said}),
         images=len(said),
         references=sum(map(len, true)),
-        pictures=pictures,
+        each=scores,
     )

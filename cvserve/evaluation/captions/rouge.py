@@ -14,7 +14,7 @@ _NOTHING = ("",)
 
 
 def rouge_l(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> list[float]:
-    """The score of each picture, 0 to 1; that of all of them is the mean.
+    """The score of each image, 0 to 1; that of all of them is the mean.
 
     Of the longest common subsequence: F = (1 + beta^2) P R / (R + beta^2 P), with P its share of the answer and R its
     share of the reference, each the best over the references.

@@ -17,7 +17,7 @@ LIGHT: dict[str, dict[str, Any]] = {
     "vgg16": {"width": 16},
     "darknet": {"width": 16},
 }
-"""Options of backbones for pictures of some 200 to 400 pixels and a training on a CPU; the published widths are 64."""
+"""Options of backbones for images of some 200 to 400 pixels and a training on a CPU; the published widths are 64."""
 
 DILATED = (*RESNETS, "vgg16")
 """Backbones whose last stages can be dilated."""

@@ -18,7 +18,7 @@ from cvserve.models.layers import pixel_range
 from cvserve.settings import nearest
 
 Features = dict[int, keras.KerasTensor]
-"""Stride, in pixels of the pictures, to feature map [B, ceil(H / stride), ceil(W / stride), C], finest first."""
+"""Stride, in pixels of the images, to feature map [B, ceil(H / stride), ceil(W / stride), C], finest first."""
 
 # Written in vgg.py as well: a VGG16 that pools as SSD needs it, and trains from scratch.
 _APPLICATIONS = {name: application for name, application in APPLICATIONS.items() if name != "vgg16"}
@@ -64,7 +64,7 @@ def pick_strides(features: Features, strides: Collection[int], name: str) -> Fea
     missing = [stride for stride in strides if stride not in features]
     if missing:
         raise InvalidInput(
-            f"backbone {name} has no feature map of stride {missing[0]} for such pictures and options; "
+            f"backbone {name} has no feature map of stride {missing[0]} for such images and options; "
             f"it has {', '.join(map(str, features)) or 'none'}"
         )
     return {stride: features[stride] for stride in strides}
@@ -109,7 +109,7 @@ def _application(images: keras.KerasTensor, name: str, weights: str | None, opti
 def last_of_each_stride(backbone: keras.Model) -> Features:
     """Of strides 4, 8, 16 and 32, the output of the last layer whose map has the size of that stride.
 
-    Sizes are the picture's divided by the stride, rounded up (or down, where pooling does so). Layers that only pad
+    Sizes are the image's divided by the stride, rounded up (or down, where pooling does so). Layers that only pad
     are no feature maps.
     """
     height, width = backbone.inputs[0].shape[1:3]
@@ -174,11 +174,11 @@ def _darknet(images: keras.KerasTensor, width: int = 64) -> Features:
     return darknet_features(pixel_range(images, "symmetric"), width=width)
 
 
-def _vgg(images: keras.KerasTensor, width: int = 64, normalised: bool = True, output_stride: int = 32) -> Features:
+def _vgg(images: keras.KerasTensor, width: int = 64, normalized: bool = True, output_stride: int = 32) -> Features:
     _whole("vgg16", 4, width=width)
     _check_output_stride("vgg16", output_stride)
     return vgg_features(
-        pixel_range(images, "caffe"), width=width, normalised=bool(normalised), output_stride=output_stride
+        pixel_range(images, "caffe"), width=width, normalized=bool(normalized), output_stride=output_stride
     )
 
 

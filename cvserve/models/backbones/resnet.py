@@ -42,7 +42,7 @@ def resnet_features(
         blocks: basic blocks of each stage.
         width: channels of the first stage; each further one has twice as many.
         stem: "conv7" is one 7x7/2 convolution and a 3x3/2 max pooling; "deep" has three 3x3 convolutions instead of
-            the 7x7 (He et al. 2018, arXiv 1812.01187, ResNet-C: better and cheaper on small pictures); "cifar" is one
+            the 7x7 (He et al. 2018, arXiv 1812.01187, ResNet-C: better and cheaper on small images); "cifar" is one
             3x3 convolution without any stride.
         shortcut: where the shape changes: "projection" is a strided 1x1 convolution (option B of the paper);
             "pooled" averages 2x2 before it, so that no pixel is thrown away (ResNet-D); "padded" subsamples and fills

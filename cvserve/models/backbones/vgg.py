@@ -11,7 +11,7 @@ _BLOCKS = (2, 2, 3, 3, 3)
 
 
 def vgg_features(
-    pixels: keras.KerasTensor, *, width: int, normalised: bool, output_stride: int = 32
+    pixels: keras.KerasTensor, *, width: int, normalized: bool, output_stride: int = 32
 ) -> dict[int, keras.KerasTensor]:
     """The last convolution of each block, and the last pooling.
 
@@ -43,7 +43,7 @@ def vgg_features(
                 features,
                 filters,
                 3,
-                normalised=normalised,
+                normalized=normalized,
                 dilation=dilation,
                 name=f"block{block + 1}_conv{index + 1}",
             )
@@ -58,13 +58,13 @@ def conv_maybe_norm_relu(
     filters: int,
     kernel_size: int,
     *,
-    normalised: bool,
+    normalized: bool,
     stride: int = 1,
     dilation: int = 1,
     padding: str = "same",
     name: str,
 ) -> keras.KerasTensor:
-    """Convolution with bias (so that weights of networks without normalisation fit), `normalised` or not, and ReLU."""
+    """Convolution with bias (so that weights of networks without normalisation fit), `normalized` or not, and ReLU."""
     features = layers.Conv2D(
         filters,
         kernel_size,
@@ -74,7 +74,7 @@ def conv_maybe_norm_relu(
         kernel_initializer="he_normal",
         name=name,
     )(features)
-    if normalised:
+    if normalized:
         features = layers.BatchNormalization(
             momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm"
         )(features)

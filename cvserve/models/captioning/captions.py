@@ -16,7 +16,7 @@ from cvserve.models.captioning.search import search
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class Captions(layers.Layer):
-    """Searches the sentences of pictures with a decoder, in one call of the graph.
+    """Searches the sentences of images with a decoder, in one call of the graph.
 
     Args:
         decoder: what it searches with; its weights are this layer's.
@@ -28,7 +28,7 @@ class Captions(layers.Layer):
 
     Returns:
         {"token_ids": int32 [B, N], "log_probability": float32 [B]}, N being the decoder's length less 1, for <start> is
-        left out; with decoders that attend also "attention": float32 [B, N, rows, columns], shares of the picture that
+        left out; with decoders that attend also "attention": float32 [B, N, rows, columns], shares of the image that
         sum to 1 at each token, and 0 behind the end of the sentence. Where several sentences are wanted, K of them, the
         shapes are [B, K, N], [B, K] and [B, K, N, rows, columns], as `cvserve.postproc.captioning` takes them.
     """

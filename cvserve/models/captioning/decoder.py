@@ -14,7 +14,7 @@ class Step(NamedTuple):
     """What one token leads to.
 
     logits: float32 [B, V], scores of the token that follows. state: what the next step takes, of the same names, shapes
-    and dtypes as before. attention: float32 [B, L], shares of the places of the picture, summing to 1; None for
+    and dtypes as before. attention: float32 [B, L], shares of the places of the image, summing to 1; None for
     decoders that do not attend.
     """
 
@@ -32,7 +32,7 @@ class Taught(NamedTuple):
 
 
 class CaptionDecoder(keras.layers.Layer):
-    """The features of a picture and the tokens so far to the token that follows.
+    """The features of an image and the tokens so far to the token that follows.
 
     Token ids are those of `cvserve.artifact.vocabulary`: 0 <pad>, 1 <start>, 2 <end>, 3 <unk>. It computes in float32
     whatever the policy. `build` makes every weight, so that `memory`, `initial_state` and `step` can be called without
@@ -45,7 +45,7 @@ class CaptionDecoder(keras.layers.Layer):
             (<start>) to T - 2.
 
     Call arguments:
-        features: float [B, L, C], of L places of a picture.
+        features: float [B, L, C], of L places of an image.
         tokens: int32 [B, N], N <= T - 1: <start> and what follows it, in teacher forcing.
 
     Returns:
@@ -62,7 +62,7 @@ class CaptionDecoder(keras.layers.Layer):
         self.length = length
 
     def memory(self, features: tf.Tensor) -> Tensors:
-        """All that is computed once a picture, such as the keys of attention, from features [B, L, C]: each [B, ...]"""
+        """All that is computed once an image, such as the keys of attention, from features [B, L, C]: each [B, ...]"""
         raise NotImplementedError
 
     def initial_state(self, memory: Tensors) -> Tensors:

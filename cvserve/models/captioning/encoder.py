@@ -1,4 +1,4 @@
-"""A picture as the features of its places: the side of captioning networks that sees."""
+"""An image as the features of its places: the side of captioning networks that sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""show_and_tell: one vector of the picture into a recurrent network (Vinyals et al. 2014, arXiv 1411.4555)."""
+"""show_and_tell: one vector of the image into a recurrent network (Vinyals et al. 2014, arXiv 1411.4555)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Image = Literal["first", "always"]
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class ShowAndTellDecoder(RecurrentDecoder):
-    """A recurrent decoder that knows the picture as one vector v, normalised.
+    """A recurrent decoder that knows the image as one vector v, normalised.
 
     Args:
         pooling: v is the mean of all places' features, or all of them one after the other, which keeps what is where.

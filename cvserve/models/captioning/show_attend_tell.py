@@ -1,4 +1,4 @@
-"""show_attend_tell: a recurrent network looks at the picture anew for each word (Xu et al. 2015, arXiv 1502.03044)."""
+"""show_attend_tell: a recurrent network looks at the image anew for each word (Xu et al. 2015, arXiv 1502.03044)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cvserve.models.options import check_whole
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class ShowAttendTellDecoder(RecurrentDecoder):
-    """A recurrent decoder with soft attention over the places a_1, ..., a_L of the picture.
+    """A recurrent decoder with soft attention over the places a_1, ..., a_L of the image.
 
     Of the state before, h: e_i = v . tanh(W_a a_i + W_h h), alpha = softmax(e), z = beta sum_i alpha_i a_i with the
     gate beta = sigmoid(w . h) (sections 4.2 and 4.2.1). The cell sees [word; z]; the scores are made of word, state
     and z (equation 7). The first state is a tanh of the mean of all places (section 3.1.2).
 
     Args:
-        attention: size of the keys W_a a_i, which are computed once a picture.
+        attention: size of the keys W_a a_i, which are computed once an image.
         others: of `RecurrentDecoder`.
     """
 

@@ -1,4 +1,4 @@
-"""transformer: self-attention over the words so far, attention over the picture's grid (Vaswani et al. 2017)."""
+"""transformer: self-attention over the words so far, attention over the image's grid (Vaswani et al. 2017)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Activation = Literal["relu", "gelu_tanh"]
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class TransformerDecoder(CaptionDecoder):
-    """Blocks of masked self-attention, attention over the places of the picture and two dense layers.
+    """Blocks of masked self-attention, attention over the places of the image and two dense layers.
 
     Each part is normalised before it, and once more all at the end (Xiong et al. 2020, arXiv 2002.04745: learns without
     a long warm-up). The state is the cache: keys and values of the positions so far, float32 [B, heads, T - 1, d]. The
@@ -123,7 +123,7 @@ class TransformerDecoder(CaptionDecoder):
 
 
 class Block(layers.Layer):
-    """One block: `reads` the words before, `looks` at the picture, thinks in two dense layers."""
+    """One block: `reads` the words before, `looks` at the image, thinks in two dense layers."""
 
     def __init__(
         self, width: int, heads: int, hidden: int, activation: Activation, dropout: float, **kwargs: Any
@@ -157,10 +157,10 @@ class Block(layers.Layer):
         """Words [B, N, width] through the block.
 
         Args:
-            read, looked: keys and values of the words and of the picture. later: of `CachedAttention.attend`.
+            read, looked: keys and values of the words and of the image. later: of `CachedAttention.attend`.
 
         Returns:
-            Words [B, N, width], and shares of the picture's places [B, heads, N, L].
+            Words [B, N, width], and shares of the image's places [B, heads, N, L].
         """
         found, _ = self.reads.attend(self.reads_norm(words), *read, later)
         words = words + self.drops[0](found, training=training)

@@ -1,4 +1,4 @@
-"""resnet18 and resnet34 for photos, resnet20 for CIFAR-sized pictures."""
+"""resnet18 and resnet34 for photos, resnet20 for CIFAR-sized images."""
 
 from __future__ import annotations
 

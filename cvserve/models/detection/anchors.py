@@ -39,7 +39,7 @@ def ssd_anchors(side: float, maps: int, smallest: float = 0.1, scales: tuple[flo
     middle, of ratio 3 and 1/3 too.
 
     Args:
-        side: of the picture, pixels. maps: how many feature maps there are.
+        side: of the image, pixels. maps: how many feature maps there are.
 
     Returns:
         The boxes of each map: 4, 6, ..., 6, 4, 4.

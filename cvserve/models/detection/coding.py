@@ -31,9 +31,9 @@ def encode_deltas(boxes: tf.Tensor, reference: tf.Tensor, variances: Variances =
 
 
 def decode_deltas(offsets: tf.Tensor, reference: tf.Tensor, variances: Variances = NO_VARIANCES) -> tf.Tensor:
-    """The inverse of `encode_deltas`: float32 [..., 4] x1, y1, x2, y2, not clipped to the picture."""
+    """The inverse of `encode_deltas`: float32 [..., 4] x1, y1, x2, y2, not clipped to the image."""
     size = reference[..., 2:] - reference[..., :2]
     scaled = offsets * tf.constant(variances, tf.float32)
-    centres = reference[..., :2] + size / 2 + scaled[..., :2] * size
+    centers = reference[..., :2] + size / 2 + scaled[..., :2] * size
     half = size * tf.exp(tf.minimum(scaled[..., 2:], MOST_LOG_SCALE)) / 2
-    return tf.concat([centres - half, centres + half], axis=-1)
+    return tf.concat([centers - half, centers + half], axis=-1)

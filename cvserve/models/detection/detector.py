@@ -17,9 +17,10 @@ DetectionLoss = Callable[..., dict[str, tf.Tensor]]
 """Of (images, boxes, labels): the parts of the loss by name, scalars of float32, whose sum is minimised.
 
 images: uint8 [B, H, W, 3]. boxes: float32 [B, M, 4] x1, y1, x2, y2 in pixels of the images. labels: int32 [B, M], -1
-where a picture has fewer than M objects. The loss runs the network with training=True.
+where an image has fewer than M objects. The loss runs the network with training=True.
 
-A network with masks learns from two arrays more, (images, boxes, labels, frames, grids), see `cvserve.data.shapes`:
+A network with masks learns from two arrays more, (images, boxes, labels, frames, grids), see
+`cvserve.data.augment.shapes`:
 frames float32 [B, M, 4] and grids uint8 [B, M, R, R].
 """
 

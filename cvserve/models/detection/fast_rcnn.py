@@ -1,4 +1,4 @@
-"""fast_rcnn: one look at the picture, then one at each given region (Girshick 2015, arXiv 1504.08083)."""
+"""fast_rcnn: one look at the image, then one at each given region (Girshick 2015, arXiv 1504.08083)."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def fast_rcnn(
         channels, norm: of the pyramid, where there is one.
         pooling: "pool" (`RoIPool`, the paper's) or "align" (`RoIAlign`).
         proposals: where regions come from: "grid", "selective_search", "edge_boxes" or "given"; what each is for stands
-            in `cvserve.models.detection.given_regions`. With "given" the network, and the pictures of the loss, are
+            in `cvserve.models.detection.given_regions`. With "given" the network, and the images of the loss, are
             [images, proposals float32 [B, count, 4] x1, y1, x2, y2 in pixels of the images, zeros where there are
             fewer].
-        count: regions of a picture, of all but the grid; the paper has 2000.
+        count: regions of an image, of all but the grid; the paper has 2000.
         scales, ratios: of the windows of the grid.
         units: of the two fully connected layers; 4096 in the paper.
-        sampled: regions of a picture to learn from in a step; 64 in the paper.
+        sampled: regions of an image to learn from in a step; 64 in the paper.
 
     Raises:
         InvalidInput: a size or option that it cannot have. MissingExtra: OpenCV's contributed modules are not there.
@@ -82,4 +82,4 @@ def fast_rcnn(
     return region_detector(network, inner, head, look, sampled)
 
 
-register_detector("fast_rcnn", fast_rcnn, 320, "one look at the picture, then at each given region")
+register_detector("fast_rcnn", fast_rcnn, 320, "one look at the image, then at each given region")

@@ -73,8 +73,8 @@ def faster_rcnn(*, weights: str | None = None, **options: Any) -> Detector:
     if fills_whole_network(weights):
         load_backbone_weights(network, str(weights))
 
-    def loss(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return stages.learn(pictures, boxes, labels).losses
+    def loss(batch: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return stages.learn(batch, boxes, labels).losses
 
     return Detector(network, detector_postproc(), loss)
 
@@ -111,11 +111,11 @@ def two_stages(
         norm: of the pyramid: "batch", "group" or "none".
         pooling: "align" (`RoIAlign`) or "pool" (`RoIPool`, the paper's).
         anchor_scales: sides of the square anchors of a level, in strides; None takes 4 for a pyramid, and 2, 4, 8 and
-            16 for a single map (the paper has 8, 16 and 32, for pictures of 600 pixels and more).
+            16 for a single map (the paper has 8, 16 and 32, for images of 600 pixels and more).
         anchor_ratios: height to width of the anchors.
         candidates: anchors that take part in suppression. proposals: P, what is left for the second stage.
         units: of its two fully connected layers.
-        sampled: proposals of a picture that it learns from in a step, a quarter of them objects.
+        sampled: proposals of an image that it learns from in a step, a quarter of them objects.
 
     Raises:
         InvalidInput: a size or option that it cannot have.
@@ -148,8 +148,8 @@ def two_stages(
     inner = keras.Model(images, [logits, offsets, regions, *pooled_maps], name=f"{model}_training")
     anchors = anchors_of(coding, *image_size)
 
-    def learn(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Learned:
-        rpn_logits, rpn_offsets, proposed, *features = inner(pictures, training=True)
+    def learn(batch: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Learned:
+        rpn_logits, rpn_offsets, proposed, *features = inner(batch, training=True)
         seed = seed_from(rpn_logits)
         sample = sample_proposals(proposed, boxes, labels, seed, count=sampled, positive_share=POSITIVE_SHARE)
         answers = head(pool(features, sample.proposals), training=True)

@@ -22,7 +22,7 @@ def feature_pyramid(stages: Features, *, channels: int, coarsest: int, norm: Nor
         coarsest: stride of the last level; what the backbone lacks are 3x3 convolutions of stride 2, the first over the
             backbone's last map, with ReLU between them (RetinaNet, section 4, note 2).
         norm: "batch" normalises every convolution, which training from scratch wants; "group" does so within each
-            picture; "none" is the paper's.
+            image; "none" is the paper's.
 
     Returns:
         Stride to map [B, ceil(H / stride), ceil(W / stride), channels].
@@ -53,7 +53,7 @@ def feature_pyramid(stages: Features, *, channels: int, coarsest: int, norm: Nor
     return {stride: features for stride, features in levels.items() if stride <= coarsest}
 
 
-def normalise(features: keras.KerasTensor, norm: Norm, *, name: str) -> keras.KerasTensor:
+def normalize(features: keras.KerasTensor, norm: Norm, *, name: str) -> keras.KerasTensor:
     """Batch or group normalisation of [B, H, W, C], or nothing."""
     if norm == "none":
         return features
@@ -82,4 +82,4 @@ def _convolution(
         kernel_initializer="glorot_uniform",
         name=f"{name}_conv",
     )(features)
-    return normalise(features, norm, name=name)
+    return normalize(features, norm, name=name)

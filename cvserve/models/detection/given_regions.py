@@ -36,12 +36,12 @@ _REMEMBERED = 4096
 
 
 def windows(image_size: Sequence[int], scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
-    """A grid of windows inside the picture, each half over its neighbour.
+    """A grid of windows inside the image, each half over its neighbour.
 
     Args:
         image_size: (height, width), pixels.
-        scales: sides of the square windows, as shares of the picture's shorter side, up to 1.
-        ratios: height to width of the windows; the area stays, unless the picture is too small.
+        scales: sides of the square windows, as shares of the image's shorter side, up to 1.
+        ratios: height to width of the windows; the area stays, unless the image is too small.
 
     Returns:
         float32 [P, 4] x1, y1, x2, y2.
@@ -58,7 +58,7 @@ def windows(image_size: Sequence[int], scales: Sequence[float], ratios: Sequence
             )
             top, left = (grid.reshape(-1) for grid in np.meshgrid(y, x, indexing="ij"))
             found.append(np.stack([left, top, left + wide, top + high], axis=-1))
-    # A ratio that the picture cuts down to another one's windows adds none.
+    # A ratio that the image cuts down to another one's windows adds none.
     boxes = np.concatenate(found).astype(np.float32)
     _, first = np.unique(boxes, axis=0, return_index=True)
     return boxes[np.sort(first)]
@@ -66,7 +66,7 @@ def windows(image_size: Sequence[int], scales: Sequence[float], ratios: Sequence
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class GridRegions(keras.layers.Layer):
-    """The same `windows` for every picture.
+    """The same `windows` for every image.
 
     Call arguments:
         images: [B, H, W, 3].
@@ -94,7 +94,7 @@ class GridRegions(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class FoundRegions(keras.layers.Layer):
-    """What OpenCV finds in each picture (see `cvserve.preproc.regions`), remembered by the picture's pixels.
+    """What OpenCV finds in each image (see `cvserve.preproc.regions`), remembered by the image's pixels.
 
     Args:
         method: of `find_regions`. count: P.
@@ -190,9 +190,9 @@ def region_detector(
         sampled: S.
     """
 
-    def loss(pictures: Any, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """pictures: as the network's inputs, [images, proposals] where they are given."""
-        regions, *source = inner(pictures, training=True)
+    def loss(images: Any, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """images: as the network's inputs, [images, proposals] where they are given."""
+        regions, *source = inner(images, training=True)
         # Each object has one region to learn from, however coarse the grid is.
         sample = sample_proposals(
             regions,

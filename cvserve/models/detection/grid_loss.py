@@ -23,7 +23,7 @@ def grid_loss(
     height: int,
     width: int,
 ) -> dict[str, tf.Tensor]:
-    """The parts of the loss, sums over each picture, means over the batch.
+    """The parts of the loss, sums over each image, means over the batch.
 
     The cell in which an object's centre lies answers for it; of several the one of greatest area is taken. Of the
     cell's boxes, the one that overlaps it most is responsible, or where none does, the one whose numbers are nearest.
@@ -32,21 +32,21 @@ def grid_loss(
         box_offsets: float32 [B, A, 4] (tx, ty, tw, th) of `BoxCoding` kind "grid", A = grid ** 2 * boxes_per_cell.
         class_logits: float32 [B, A, C], alike for all boxes of a cell. objectness: float32 [B, A], logits.
         boxes: float32 [B, M, 4], pixels. labels: int32 [B, M], -1 for padding.
-        height, width: of the pictures, pixels.
+        height, width: of the images, pixels.
 
     Returns:
         {"box", "object", "empty", "class"}.
     """
     cells, batch = grid * grid, tf.shape(box_offsets)[0]
     is_object, owner = _owners(boxes, labels, grid, height, width)
-    truth = tf.gather(tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), owner, batch_dims=1)
+    ground_truth = tf.gather(tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), owner, batch_dims=1)
     classes = tf.gather(tf.pad(labels, [[0, 0], [0, 1]], constant_values=-1), owner, batch_dims=1)
 
     told = tf.reshape(box_offsets, [batch, cells, boxes_per_cell, 4])
     corners = _corners(grid)
-    wanted = _encode(truth, corners, grid, height, width)[:, :, tf.newaxis, :]
+    wanted = _encode(ground_truth, corners, grid, height, width)[:, :, tf.newaxis, :]
     predicted = _decode(told, corners[:, tf.newaxis, :], grid, height, width)
-    overlap = tf.stop_gradient(pairwise_iou(predicted, truth[:, :, tf.newaxis, :])[..., 0])
+    overlap = tf.stop_gradient(pairwise_iou(predicted, ground_truth[:, :, tf.newaxis, :])[..., 0])
     apart = tf.reduce_sum(tf.square(told - wanted), axis=-1)
     rank = tf.where(tf.reduce_max(overlap, axis=-1, keepdims=True) > 0, overlap, -tf.stop_gradient(apart))
     best = tf.one_hot(tf.argmax(rank, axis=-1), boxes_per_cell, on_value=True, off_value=False)
@@ -88,15 +88,15 @@ def _corners(grid: int) -> tf.Tensor:
 
 def _encode(boxes: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width: int) -> tf.Tensor:
     """Boxes [B, cells, 4] as their cells tell them; the numbers of cells without an object mean nothing."""
-    picture = tf.constant([width, height], tf.float32)
-    middle = (boxes[..., :2] + boxes[..., 2:]) / 2 / picture * grid - corners
-    share = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / picture
+    image = tf.constant([width, height], tf.float32)
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2 / image * grid - corners
+    share = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / image
     return tf.concat([middle, tf.sqrt(share)], axis=-1)
 
 
 def _decode(offsets: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width: int) -> tf.Tensor:
     """The formula of `BoxCoding` kind "grid": float32 [..., 4] x1, y1, x2, y2 in pixels."""
-    picture = tf.constant([width, height], tf.float32)
-    middle = (corners + offsets[..., :2]) / grid * picture
-    half = tf.square(offsets[..., 2:]) * picture / 2
+    image = tf.constant([width, height], tf.float32)
+    middle = (corners + offsets[..., :2]) / grid * image
+    half = tf.square(offsets[..., 2:]) * image / 2
     return tf.concat([middle - half, middle + half], axis=-1)

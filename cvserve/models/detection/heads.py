@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from cvserve.models.backbones import Features
-from cvserve.models.detection.feature_pyramid import Norm, normalise
+from cvserve.models.detection.feature_pyramid import Norm, normalize
 
 
 def shared_tower(pyramid: Features, *, channels: int, depth: int, norm: Norm, name: str) -> Features:
@@ -28,7 +28,7 @@ def shared_tower(pyramid: Features, *, channels: int, depth: int, norm: Norm, na
         )
         for stride, features in levels.items():
             own = f"{name}_{index + 1}_{stride}"
-            levels[stride] = layers.ReLU(name=f"{own}_relu")(normalise(convolution(features), norm, name=own))
+            levels[stride] = layers.ReLU(name=f"{own}_relu")(normalize(convolution(features), norm, name=own))
     return levels
 
 

@@ -38,11 +38,11 @@ def smooth_l1(predicted: tf.Tensor, wanted: tf.Tensor, beta: float = 1.0) -> tf.
 def hardest_negatives(
     losses: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor, *, ratio: float = 3.0, least: int = 0
 ) -> tf.Tensor:
-    """Of each picture, the negatives with the greatest losses (Liu et al. 2015, arXiv 1512.02325, section 2.2).
+    """Of each image, the negatives with the greatest losses (Liu et al. 2015, arXiv 1512.02325, section 2.2).
 
     Args:
         losses: float32 [B, A], not negative. positive, negative: bool [B, A].
-        ratio: negatives for each positive. least: negatives of a picture without positives.
+        ratio: negatives for each positive. least: negatives of an image without positives.
 
     Returns:
         bool [B, A]; of equal losses the first are taken.

@@ -46,7 +46,7 @@ def mask_rcnn(
 
     Args:
         num_classes, image_size, weights, options: of `two_stages`.
-        objects: N, the most that are found in a picture; the mask branch looks at so many boxes of every picture, and
+        objects: N, the most that are found in an image; the mask branch looks at so many boxes of every image, and
             takes most of the time. 100 in the paper.
         mask_channels, mask_depth: of the mask branch's convolutions; 256 and 4 in the paper.
 
@@ -75,9 +75,9 @@ def mask_rcnn(
         load_backbone_weights(network, str(weights))
 
     def loss(
-        pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, frames: tf.Tensor, grids: tf.Tensor
+        images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, frames: tf.Tensor, grids: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        learned = stages.learn(pictures, boxes, labels)
+        learned = stages.learn(images, boxes, labels)
         sample = _objects_alone(learned.sample)
         answers = head(pool(learned.features, sample.proposals), tf.maximum(sample.labels, 0), training=True)
         targets = mask_targets(sample, frames, grids, 2 * CELLS)

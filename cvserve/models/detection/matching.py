@@ -48,7 +48,7 @@ def match_anchors(
     """Gives each anchor the object that it overlaps most.
 
     Args:
-        anchors: float32 [A, 4], or [B, A, 4] of each picture's own, x1, y1, x2, y2.
+        anchors: float32 [A, 4], or [B, A, 4] of each image's own, x1, y1, x2, y2.
         boxes: float32 [B, M, 4]. labels: int32 [B, M], -1 for padding. M may be 0.
         high: IoU from which on the anchor learns the object. low: IoU below which it learns background; between the
             two it is ignored.

@@ -20,7 +20,7 @@ from cvserve.models.layers.roi_align import RoIAlign
 from cvserve.models.options import check_whole, fills_whole_network
 
 FILL = float(PreprocSpec(height=1, width=1).fill[0])
-"""What lies around a letterboxed picture lies around the picture's border as well."""
+"""What lies around a letterboxed image lies around the image's border as well."""
 
 
 def rcnn(
@@ -52,7 +52,7 @@ def rcnn(
         context: share of the crop, on each side, that is what surrounds the region; 16 of 227 in the paper.
         proposals, count, scales, ratios: as of `fast_rcnn`; each region costs a run of the backbone.
         units: of the two fully connected layers; 4096 in the paper.
-        sampled: regions of a picture to learn from in a step.
+        sampled: regions of an image to learn from in a step.
 
     Raises:
         InvalidInput: a size or option that it cannot have. MissingExtra: OpenCV's contributed modules are not there.
@@ -66,7 +66,7 @@ def rcnn(
 
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     inputs, regions = region_inputs(images, proposals, count, scales, ratios)
-    # Pixels around the fill, since beyond the picture there are zeros.
+    # Pixels around the fill, since beyond the image there are zeros.
     pixels = layers.Rescaling(1.0, offset=-FILL, dtype="float32", name="pixels")(images)
     crops = RoIAlign((crop, crop), image_size, dtype="float32", name="crops")
     describe = _describe(crop, backbone, weights, dict(backbone_options or {}))
@@ -106,4 +106,4 @@ def _describe(crop: int, backbone: str, weights: str | None, options: dict[str, 
     return keras.Model(cut, layers.GlobalAveragePooling2D(name="crop_mean")(coarsest), name="crop_features")
 
 
-register_detector("rcnn", rcnn, 256, "a classifier looks at each given region, cut out of the picture")
+register_detector("rcnn", rcnn, 256, "a classifier looks at each given region, cut out of the image")

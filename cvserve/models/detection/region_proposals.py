@@ -19,9 +19,9 @@ from cvserve.models.detection.sampling import sample_anchors
 from cvserve.models.layers.nms import top_k_nms
 from cvserve.postproc.boxes import anchors as anchors_of
 
-# Section 3.1.2 and 3.1.3 of the paper: IoU of positives and of background, anchors a picture, at most half positive.
+# Section 3.1.2 and 3.1.3 of the paper: IoU of positives and of background, anchors an image, at most half positive.
 HIGH, LOW = 0.7, 0.3
-ANCHORS_A_PICTURE = 256
+ANCHORS_A_IMAGE = 256
 POSITIVE_SHARE = 0.5
 SUPPRESSION = 0.7
 BETA = 1 / 9
@@ -54,7 +54,7 @@ def proposal_head(maps: Features, anchors: int, channels: int) -> tuple[keras.Ke
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class Proposals(keras.layers.Layer):
-    """Decodes the best anchors, clips them to the picture and suppresses those that overlap a better one.
+    """Decodes the best anchors, clips them to the image and suppresses those that overlap a better one.
 
     Without control flow, so that every format holds it. Proposals get no gradient: the network is trained jointly as
     the paper's section 3.2 says, ignoring what their coordinates would tell it.
@@ -99,7 +99,7 @@ class Proposals(keras.layers.Layer):
         boxes = clip_boxes(boxes, height, width)
         sides = boxes[..., 2:] - boxes[..., :2]
         big = tf.cast(tf.reduce_min(sides, axis=-1) >= _LEAST_SIDE, tf.float32)
-        # Where boxes vanished outside of the picture, the score is that of padding.
+        # Where boxes vanished outside of the image, the score is that of padding.
         kept = top_k_nms(boxes * big[..., None], tf.sigmoid(best.values) * big, self.iou_threshold)
         size = best.values.shape[1]
         # The kept ones in their order: each rank is told apart exactly in float32.
@@ -121,7 +121,7 @@ class Proposals(keras.layers.Layer):
 
 
 def clip_boxes(boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """float32 [..., 4] x1, y1, x2, y2 to what lies inside the picture."""
+    """float32 [..., 4] x1, y1, x2, y2 to what lies inside the image."""
     return tf.stack(
         [
             tf.clip_by_value(boxes[..., side], 0.0, float(limit))
@@ -136,7 +136,7 @@ def proposal_loss(
 ) -> dict[str, tf.Tensor]:
     """Cross-entropy of the sampled anchors, smooth L1 of the positive ones (section 3.1.2).
 
-    Anchors across the picture's border take part, as in FPN: small pictures have few others.
+    Anchors across the image's border take part, as in FPN: small images have few others.
 
     Args:
         logits: float32 [B, A]. offsets: float32 [B, A, 4]. anchors: float32 [A, 4], pixels.
@@ -146,7 +146,7 @@ def proposal_loss(
         {"rpn_class", "rpn_box"}: both divided by the sampled anchors.
     """
     matches = match_anchors(anchors, boxes, labels, high=HIGH, low=LOW, force_best=True)
-    positive, background = sample_anchors(matches, ANCHORS_A_PICTURE, POSITIVE_SHARE, seed)
+    positive, background = sample_anchors(matches, ANCHORS_A_IMAGE, POSITIVE_SHARE, seed)
     sampled = positive | background
     count = tf.reduce_sum(tf.cast(sampled, tf.float32))
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logits)

@@ -97,8 +97,8 @@ def retinanet(
     coding = BoxCoding(kind="deltas", levels=levels_of(list(pyramid.values()), sizes))
     reference = anchors_of(coding, *image_size)
 
-    def loss(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers = network(pictures, training=True)
+    def loss(batch: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = network(batch, training=True)
         return retinanet_loss(
             answers["class_logits"],
             answers["box_offsets"],
@@ -145,7 +145,7 @@ def retinanet_loss(
 ) -> dict[str, tf.Tensor]:
     """Focal loss over all anchors that are not ignored, and the box loss of the positive ones.
 
-    Both are divided by the positive anchors of the batch (of each picture in the paper, which has one on a GPU or two).
+    Both are divided by the positive anchors of the batch (of each image in the paper, which has one on a GPU or two).
 
     Args:
         class_logits: float32 [B, A, C]. box_offsets: float32 [B, A, 4]. anchors: float32 [A, 4], pixels.

@@ -15,11 +15,11 @@ from cvserve.models.detection.matching import Matches, match_anchors
 
 @dataclass(frozen=True)
 class Sample:
-    """S regions of each picture and what they learn.
+    """S regions of each image and what they learn.
 
     proposals: float32 [B, S, 4] x1, y1, x2, y2. labels: int32 [B, S], the class, or -1 for background.
     boxes: float32 [B, S, 4], of the object where labels >= 0. objects: int32 [B, S], which of the M objects of the
-    picture, of no meaning where labels < 0. used: bool [B, S], False where a picture had too few regions.
+    image, of no meaning where labels < 0. used: bool [B, S], False where an image had too few regions.
     """
 
     proposals: tf.Tensor
@@ -57,7 +57,7 @@ def sample_anchors(matches: Matches, count: int, positive_share: float, seed: tf
 
 
 def _draw(among: tf.Tensor, draws: tf.Tensor, most: int, wanted: tf.Tensor) -> tf.Tensor:
-    """bool [B, A]: of each picture the `wanted` (int32 [B], at most `most`) ones of `among` with the greatest draws.
+    """bool [B, A]: of each image the `wanted` (int32 [B], at most `most`) ones of `among` with the greatest draws.
 
     One more where two draws are equal.
     """

@@ -33,7 +33,7 @@ MATCH = 0.5
 NEGATIVES = 3.0
 SUPPRESSION = 0.45
 LEAST_NEGATIVES = 3
-"""Of a picture without objects, from which the paper learns nothing."""
+"""Of an image without objects, from which the paper learns nothing."""
 L2_SCALE = 20.0
 """What conv4_3 is scaled to at first, pixel by pixel (section 3.1)."""
 
@@ -46,7 +46,7 @@ def ssd(
     backbone: str = "vgg16",
     backbone_options: Mapping[str, Any] | None = None,
     extra_channels: int | None = None,
-    normalised: bool = True,
+    normalized: bool = True,
     smallest_scale: float = 0.1,
     scales: Sequence[float] = (0.2, 0.9),
 ) -> Detector:
@@ -63,19 +63,19 @@ def ssd(
         extra_channels: of the maps behind the backbone's; None takes the paper's 512, narrower where vgg16 is.
         normalised: batch normalisation in vgg16 and in the layers behind the backbone, without which the network only
             trains from imagenet weights.
-        smallest_scale, scales: of `ssd_anchors`, of the geometric mean of the picture's sides.
+        smallest_scale, scales: of `ssd_anchors`, of the geometric mean of the image's sides.
 
     Raises:
         InvalidInput: a size or option that it cannot have.
     """
     options = dict(backbone_options or {})
     if min(image_size) < LEAST_SIDE:
-        raise InvalidInput(f"ssd takes pictures of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, not {image_size}")
+        raise InvalidInput(f"ssd takes images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, not {image_size}")
     check_positive("ssd", smallest_scale=smallest_scale, scales=scales)
     if not isinstance(scales, Sequence) or len(scales) != 2 or scales[0] >= scales[1]:
         raise InvalidInput(f"ssd needs scales as (least, greatest), not {scales!r}")
     if backbone == "vgg16":
-        options.setdefault("normalised", normalised)
+        options.setdefault("normalised", normalized)
 
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     stages = backbone_features(images, backbone, weights=weights, **options)
@@ -84,10 +84,10 @@ def ssd(
     check_whole("ssd", extra_channels=(extra_channels, 8))
     if backbone == "vgg16":
         conv4, conv5 = pick_strides(stages, (8, 16), backbone).values()
-        maps = _vgg_maps(conv4, conv5, 2 * extra_channels, normalised)
+        maps = _vgg_maps(conv4, conv5, 2 * extra_channels, normalized)
     else:
         maps = list(pick_strides(stages, (8, 16, 32), backbone).values())
-    maps = _with_coarser_maps(maps, extra_channels, normalised)
+    maps = _with_coarser_maps(maps, extra_channels, normalized)
 
     side = float(image_size[0] * image_size[1]) ** 0.5
     sizes = ssd_anchors(side, len(maps), smallest_scale, (scales[0], scales[1]))
@@ -115,8 +115,8 @@ def ssd(
     coding = BoxCoding(kind="deltas", levels=levels_of(maps, sizes), variances=VARIANCES)
     reference = anchors_of(coding, *image_size)
 
-    def loss(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers = network(pictures, training=True)
+    def loss(batch: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = network(batch, training=True)
         return ssd_loss(answers["class_logits"], answers["box_offsets"], tf.constant(reference), boxes, labels)
 
     spec = PostprocSpec(activation="softmax", boxes=coding, iou_threshold=SUPPRESSION, max_results=200)
@@ -124,7 +124,7 @@ def ssd(
 
 
 def _vgg_maps(
-    conv4: keras.KerasTensor, conv5: keras.KerasTensor, filters: int, normalised: bool
+    conv4: keras.KerasTensor, conv5: keras.KerasTensor, filters: int, normalized: bool
 ) -> list[keras.KerasTensor]:
     """conv4_3 at an even strength, and fc6 and fc7 as convolutions over conv5_3, the first of them dilated."""
     even = layers.UnitNormalization(axis=-1, name="conv4_3_unit")(conv4)
@@ -133,11 +133,11 @@ def _vgg_maps(
         1, use_bias=False, depthwise_initializer=keras.initializers.Constant(L2_SCALE), name="conv4_3_scale"
     )(even)
     features = layers.MaxPooling2D(3, strides=1, padding="same", name="pool5")(conv5)
-    features = conv_maybe_norm_relu(features, filters, 3, dilation=6, normalised=normalised, name="fc6")
-    return [even, conv_maybe_norm_relu(features, filters, 1, normalised=normalised, name="fc7")]
+    features = conv_maybe_norm_relu(features, filters, 3, dilation=6, normalized=normalized, name="fc6")
+    return [even, conv_maybe_norm_relu(features, filters, 1, normalized=normalized, name="fc7")]
 
 
-def _with_coarser_maps(maps: list[keras.KerasTensor], channels: int, normalised: bool) -> list[keras.KerasTensor]:
+def _with_coarser_maps(maps: list[keras.KerasTensor], channels: int, normalized: bool) -> list[keras.KerasTensor]:
     """Adds maps until there are six, or one of a single pixel: halved, and from 5 pixels on by a convolution without
     padding (5, 3, 1), as in the paper. The first has `channels`, the others half of them."""
     maps = list(maps)
@@ -145,7 +145,7 @@ def _with_coarser_maps(maps: list[keras.KerasTensor], channels: int, normalised:
     while len(maps) < MAPS and maps[-1].shape[1] * maps[-1].shape[2] > 1:
         name = f"extra_{len(maps)}"
         halve = not 3 <= min(maps[-1].shape[1:3]) <= 5
-        features = conv_maybe_norm_relu(maps[-1], filters // 2, 1, normalised=normalised, name=f"{name}_1")
+        features = conv_maybe_norm_relu(maps[-1], filters // 2, 1, normalized=normalized, name=f"{name}_1")
         maps.append(
             conv_maybe_norm_relu(
                 features,
@@ -153,7 +153,7 @@ def _with_coarser_maps(maps: list[keras.KerasTensor], channels: int, normalised:
                 3,
                 stride=2 if halve else 1,
                 padding="same" if halve else "valid",
-                normalised=normalised,
+                normalized=normalized,
                 name=f"{name}_2",
             )
         )

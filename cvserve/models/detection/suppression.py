@@ -21,7 +21,7 @@ from cvserve.postproc.boxes.coding import MOST_LOG_SCALE
 
 
 def detections(outputs: Mapping[str, Any], spec: PostprocSpec, height: int, width: int) -> dict[str, Any]:
-    """Raw outputs, float32 tensors by role (see `PostprocSpec`), to the objects of each picture.
+    """Raw outputs, float32 tensors by role (see `PostprocSpec`), to the objects of each image.
 
     Args:
         spec: its `max_candidates` pairs of a box and a class take part in the suppression; the matrix of overlaps has
@@ -30,7 +30,7 @@ def detections(outputs: Mapping[str, Any], spec: PostprocSpec, height: int, widt
 
     Returns:
         `boxes` float32 [B, N, 4] x1, y1, x2, y2 in pixels of the input, clipped to it, `scores` float32 [B, N]
-        descending, `classes` int32 [B, N], `count` int32 [B]. Beyond a picture's count everything is 0. N is
+        descending, `classes` int32 [B, N], `count` int32 [B]. Beyond an image's count everything is 0. N is
         `max_results`, or all there can be.
 
     Raises:
@@ -92,15 +92,15 @@ def _decoded(offsets: Any, coding: BoxCoding, height: int, width: int, proposals
         reference = proposals if proposals is not None else tf.gather(anchors(coding, height, width), places)
         size = reference[..., 2:] - reference[..., :2]
         scaled = offsets * np.array(coding.variances, np.float32)
-        centres = reference[..., :2] + size * 0.5 + scaled[..., :2] * size
+        centers = reference[..., :2] + size * 0.5 + scaled[..., :2] * size
         half = size * tf.exp(tf.minimum(scaled[..., 2:], MOST_LOG_SCALE)) * 0.5
-        return tf.concat([centres - half, centres + half], axis=-1)
+        return tf.concat([centers - half, centers + half], axis=-1)
     points, sizes = (tf.gather(part, places) for part in cells(coding, height, width))
     if coding.kind == "distances":
         return tf.concat([points - offsets[..., :2] * sizes, points + offsets[..., 2:] * sizes], axis=-1)
-    centres = points + offsets[..., :2] * sizes
+    centers = points + offsets[..., :2] * sizes
     half = tf.square(offsets[..., 2:]) * np.array([width / 2, height / 2], np.float32)
-    return tf.concat([centres - half, centres + half], axis=-1)
+    return tf.concat([centers - half, centers + half], axis=-1)
 
 
 def _take(values: Any, indices: Any) -> Any:

@@ -26,7 +26,7 @@ class Assignment:
 
 
 def assign(
-    scores: tf.Tensor, predicted: tf.Tensor, centres: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
+    scores: tf.Tensor, predicted: tf.Tensor, centers: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
 ) -> Assignment:
     """Gives each object the `TOP_CELLS` cells inside it whose score and box fit it best.
 
@@ -44,12 +44,12 @@ def assign(
     known = labels >= 0
     overlap = pairwise_iou(boxes, predicted)
     score = tf.gather(tf.transpose(scores, [0, 2, 1]), tf.maximum(labels, 0), batch_dims=1)
-    sides = tf.concat([centres - boxes[:, :, None, :2], boxes[:, :, None, 2:] - centres], axis=-1)
+    sides = tf.concat([centers - boxes[:, :, None, :2], boxes[:, :, None, 2:] - centers], axis=-1)
     inside = (tf.reduce_min(sides, axis=-1) > 0) & known[..., None]
     alignment = tf.where(inside, tf.pow(score, SCORE_POWER) * tf.pow(overlap, OVERLAP_POWER), 0.0)
     # A tiny bonus for cells near the centre: where no box overlaps yet, at the start, the nearest are taken.
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
-    distance = tf.reduce_sum(tf.abs(centres - middle[:, :, None, :]), axis=-1)
+    distance = tf.reduce_sum(tf.abs(centers - middle[:, :, None, :]), axis=-1)
     rank = tf.where(inside, alignment + _SMALL / (1.0 + distance), -1.0)
     best = tf.math.top_k(rank, k=tf.minimum(TOP_CELLS, cells))
     chosen = tf.reduce_sum(tf.one_hot(best.indices, cells), axis=2) > 0

@@ -50,7 +50,7 @@ def yolo(
     """
     height, wide = image_size
     if height % 32 or wide % 32:
-        raise InvalidInput(f"yolo takes pictures whose sides are multiples of 32 pixels, not {height} x {wide}")
+        raise InvalidInput(f"yolo takes images whose sides are multiples of 32 pixels, not {height} x {wide}")
     for name, value, least in (("width", width, 4), ("depth", depth, 1), ("bins", bins, 4)):
         if not isinstance(value, int) or value < least:
             raise InvalidInput(f"yolo needs a {name} of at least {least}, a whole number, not {value!r}")
@@ -69,7 +69,7 @@ def yolo(
         classes = layers.Conv2D(
             num_classes,
             1,
-            # About 5 objects a picture of 640 x 640 pixels.
+            # About 5 objects an image of 640 x 640 pixels.
             bias_initializer=keras.initializers.Constant(math.log(5 / num_classes / (640 / stride) ** 2)),
             name=f"classes_{stride}_out",
         )(classes)
@@ -83,12 +83,12 @@ def yolo(
         load_backbone_weights(network, weights)
 
     coding = BoxCoding(kind="distances", levels=tuple(BoxLevel(rows=height // s, columns=wide // s) for s in STRIDES))
-    centres, cells = _cells(coding, height, wide)
+    centers, cells = _cells(coding, height, wide)
     inner = keras.Model(images, [bin_logits, class_logits, offsets], name="yolo_training")
 
-    def loss(pictures: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        bin_values, class_values, means = inner(pictures, training=True)
-        return yolo_loss(bin_values, class_values, means, centres, cells, boxes, labels)
+    def loss(batch: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        bin_values, class_values, means = inner(batch, training=True)
+        return yolo_loss(bin_values, class_values, means, centers, cells, boxes, labels)
 
     return Detector(network, PostprocSpec(activation="sigmoid", boxes=coding), loss)
 
@@ -130,7 +130,7 @@ def yolo_loss(
     bin_logits: tf.Tensor,
     class_logits: tf.Tensor,
     offsets: tf.Tensor,
-    centres: np.ndarray,
+    centers: np.ndarray,
     cells: np.ndarray,
     boxes: tf.Tensor,
     labels: tf.Tensor,
@@ -147,9 +147,9 @@ def yolo_loss(
         bins around each true distance.
     """
     steps = offsets * tf.tile(cells, [1, 2])
-    predicted = tf.concat([centres - steps[..., :2], centres + steps[..., 2:]], axis=-1)
+    predicted = tf.concat([centers - steps[..., :2], centers + steps[..., 2:]], axis=-1)
     target = assign(
-        tf.stop_gradient(tf.sigmoid(class_logits)), tf.stop_gradient(predicted), tf.constant(centres), boxes, labels
+        tf.stop_gradient(tf.sigmoid(class_logits)), tf.stop_gradient(predicted), tf.constant(centers), boxes, labels
     )
     quality = tf.stop_gradient(target.quality)
     total = tf.maximum(tf.reduce_sum(quality), 1.0)
@@ -162,7 +162,7 @@ def yolo_loss(
     box = tf.reduce_sum((1.0 - overlap) * is_object) / total
 
     bins = bin_logits.shape[-1]
-    sides = tf.concat([centres - target.boxes[..., :2], target.boxes[..., 2:] - centres], axis=-1)
+    sides = tf.concat([centers - target.boxes[..., :2], target.boxes[..., 2:] - centers], axis=-1)
     distance = tf.clip_by_value(sides / tf.tile(cells, [1, 2]), 0.0, bins - 1 - 0.01)
     lower = tf.floor(distance)
     share = distance - lower

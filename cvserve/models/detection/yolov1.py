@@ -1,4 +1,4 @@
-"""yolov1: a grid over the picture, whose cells tell a class and a few boxes each (Redmon et al. 2015).
+"""yolov1: a grid over the image, whose cells tell a class and a few boxes each (Redmon et al. 2015).
 
 "You Only Look Once", arXiv 1506.02640: grid x grid x (5 B + C) numbers, C conditional class probabilities of a cell
 and for each of its B boxes x, y, w, h and the confidence that it holds an object. Different from the paper: all numbers
@@ -59,7 +59,7 @@ def yolov1(
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise InvalidInput(f"yolov1 needs a dropout from 0 to below 1, not {dropout!r}")
     if min(image_size) < 64:
-        raise InvalidInput(f"yolov1 takes pictures of at least 64 x 64 pixels, not {image_size[0]} x {image_size[1]}")
+        raise InvalidInput(f"yolov1 takes images of at least 64 x 64 pixels, not {image_size[0]} x {image_size[1]}")
     if backbone_options is None and backbone == "resnet18":
         backbone_options = _LIGHT
 
@@ -101,13 +101,13 @@ def yolov1(
     coding = BoxCoding(kind="grid", levels=(BoxLevel(rows=grid, columns=grid),), boxes_per_cell=boxes_per_cell)
     height, width = image_size
 
-    def loss(pictures: tf.Tensor, truth: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers = network(pictures, training=True)
+    def loss(batch: tf.Tensor, ground_truth: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = network(batch, training=True)
         return grid_loss(
             answers["box_offsets"],
             answers["class_logits"],
             answers["objectness"],
-            truth,
+            ground_truth,
             labels,
             grid=grid,
             boxes_per_cell=boxes_per_cell,

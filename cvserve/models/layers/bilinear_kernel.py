@@ -36,5 +36,5 @@ class BilinearKernel(keras.initializers.Initializer):
 
 def _triangle(side: int) -> np.ndarray:
     factor = (side + 1) // 2
-    centre = factor - 1 if side % 2 else factor - 0.5
-    return 1 - np.abs(np.arange(side) - centre) / factor
+    center = factor - 1 if side % 2 else factor - 0.5
+    return 1 - np.abs(np.arange(side) - center) / factor

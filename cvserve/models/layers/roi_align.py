@@ -21,7 +21,7 @@ class RoIAlign(keras.layers.Layer):
     a cell, and further out there is nothing, 0.
 
     Regions are parallel to the axes, so weights of rows and of columns are enough: two matrix products, without a
-    gather or a loop, which TensorFlow, ONNX and TFLite do alike for any number of pictures.
+    gather or a loop, which TensorFlow, ONNX and TFLite do alike for any number of images.
 
     Args:
         size: (rows, columns) of what comes out.

@@ -20,7 +20,7 @@ class RoIPool(keras.layers.Layer):
     bin goes from floor to ceil of its share, so that neighbours may overlap; bins outside of the map are 0.
 
     The maximum of a rectangle of any size is that of four overlapping rectangles whose sides are powers of two; those
-    are tables, made once a picture, so that a bin costs four look-ups and no loop.
+    are tables, made once an image, so that a bin costs four look-ups and no loop.
 
     Args:
         size: (rows, columns) of what comes out.

@@ -34,7 +34,7 @@ def deconvnet(
     """Builds the network.
 
     The paper's 7x7 maps of stride 32 become one vector of 4096 and are made again from it; here that 7x7 convolution
-    and its transpose are padded, so that pictures of any size go through, and 224 x 224 see the same.
+    and its transpose are padded, so that images of any size go through, and 224 x 224 see the same.
 
     Args:
         image_size: (height, width), multiples of 32.

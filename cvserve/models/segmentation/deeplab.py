@@ -44,7 +44,7 @@ def deeplab(
         backbone, backbone_options: of `dilated_features`: resnet18, resnet34 or vgg16.
         output_stride: 16 or 8, of the backbone's last map.
         channels: of pyramid and decoder; 256 in the paper.
-        rates: dilations of the pyramid at stride 16, doubled at 8. The paper's (6, 12, 18) suit pictures of 513 pixels;
+        rates: dilations of the pyramid at stride 16, doubled at 8. The paper's (6, 12, 18) suit images of 513 pixels;
             more than half the map sees nothing but its border.
         low_channels: of the map of stride 4 in the decoder; 48 in the paper.
         dropout: before the scores.

@@ -7,7 +7,7 @@ from keras import layers
 
 
 def class_scores(features: keras.KerasTensor, num_classes: int, stride: int) -> keras.KerasTensor:
-    """A 1x1 convolution, and bilinear interpolation to the size of the pictures.
+    """A 1x1 convolution, and bilinear interpolation to the size of the images.
 
     Both compute in float32 whatever the policy: they are cheap, and scores of bfloat16 have three digits.
 

@@ -1,4 +1,4 @@
-"""Which of a picture's many (box, class) pairs are worth decoding: the scores, cut while they are still logits."""
+"""Which of an image's many (box, class) pairs are worth decoding: the scores, cut while they are still logits."""
 
 from __future__ import annotations
 

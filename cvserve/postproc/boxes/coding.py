@@ -44,9 +44,9 @@ def anchors(coding: BoxCoding, height: int, width: int) -> np.ndarray:
             (np.arange(level.columns) + 0.5) * width / level.columns,
             (np.arange(level.rows) + 0.5) * height / level.rows,
         )
-        centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+        centers = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
         half = np.array(level.anchors).reshape(1, -1, 2) / 2
-        parts.append(np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4))
+        parts.append(np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4))
     return _fixed(np.concatenate(parts))
 
 
@@ -85,9 +85,9 @@ def decode_boxes(
         return np.concatenate([points - offsets[..., :2] * sizes, points + offsets[..., 2:] * sizes], axis=-1)
     if coding.kind == "grid":
         points, sizes = (picked(part) for part in cells(coding, height, width))
-        centres = points + offsets[..., :2] * sizes
+        centers = points + offsets[..., :2] * sizes
         half = np.square(offsets[..., 2:]) * np.array([width, height], np.float32) / 2
-        return np.concatenate([centres - half, centres + half], axis=-1)
+        return np.concatenate([centers - half, centers + half], axis=-1)
     if coding.levels:
         reference = picked(anchors(coding, height, width))
     elif proposals is None:
@@ -103,9 +103,9 @@ def decode_deltas(
     """(tx, ty, tw, th) [..., 4] to boxes x1, y1, x2, y2, told from the reference boxes [..., 4]."""
     size = reference[..., 2:] - reference[..., :2]
     scaled = offsets * np.array(variances, np.float32)
-    centres = reference[..., :2] + size / 2 + scaled[..., :2] * size
+    centers = reference[..., :2] + size / 2 + scaled[..., :2] * size
     half = size * np.exp(np.minimum(scaled[..., 2:], MOST_LOG_SCALE)) / 2
-    return np.concatenate([centres - half, centres + half], axis=-1).astype(np.float32)
+    return np.concatenate([centers - half, centers + half], axis=-1).astype(np.float32)
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:

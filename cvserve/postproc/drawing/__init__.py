@@ -1,4 +1,4 @@
-"""Results drawn onto their pictures."""
+"""Results drawn onto their images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.postproc.drawing.attention import draw_attention
 from cvserve.postproc.drawing.boxes import Caption, draw_boxes
 from cvserve.postproc.drawing.canvas import letter_size, readable_copy
-from cvserve.postproc.drawing.colours import colour_of
+from cvserve.postproc.drawing.colors import color_of
 from cvserve.postproc.drawing.instances import draw_counts, draw_instances
 from cvserve.postproc.drawing.regions import draw_regions
 from cvserve.postproc.results import (
@@ -26,7 +26,7 @@ from cvserve.postproc.wrapping import wrapped
 
 __all__ = [
     "Caption",
-    "colour_of",
+    "color_of",
     "draw",
     "draw_attention",
     "draw_boxes",
@@ -39,27 +39,27 @@ _MOST_ROWS = 5
 
 
 def draw(image: np.ndarray, result: Result) -> np.ndarray:
-    """A copy of the picture with the result drawn on it.
+    """A copy of the image with the result drawn on it.
 
     Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
     in the colour of its class, with class and score on it, the best on top; objects with masks are filled with it, and
     a legend says how many there are of each class. Segmentation: each class in its colour, and a legend with its share
-    of the picture. Captioning: the best sentence at the top, and where the result tells attention, a panel a word below
-    the picture, bright where the network looked. Letters and lines grow with the picture; a picture with a long side
+    of the image. Captioning: the best sentence at the top, and where the result tells attention, a panel a word below
+    the image, bright where the network looked. Letters and lines grow with the image; an image with a long side
     below 256 pixels is enlarged by a whole factor, so that they can be read.
 
     Args:
         image: uint8 RGB [H, W, 3], upright, in its original size.
 
     Returns:
-        uint8 RGB [H, W, 3], or [H * n, W * n, 3] for a small picture; higher where there are panels.
+        uint8 RGB [H, W, 3], or [H * n, W * n, 3] for a small image; higher where there are panels.
 
     Raises:
-        InvalidInput: the picture has another dtype or shape, or is not the one that the result is of.
+        InvalidInput: the image has another dtype or shape, or is not the one that the result is of.
         Unimplemented: a result that this version cannot draw.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise InvalidInput(f"a picture to draw on must be uint8 RGB [H, W, 3], not {image.dtype} {list(image.shape)}")
+        raise InvalidInput(f"an image to draw on must be uint8 RGB [H, W, 3], not {image.dtype} {list(image.shape)}")
     for kind, draw_result in _DRAWN.items():
         if isinstance(result, kind):
             return draw_result(image, result)
@@ -85,7 +85,7 @@ def _caption(image: np.ndarray, result: CaptionResult) -> np.ndarray:
 
 def _objects(image: np.ndarray, result: DetectionResult) -> np.ndarray:
     canvas, factor = _canvas_of(image, result)
-    captions = [Caption(f"{item.label} {item.score:.2f}", colour_of(item.index)) for item in result]
+    captions = [Caption(f"{item.label} {item.score:.2f}", color_of(item.index)) for item in result]
     if result.masks is not None:
         draw_instances(canvas, result, result.masks, factor)
     draw_boxes(canvas, result.boxes * factor, captions)
@@ -103,7 +103,7 @@ def _regions(image: np.ndarray, result: SegmentationResult) -> np.ndarray:
 def _canvas_of(image: np.ndarray, result: DetectionResult | SegmentationResult) -> tuple[np.ndarray, int]:
     if image.shape[:2] != (result.image_height, result.image_width):
         raise InvalidInput(
-            f"the picture has {image.shape[1]} x {image.shape[0]} pixels, but the result is of one with "
+            f"the image has {image.shape[1]} x {image.shape[0]} pixels, but the result is of one with "
             f"{result.image_width} x {result.image_height}"
         )
     return readable_copy(image)

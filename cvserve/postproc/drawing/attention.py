@@ -20,13 +20,13 @@ _DARKEST = 0.2
 _LETTERS_A_SHORT_SIDE = 10
 
 
-def draw_attention(image: np.ndarray, picture: np.ndarray, attention: Attention) -> np.ndarray:
-    """The image, and below it a panel a word: the picture, dark where the network did not look at that word.
+def draw_attention(image: np.ndarray, original: np.ndarray, attention: Attention) -> np.ndarray:
+    """The image, and below it a panel a word: the original, dark where the network did not look at that word.
 
     Args:
         image: uint8 RGB [H, W, 3], what stands at the top.
-        picture: uint8 RGB [h, w, 3], the original.
-        attention: of that picture, in its pixels.
+        original: uint8 RGB [h, w, 3], the original.
+        attention: of that original, in its pixels.
 
     Returns:
         uint8 RGB [more than H, W, 3].
@@ -34,8 +34,8 @@ def draw_attention(image: np.ndarray, picture: np.ndarray, attention: Attention)
     width = image.shape[1]
     columns = min(max(width // _NARROWEST, 1), _MOST_COLUMNS)
     across = (width - _GAP * (columns - 1)) // columns
-    down = max(round(across * picture.shape[0] / picture.shape[1]), 1)
-    small = cv2.resize(picture, (across, down), interpolation=cv2.INTER_AREA)
+    down = max(round(across * original.shape[0] / original.shape[1]), 1)
+    small = cv2.resize(original, (across, down), interpolation=cv2.INTER_AREA)
     rows = -(-len(attention.words) // columns)
     sheet = np.zeros((image.shape[0] + rows * (down + _GAP), width, 3), np.uint8)
     sheet[: image.shape[0]] = image
@@ -43,7 +43,7 @@ def draw_attention(image: np.ndarray, picture: np.ndarray, attention: Attention)
         row, column = divmod(number, columns)
         top = image.shape[0] + _GAP + row * (down + _GAP)
         left = column * (across + _GAP)
-        sheet[top : top + down, left : left + across] = _panel(small, word, seen, attention, across / picture.shape[1])
+        sheet[top : top + down, left : left + across] = _panel(small, word, seen, attention, across / original.shape[1])
     return sheet
 
 
@@ -58,7 +58,7 @@ def _placed(seen: np.ndarray, attention: Attention, scale: float, size: tuple[in
     """The map [rows, columns] where it lies on a panel [size], smoothly between the centres of its cells."""
     left, top, right, bottom = (edge * scale for edge in attention.box)
     wide, tall = (right - left) / seen.shape[1], (bottom - top) / seen.shape[0]
-    # Both pictures have the centres of their pixels at whole numbers.
+    # Both images have the centres of their pixels at whole numbers.
     matrix = np.array([[wide, 0, left + wide / 2 - 0.5], [0, tall, top + tall / 2 - 0.5]])
     placed = cv2.warpAffine(
         seen.astype(np.float32), matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -1,4 +1,4 @@
-"""Boxes with captions on a picture."""
+"""Boxes with captions on an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvserve.postproc.drawing.canvas import letter_size
-from cvserve.postproc.drawing.colours import Colour, ink_on
+from cvserve.postproc.drawing.colors import Color, ink_on
 from cvserve.postproc.text import drawable, shortened, text_width, write
 
 _LINES_A_SHORT_SIDE = 250
@@ -20,14 +20,14 @@ class Caption:
     """text: on the box, "" for none. colour: of its lines. bold: lines twice as thick."""
 
     text: str
-    colour: Colour
+    color: Color
     bold: bool = False
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, captions: Sequence[Caption]) -> None:
-    """Draws boxes onto the picture in place, the first ones last, so that nothing lies on them.
+    """Draws boxes onto the image in place, the first ones last, so that nothing lies on them.
 
-    Lines and letters grow with the picture, and all of them stay inside of it.
+    Lines and letters grow with the image, and all of them stay inside of it.
 
     Args:
         image: uint8 RGB [H, W, 3], C-contiguous.
@@ -38,27 +38,27 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, captions: Sequence[Caption]
     size = letter_size(image, _LETTERS_A_SHORT_SIDE)
     placed = list(zip(np.rint(boxes).astype(int).tolist(), captions, strict=True))
     for box, caption in reversed(placed):
-        _frame(image, box, caption.colour, thickness * (2 if caption.bold else 1))
+        _frame(image, box, caption.color, thickness * (2 if caption.bold else 1))
     plates: list[_Plate] = []
     for box, caption in placed:
         if caption.text:
             plates.append(_place(image.shape[1], image.shape[0], box, caption, size, plates))
     for plate in reversed(plates):
-        image[plate.top : plate.bottom, plate.left : plate.right] = plate.colour
+        image[plate.top : plate.bottom, plate.left : plate.right] = plate.color
         # Descenders take about a fifth of the letters' size.
         at = (plate.left + plate.margin, plate.top + plate.margin + round(size * 0.85))
-        write(image, plate.text, at, size, ink_on(plate.colour))
+        write(image, plate.text, at, size, ink_on(plate.color))
 
 
-def _frame(image: np.ndarray, box: list[int], colour: Colour, thickness: int) -> None:
-    """Half of each line lies outside of the box, except at the border of the picture."""
+def _frame(image: np.ndarray, box: list[int], color: Color, thickness: int) -> None:
+    """Half of each line lies outside of the box, except at the border of the image."""
     height, width = image.shape[:2]
     left, right = _span(box[0], box[2], width, thickness)
     top, bottom = _span(box[1], box[3], height, thickness)
-    image[top : top + thickness, left:right] = colour
-    image[max(bottom - thickness, 0) : bottom, left:right] = colour
-    image[top:bottom, left : left + thickness] = colour
-    image[top:bottom, max(right - thickness, 0) : right] = colour
+    image[top : top + thickness, left:right] = color
+    image[max(bottom - thickness, 0) : bottom, left:right] = color
+    image[top:bottom, left : left + thickness] = color
+    image[top:bottom, max(right - thickness, 0) : right] = color
 
 
 def _span(low: int, high: int, limit: int, thickness: int) -> tuple[int, int]:
@@ -72,7 +72,7 @@ class _Plate:
     """A caption where it stands."""
 
     text: str
-    colour: Colour
+    color: Color
     margin: int
     left: int
     top: int
@@ -93,7 +93,7 @@ def _place(width: int, height: int, box: list[int], caption: Caption, size: int,
     left = min(max(box[0], 0), width - wide)
 
     def at(top: int) -> _Plate:
-        return _Plate(text, caption.colour, margin, left, top, left + wide, top + tall)
+        return _Plate(text, caption.color, margin, left, top, left + wide, top + tall)
 
     inside = at(min(max(box[1], 0), height - tall))
     plates = [at(box[1] - tall), inside, at(box[3])]

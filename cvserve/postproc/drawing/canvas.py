@@ -1,4 +1,4 @@
-"""A copy of a picture that is large enough to be written on."""
+"""A copy of an image that is large enough to be written on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of objects on a picture: each in the colour of its class, with an edge that tells neighbours apart."""
+"""Masks of objects on an image: each in the colour of its class, with an edge that tells neighbours apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cvserve.postproc.drawing.canvas import letter_size
-from cvserve.postproc.drawing.colours import colour_of
+from cvserve.postproc.drawing.colors import color_of
 from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.results import DetectionResult
 from cvserve.postproc.text import draw_table
@@ -23,7 +23,7 @@ def draw_instances(image: np.ndarray, result: DetectionResult, masks: ObjectMask
 
     Args:
         image: uint8 RGB [H * factor, W * factor, 3], C-contiguous.
-        factor: how many times each pixel of the picture is repeated each way.
+        factor: how many times each pixel of the image is repeated each way.
     """
     thickness = max(1, round(min(image.shape[:2]) / _LINES_A_SHORT_SIDE))
     for place in reversed(range(len(masks))):
@@ -34,11 +34,11 @@ def draw_instances(image: np.ndarray, result: DetectionResult, masks: ObjectMask
         inside = crop.astype(np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)
         height, width = inside.shape
         part = image[top * factor : top * factor + height, left * factor : left * factor + width]
-        colour = colour_of(int(result.indexes[place]))
-        mixed = cv2.addWeighted(part, 1 - OPACITY, np.full_like(part, colour), OPACITY, 0)
+        color = color_of(int(result.indexes[place]))
+        mixed = cv2.addWeighted(part, 1 - OPACITY, np.full_like(part, color), OPACITY, 0)
         kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
         inner = cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        mixed[(inside > 0) & (inner == 0)] = colour
+        mixed[(inside > 0) & (inner == 0)] = color
         part[inside > 0] = mixed[inside > 0]
 
 
@@ -49,5 +49,5 @@ def draw_counts(image: np.ndarray, result: DetectionResult) -> None:
         image,
         [(str(count), result.names[index]) for index, count in counts],
         letter_size(image, _LETTERS_A_SHORT_SIDE),
-        [colour_of(index) for index, _ in counts],
+        [color_of(index) for index, _ in counts],
     )

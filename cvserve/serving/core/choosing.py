@@ -15,7 +15,7 @@ from cvserve.runtimes import FORMAT_OF
 from cvserve.runtimes.device import parse_device, usable_cores
 from cvserve.runtimes.instances import CONCURRENT, Layout
 from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
-from cvserve.serving.core.config import ModelSettings
+from cvserve.serving.core.batching.execution import RunGraph
 from cvserve.serving.core.copies import (
     OpenRuntime,
     close_all,
@@ -25,9 +25,9 @@ from cvserve.serving.core.copies import (
     open_all,
     photograph_for,
 )
-from cvserve.serving.core.execution import RunGraph
 from cvserve.serving.core.measuring import Score, Trial, choose, good_batches, is_worthwhile, lone_threads, race
 from cvserve.serving.core.placement import candidates, on_cpu, worker_count
+from cvserve.serving.settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def _key(artifact: Artifact, settings: ModelSettings) -> str:
         memory
         | {
             "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
-            "picture": [manifest.preproc.height, manifest.preproc.width],
+            "image": [manifest.preproc.height, manifest.preproc.width],
             "rule": 2,  # of the choice: what was chosen by an earlier one is measured again
             "processor": processor(),
             "accelerators": accelerators(settings.devices),

@@ -17,9 +17,9 @@ from cvserve.runtimes.choose_apart import choose_apart
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import Layout
 from cvserve.runtimes.opening import candidates, open_candidate
-from cvserve.serving.core.config import ModelSettings
-from cvserve.serving.core.execution import RunGraph, Tensors
+from cvserve.serving.core.batching.execution import RunGraph, Tensors
 from cvserve.serving.core.placement import Place, on_cpu, places, worker_count
+from cvserve.serving.settings import ModelSettings
 
 OpenRuntime = Callable[[Artifact, ModelSettings, Place], Runtime]
 
@@ -87,7 +87,7 @@ def graphs_of(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
 
 
 def decodes_in_worker(settings: ModelSettings, layout: Layout) -> bool:
-    """Whether workers decode the pictures of their batches."""
+    """Whether workers decode the images of their batches."""
     # A pool beside workers on every core would only take turns with them.
     return on_cpu(settings) and worker_count(settings, layout) >= usable_cores()
 

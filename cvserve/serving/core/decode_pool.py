@@ -1,4 +1,4 @@
-"""A bounded pool for the work on single pictures before the queue: decoding, turning, resizing."""
+"""A bounded pool for the work on single images before the queue: decoding, turning, resizing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
+from cvserve.serving.core.batching.requests import answerable
+from cvserve.serving.core.batching.throughput import Pace
 from cvserve.serving.core.mailbox import Mailbox
-from cvserve.serving.core.pace import Pace
-from cvserve.serving.core.requests import answerable
 from cvserve.serving.core.thread_names import DECODING, name_thread
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class DecodePool:
     """Threads that take jobs in the order they came; OpenCV releases the interpreter's lock, so they use all cores.
 
     A job that is given up (its deadline has passed, its client has gone) before a thread took it never runs, and
-    its picture is let go at once. `start`, `run` and `close` are called on the loop's thread.
+    its image is let go at once. `start`, `run` and `close` are called on the loop's thread.
     """
 
     def __init__(self, workers: int, max_waiting: int, max_bytes: int, mailbox: Mailbox) -> None:
@@ -31,7 +31,7 @@ class DecodePool:
         Args:
             workers: threads.
             max_waiting: jobs that may wait for a thread; more are refused.
-            max_bytes: of encoded pictures that may wait or be worked on.
+            max_bytes: of encoded images that may wait or be worked on.
         """
         self._loop = asyncio.get_running_loop()
         self._mailbox = mailbox
@@ -66,7 +66,7 @@ class DecodePool:
         """Has a thread run `function()`, and then there `done(result)`, or `failed(error)` if it raised.
 
         Args:
-            size: bytes of the encoded picture.
+            size: bytes of the encoded image.
 
         Returns:
             The job, which can be given up.
@@ -77,10 +77,10 @@ class DecodePool:
         if self._closed:
             raise Unavailable("the server is shutting down")
         with self._lock:
-            # One picture is let into an empty pool whatever its size: the limit on messages has already passed it.
+            # One image is let into an empty pool whatever its size: the limit on messages has already passed it.
             if self._pending and (self._pending >= self._limit or self._pending_bytes + size > self._max_bytes):
                 raise Overloaded(
-                    f"{self._pending} pictures of {self._pending_bytes >> 20} MiB wait to be decoded; try again later",
+                    f"{self._pending} images of {self._pending_bytes >> 20} MiB wait to be decoded; try again later",
                     self._pace.wait(self._pending),
                 )
             self._pending += 1
@@ -93,14 +93,14 @@ class DecodePool:
         """Runs `function()` on a thread of the pool and waits for its result.
 
         Args:
-            size: bytes of the encoded picture.
+            size: bytes of the encoded image.
             deadline: in the loop's time.
 
         Raises:
             Overloaded: too much waits. DeadlineExceeded: the deadline passed. Whatever `function` raises.
         """
         if deadline <= self._loop.time():
-            raise DeadlineExceeded("the deadline had passed before the picture could be decoded")
+            raise DeadlineExceeded("the deadline had passed before the image could be decoded")
         answer: asyncio.Future[T] = self._loop.create_future()
 
         def done(result: T) -> None:
@@ -110,7 +110,7 @@ class DecodePool:
             self._mailbox.post(_set_exception, answer, error)
 
         job = self.start(function, done, failed, size=size)
-        late = DeadlineExceeded("the deadline passed while the picture waited to be decoded")
+        late = DeadlineExceeded("the deadline passed while the image waited to be decoded")
         timer = None if deadline == math.inf else self._loop.call_at(deadline, _set_exception, answer, late)
         try:
             return await answer
@@ -128,7 +128,7 @@ class DecodePool:
             thread.join(timeout)
 
     def took(self, seconds: float) -> None:
-        """A thread was busy that long with a picture. For `Job`."""
+        """A thread was busy that long with an image. For `Job`."""
         self._pace.took(seconds)
 
     def leave(self, job: Job) -> None:
@@ -141,12 +141,12 @@ class DecodePool:
         name_thread(threading.current_thread().name)
         while (job := self._jobs.get()) is not None:
             job.work()
-            # The picture is not kept until the next one comes.
+            # The image is not kept until the next one comes.
             job = None  # type: ignore[assignment]
 
 
 class Job:
-    """One picture's way through the pool. Thread-safe."""
+    """One image's way through the pool. Thread-safe."""
 
     __slots__ = ("_pool", "_steps", "size")
 
@@ -164,7 +164,7 @@ class Job:
         self.size = size
 
     def give_up(self) -> None:
-        """Keeps the job from running if no thread has taken it yet, and lets its picture go."""
+        """Keeps the job from running if no thread has taken it yet, and lets its image go."""
         if self._claim() is not None:
             self._pool.leave(self)
 

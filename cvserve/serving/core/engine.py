@@ -15,12 +15,9 @@ import numpy as np
 
 from cvserve.artifact import Task
 from cvserve.errors import InvalidInput, Unavailable
-from cvserve.postproc import AS_IT_IS, Result, Wishes
+from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.runtimes.device import usable_cores
-from cvserve.serving.core import examples as tf_examples
-from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.foreign import check_whole
 from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
@@ -33,6 +30,9 @@ from cvserve.serving.core.scheduling import give_way
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.core.thread_names import GRAPHS, name_thread
+from cvserve.serving.core.without_manifest import check_whole
+from cvserve.serving.protocols.tensorflow_serving import examples as tf_examples
+from cvserve.serving.settings import ModelSettings, ServerSettings
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]
 
@@ -67,8 +67,8 @@ class PredictAnswer:
 
 
 @dataclass(frozen=True)
-class PictureAnswer:
-    """What a model says of a picture, and which model and version said it."""
+class ImageAnswer:
+    """What a model says of an image, and which model and version said it."""
 
     model: ModelRef
     result: Result
@@ -172,16 +172,16 @@ class Engine:
         self,
         model: ModelRef,
         image: bytes,
-        wishes: Wishes = AS_IT_IS,
+        options: Options = AS_IT_IS,
         *,
         task: Task | None = None,
         deadline: float = math.inf,
         encode: Callable[[Result], Result] | None = None,
-    ) -> PictureAnswer:
-        """One encoded picture to its result. See `Servable.answer` for the arguments and errors."""
+    ) -> ImageAnswer:
+        """One encoded image to its result. See `Servable.answer` for the arguments and errors."""
         with self._accepted(), self._acquire(model) as servable:
-            result = await servable.answer(image, wishes, task=task, deadline=deadline, encode=encode)
-            return PictureAnswer(ModelRef(servable.name, servable.version), result)
+            result = await servable.answer(image, options, task=task, deadline=deadline, encode=encode)
+            return ImageAnswer(ModelRef(servable.name, servable.version), result)
 
     async def classify_examples(
         self,

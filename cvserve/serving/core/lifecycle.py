@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from cvserve.errors import CvserveError, FailedPrecondition, InvalidInput, NotFound, Unavailable
-from cvserve.serving.core.config import ServerSettings
-from cvserve.serving.core.kept_model import KeptModel, Surroundings
 from cvserve.serving.core.manager import Manager, State
 from cvserve.serving.core.model_config import ModelConfig, check_list
+from cvserve.serving.core.reconciler import KeptModel, Surroundings
 from cvserve.serving.core.repository import (
     Repository,
     check_inside,
@@ -23,6 +22,7 @@ from cvserve.serving.core.repository import (
     versions_in_each,
 )
 from cvserve.serving.core.tasks import all_of, in_thread
+from cvserve.serving.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
 

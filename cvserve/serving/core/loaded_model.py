@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from cvserve.artifact import Manifest
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
-from cvserve.serving.core.batch_policy import BatchLimits
-from cvserve.serving.core.execution import Entries, RunGraph, WithLone
-from cvserve.serving.core.queue_bounds import QueueBounds
+from cvserve.serving.core.batching.bounds import QueueBounds
+from cvserve.serving.core.batching.execution import Entries, RunGraph, WithLone
+from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
 
 
@@ -22,7 +22,7 @@ class LoadedModel:
 
     pipelines: one for each loaded copy of the graph. workers: batches that run at the same time; where copies are
     fewer, they are shared (runtimes whose calls may run at the same time need only one). detect: the signature of that
-    name of each copy, where the model and the runtime have it. decodes_in_worker: pictures
+    name of each copy, where the model and the runtime have it. decodes_in_worker: images
     are decoded by the worker that runs them rather than by the pool; right where every core has a worker. devices: on
     which the copies are, in turn. lone: a copy for a request that has the machine for itself, and its threads.
     """

@@ -15,10 +15,10 @@ from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
 from cvserve.runtimes.cuda import KEPT
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
-from cvserve.serving.core import foreign
-from cvserve.serving.core.batch_policy import BatchLimits
+from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.core.batching.execution import RunGraph, Tensors
+from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.choosing import Chosen, chosen_for, one_size
-from cvserve.serving.core.config import ModelSettings
 from cvserve.serving.core.copies import (
     OpenRuntime,
     close_all,
@@ -29,11 +29,11 @@ from cvserve.serving.core.copies import (
     open_all,
     open_from_artifact,
 )
-from cvserve.serving.core.execution import RunGraph, Tensors
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.measuring import run_all, sizes
 from cvserve.serving.core.placement import Place, candidates, on_cpu, worker_count
 from cvserve.serving.core.signatures import DETECT
+from cvserve.serving.settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 

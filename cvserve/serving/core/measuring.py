@@ -17,7 +17,7 @@ import numpy as np
 
 from cvserve.errors import OutOfMemory
 from cvserve.runtimes.instances import Layout
-from cvserve.serving.core.execution import RunGraph, Tensors
+from cvserve.serving.core.batching.execution import RunGraph, Tensors
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,12 +25,12 @@ MOST_ROWS = 32
 """The largest batch that is tried when max_batch_size is not given."""
 
 WORTHWHILE = 0.06
-"""How much faster a row must be for each doubling of the batch: what it costs is the wait of the first picture."""
+"""How much faster a row must be for each doubling of the batch: what it costs is the wait of the first image."""
 
 HAND_OVER_SECONDS = 0.0003
 """What a batch costs beside its run: its worker is woken, its answers are handed to the loop.
 
-With 64 clients on the same 2 cores and a graph that gains nothing from batching (7.4 ms a picture), batches of 1
+With 64 clients on the same 2 cores and a graph that gains nothing from batching (7.4 ms an image), batches of 1
 answered 1.08 times what batches of up to 4 did (benchmarks/serving_throughput.py): a larger cost would have chosen the
 worse.
 """
@@ -48,17 +48,17 @@ LONGEST_BATCH_SECONDS = 1.0
 """Larger batches are not tried once a batch takes this long."""
 
 AS_GOOD = 0.97
-"""A layout that answers so much of the best one's pictures is as good under load, and the lone picture decides."""
+"""A layout that answers so much of the best one's images is as good under load, and the lone image decides."""
 
 NEARLY_AS_GOOD = 0.9
-"""Where lone pictures have a copy to themselves, so much is as good, and the processor's time decides: rates of the
+"""Where lone images have a copy to themselves, so much is as good, and the processor's time decides: rates of the
 same layout differ by more than a tenth from one measurement to the next on a busy host."""
 
 AS_CHEAP = 1.03
 """A layout that needs so many times the processor time of the cheapest is as cheap, and the fewer threads decide."""
 
 QUICKER = 0.95
-"""A lone picture must be this much quicker for the decision to leave the better rate."""
+"""A lone image must be this much quicker for the decision to leave the better rate."""
 
 ROUNDS = 6
 ROUND_SECONDS = 0.2
@@ -175,7 +175,7 @@ def race(
     """Measures the layouts in rounds, so that whatever else the machine does meets all of them.
 
     Args:
-        prepare: decodes a picture to inputs of one row, as a request would have it.
+        prepare: decodes an image to inputs of one row, as a request would have it.
         decoders: threads that decode where the workers do not.
         in_turns: as in `good_batches`; False has one layout's rounds after another's.
     """
@@ -210,10 +210,10 @@ def _described(score: Score) -> str:
 
 
 def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout:
-    """Of the layouts that are as good as the best one under load, the one that is quickest with a lone picture.
+    """Of the layouts that are as good as the best one under load, the one that is quickest with a lone image.
 
     Args:
-        lone_copy: lone pictures may have a copy of the graph to themselves, and so have no say: of the layouts that are
+        lone_copy: lone images may have a copy of the graph to themselves, and so have no say: of the layouts that are
             nearly as good, one that takes the least of the processor, which leaves the cores to the messages.
     """
     best = max(scores.values(), key=lambda score: score.rate)
@@ -231,7 +231,7 @@ def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout
 
 
 def lone_threads(scores: Mapping[Layout, Score], chosen: Layout) -> int | None:
-    """The threads with which a lone picture is so much quicker than in the chosen layout that a copy of the graph for
+    """The threads with which a lone image is so much quicker than in the chosen layout that a copy of the graph for
     it is worth its memory; None where there are none."""
     quickest = min(scores, key=lambda layout: scores[layout].lone)
     if quickest.threads == chosen.threads or scores[quickest].lone >= QUICKER * scores[chosen].lone:

@@ -1,7 +1,8 @@
 """What the server tells of itself: the seam between the core, which reports, and metrics or traces, which listen.
 
-The core knows no metrics library. It calls an `Observer`, whose methods do nothing; `cvserve.serving.metrics.Metrics`
-and `cvserve.serving.tracing.Tracer` override them.
+The core knows no metrics library. It calls an `Observer`, whose methods do nothing;
+`cvserve.serving.observability.Metrics`
+and `cvserve.serving.observability.tracing.Tracer` override them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 Stage = Literal["decode", "queue", "run", "postprocess"]
-"""The parts of a request's time: a picture from bytes to pixels; waiting for an instance; the graph; its outputs to a
+"""The parts of a request's time: an image from bytes to pixels; waiting for an instance; the graph; its outputs to a
 result. What is left of the request's time is the protocol's."""
 
 
@@ -38,7 +39,7 @@ class Observer:
         """
 
     def stage(self, model: str, version: int, stage: Stage, seconds: float) -> None:
-        """A stage of one request ended; of a request in several pieces, or with several pictures, each of them.
+        """A stage of one request ended; of a request in several pieces, or with several images, each of them.
         "run" is told once for each batch, since its requests share it."""
 
     def batch(self, model: str, version: int, rows: int, padded: int) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from cvserve import artifact as artifacts
 from cvserve.artifact.manifest import FILE_NAME
 from cvserve.errors import ArtifactError, InvalidInput, NotFound
-from cvserve.serving.core.config import ModelSettings, ServerSettings
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.version_policy import parse_policy
+from cvserve.serving.settings import ModelSettings, ServerSettings
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,22 +13,22 @@ import numpy as np
 from cvserve.artifact import Task
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import AS_IT_IS, Result, Wishes
+from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.preproc.geometry import Geometry
-from cvserve.serving.core import examples
-from cvserve.serving.core.batcher import Batcher, Fail, Give, GiveUp
+from cvserve.serving.core.batching.execution import Tensors
+from cvserve.serving.core.batching.queue import Batcher, Fail, Give, GiveUp
+from cvserve.serving.core.batching.worker import Worker
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.execution import Tensors
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import TRACED, Observer, VersionReport
 from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
-from cvserve.serving.core.worker import Worker
+from cvserve.serving.protocols.tensorflow_serving import examples
 
 DECODED_BY_WORKER_BYTES = 1 << 20
-"""Larger pictures go through the pool all the same, since the others of their batch would wait for them."""
+"""Larger images go through the pool all the same, since the others of their batch would wait for them."""
 
 METHOD_OF: dict[Task, str] = {
     "classification": "Classify",
@@ -56,7 +56,7 @@ class Servable:
         """
         Args:
             observer: told of what happens to requests.
-            max_pixels: encoded pictures with more are refused.
+            max_pixels: encoded images with more are refused.
             graph_nice: of the threads that run graphs, see `give_way`.
         """
         self.name = name
@@ -90,14 +90,14 @@ class Servable:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What makes pictures into results.
+        """What makes images into results.
 
         Raises:
             FailedPrecondition: the model takes tensors only.
         """
         if self._pipeline is None:
             raise FailedPrecondition(
-                f"model {self.name!r} has no cvserve manifest, so it takes tensors (Predict) and no pictures; make it "
+                f"model {self.name!r} has no cvserve manifest, so it takes tensors (Predict) and no images; make it "
                 "an artifact with cvserve import"
             )
         return self._pipeline
@@ -133,7 +133,7 @@ class Servable:
             deadline: in the loop's time.
 
         Raises:
-            InvalidInput: names, dtypes, shapes or pictures that the model does not take.
+            InvalidInput: names, dtypes, shapes or images that the model does not take.
             Overloaded, Unavailable, DeadlineExceeded
         """
         tensors = signature.complete(inputs)
@@ -219,13 +219,13 @@ class Servable:
     async def answer(
         self,
         image: bytes,
-        wishes: Wishes = AS_IT_IS,
+        options: Options = AS_IT_IS,
         *,
         task: Task | None = None,
         deadline: float = math.inf,
         encode: Callable[[Result], Result] | None = None,
     ) -> Result:
-        """One encoded picture to its result, whatever the model's task is.
+        """One encoded image to its result, whatever the model's task is.
 
         Args:
             wishes: what the result is to hold.
@@ -236,7 +236,7 @@ class Servable:
 
         Raises:
             FailedPrecondition: the model does something else.
-            ImageError: the picture cannot be used.
+            ImageError: the image cannot be used.
             Overloaded, Unavailable, DeadlineExceeded
         """
         pipeline = self.pipeline
@@ -250,7 +250,7 @@ class Servable:
         geometries: list[Geometry] = []
 
         def finish(outputs: Tensors) -> object:
-            result = pipeline.finish(outputs, geometries, wishes)[0]
+            result = pipeline.finish(outputs, geometries, options)[0]
             return result if encode is None else encode(result)
 
         if self.model.decodes_in_worker and len(image) <= DECODED_BY_WORKER_BYTES:
@@ -300,10 +300,10 @@ class Servable:
         return tensors, prepared.geometry
 
     async def _decode_all(self, images: np.ndarray, deadline: float) -> Tensors:
-        """Encoded pictures [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one
+        """Encoded images [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one
         large request does not fill the pool's queue."""
         if images.ndim != 1 or not len(images):
-            raise InvalidInput(f"input {IMAGE_BYTES!r} must be a vector of pictures, not of shape {list(images.shape)}")
+            raise InvalidInput(f"input {IMAGE_BYTES!r} must be a vector of images, not of shape {list(images.shape)}")
         self._check_rows(len(images))
         spec = self.pipeline.manifest.preproc
         # As large as the pixels; floats are four times that, which the batcher counts when they are there.

@@ -16,10 +16,10 @@ DEFAULT = "serving_default"
 """The signature of a request that names none."""
 
 BYTES = "bytes"
-"""The signature of a model with a manifest that takes encoded pictures, decoded by the server's own pipeline."""
+"""The signature of a model with a manifest that takes encoded images, decoded by the server's own pipeline."""
 
 IMAGE_BYTES = "image_bytes"
-"""The one input of BYTES: a vector of encoded pictures."""
+"""The one input of BYTES: a vector of encoded images."""
 
 DETECT = "detect"
 """The signature of a detector that decodes and suppresses boxes in its graph."""
@@ -115,15 +115,15 @@ class Signature:
 
 
 def signatures_of(runtime: Runtime, manifest: Manifest, detect: Runtime | None = None) -> dict[str, Signature]:
-    """The graph itself, and the same with encoded pictures in front of it.
+    """The graph itself, and the same with encoded images in front of it.
 
     Args:
         detect: the signature of that name, where it can be run.
     """
     signatures = {DEFAULT: Signature(DEFAULT, runtime.inputs, runtime.outputs)}
     if set(runtime.inputs) == {manifest.input.name}:
-        pictures = {IMAGE_BYTES: TensorInfo(IMAGE_BYTES, "bytes", (None,))}
-        signatures[BYTES] = Signature(BYTES, pictures, runtime.outputs)
+        images = {IMAGE_BYTES: TensorInfo(IMAGE_BYTES, "bytes", (None,))}
+        signatures[BYTES] = Signature(BYTES, images, runtime.outputs)
     if detect is not None:
         signatures[DETECT] = Signature(DETECT, detect.inputs, detect.outputs)
     return signatures

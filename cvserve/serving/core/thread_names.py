@@ -13,7 +13,7 @@ OF_TENSORFLOW = "tf_"
 """Before what TensorFlow calls its threads, which run the graphs of all its models."""
 
 DECODING = "decode-"
-"""Before the number of a thread that decodes pictures."""
+"""Before the number of a thread that decodes images."""
 
 LONGEST = 15
 """Bytes of a name that Linux keeps."""

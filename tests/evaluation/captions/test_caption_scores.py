@@ -102,7 +102,7 @@ def test_the_longest_common_subsequence_by_brute_force(one: list[str], other: li
 
 
 def test_cider_d_by_hand() -> None:
-    """Two pictures, one reference each, n-grams of one word: "a" is in both and weighs nothing."""
+    """Two images, one reference each, n-grams of one word: "a" is in both and weighs nothing."""
     references = [[["a", "dog"]], [["a", "cat"]]]
     # "dog" alone is right among words, and "a dog" among pairs; there are no longer n-grams.
     assert cider_d([["a", "dog"], ["a", "dog"]], references) == pytest.approx([10 * 2 / 4, 0.0])
@@ -110,7 +110,7 @@ def test_cider_d_by_hand() -> None:
     norm = 2.0
     singles, pairs = math.exp(-1 / 72) * 1 / norm, math.exp(-1 / 72) / math.sqrt(2)
     assert cider_d([["a", "dog", "dog"], ["a"]], references)[0] == pytest.approx(10 * (singles + pairs) / 4)
-    assert cider_d([["a", "dog"]], [[["a", "dog"]]]) == [0.0]  # a single picture's words are in all pictures
+    assert cider_d([["a", "dog"]], [[["a", "dog"]]]) == [0.0]  # a single image's words are in all images
 
 
 WORDS = st.lists(st.sampled_from(["a", "dog", "cat", "on", "the", "mat", "狗", "chó"]), max_size=12)
@@ -119,15 +119,15 @@ SETS = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=4)), min_s
 
 @settings(deadline=None)
 @given(SETS)
-def test_equals_cocos_own_on_random_sentences(pictures: list[tuple[list[str], list[list[str]]]]) -> None:
-    if not any(item for _, own in pictures for item in own):
+def test_equals_cocos_own_on_random_sentences(images: list[tuple[list[str], list[list[str]]]]) -> None:
+    if not any(item for _, own in images for item in own):
         return  # without any word in the references, COCO's CIDEr fails
-    assert_as_coco([answer for answer, _ in pictures], [own for _, own in pictures])
+    assert_as_coco([answer for answer, _ in images], [own for _, own in images])
 
 
 @pytest.fixture(scope="module")
 def val(shared: Path) -> list[list[str]]:
-    """The five captions of each of the 79 pictures."""
+    """The five captions of each of the 79 images."""
     content = json.loads((shared / "data" / "coco_captions" / "captions_val.json").read_bytes())
     found: dict[int, list[str]] = {item["id"]: [] for item in content["images"]}
     for item in content["annotations"]:
@@ -136,7 +136,7 @@ def val(shared: Path) -> list[list[str]]:
 
 
 def test_equals_cocos_own_on_real_captions(val: list[list[str]]) -> None:
-    """The first caption of each picture, by people, against its others; and the next picture's, which is wrong."""
+    """The first caption of each image, by people, against its others; and the next image's, which is wrong."""
     true = [[caption_words(text) for text in own] for own in val]
     answers, references = [own[0] for own in true], [own[1:] for own in true]
     assert_as_coco(answers, references)
@@ -156,8 +156,8 @@ def test_a_report() -> None:
     report = caption_report(["A dog!", "a cat", ""], [["the dog", "a  DOG."], ["a cat is here"], ["one"]])
     assert (report.exact, report.images, report.references, report.different) == (1 / 3, 3, 4, 3)
     assert report.words == pytest.approx(4 / 3)
-    assert [picture.exact for picture in report.pictures] == [True, False, False]
-    assert "pictures" not in report.to_dict()
+    assert [image.exact for image in report.each] == [True, False, False]
+    assert "each" not in report.to_dict()
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
     rows, columns = report.table()
     assert len(columns) == 2
@@ -169,7 +169,7 @@ def test_a_report() -> None:
     ("answers", "references", "message"),
     [
         ([], [], "no captions"),
-        (["a"], [], "1 captions do not fit 0 pictures"),
+        (["a"], [], "1 captions do not fit 0 images"),
         (["a"], [[]], "without a true caption"),
     ],
 )

@@ -12,7 +12,7 @@ from tiny_decoder import vocabulary
 
 from cvserve.artifact import Decoding, FileEntry, Graph, Manifest, PostprocSpec, PreprocSpec
 from cvserve.export.checks import outputs_of
-from cvserve.export.comparison import comparison_of
+from cvserve.export.comparison.base import comparison_of
 from cvserve.export.formats import FORMATS, write_formats
 from cvserve.export.further import Asked, check_further, further_functions
 from cvserve.export.network import Network
@@ -51,8 +51,8 @@ def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decodin
         variable.assign(3.0 * variable)  # or every place and every word would be nearly alike
     preproc = PreprocSpec(height=SIZE[0], width=SIZE[1], resize="exact")
     network = Network(with_decoding(built.network, decoding), preproc)
-    pictures = np.random.default_rng(0).integers(0, 256, (9, 4, 6, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    asked = Asked(pictures, [f"picture {number}" for number in range(9)], network.answers(pictures))
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 6, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    asked = Asked(images, [f"image {number}" for number in range(9)], network.answers(images))
     assert len(np.unique(asked.expected["token_ids"], axis=0)) > 1
     manifest = Manifest(
         name=name,
@@ -67,7 +67,7 @@ def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decodin
     further = further_functions(network, manifest, detect=False, steps=True)
     for written in write_formats(network, tmp_path, FORMATS, further, lambda _: None):
         runtime = written.open()
-        whole = check_parity(runtime, pictures, asked.names, asked.expected, comparison, what=written.format)
+        whole = check_parity(runtime, images, asked.names, asked.expected, comparison, what=written.format)
         steps = check_further(written, runtime, tmp_path, asked, manifest, comparison)["steps"].parity
         assert (whole.agreement, steps.agreement) == (1.0, 1.0)
         runtime.close()

@@ -124,7 +124,7 @@ def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("image", ["first", "always"])
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
 def test_large_features_do_not_drown_the_words(image: str, pooling: str) -> None:
-    """show_and_tell gives the cell a picture's vector of the same size, however large the features have become."""
+    """show_and_tell gives the cell an image's vector of the same size, however large the features have become."""
     decoder = _small("show_and_tell", image=image, pooling=pooling).decoder
     features = tf.constant(np.random.default_rng(0).normal(size=(2, 6, 6)), tf.float32)
     once, grown = (decoder.memory(scale * features)["picture"] for scale in (1.0, 1000.0))

@@ -106,7 +106,7 @@ def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) 
     find = searcher(decoder, decoding)
     together = find(features)
     assert together.token_ids.shape == (8, decoding.sentences, 5)
-    assert len(np.unique(together.token_ids[:, 0], axis=0)) > 2, "the pictures have different sentences"
+    assert len(np.unique(together.token_ids[:, 0], axis=0)) > 2, "the images have different sentences"
     for row in range(8):
         alone = find(features[row : row + 1])
         assert np.array_equal(alone.token_ids[0], together.token_ids[row])
@@ -161,7 +161,7 @@ def test_the_forbidden_is_never_said_and_sentences_end_once() -> None:
 
 
 def test_sampling_is_distributed_as_asked() -> None:
-    """The first word of one picture over 4000 draws, against the softmax of its logits."""
+    """The first word of one image over 4000 draws, against the softmax of its logits."""
     decoder, features = make_decoder(length=3, temper=0.5), make_features(1)
     memory = decoder.memory(features)
     logits = decoder.step(tf.constant([START]), 0, memory, decoder.initial_state(memory)).logits.numpy()[0]
@@ -189,7 +189,7 @@ def test_sampling_repeats_itself_and_not_another_seed() -> None:
 
     assert np.array_equal(drawn(1), drawn(1))
     assert not np.array_equal(drawn(1), drawn(2))
-    assert len(np.unique(drawn(1)[0], axis=0)) > 1, "the sentences of a picture are drawn one by one"
+    assert len(np.unique(drawn(1)[0], axis=0)) > 1, "the sentences of an image are drawn one by one"
 
 
 def test_the_search_stops_when_all_have_ended() -> None:

@@ -58,14 +58,14 @@ def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Detect
     return create_detector(model, num_classes=3, image_size=image_size, **{**options, **more})
 
 
-def _pictures(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
+def _images(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_answers_are_those_of_the_contract(name: str) -> None:
     detector = _small(name)
-    answers = detector.network(_pictures(3), training=False)
+    answers = detector.network(_images(3), training=False)
     spec = detector.postproc
     assert spec.boxes is not None
     boxes = spec.boxes.boxes
@@ -92,7 +92,7 @@ def test_the_loss_is_one_graph_for_any_number_of_objects(name: str) -> None:
 
     specs = [((None, *SIZE, 3), tf.uint8), ((None, None, 4), tf.float32), ((None, None), tf.int32)]
     run = tf.function(step, input_signature=[tf.TensorSpec(*spec) for spec in specs])
-    images = _pictures()
+    images = _images()
     boxes = np.array([[[10, 10, 50, 60], [60, 5, 120, 60]], [[0, 0, 128, 64], [0, 0, 0, 0]]], np.float32)
     labels = np.array([[0, 2], [1, -1]], np.int32)
     parts, gradients = run(images, boxes, labels)
@@ -113,7 +113,7 @@ def test_the_loss_is_one_graph_for_any_number_of_objects(name: str) -> None:
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     detector = _small(name)
     optimizer = keras.optimizers.Adam(0.003)
-    images = _pictures()
+    images = _images()
     boxes = np.array([[[10, 10, 50, 60]], [[60, 5, 120, 60]]], np.float32)
     labels = np.array([[0], [2]], np.int32)
 
@@ -139,14 +139,14 @@ def test_exports_to_onnx_and_tflite(name: str, tmp_path: Path) -> None:
 
     detector = _small(name)
     network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
-    pictures = _pictures(3)
-    expected = network.answers(pictures)
+    images = _images(3)
+    expected = network.answers(images)
     session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
     names = [output.name for output in session.get_outputs()]
-    answers = dict(zip(names, session.run(names, {"images": pictures}), strict=True))
+    answers = dict(zip(names, session.run(names, {"images": images}), strict=True))
     write_saved_model(network, tmp_path / "saved")
     interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
-    lite = interpreter.get_signature_runner("serving_default")(images=pictures)
+    lite = interpreter.get_signature_runner("serving_default")(images=images)
     for output, values in expected.items():
         np.testing.assert_allclose(answers[output], values, rtol=1e-3, atol=1e-3, err_msg=f"onnx {output}")
         np.testing.assert_allclose(lite[output], values, rtol=1e-3, atol=1e-3, err_msg=f"tflite {output}")
@@ -157,8 +157,8 @@ def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
     trained = _small(name)
     trained.network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    for role, values in loaded(_pictures(), training=False).items():
-        np.testing.assert_allclose(values, trained.network(_pictures(), training=False)[role], atol=1e-5)
+    for role, values in loaded(_images(), training=False).items():
+        np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
     keras.utils.set_random_seed(1)
     model, options = ALL[name]
     fresh = create_detector(model, num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options)
@@ -174,15 +174,15 @@ def test_bfloat16_answers_float32() -> None:
     finally:
         keras.config.set_dtype_policy(policy)
     for detector in detectors:
-        answers = detector.network(_pictures(), training=False)
+        answers = detector.network(_images(), training=False)
         assert {values.dtype for values in answers.values()} == {tf.float32}
-        parts = detector.loss(tf.constant(_pictures()), tf.zeros((2, 1, 4)), tf.zeros((2, 1), tf.int32))
+        parts = detector.loss(tf.constant(_images()), tf.zeros((2, 1, 4)), tf.zeros((2, 1), tf.int32))
         assert all(np.isfinite(part) for part in parts.values())
 
 
 def test_published_sizes() -> None:
     """SSD300: 26.3 million parameters for 20 classes (torchvision and the authors' 26.2), 8732 boxes."""
-    detector = create_detector("ssd", num_classes=20, normalised=False)
+    detector = create_detector("ssd", num_classes=20, normalized=False)
     assert round(detector.network.count_params() / 1e6, 1) == 26.3
     assert detector.postproc.boxes is not None
     assert [(level.rows, level.columns) for level in detector.postproc.boxes.levels] == [
@@ -201,7 +201,7 @@ def test_yolov1_learns_the_boxes_that_postproc_decodes() -> None:
 
 
 def test_retinanet_scores_start_at_one_percent() -> None:
-    answers = _small("retinanet").network(_pictures(), training=False)
+    answers = _small("retinanet").network(_images(), training=False)
     np.testing.assert_allclose(np.median(tf.sigmoid(answers["class_logits"])), 0.01, rtol=0.2)
 
 

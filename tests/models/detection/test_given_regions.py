@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {"backbone_options": {"width": 4}, "units": 8, "sampled"
 
 
 def test_windows_by_hand() -> None:
-    # Squares of half the side: three in each direction, each half over its neighbour; then the whole picture.
+    # Squares of half the side: three in each direction, each half over its neighbour; then the whole image.
     boxes = windows((64, 64), (0.5, 1.0), (1.0,))
     wanted = [[x, y, x + 32, y + 32] for y in (0, 16, 32) for x in (0, 16, 32)] + [[0, 0, 64, 64]]
     np.testing.assert_array_equal(boxes, wanted)
@@ -34,14 +34,14 @@ def test_windows_are_inside_and_no_two_are_one(size: tuple[int, int]) -> None:
     assert (boxes[:, 2:].max(axis=0) <= np.array([size[1], size[0]]) + 1e-3).all()
     assert ((boxes[:, 2:] - boxes[:, :2]) > 0).all()
     assert len(np.unique(boxes, axis=0)) == len(boxes)
-    # Every point of the picture is in some window of every size.
+    # Every point of the image is in some window of every size.
     corners = np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]]) * 0.998 + 0.05
     for x, y in corners:
         inside = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
         assert inside.sum() >= 7
 
 
-def test_every_picture_has_the_same_windows() -> None:
+def test_every_image_has_the_same_windows() -> None:
     layer = GridRegions((64, 64), (0.5,), (1.0, 2.0))
     answer = layer(np.zeros((3, 64, 64, 3), np.uint8)).numpy()
     for row in answer:
@@ -50,7 +50,7 @@ def test_every_picture_has_the_same_windows() -> None:
 
 @pytest.fixture
 def found_by_a_stranger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stands in for OpenCV's contributed modules: one box, as far right as the picture is bright. Tells its calls."""
+    """Stands in for OpenCV's contributed modules: one box, as far right as the image is bright. Tells its calls."""
     calls: list[str] = []
 
     def find(pixels: np.ndarray, method: str, count: int) -> np.ndarray:
@@ -63,11 +63,11 @@ def found_by_a_stranger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_regions_are_found_once_for_the_same_pixels(found_by_a_stranger: list[str]) -> None:
     layer = FoundRegions("edge_boxes", 3)
-    pictures = np.zeros((3, 16, 16, 3), np.uint8)
-    pictures[1] = 20
+    images = np.zeros((3, 16, 16, 3), np.uint8)
+    images[1] = 20
     run = tf.function(layer, input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.uint8)])
     for _ in range(2):
-        answer = run(pictures).numpy()
+        answer = run(images).numpy()
         assert answer[:, 0, 2].tolist() == [1, 21, 1]
         assert not answer[:, 1:].any()
     assert found_by_a_stranger == ["edge_boxes"] * 2

@@ -50,7 +50,7 @@ def test_smooth_l1_by_hand() -> None:
     np.testing.assert_allclose(smooth_l1(np.float32(0.5), np.float32(0.0), 0.1), 0.45, rtol=1e-5)
 
 
-def test_the_hardest_negatives_of_each_picture() -> None:
+def test_the_hardest_negatives_of_each_image() -> None:
     losses = np.array([[5, 4, 3, 2, 1, 9], [1, 2, 3, 4, 5, 6]], np.float32)
     positive = np.array([[0, 1, 0, 0, 0, 0], [0] * 6], bool)
     negative = ~positive

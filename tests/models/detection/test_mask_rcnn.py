@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cvserve.artifact import PreprocSpec
-from cvserve.data.shapes import SIDE, Shapes
+from cvserve.data.augment.shapes import SIDE, Shapes
 from cvserve.errors import InvalidInput
 from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
@@ -43,13 +43,13 @@ def _small(**more: Any) -> Detector:
     return create_detector("mask_rcnn", num_classes=3, image_size=SIZE, **{**SMALL, **more})
 
 
-def _pictures(count: int = 2) -> np.ndarray:
+def _images(count: int = 2) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
 
 
 def test_answers_are_objects_best_first() -> None:
     detector = _small()
-    answers = {role: values.numpy() for role, values in detector.network(_pictures(3), training=False).items()}
+    answers = {role: values.numpy() for role, values in detector.network(_images(3), training=False).items()}
     assert {role: values.shape for role, values in answers.items()} == {
         "boxes": (3, 8, 4),
         "scores": (3, 8),
@@ -82,7 +82,7 @@ def test_every_part_learns_in_one_graph() -> None:
     boxes = np.array([[[10, 10, 50, 60], [60, 5, 90, 60]], [[0, 0, 96, 64], [0, 0, 0, 0]]], np.float32)
     labels = np.array([[0, 2], [1, -1]], np.int32)
     grids = np.random.default_rng(0).integers(0, 256, (2, 2, SIDE, SIDE), np.uint8)
-    parts, gradients = run(_pictures(), boxes, labels, boxes, grids)
+    parts, gradients = run(_images(), boxes, labels, boxes, grids)
     assert set(parts) == {"head_class", "head_box", "rpn_class", "rpn_box", "mask"}
     assert all(np.isfinite(part) and part > 0 for part in parts.values())
     for variable, gradient in zip(variables, gradients, strict=True):
@@ -90,7 +90,7 @@ def test_every_part_learns_in_one_graph() -> None:
         assert np.isfinite(gradient).all(), variable.path
     nothing = (boxes[:, :0], labels[:, :0], boxes[:, :0], grids[:, :0])
     for batch in (nothing, (boxes * 0, np.full_like(labels, -1), boxes * 0, grids)):
-        parts, gradients = run(_pictures(), *batch)
+        parts, gradients = run(_images(), *batch)
         assert float(parts["mask"]) == 0.0
         assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert run.experimental_get_tracing_count() == 1
@@ -152,8 +152,8 @@ def test_the_class_wanted_is_one_of_a_convolution_for_all() -> None:
 
 
 def _scene() -> tuple[np.ndarray, ...]:
-    """Two pictures of ellipses and triangles in the colours of their classes on dark noise, and their targets."""
-    images = _pictures() // 4
+    """Two images of ellipses and triangles in the colours of their classes on dark noise, and their targets."""
+    images = _images() // 4
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     drawn = {
         (0, 0): ((x - 28) ** 2 / 400 + (y - 34) ** 2 / 484 < 1, 0),
@@ -162,11 +162,11 @@ def _scene() -> tuple[np.ndarray, ...]:
     }
     boxes, labels = np.zeros((2, 2, 4), np.float32), np.full((2, 2), -1, np.int32)
     grids = np.zeros((2, 2, SIDE, SIDE), np.uint8)
-    colours = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255]], np.uint8)
+    colors = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255]], np.uint8)
     for (row, place), (mask, label) in drawn.items():
         shapes = Shapes.of(ObjectMasks.of(mask[None]))
         boxes[row, place], grids[row, place], labels[row, place] = shapes.frames[0], shapes.grids[0], label
-        images[row][mask] = colours[label]
+        images[row][mask] = colors[label]
     return images, boxes, labels, boxes, grids
 
 
@@ -191,10 +191,10 @@ def test_learns_masks_by_heart() -> None:
     for row, found in enumerate(decode_detection_arrays(answers, detector.postproc, *SIZE, score_threshold=0.5)):
         assert set(found.classes.tolist()) == {label for label in labels[row].tolist() if label >= 0}
         pasted = paste(found.masks, found.boxes, *SIZE)  # type: ignore[arg-type]
-        truth = paste(grids[row].astype(np.float32) / 255, boxes[row], *SIZE)
+        ground_truth = paste(grids[row].astype(np.float32) / 255, boxes[row], *SIZE)
         for place, label in enumerate(labels[row].tolist()):
             if label >= 0:
-                mine, theirs = pasted.mask(found.classes.tolist().index(label)), truth.mask(place)
+                mine, theirs = pasted.mask(found.classes.tolist().index(label)), ground_truth.mask(place)
                 assert (mine & theirs).sum() / (mine | theirs).sum() > 0.7
 
 
@@ -205,16 +205,16 @@ def test_onnx_and_tflite_find_the_same(tmp_path: Path) -> None:
 
     detector = _small()
     network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
-    pictures = _pictures(3)
-    wanted = decode_detection_arrays(network.answers(pictures), detector.postproc, *SIZE, score_threshold=0.2)
+    images = _images(3)
+    wanted = decode_detection_arrays(network.answers(images), detector.postproc, *SIZE, score_threshold=0.2)
     assert all(len(item.boxes) for item in wanted)
     session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
     names = [output.name for output in session.get_outputs()]
     write_saved_model(network, tmp_path / "saved")
     interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
     others = {
-        "onnx": dict(zip(names, session.run(names, {"images": pictures}), strict=True)),
-        "tflite": interpreter.get_signature_runner("serving_default")(images=pictures),
+        "onnx": dict(zip(names, session.run(names, {"images": images}), strict=True)),
+        "tflite": interpreter.get_signature_runner("serving_default")(images=images),
     }
     for which, outputs in others.items():
         found = decode_detection_arrays(outputs, detector.postproc, *SIZE, score_threshold=0.2)
@@ -228,12 +228,12 @@ def test_a_run_fills_a_new_network(tmp_path: Path) -> None:
     trained = _small()
     trained.network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    wanted = trained.network(_pictures(), training=False)
-    for role, values in loaded(_pictures(), training=False).items():
+    wanted = trained.network(_images(), training=False)
+    for role, values in loaded(_images(), training=False).items():
         np.testing.assert_allclose(values, wanted[role], atol=1e-5)
     keras.utils.set_random_seed(1)
     again = create_detector("mask_rcnn", num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **SMALL)
-    for role, values in again.network(_pictures(), training=False).items():
+    for role, values in again.network(_images(), training=False).items():
         np.testing.assert_allclose(values, wanted[role], atol=1e-5)
 
 

@@ -49,7 +49,7 @@ def test_padding_and_no_objects() -> None:
     assert _labels([[0, 0, 10, 10]], [-1], force_best=True) == [BACKGROUND] * 4
 
 
-def test_each_picture_may_have_its_own_anchors() -> None:
+def test_each_image_may_have_its_own_anchors() -> None:
     anchors = np.stack([ANCHORS, ANCHORS[::-1]])
     boxes = np.array([[[0, 0, 10, 10]], [[0, 0, 10, 10]]], np.float32)
     found = match_anchors(anchors, boxes, np.array([[5], [6]], np.int32), high=0.5, low=0.4, force_best=False)

@@ -36,7 +36,7 @@ def test_proposals_are_those_of_numpy() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(5, len(ANCHORS))).astype(np.float32)
     offsets = rng.normal(0, 0.3, (5, len(ANCHORS), 4)).astype(np.float32)
-    # Far out of the picture: clipped to nothing.
+    # Far out of the image: clipped to nothing.
     offsets[:, :10, 0] = 20
     for candidates, count in ((40, 10), (60, 60), (1000, 100)):
         answer = Proposals(LEVELS, SIZE, candidates, count)(logits, offsets).numpy()

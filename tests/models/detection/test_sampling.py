@@ -54,7 +54,7 @@ def _sample(count: int = 8, share: float = 0.5, **options: bool) -> Sample:
         ],
         np.float32,
     )
-    # The second picture has no objects; what its padding holds must not matter.
+    # The second image has no objects; what its padding holds must not matter.
     boxes = np.array([[[0, 0, 10, 11], [35, 35, 45, 45]], [[0, 0, 10, 10], [30, 0, 40, 10]]], np.float32)
     labels = np.array([[2, 1], [-1, -1]], np.int32)
     return sample_proposals(
@@ -71,7 +71,7 @@ def _sample(count: int = 8, share: float = 0.5, **options: bool) -> Sample:
 def test_objects_are_proposals_of_themselves() -> None:
     sample = _sample()
     used, labels = sample.used.numpy(), sample.labels.numpy()
-    # Of the first picture: two that overlap the first object, both objects' own boxes, three of background.
+    # Of the first image: two that overlap the first object, both objects' own boxes, three of background.
     assert sorted(labels[0][used[0]].tolist()) == [-1, -1, -1, 1, 2, 2, 2]
     own = sample.proposals.numpy()[0][labels[0] == 1]
     np.testing.assert_array_equal(own, [[35, 35, 45, 45]])

@@ -44,14 +44,14 @@ def _small(name: str, **more: Any) -> Detector:
     return create_detector(model, num_classes=3, image_size=SIZE, **{**options, **more})
 
 
-def _pictures(count: int = 2) -> np.ndarray:
+def _images(count: int = 2) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_answers_are_those_of_the_contract(name: str) -> None:
     detector = _small(name)
-    answers = {role: values.numpy() for role, values in detector.network(_pictures(3), training=False).items()}
+    answers = {role: values.numpy() for role, values in detector.network(_images(3), training=False).items()}
     assert set(answers) == {"box_offsets", "class_logits", "proposals"}
     assert all(values.dtype == np.float32 for values in answers.values())
     regions = answers["proposals"].shape[1]
@@ -83,14 +83,14 @@ def test_the_loss_is_one_graph_for_any_number_of_objects(name: str) -> None:
     run = tf.function(step, input_signature=[tf.TensorSpec(*spec) for spec in specs])
     boxes = np.array([[[10, 10, 50, 60], [60, 5, 90, 60]], [[0, 0, 96, 64], [0, 0, 0, 0]]], np.float32)
     labels = np.array([[0, 2], [1, -1]], np.int32)
-    parts, gradients = run(_pictures(), boxes, labels)
+    parts, gradients = run(_images(), boxes, labels)
     assert set(parts) == {"head_class", "head_box", *(["rpn_class", "rpn_box"] if "faster" in name else [])}
     assert all(np.isfinite(part) and part > 0 and part.dtype == tf.float32 for part in parts.values())
     for variable, gradient in zip(variables, gradients, strict=True):
         assert gradient is not None, variable.path
         assert np.isfinite(gradient).all(), variable.path
     for nothing in ((boxes[:, :0], labels[:, :0]), (boxes * 0, np.full_like(labels, -1))):
-        parts, gradients = run(_pictures(), *nothing)
+        parts, gradients = run(_images(), *nothing)
         assert all(np.isfinite(part) for part in parts.values())
         assert float(parts["head_box"]) == 0.0
         assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -99,17 +99,17 @@ def test_the_loss_is_one_graph_for_any_number_of_objects(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", each(SMALL, always=("faster_rcnn",)))
-def test_learns_two_pictures_by_heart(name: str) -> None:
+def test_learns_two_images_by_heart(name: str) -> None:
     """Bright rectangles on noise: the best of each class is where it is, and no class is found that is not there."""
     detector = _small(name, backbone_options={"width": 16}, units=32)
-    images = _pictures() // 4
+    images = _images() // 4
     boxes = np.array([[[8, 12, 48, 56], [60, 4, 92, 36]], [[30, 20, 80, 60], [0, 0, 0, 0]]], np.float32)
     labels = np.array([[0, 2], [1, -1]], np.int32)
-    colours = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255]], np.uint8)
+    colors = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255]], np.uint8)
     for row in range(2):
         for (x1, y1, x2, y2), label in zip(boxes[row].astype(int), labels[row], strict=True):
             if label >= 0:
-                images[row, y1:y2, x1:x2] = colours[label]
+                images[row, y1:y2, x1:x2] = colors[label]
     optimizer = keras.optimizers.Adam(0.003)
     variables = detector.network.trainable_variables
 
@@ -140,15 +140,15 @@ def test_onnx_and_tflite_find_the_same(name: str, tmp_path: Path) -> None:
 
     detector = _small(name)
     network = Network(detector.network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
-    pictures = _pictures(3)
-    expected = network.answers(pictures)
+    images = _images(3)
+    expected = network.answers(images)
     session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
     names = [output.name for output in session.get_outputs()]
     write_saved_model(network, tmp_path / "saved")
     interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
     others = {
-        "onnx": dict(zip(names, session.run(names, {"images": pictures}), strict=True)),
-        "tflite": interpreter.get_signature_runner("serving_default")(images=pictures),
+        "onnx": dict(zip(names, session.run(names, {"images": images}), strict=True)),
+        "tflite": interpreter.get_signature_runner("serving_default")(images=images),
     }
     wanted = decode_detection_arrays(expected, detector.postproc, *SIZE, score_threshold=0.2, iou_threshold=0.5)
     assert all(len(item.boxes) for item in wanted)
@@ -167,8 +167,8 @@ def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
     trained = _small(name)
     trained.network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    for role, values in loaded(_pictures(), training=False).items():
-        np.testing.assert_allclose(values, trained.network(_pictures(), training=False)[role], atol=1e-5)
+    for role, values in loaded(_images(), training=False).items():
+        np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
     keras.utils.set_random_seed(1)
     model, options = ALL[name]
     fresh = create_detector(model, num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options)
@@ -184,15 +184,15 @@ def test_bfloat16_answers_float32_and_exports_as_float32(name: str) -> None:
         detector = _small(name)
     finally:
         keras.config.set_dtype_policy(policy)
-    answers = detector.network(_pictures(), training=False)
+    answers = detector.network(_images(), training=False)
     assert {values.dtype for values in answers.values()} == {tf.float32}
-    parts = detector.loss(tf.constant(_pictures()), tf.zeros((2, 1, 4)), tf.zeros((2, 1), tf.int32))
+    parts = detector.loss(tf.constant(_images()), tf.zeros((2, 1, 4)), tf.zeros((2, 1), tf.int32))
     assert all(np.isfinite(part) and part.dtype == tf.float32 for part in parts.values())
     spec = PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox")
-    whole = Network(detector.network, spec).answers(_pictures())
+    whole = Network(detector.network, spec).answers(_images())
     plain = _small(name).network
     plain.set_weights(detector.network.get_weights())
-    for role, values in plain(_pictures(), training=False).items():
+    for role, values in plain(_images(), training=False).items():
         np.testing.assert_allclose(whole[role], values, atol=1e-5)
 
 

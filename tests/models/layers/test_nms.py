@@ -64,7 +64,7 @@ def test_it_is_the_loop(seed: int, threshold: float, side: int, batch: int) -> N
     scores = -np.sort(-random.random((batch, 24), np.float32), axis=1)
     classes = random.integers(0, 3, (batch, 24))
     answer = kept(boxes, scores, threshold, classes)
-    assert answer == [greedy(*picture, threshold) for picture in zip(boxes, scores, classes, strict=True)]
+    assert answer == [greedy(*image, threshold) for image in zip(boxes, scores, classes, strict=True)]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])

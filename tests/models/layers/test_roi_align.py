@@ -56,13 +56,13 @@ def brute_force(
 def test_equals_the_formula_with_loops(seed: int, cells: tuple[int, int], size: tuple[int, int], sampling: int) -> None:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(2, *cells, 3)).astype(np.float32)
-    # Also out of the picture and turned inside out, which proposals can be before clipping.
+    # Also out of the image and turned inside out, which proposals can be before clipping.
     boxes = rng.uniform(-40, 8 * max(cells) + 40, (2, 5, 4)).astype(np.float32)
     answer = RoIAlign(size, (8 * cells[0], 8 * cells[1]), sampling)(features, boxes)
-    for picture in range(2):
+    for image in range(2):
         for region in range(5):
-            wanted = brute_force(features[picture], boxes[picture, region].astype(np.float64), size, 1 / 8, sampling)
-            np.testing.assert_allclose(answer[picture, region], wanted, atol=2e-4)
+            wanted = brute_force(features[image], boxes[image, region].astype(np.float64), size, 1 / 8, sampling)
+            np.testing.assert_allclose(answer[image, region], wanted, atol=2e-4)
 
 
 def test_a_region_of_whole_cells_is_the_mean_of_points_between_pixels() -> None:

@@ -41,10 +41,10 @@ def test_equals_the_loops(seed: int, cells: tuple[int, int], size: tuple[int, in
     features = rng.normal(size=(2, *cells, 3)).astype(np.float32)
     boxes = rng.uniform(-20, 8 * max(cells) + 20, (2, 6, 4)).astype(np.float32)
     answer = RoIPool(size, (8 * cells[0], 8 * cells[1]))(features, boxes)
-    for picture in range(2):
+    for image in range(2):
         for region in range(6):
-            wanted = brute_force(features[picture], boxes[picture, region], size, 1 / 8)
-            np.testing.assert_array_equal(answer[picture, region], wanted)
+            wanted = brute_force(features[image], boxes[image, region], size, 1 / 8)
+            np.testing.assert_array_equal(answer[image, region], wanted)
 
 
 def test_the_example_of_the_lectures() -> None:

@@ -123,7 +123,7 @@ def test_a_bilinear_transposed_convolution_interpolates(factor: int) -> None:
 
 @pytest.mark.slow
 def test_all_of_them_survive_the_formats(tmp_path: Path) -> None:
-    """Of several pictures at once, in ONNX and in TFLite with nothing but built-in operations."""
+    """Of several photos at once, in ONNX and in TFLite with nothing but built-in operations."""
     import onnxruntime
     from ai_edge_litert.interpreter import Interpreter
 
@@ -143,14 +143,14 @@ def test_all_of_them_survive_the_formats(tmp_path: Path) -> None:
     }
     network = Network(keras.Model(images, answers), PreprocSpec(height=12, width=18, resize="exact"))
     # Dark halves make windows of equal values.
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 12, 18, 3), np.uint8)
-    expected = network.answers(pictures)
+    photos = np.random.default_rng(0).integers(0, 256, (3, 12, 18, 3), np.uint8)
+    expected = network.answers(photos)
     session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
     names = [output.name for output in session.get_outputs()]
-    onnx = dict(zip(names, session.run(names, {"images": pictures}), strict=True))
+    onnx = dict(zip(names, session.run(names, {"images": photos}), strict=True))
     write_saved_model(network, tmp_path / "saved")
     interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
-    lite = interpreter.get_signature_runner("serving_default")(images=pictures)
+    lite = interpreter.get_signature_runner("serving_default")(images=photos)
     for name, values in expected.items():
         np.testing.assert_allclose(onnx[name], values, atol=1e-5, err_msg=f"onnx {name}")
         np.testing.assert_allclose(lite[name], values, atol=1e-5, err_msg=f"tflite {name}")

@@ -77,11 +77,11 @@ def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Segmen
     return create_segmenter(model, num_classes=CLASSES, image_size=image_size, **{**options, **more})
 
 
-def _pictures(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
+def _images(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Noise, with a patch of one colour: windows of equal values for the switches."""
-    pictures = np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
-    pictures[:, 8:40, 8:40] = 90
-    return pictures
+    images = np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
+    images[:, 8:40, 8:40] = 90
+    return images
 
 
 def test_every_registered_network_is_asked() -> None:
@@ -91,8 +91,8 @@ def test_every_registered_network_is_asked() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_answers_are_those_of_the_contract(name: str) -> None:
     built = _small(name)
-    logits = np.asarray(built.logits(_pictures(3), training=False))
-    answers = built.network(_pictures(3), training=False)
+    logits = np.asarray(built.logits(_images(3), training=False))
+    answers = built.network(_images(3), training=False)
     assert logits.shape == (3, *SIZE, CLASSES)
     assert logits.dtype == np.float32
     assert answers["class_map"].dtype == tf.uint8
@@ -106,7 +106,7 @@ def test_answers_are_those_of_the_contract(name: str) -> None:
 def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
     built = _small(name)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(built.logits(_pictures(), training=True) * tf.range(CLASSES, dtype=tf.float32))
+        loss = tf.reduce_sum(built.logits(_images(), training=True) * tf.range(CLASSES, dtype=tf.float32))
     variables = built.logits.trainable_variables
     assert {v.path for v in variables} == {v.path for v in built.network.trainable_variables}
     for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
@@ -119,7 +119,7 @@ def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     built = _small(name)
     optimizer = keras.optimizers.Adam(0.01)
-    images = tf.constant(_pictures())
+    images = tf.constant(_images())
     labels = np.zeros((2, *SIZE), np.int32)
     labels[:, 8:40, 8:40] = 3
 
@@ -157,14 +157,14 @@ def test_exports_to_onnx_and_tflite(name: str, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     network = Network(_small(name).network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
-    pictures = _pictures(3)
-    expected = network.answers(pictures)
+    images = _images(3)
+    expected = network.answers(images)
     session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
     names = [output.name for output in session.get_outputs()]
-    answers = {"onnx": dict(zip(names, session.run(names, {"images": pictures}), strict=True))}
+    answers = {"onnx": dict(zip(names, session.run(names, {"images": images}), strict=True))}
     write_saved_model(network, tmp_path / "saved")
     interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
-    answers["tflite"] = interpreter.get_signature_runner("serving_default")(images=pictures)
+    answers["tflite"] = interpreter.get_signature_runner("serving_default")(images=images)
     for kind, found in answers.items():
         np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-3, err_msg=kind)
         assert found["class_map"].dtype == np.uint8
@@ -176,8 +176,8 @@ def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
     trained = _small(name)
     trained.network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    for role, values in loaded(_pictures(), training=False).items():
-        np.testing.assert_allclose(values, trained.network(_pictures(), training=False)[role], atol=1e-5)
+    for role, values in loaded(_images(), training=False).items():
+        np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
     model, options = ALL[name]
     keras.utils.set_random_seed(1)
     fresh = create_segmenter(
@@ -195,7 +195,7 @@ def test_other_sizes_keep_the_weights(name: str, tmp_path: Path) -> None:
     for size in ((32, 32), (96, 64)):
         other = _small(name, size)
         other.network.load_weights(tmp_path / "model.weights.h5")
-        assert other.network(_pictures(1, (size[0], size[1])), training=False)["class_map"].shape == (1, *size)
+        assert other.network(_images(1, (size[0], size[1])), training=False)["class_map"].shape == (1, *size)
 
 
 def test_bfloat16_answers_float32() -> None:
@@ -206,7 +206,7 @@ def test_bfloat16_answers_float32() -> None:
     finally:
         keras.config.set_dtype_policy(policy)
     for name, built in networks.items():
-        logits = built.logits(_pictures(), training=True)
+        logits = built.logits(_images(), training=True)
         assert logits.dtype == tf.float32, name
         assert np.isfinite(logits).all(), name
 

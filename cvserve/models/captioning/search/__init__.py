@@ -20,7 +20,7 @@ __all__ = ["Found", "search"]
 
 
 def search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """The sentences of pictures.
+    """The sentences of images.
 
     Args:
         decoder: built. features: float [B, L, C]; B may be open, L and C not.

@@ -14,7 +14,7 @@ from cvserve.models.captioning.search.found import NEVER, Found, like, repeated,
 
 
 def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """See `Decoding`. The loop ends when no beginning of any picture can overtake its sentences any more.
+    """See `Decoding`. The loop ends when no beginning of any image can overtake its sentences any more.
 
     `score` [B, W] is the log probability of a beginning, `rank` the same over its penalty; both are best first.
     """
@@ -52,9 +52,9 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
         values, tokens = tf.math.top_k(scores, choices)
         ended = tf.expand_dims(now["ended"], -1)
         only = tf.where(tf.equal(tf.range(choices), 0), 0.0, NEVER)  # what has ended stays as it is, once
-        totals = tf.expand_dims(now["score"], -1) + tf.where(ended, only, _by_picture(values, width))
+        totals = tf.expand_dims(now["score"], -1) + tf.where(ended, only, _by_image(values, width))
         ranks = tf.where(ended, tf.expand_dims(now["rank"], -1) + only, totals / tf.gather(penalties, position))
-        tokens = tf.where(ended, PAD, _by_picture(tokens, width))
+        tokens = tf.where(ended, PAD, _by_image(tokens, width))
         rank, picked = tf.math.top_k(tf.reshape(ranks, (-1, width * choices)), width)
         beams = picked // choices
         rows = tf.reshape(tf.expand_dims(tf.range(batch) * width, -1) + beams, (-1,))
@@ -82,6 +82,6 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
     return Found(token_ids, done["score"][:, :wanted], attention)
 
 
-def _by_picture(values: tf.Tensor, width: int) -> tf.Tensor:
+def _by_image(values: tf.Tensor, width: int) -> tf.Tensor:
     """Rows [B * W, K] as [B, W, K]."""
     return tf.reshape(values, (-1, width, values.shape[1]))

@@ -12,7 +12,7 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Found:
-    """K sentences of up to N tokens for each of B pictures.
+    """K sentences of up to N tokens for each of B images.
 
     token_ids: int32 [B, K, N], without <start>, with <end> where it fits, then 0. log_probability: float32 [B, K], of
     all tokens of the sentence. attention: float32 [B, K, N, L], 0 behind the end of the sentence; None for decoders

@@ -1,0 +1,1 @@
+"""Turns a split of a data set into batches for training, one pipeline a task."""

@@ -1,0 +1,1 @@
+"""Reads data sets as they are on disk: one module for each format or layout."""

@@ -1,0 +1,51 @@
+"""Two captioning networks' answers compared: the sentences, token by token, and their log probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvserve.artifact import Manifest
+from cvserve.errors import ArtifactError
+from cvserve.export.comparison.base import Compared, Outputs
+
+
+@dataclass(frozen=True)
+class CaptionComparison:
+    """Of captioning.
+
+    limit: of the log probability, relative to it where it is beyond 1, over the sentences that are the same on both
+    sides. agreement_limit: the least share of images whose token ids are identical, of all their sentences; None:
+    reported, and not judged.
+    """
+
+    manifest: Manifest
+    limit: float
+    agreement_limit: float | None = 1.0
+    what: str = "the log probability of a sentence"
+
+    def compare(self, got: Outputs, wanted: Outputs) -> Compared:
+        mine, theirs = self._of_role("token_ids", got), self._of_role("token_ids", wanted)
+        if mine.shape != theirs.shape:
+            raise ArtifactError(f"the token ids are {list(mine.shape)}, not {list(theirs.shape)}")
+        # [N, K, T] with one sentence or several.
+        same = (mine == theirs).reshape(len(mine), -1, mine.shape[-1]).all(axis=2)
+        ours, others = (
+            self._of_role("log_probability", side).reshape(len(mine), -1).astype(np.float64) for side in (got, wanted)
+        )
+        if ours.shape != same.shape:
+            raise ArtifactError(f"the log probabilities are {list(ours.shape)}, not {list(same.shape)}")
+        relative = np.abs(ours - others) / np.maximum(np.abs(others), 1)
+        relative = np.where(same | np.isnan(relative), relative, 0)
+        return Compared(relative.max(axis=1), same.all(axis=1))
+
+    def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
+        return {"agreement_limit": self.agreement_limit}
+
+    def _of_role(self, role: str, outputs: Outputs) -> np.ndarray:
+        spec = self.manifest.output(role)
+        assert spec is not None, "the manifest has been checked"
+        return np.asarray(outputs[spec.name])

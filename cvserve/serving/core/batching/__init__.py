@@ -1,0 +1,1 @@
+"""Queues requests and runs them in batches."""

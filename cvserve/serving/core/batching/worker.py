@@ -1,0 +1,48 @@
+"""A thread with something to work on: one a running batch of a model."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from cvserve.serving.core.scheduling import GRAPH_NICE, give_way
+from cvserve.serving.core.thread_names import GRAPHS, name_thread
+
+Resource = TypeVar("Resource")
+
+Job = Callable[[Resource], Any]
+"""Works with the resource and returns the next job, or None when there is nothing to do now. It raises nothing."""
+
+
+class Worker(threading.Thread, Generic[Resource]):
+    """Runs jobs on one resource. A job names its successor, so that the thread goes from one batch to the next
+    without asking the event loop in between."""
+
+    def __init__(self, resource: Resource, name: str, nice: int = GRAPH_NICE) -> None:
+        """nice: as of `give_way`."""
+        # A daemon, so that a graph that never returns cannot keep the process from ending.
+        super().__init__(name=name, daemon=True)
+        self._jobs: queue.SimpleQueue[Job[Resource] | None] = queue.SimpleQueue()
+        self._resource = resource
+        self._nice = nice
+        self.start()
+
+    def begin(self, job: Job[Resource]) -> None:
+        """Hands over a job, from any thread. Only while the worker has none."""
+        self._jobs.put(job)
+
+    def end(self) -> None:
+        """Ends the thread after what it is doing."""
+        self._jobs.put(None)
+
+    def run(self) -> None:
+        name_thread(f"{GRAPHS}{self.name}")
+        give_way(self._nice)
+        while (job := self._jobs.get()) is not None:
+            while job is not None:
+                # Rebinding lets the finished batch, its images and answers go.
+                job = job(self._resource)
+        # Whoever still holds the thread does not hold what it worked with.
+        del self._resource

@@ -1,0 +1,179 @@
+"""Models without a manifest: any SavedModel and any TFLite file, served under their own signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvserve.artifact.manifest import FILE_NAME
+from cvserve.errors import ArtifactError, NotFound
+from cvserve.runtimes.base import Runtime
+from cvserve.runtimes.device import usable_cores
+from cvserve.runtimes.instances import CONCURRENT, layout
+from cvserve.serving.core.batching.execution import Entries
+from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.repository import SAVED_MODEL_FILES, manifest_before
+from cvserve.serving.core.signatures import DEFAULT, Signature, open_batch
+from cvserve.serving.protocols.tensorflow_serving import warmup
+from cvserve.serving.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from cvserve.runtimes.session import SessionEntry
+
+MOST_ROWS = 32
+"""The largest batch where the settings leave it open: nobody knows which values to measure such a model with."""
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """One opened copy of the model."""
+
+    entries: Entries
+    signatures: Mapping[str, Signature]
+
+
+def is_foreign(directory: Path) -> bool:
+    """Whether a version's directory holds a model that cvserve did not make."""
+    return not (directory / FILE_NAME).is_file() and runtime_of(directory) is not None
+
+
+def check_whole(directory: Path) -> None:
+    """
+    Raises:
+        ArtifactError: a version without a manifest, while an older one beside it has one: half a copy, more likely than
+            somebody else's model.
+    """
+    before = manifest_before(directory) if is_foreign(directory) else None
+    if before is not None:
+        raise ArtifactError(
+            f"{directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or cvserve did not "
+            "make it, and it needs a name of its own or to be asked for by its number"
+        )
+
+
+def runtime_of(directory: Path) -> str | None:
+    """The runtime of the model without a manifest in `directory`; a SavedModel comes before a TFLite file."""
+    if any((directory / name).is_file() for name in SAVED_MODEL_FILES):
+        return "tensorflow"
+    return "litert" if any(directory.glob("*.tflite")) else None
+
+
+def load(directory: Path, settings: ModelSettings) -> LoadedModel:
+    """Opens a model without a manifest and replays its warm-up requests.
+
+    Raises:
+        ArtifactError: the files cannot be used, or a warm-up request fails. NotFound: nothing there for the runtime
+            of the settings. FailedPrecondition: no such device. MissingExtra
+    """
+    runtime = runtime_of(directory) if settings.runtime == "auto" else settings.runtime
+    instances, threads = layout(settings.instances, settings.threads, usable_cores())
+    workers = instances * len(settings.devices)
+    copies: list[_Copy] = []
+    try:
+        # Device after device, so that as many batches as devices run on all of them.
+        for _ in range(1 if runtime in CONCURRENT else instances):
+            copies += [_open(directory, runtime, threads, device, settings) for device in settings.devices]
+        for copy in copies * settings.warmup:
+            warmup.replay(directory, copy.signatures, copy.entries.runs)
+    except BaseException:
+        for copy in copies:
+            copy.entries.close()
+        raise
+    assert runtime is not None, "there is a copy of it"
+    return LoadedModel(
+        pipelines=(),
+        workers=workers,
+        threads=threads,
+        limits=_limits(settings, runtime),
+        bounds=settings.bounds,
+        max_request_rows=settings.max_request_rows,
+        entries=tuple(copy.entries for copy in copies),
+        signatures=copies[0].signatures,
+        runtime=runtime,
+        devices=settings.devices,
+    )
+
+
+def _limits(settings: ModelSettings, runtime: str) -> BatchLimits:
+    if settings.largest_batch is not None:
+        return settings.limits(settings.largest_batch)
+    if settings.batching and runtime == "tensorflow":
+        return settings.limits(MOST_ROWS)
+    # LiteRT would prepare an interpreter for each size of a batch, and gains little: each request keeps its own rows.
+    return replace(settings.limits(settings.max_request_rows), batching=False)
+
+
+def _open(directory: Path, runtime: str | None, threads: int, device: str, settings: ModelSettings) -> _Copy:
+    if runtime == "tensorflow":
+        return _open_saved_model(directory, threads, device, settings)
+    if runtime == "litert":
+        return _open_tflite(directory, threads, device)
+    raise NotFound(f"{directory} has no manifest.json and no model for the runtime {runtime}")
+
+
+def _open_saved_model(directory: Path, threads: int, device: str, settings: ModelSettings) -> _Copy:
+    from cvserve.runtimes.session import SavedModelSession
+
+    session = SavedModelSession(
+        directory, threads=threads, device=device, resources=settings.resources, tags=settings.saved_model_tags
+    )
+    signatures = {key: _signature(key, session.entries[key], session.definitions[key]) for key in session.entries}
+    return _Copy(Entries({key: entry.run for key, entry in session.entries.items()}, session.close), signatures)
+
+
+def _signature(key: str, entry: SessionEntry, definition: Any) -> Signature:
+    return Signature(
+        key,
+        entry.inputs,
+        entry.outputs,
+        method_name=definition.method_name,
+        definition=definition,
+        defaults=entry.defaults,
+        batched=open_batch((*entry.inputs.values(), *entry.outputs.values())),
+        strict=False,
+    )
+
+
+def _open_tflite(directory: Path, threads: int, device: str) -> _Copy:
+    files = sorted(directory.glob("*.tflite"))
+    if len(files) > 1:
+        files = [file for file in files if file.name == "model.tflite"] or files
+    if len(files) != 1:
+        what = "no .tflite file" if not files else f"several .tflite files ({', '.join(file.name for file in files)})"
+        raise ArtifactError(f"{directory} has {what}; call the one to serve model.tflite")
+    runtimes = {key: _open_signature(files[0], key, threads, device) for key in _tflite_keys(files[0])}
+    if DEFAULT not in runtimes and len(runtimes) == 1:
+        # The only signature is also that of requests that name none.
+        runtimes[DEFAULT] = next(iter(runtimes.values()))
+    signatures = {
+        key: Signature(
+            key,
+            runtime.inputs,
+            runtime.outputs,
+            batched=open_batch((*runtime.inputs.values(), *runtime.outputs.values())),
+            strict=False,
+        )
+        for key, runtime in runtimes.items()
+    }
+
+    def close() -> None:
+        for runtime in runtimes.values():
+            runtime.close()
+
+    return _Copy(Entries({key: runtime.run for key, runtime in runtimes.items()}, close), signatures)
+
+
+def _tflite_keys(file: Path) -> list[str]:
+    """The signatures of a TFLite file; one without any is taken as a whole, under the default name."""
+    from cvserve.runtimes.litert import signature_keys
+
+    return signature_keys(file) or [DEFAULT]
+
+
+def _open_signature(file: Path, key: str, threads: int, device: str) -> Runtime:
+    from cvserve.runtimes.litert import LiteRtRuntime
+
+    return LiteRtRuntime(file, threads=threads, device=device, signature=key, any_shape=True)

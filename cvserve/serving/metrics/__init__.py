@@ -1,6 +1,0 @@
-"""Prometheus metrics of every stage, ours and those that dashboards of TensorFlow Serving look for."""
-
-from cvserve.serving.metrics.instruments import CONTENT_TYPE
-from cvserve.serving.metrics.metrics import OTHER, Metrics
-
-__all__ = ["CONTENT_TYPE", "OTHER", "Metrics"]

@@ -1,0 +1,183 @@
+"""The server's log: a line an event, for people or for machines, on standard error.
+
+Nothing of it may stop the server: a disk that is full, a reader that has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import sys
+import threading
+import time
+from typing import IO, Any, Literal
+
+from cvserve.serving.transport.interceptor import Visit, current
+
+_REQUESTS = logging.getLogger("cvserve.requests")
+
+Format = Literal["console", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+MOST_WAITING = 10_000
+"""Lines that may wait to be written."""
+
+FLUSH_SECONDS = 1.0
+
+FIELDS = "fields"
+"""The attribute of a record that holds what JSON lines have beside the message."""
+
+
+def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | None = None) -> None:
+    """Sends the log of cvserve to `stream` (standard error), and warnings of everything else."""
+    handler = Handler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter())
+    root = logging.getLogger()
+    for old in _handlers():
+        root.removeHandler(old)
+        old.writer.close()
+    root.addHandler(handler)
+    logging.getLogger("cvserve").setLevel(level.upper())
+
+
+def spoken(text: str) -> str:
+    """A line that the server prints for whoever started it, in the format of the log: as it is, or a JSON object."""
+    for handler in _handlers():
+        if isinstance(handler.formatter, JsonFormatter):
+            return handler.format(logging.LogRecord("cvserve.server", logging.INFO, "", 0, text, None, None))
+    return text
+
+
+def flush() -> bool:
+    """Writes what waits, before the process ends; a second at most for each stream. Returns whether all is written."""
+    return all([handler.writer.flush() for handler in _handlers()])
+
+
+def _handlers() -> list[Handler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
+
+
+class Writer:
+    """Writes lines on a thread of its own, so that a disk or a reader that is slow holds up nothing else; what cannot
+    be written, and what comes while MOST_WAITING lines wait, is dropped and counted."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._lines: queue.Queue[str | threading.Event | None] = queue.Queue(MOST_WAITING)
+        self.dropped = 0
+        threading.Thread(target=self._write_all, name="log", daemon=True).start()
+
+    def write(self, line: str) -> None:
+        """Has a line written, soon."""
+        try:
+            self._lines.put_nowait(line + "\n")
+        except queue.Full:
+            self.dropped += 1
+
+    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Waits until everything so far is written, but not longer than that. Returns whether it is."""
+        written = threading.Event()
+        with contextlib.suppress(queue.Full):
+            self._lines.put(written, timeout=seconds)
+            return written.wait(seconds)
+        return False
+
+    def close(self) -> None:
+        """Ends the thread after what waits. Lines that come later are lost."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+
+    def _write_all(self) -> None:
+        while (line := self._lines.get()) is not None:
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # A full disk, a closed pipe; the stream may keep half of the line for its next attempt.
+                self.dropped += 1
+
+
+class Handler(logging.Handler):
+    """Gives its lines to a `Writer`."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self.writer = Writer(stream)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were not written."""
+        return self.writer.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - other libraries' lines: arguments that do not fit their text
+            text = f"{record.msg!r} cannot be written: {error}"
+            line = self.format(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
+        self.writer.write(line)
+
+    def flush(self) -> None:
+        """Waits until what was logged is written, for a second at most."""
+        self.writer.flush()
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`12:34:56 WARNING cvserve.serving.core.manager: text [id]`"""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        # In one line, whatever a client put into a name; a traceback follows on lines of its own.
+        line = super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        identity = _fields(record).get("request_id")
+        return f"{line} [{identity}]" if identity else line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, request_id, what else is known, traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_visit(visit: Visit, code: str, error: BaseException | None, seconds: float) -> None:
+    """The line of one answered request."""
+    fields = {
+        "request_id": visit.request_id,
+        "api": visit.api,
+        "model": visit.model,
+        "version": visit.version,
+        "code": code,
+        "milliseconds": round(seconds * 1000, 3),
+        "peer": visit.peer,
+    }
+    if visit.caller:
+        fields["caller"] = visit.caller
+    if error is not None:
+        fields["error"] = str(error)
+    text = f"{visit.api} {visit.model} {code} {seconds * 1000:.1f} ms {visit.peer}"
+    level = logging.INFO if error is None else logging.WARNING
+    _REQUESTS.log(level, "%s", text if error is None else f"{text}: {error}", extra={FIELDS: fields})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, FIELDS, None) or {}
+    visit = current()
+    return fields if fields or visit is None else {"request_id": visit.request_id}

@@ -1,0 +1,150 @@
+"""tensorflow.serving.PredictionService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from cvserve.errors import InvalidInput
+from cvserve.protos import tensorflow_serving as protos
+from cvserve.serving.core.engine import Engine, ExampleClasses, ExampleValues, ModelRef, PredictRequest
+from cvserve.serving.protocols.tensorflow_serving.convert import (
+    to_arrays,
+    to_examples,
+    write_classes,
+    write_tensor,
+    write_values,
+)
+from cvserve.serving.protocols.tensorflow_serving.examples import Task
+from cvserve.serving.protocols.tensorflow_serving.signature_defs import signature_def_map
+from cvserve.serving.transport.grpc.calls import deadline_of
+
+SIGNATURE_DEF = "signature_def"
+
+
+def model_ref(spec: Any) -> ModelRef:
+    """A tensorflow.serving.ModelSpec as a ModelRef."""
+    choice = spec.WhichOneof("version_choice")
+    if choice == "version_label":
+        return ModelRef(spec.name, None, spec.version_label)
+    return ModelRef(spec.name, spec.version.value if choice == "version" else None)
+
+
+def model_metadata(engine: Engine, model: ModelRef) -> Any:
+    """A GetModelMetadataResponse with the signatures of a model. REST answers it as JSON.
+
+    Raises:
+        InvalidInput: no name. NotFound, Unavailable
+    """
+    info = engine.model_info(model)
+    response = protos.GetModelMetadataResponse()
+    _name(response.model_spec, info.model)
+    response.metadata[SIGNATURE_DEF].Pack(signature_def_map(info.signatures))
+    return response
+
+
+class PredictionService:
+    """All methods of the service."""
+
+    def __init__(self, engine: Engine, max_tensor_bytes: int, tensor_content: bool = False) -> None:
+        """
+        Args:
+            max_tensor_bytes: of all arrays that the inputs of one request stand for.
+            tensor_content: Predict answers in it rather than in typed fields.
+        """
+        self._engine = engine
+        self._tensor_content = tensor_content
+        self._max_tensor_bytes = max_tensor_bytes
+
+    async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """Tensors in, tensors out; the answer names the effective signature and version."""
+        model = model_ref(request.model_spec)
+        self._engine.model_info(model)  # a model that is not there costs no conversion
+        answer = await self._engine.predict(
+            PredictRequest(
+                model=model,
+                signature=request.model_spec.signature_name,
+                inputs=to_arrays(request.inputs, self._max_tensor_bytes),
+                output_filter=request.output_filter,
+                deadline=deadline_of(context),
+            )
+        )
+        response = protos.PredictResponse()
+        for name, array in answer.outputs.items():
+            write_tensor(array, response.outputs[name], as_content=self._tensor_content)
+        _name(response.model_spec, answer.model)
+        response.model_spec.signature_name = answer.signature
+        return response
+
+    async def GetModelMetadata(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The signatures of a model."""
+        if not request.HasField("model_spec"):
+            raise InvalidInput("Missing ModelSpec")
+        if not request.metadata_field:
+            raise InvalidInput("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise InvalidInput(f"Metadata field {field} is not supported")
+        return model_metadata(self._engine, model_ref(request.model_spec))
+
+    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """tf.Examples in, classes out."""
+        examples, shared = to_examples(request.input)
+        answer = await self._engine.classify_examples(
+            model_ref(request.model_spec),
+            request.model_spec.signature_name,
+            examples,
+            context=shared,
+            deadline=deadline_of(context),
+        )
+        response = protos.ClassificationResponse()
+        _write_answer(answer, response.result, response.model_spec)
+        return response
+
+    async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """tf.Examples in, numbers out."""
+        examples, shared = to_examples(request.input)
+        answer = await self._engine.regress_examples(
+            model_ref(request.model_spec),
+            request.model_spec.signature_name,
+            examples,
+            context=shared,
+            deadline=deadline_of(context),
+        )
+        response = protos.RegressionResponse()
+        _write_answer(answer, response.result, response.model_spec)
+        return response
+
+    async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """tf.Examples in, the classes and numbers of several signatures of one model out."""
+        examples, shared = to_examples(request.input)
+        tasks = [Task(task.model_spec.name, task.model_spec.signature_name, task.method_name) for task in request.tasks]
+        # The first task says which version answers all of them.
+        model = model_ref(request.tasks[0].model_spec) if tasks else ModelRef("")
+        answers = await self._engine.multi_inference(
+            model, tasks, examples, context=shared, deadline=deadline_of(context)
+        )
+        response = protos.MultiInferenceResponse()
+        for answer in answers:
+            result = response.results.add()
+            is_classes = isinstance(answer, ExampleClasses)
+            target = result.classification_result if is_classes else result.regression_result
+            target.SetInParent()
+            _write_answer(answer, target, result.model_spec)
+        return response
+
+
+def _write_answer(answer: ExampleClasses | ExampleValues, result: Any, spec: Any) -> None:
+    if isinstance(answer, ExampleClasses):
+        write_classes(answer.classes, result)
+    else:
+        write_values(answer.values, result)
+    _name(spec, answer.model)
+    spec.signature_name = answer.signature
+
+
+def _name(spec: Any, model: ModelRef) -> None:
+    spec.name = model.name
+    if model.version is not None:
+        spec.version.value = model.version

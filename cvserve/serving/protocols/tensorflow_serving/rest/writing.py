@@ -1,0 +1,185 @@
+"""Arrays and results to JSON, as TensorFlow Serving writes them (json_tensor.cc).
+
+Large answers are written in pieces of about VALUES numbers, between which other threads have their turn.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cvserve.errors import FailedPrecondition, InvalidInput
+from cvserve.serving.protocols.tensorflow_serving.rest.arrays import TYPE_NAMES
+from cvserve.serving.protocols.tensorflow_serving.rest.tensors import Form
+
+VALUES = 8 << 10
+"""In a piece: about two milliseconds."""
+
+_DIGITS = {"float32": range(6, 10), "float16": range(3, 6), "bfloat16": range(2, 5)}
+"""How many significant digits a number of the dtype may need: those that always survive, to those that tell all apart
+(C's FLT_DIG and FLT_DECIMAL_DIG, and the same for the shorter ones)."""
+
+
+def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
+    """The answer to a predict request.
+
+    Args:
+        outputs: by name; strings as dtype object or S.
+        form: "row" has one entry for each row, which needs outputs with equally many rows.
+
+    Raises:
+        InvalidInput: outputs that the form cannot hold, in TensorFlow Serving's words.
+        FailedPrecondition: bytes that are no text, in an output whose name does not end in "_bytes".
+    """
+    if not outputs:
+        raise InvalidInput("Cannot convert empty tensor map to JSON")
+    if form == "row":
+        return _document("predictions", _rows(outputs))
+    if len(outputs) == 1:
+        [(name, array)] = outputs.items()
+        return _document("outputs", _column(name, array))
+    parts: list[str] = []
+    for name, array in outputs.items():
+        parts += [", " if parts else "", json.dumps(name), ": ", *_column(name, array)]
+    return _document("outputs", ["{", *parts, "}"])
+
+
+def classes_json(results: Sequence[Sequence[tuple[str, float]]]) -> bytes:
+    """The answer to a classify request: (label, score) of each class of each example."""
+    if not results:
+        raise InvalidInput("Cannot convert empty ClassificationResults to JSON")
+    values = [
+        [[label, score] for (label, _), score in zip(classes, _floats([score for _, score in classes]), strict=True)]
+        for classes in results
+    ]
+    return _document("results", [json.dumps(values)])
+
+
+def values_json(values: Sequence[float]) -> bytes:
+    """The answer to a regress request."""
+    if not values:
+        raise InvalidInput("Cannot convert empty RegressionResults to JSON")
+    return _document("results", [json.dumps(_floats(values))])
+
+
+def error_json(text: str) -> bytes:
+    """The body of an error."""
+    return json.dumps({"error": text}).encode()
+
+
+def _document(key: str, parts: Iterable[str]) -> bytes:
+    return "".join(['{\n    "', key, '": ', *parts, "\n}"]).encode()
+
+
+def _rows(outputs: Mapping[str, np.ndarray]) -> Iterator[str]:
+    count: int | None = None
+    for name, array in outputs.items():
+        if not array.ndim:
+            raise InvalidInput(f"Tensor name: {name} has no shape information ")
+        if count is not None and len(array) != count:
+            raise InvalidInput(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {count}")
+        count = len(array)
+    assert count is not None, "there are outputs"
+    if len(outputs) == 1:
+        [(name, array)] = outputs.items()
+        yield from _column(name, array)
+        return
+    names = list(outputs)
+    each = sum(math.prod(array.shape[1:]) for array in outputs.values())
+    yield "["
+    for start, end in _slices(count, each):
+        columns = [_values(name, array[start:end]) for name, array in outputs.items()]
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        yield (", " if start else "") + json.dumps(rows)[1:-1]
+    yield "]"
+
+
+def _column(name: str, array: np.ndarray) -> Iterator[str]:
+    if array.size <= VALUES or not array.ndim:
+        yield json.dumps(_values(name, array))
+        return
+    each = math.prod(array.shape[1:])
+    yield "["
+    if each > VALUES:
+        for index, part in enumerate(array):
+            yield ", " if index else ""
+            yield from _column(name, part)
+    else:
+        for start, end in _slices(len(array), each):
+            yield (", " if start else "") + json.dumps(_values(name, array[start:end]))[1:-1]
+    yield "]"
+
+
+def _slices(count: int, each: int) -> Iterator[tuple[int, int]]:
+    step = max(1, VALUES // max(each, 1))
+    for start in range(0, count, step):
+        yield start, min(start + step, count)
+
+
+def _values(name: str, array: np.ndarray) -> Any:
+    """An array as what `json` writes."""
+    kind = array.dtype.name
+    if array.dtype.kind in "OSU":
+        written = np.empty(array.size, object)
+        written[:] = [_string(name, value) for value in array.ravel().tolist()]
+        return written.reshape(array.shape).tolist()
+    if kind in _DIGITS:
+        return short_decimals(array).tolist()
+    if array.dtype.kind not in "biuf":
+        raise InvalidInput(f"Failed to write JSON value for tensor type: {TYPE_NAMES.get(kind, kind)}")
+    return array.tolist()
+
+
+def _string(name: str, value: str | bytes) -> Any:
+    raw = value.encode() if isinstance(value, str) else value
+    if name.endswith("_bytes"):
+        return {"b64": base64.b64encode(raw).decode()}
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise FailedPrecondition(
+            f"output {name!r} holds bytes that are no text, and REST answers bytes only in outputs whose name ends in "
+            "'_bytes'; ask over gRPC"
+        ) from None
+
+
+def _floats(values: Sequence[float]) -> list[float]:
+    return short_decimals(np.array(values, np.float32)).tolist()  # type: ignore[no-any-return]
+
+
+def short_decimals(array: np.ndarray) -> np.ndarray:
+    """float64 numbers that print as short as tells the numbers of a shorter float dtype apart.
+
+    0.2 as a float32 is 0.20000000298 as a float64, and would be printed so. Of the decimals with few digits, the first
+    that rounds to the same number of the array's dtype is taken.
+
+    Args:
+        array: float32, float16 or bfloat16.
+
+    Returns:
+        float64 of the same shape; cast to the array's dtype they are equal to it.
+    """
+    values = np.atleast_1d(array)
+    with np.errstate(invalid="ignore"):  # bfloat16 warns of NaN
+        exact = values.astype(np.float64)
+    result = exact.copy()
+    open_ = np.isfinite(exact) & (exact != 0)
+    exponent = np.zeros(exact.shape)
+    exponent[open_] = np.floor(np.log10(np.abs(exact[open_])))
+    for digits in _DIGITS[array.dtype.name]:
+        if not open_.any():
+            break
+        places = digits - 1 - exponent
+        # Two powers rather than one of either sign: those of positive exponents are exact up to 10**22.
+        up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = np.rint(exact * up / down) * down / up
+            found = open_ & (rounded.astype(array.dtype) == values)
+        result[found] = rounded[found]
+        open_ &= ~found
+    return result.reshape(array.shape)

@@ -1,0 +1,1 @@
+"""cvserve.v1.VisionService: encoded images in, typed results out."""

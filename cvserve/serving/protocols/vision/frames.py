@@ -1,0 +1,91 @@
+"""The frames of one VisionService/Stream: read ahead up to a window, answered in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from cvserve.errors import InvalidInput, Unavailable
+from cvserve.serving.transport.grpc.calls import Requests
+
+
+class Frames:
+    """One open stream.
+
+    At most `window` frames are under way: read, and their answers not yet written. Then reading stops, and HTTP/2 makes
+    the client wait, be it that the model is slow or that the client does not read its answers. Used from the loop's
+    thread only.
+    """
+
+    def __init__(self, answer: Callable[[Any], Awaitable[Any]], window: int) -> None:
+        """
+        Args:
+            answer: makes the response to a frame, or to the fault of a frame that could not be read (InvalidInput).
+                What it raises ends the stream.
+        """
+        self._answer = answer
+        self._room = asyncio.Semaphore(window - 1)
+        self._read: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue()
+        self._ended = False
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ends the stream after the frames that have been read: the server is shutting down."""
+        self._stopped = True
+        self._end()
+
+    async def run(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
+        """Answers frames until the client has no more.
+
+        Raises:
+            Unavailable: `stop` ended it. CancelledError: the client has gone; frames that wait never run. What `answer`
+            raises.
+        """
+        reader = asyncio.ensure_future(self._read_all(requests))
+        # Left alone when the call ends before the client's last frame: gRPC then ends the read itself, while taking
+        # a read away from under it is not safe.
+        reader.add_done_callback(_look_at)
+        try:
+            while (answer := await self._read.get()) is not None:
+                await context.write(await answer)
+                self._room.release()
+        finally:
+            self._end()
+            while not self._read.empty():
+                rest = self._read.get_nowait()
+                if rest is not None:
+                    rest.add_done_callback(_look_at)
+                    rest.cancel()
+        if self._stopped:
+            raise Unavailable("the server is shutting down")
+
+    async def _read_all(self, requests: Requests[Any]) -> None:
+        try:
+            while not self._ended:
+                frame: Any
+                try:
+                    frame = await requests.read()
+                except InvalidInput as error:
+                    frame = error
+                if frame is None or self._ended:
+                    break
+                self._read.put_nowait(asyncio.ensure_future(self._answer(frame)))
+                await self._room.acquire()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._read.put_nowait(None)
+            # Otherwise a reader that waits for room would wait for ever.
+            self._room.release()
+
+
+def _look_at(task: asyncio.Future[Any]) -> None:
+    """Spares the log an error that nobody asked for: that a call ended while a task worked for it."""
+    if not task.cancelled():
+        task.exception()

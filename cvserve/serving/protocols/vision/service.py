@@ -1,0 +1,161 @@
+"""cvserve.v1.VisionService."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import time
+from typing import Any
+
+import grpc
+
+from cvserve.artifact import Task
+from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable
+from cvserve.postproc import AS_IT_IS, Options
+from cvserve.protos import vision_pb2
+from cvserve.serving.core.engine import Engine
+from cvserve.serving.errors import status_of
+from cvserve.serving.protocols.vision.frames import Frames
+from cvserve.serving.protocols.vision.messages import RESPONSES, encoded, frame_error, model_info, model_ref, options_of
+from cvserve.serving.transport.grpc.calls import Calls, Requests, deadline_of
+
+_LOG = logging.getLogger(__name__)
+
+
+class VisionService:
+    """Encoded images in, typed results out."""
+
+    def __init__(self, engine: Engine, calls: Calls, stream_window: int, max_message_bytes: int) -> None:
+        """
+        Args:
+            calls: told of each frame of a stream, as it is of other requests.
+            stream_window: frames of one stream that may be under way.
+            max_message_bytes: the largest answer.
+        """
+        self._engine = engine
+        self._calls = calls
+        self._window = stream_window
+        self._largest = max_message_bytes
+        self._streams: set[Frames] = set()
+        self._draining = False
+
+    def draining(self) -> None:
+        """Streams end after the frames that they have read, and no new ones begin."""
+        self._draining = True
+        for frames in self._streams:
+            frames.stop()
+
+    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The best classes of one image."""
+        return await self._answer(request, context, "classification", _options(request, request.top_k))
+
+    async def Detect(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The objects in one image."""
+        return await self._answer(request, context, "detection", _options(request, 0))
+
+    async def Segment(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """The class of every pixel."""
+        return await self._answer(request, context, "segmentation", _options(request, 0))
+
+    async def Caption(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """A sentence about one image."""
+        return await self._answer(request, context, "captioning", _options(request, 0))
+
+    async def Stream(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
+        """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
+        if self._draining:
+            raise Unavailable("the server is shutting down")
+        answers = _FrameAnswers(self._engine, self._calls, context, self._largest)
+        frames = Frames(answers.to, self._window)
+        self._streams.add(frames)
+        try:
+            await frames.run(requests, context)
+        finally:
+            self._streams.discard(frames)
+
+    async def GetModelInfo(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        """What a model is."""
+        info = self._engine.model_info(model_ref(request.model))
+        labels_of = self._engine.lifecycle.labels_of
+        return model_info(
+            info, {label: version for version in info.versions for label in labels_of(info.model.name, version)}
+        )
+
+    async def _answer(self, request: Any, context: grpc.aio.ServicerContext, task: Task, options: Options) -> Any:
+        answer = await self._engine.answer(
+            model_ref(request.model),
+            request.image,
+            options,
+            task=task,
+            deadline=deadline_of(context),
+            encode=functools.partial(encoded, options=options, largest=self._largest),
+        )
+        return RESPONSES[task][1](answer, options)
+
+
+class _FrameAnswers:
+    """The answers to the frames of one stream."""
+
+    def __init__(self, engine: Engine, calls: Calls, context: grpc.aio.ServicerContext, max_message_bytes: int) -> None:
+        self._engine = engine
+        self._largest = max_message_bytes
+        self._calls = calls
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline_of(context)
+        self._model = vision_pb2.ModelSpec()
+
+    async def to(self, frame: Any) -> Any:
+        """The response to a frame, in which its fault stands too. Called in the order of the frames, and then a task
+        of its own, so that the model of the frame before is known."""
+        started = time.perf_counter()
+        response = vision_pb2.StreamResponse()
+        version, code, model = None, "OK", self._model
+        try:
+            if isinstance(frame, InvalidInput):
+                raise frame
+            response.frame_id = frame.frame_id
+            if frame.HasField("model"):
+                self._model = model = frame.model
+            field, answer = await self._answer(frame, model)
+            version = answer.model.version
+            getattr(response, field).CopyFrom(answer)
+        except (asyncio.CancelledError, Unauthenticated) as error:
+            # Without a token that is known there is nothing to go on with: the stream ends.
+            code = status_of(error).grpc
+            raise
+        except Exception as error:  # noqa: BLE001 - the client gets INTERNAL, the log gets the traceback
+            code = status_of(error).grpc
+            if not isinstance(error, CvserveError):
+                _LOG.exception("a frame failed")
+            response.error.CopyFrom(frame_error(error))
+        finally:
+            self._calls.answered("Stream", model.name, version, code, time.perf_counter() - started)
+        return response
+
+    async def _answer(self, frame: Any, model: Any) -> tuple[str, Any]:
+        """The field of the response, and what belongs there: the model's task decides."""
+        self._calls.authorize(self._context, "inference", model.name)
+        if frame.timeout_ms < 0:
+            raise InvalidInput(f"timeout_ms must not be negative, but is {frame.timeout_ms}")
+        own = self._loop.time() + frame.timeout_ms / 1000 if frame.timeout_ms else math.inf
+        options = _options(frame, 0)
+        answer = await self._engine.answer(
+            model_ref(model),
+            frame.image,
+            options,
+            deadline=min(self._deadline, own),
+            encode=functools.partial(encoded, options=options, largest=self._largest),
+        )
+        field, message = RESPONSES[answer.result.task]
+        return field, message(answer, options)
+
+
+def _options(request: Any, top_k: int) -> Options:
+    if request.HasField("options"):
+        return options_of(request.options, top_k)
+    if top_k < 0:
+        raise InvalidInput(f"top_k must be at least 1, not {top_k}")
+    return Options(top_k) if top_k else AS_IT_IS

@@ -1,0 +1,1 @@
+"""What all protocols share: ports, calls, deadlines, request ids, errors, health and reflection."""

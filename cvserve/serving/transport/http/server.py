@@ -1,0 +1,246 @@
+"""The HTTP port, from its first connection to drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from cvserve.errors import CvserveError, InvalidInput, Overloaded, Unauthenticated, Unavailable
+from cvserve.serving.core.engine import Engine
+from cvserve.serving.errors import INTERNAL, status_of, text_of
+from cvserve.serving.observability import CONTENT_TYPE
+from cvserve.serving.protocols.tensorflow_serving.rest.paths import is_rest, route
+from cvserve.serving.protocols.tensorflow_serving.rest.rest import Answer, Rest
+from cvserve.serving.protocols.tensorflow_serving.rest.writing import error_json
+from cvserve.serving.security import Right, http_context
+from cvserve.serving.settings import ServerSettings
+from cvserve.serving.transport.http.bodies import Bodies
+from cvserve.serving.transport.http.listening import bind, http_port
+from cvserve.serving.transport.interceptor import REQUEST_ID, Gate, Visit
+
+_LOG = logging.getLogger(__name__)
+_PROTOCOL_LOG = logging.getLogger(f"{__name__}.protocol")
+
+THREADS = 2
+"""That read and write large JSON: one large body does not keep the next one waiting, and hundreds do not fill the
+memory with what they stand for."""
+
+LINGERING_SECONDS = 5.0
+"""How long a body that was refused may go on coming, so that its sender can read why."""
+
+CUT_OFF_SECONDS = 0.1
+"""For a request whose time is up to notice; 0 would mean for ever to aiohttp."""
+
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type, Authorization",
+}
+
+
+class HttpServer:
+    """TensorFlow Serving's REST API, Prometheus, `/healthz` and `/readyz` on one port, on the running event loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: ServerSettings,
+        *,
+        gate: Gate | None = None,
+        metrics: Callable[[], bytes] = lambda: b"",
+        not_ready: Callable[[], str] = lambda: "",
+        listening: socket.socket | None = None,
+    ) -> None:
+        """
+        Args:
+            gate: what every request passes.
+            metrics: the text for Prometheus.
+            not_ready: why the server as a whole takes no requests; empty where it does.
+            listening: a bound socket to use; by default the one that the settings say.
+        """
+        self._settings = settings
+        self._gate = gate or Gate()
+        self._metrics = metrics
+        self._not_ready = not_ready
+        self._socket = listening
+        self._threads = ThreadPoolExecutor(THREADS, "http")
+        self._rest = Rest(engine, self._threads)
+        self._bodies = Bodies(
+            settings.max_message_bytes, settings.max_http_bytes, settings.http_read_seconds, self._threads
+        )
+        self._draining = False
+        self._active = 0
+        self._idle = asyncio.Event()
+        self.port = 0
+
+    async def start(self) -> int:
+        """Listens, and returns the port.
+
+        Raises:
+            InvalidInput: the port is in use. NotFound, InvalidInput: certificates that cannot be used.
+        """
+        if self._socket is None:
+            self._socket = bind(self._settings.host, http_port(self._settings) or 0)
+        wanted = self._settings.tls
+        tls = http_context(wanted) if wanted is not None and wanted.http else None
+        # The low level of aiohttp: the paths of the API are regular expressions, and nothing else of it is needed.
+        self._connections = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            logger=_protocol_log(),
+            auto_decompress=False,
+            keepalive_timeout=self._settings.http_idle_seconds,
+            lingering_time=LINGERING_SECONDS,
+        )
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connections,
+            sock=self._socket,
+            backlog=1024,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else 10.0,
+        )
+        self.port = int(self._socket.getsockname()[1])
+        return self.port
+
+    def drain(self) -> None:
+        """Refuses new requests from now on, and lets connections end with their answers."""
+        self._draining = True
+
+    async def stop(self, seconds: float = 0.0) -> None:
+        """Closes the port. After `drain`.
+
+        Args:
+            seconds: for the answers that are being written.
+        """
+        self._draining = True
+        self._server.close()
+        # Those that wait for a next request end at once.
+        self._connections.pre_shutdown()
+        ends_at = asyncio.get_running_loop().time() + seconds
+        with contextlib.suppress(asyncio.TimeoutError):
+            while self._active and (left := ends_at - asyncio.get_running_loop().time()) > 0:
+                self._idle.clear()
+                await asyncio.wait_for(self._idle.wait(), left)
+        await self._connections.shutdown(CUT_OFF_SECONDS)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._active += 1
+        try:
+            response = await self._answer(request)
+            response.headers["Server"] = "cvserve"  # not which versions of what are behind it
+            if self._draining:
+                response.force_close()
+            # Written here rather than by the caller, so that a drain waits for it.
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+        finally:
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        path = request.rel_url.raw_path
+        if is_rest(path):
+            if self._settings.http_cors and request.method == "OPTIONS":
+                return web.Response(headers=_CORS)
+            response = await self._answer_rest(request, path)
+            if self._settings.http_cors:
+                response.headers.update(_CORS)
+            return response
+        if request.method in ("GET", "HEAD"):
+            if path == "/healthz":
+                return web.Response(text="alive\n")
+            if path == "/readyz":
+                return self._readiness()
+            if path == self._settings.metrics_path:
+                return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+        return _json_response(error_json(f"Not found: {request.method} {path}"), 404)
+
+    def _readiness(self) -> web.Response:
+        why_not = "draining" if self._draining else self._not_ready()
+        return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
+
+    async def _answer_rest(self, request: web.BaseRequest, path: str) -> web.Response:
+        visit = self._enter("REST", request)
+        try:
+            answer = await self._ask(visit, request, path)
+        except CvserveError as error:
+            visit.leave(None, status_of(error).grpc, error)
+            return _refusal(error, visit)
+        except (asyncio.CancelledError, ConnectionError) as error:
+            visit.leave(None, "CANCELLED", error)
+            raise
+        except Exception as error:  # noqa: BLE001 - the client gets 500, the log gets the traceback
+            _LOG.exception("%s failed", visit.api)
+            visit.leave(None, INTERNAL.grpc, error)
+            return _refusal(error, visit)
+        visit.leave(answer.version, "OK")
+        response = _json_response(answer.body)
+        if visit.sent_id:
+            response.headers[REQUEST_ID] = visit.request_id
+        return response
+
+    def _enter(self, api: str, request: web.BaseRequest, right: Right = "inference") -> Visit:
+        return self._gate.enter(
+            api,
+            right,
+            lambda: [(name.lower(), value) for name, value in request.headers.items()],
+            lambda: request.remote or "",
+        )
+
+    async def _ask(self, visit: Visit, request: web.BaseRequest, path: str) -> Answer:
+        asked = route(request.method, path)
+        visit.api = f"REST {asked.what}"
+        visit.allow(asked.model.name)
+        if request.method == "GET":
+            return self._rest.get(asked)
+        if self._draining:
+            raise Unavailable("the server is shutting down")
+        with self._bodies.open(request) as body:
+            data = await body.read()
+            deadline = asyncio.get_running_loop().time() + self._settings.http_timeout_seconds
+            return await self._rest.post(asked, data, deadline)
+
+
+def _refusal(error: BaseException, visit: Visit) -> web.Response:
+    """The answer to a request that failed."""
+    status = status_of(error)
+    if status is INTERNAL and isinstance(error, CvserveError):
+        _LOG.error("%s", error)
+    response = _json_response(error_json(text_of(error)), status.http)
+    response.headers[REQUEST_ID] = visit.request_id
+    if isinstance(error, Overloaded):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    elif isinstance(error, Unavailable):
+        response.headers["Retry-After"] = "1"
+    elif isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _json_response(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _protocol_log() -> logging.Logger:
+    """aiohttp's log, without a traceback for each sender who does not speak HTTP: they get 400."""
+
+    def ours(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | web.RequestPayloadError | InvalidInput)
+
+    for old in list(_PROTOCOL_LOG.filters):
+        _PROTOCOL_LOG.removeFilter(old)
+    _PROTOCOL_LOG.addFilter(ours)
+    return _PROTOCOL_LOG

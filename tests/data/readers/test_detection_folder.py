@@ -1,0 +1,88 @@
+"""Layouts are recognised, and sides divided off where there are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cvserve.data import Shares, open_dataset
+from cvserve.data.readers.splitting import content_position
+from cvserve.errors import InvalidInput, NotFound
+
+
+@pytest.fixture
+def train_only(tmp_path: Path) -> Path:
+    """60 images in train, of which every tenth has a box without area."""
+    (tmp_path / "train").mkdir()
+    images, annotations = [], []
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "train" / f"{number}.png"), pixels)
+        images.append({"id": number + 100, "file_name": f"{number}.png", "width": 8, "height": 8})
+        annotations.append({"id": number, "image_id": number + 100, "category_id": 1, "bbox": [1, 1, number % 10, 4]})
+    values = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(values))
+    return tmp_path
+
+
+def ids(data: object) -> set[int]:
+    return {data.image_id(index) for index in range(len(data))}
+
+
+class TestTrainOnly:
+    def test_val_is_a_tenth_of_train_by_content(self, train_only: Path) -> None:
+        train, val = (open_dataset(train_only, split, task="detection") for split in ("train", "val"))
+        assert ids(train) | ids(val) == set(range(100, 160))
+        assert not ids(train) & ids(val)
+        expected = {n + 100 for n in range(60) if content_position(train_only / "train" / f"{n}.png") < 0.1}
+        assert ids(val) == expected
+        assert val.describe().endswith(
+            f"{train_only} has no val: val is the {len(val)} of 60 images whose contents fall there"
+        )
+
+    def test_problems_stay_with_their_images(self, train_only: Path) -> None:
+        train, val = (open_dataset(train_only, split, task="detection") for split in ("train", "val"))
+        assert len(train.dropped) + len(val.dropped) == 6
+        assert all(item.image in {val.name(index) for index in range(len(val))} for item in val.dropped)
+
+    def test_shares(self, train_only: Path) -> None:
+        shares = Shares(train=0.5, val=0.5, test=0.0)
+        assert 15 < len(open_dataset(train_only, "val", task="detection", shares=shares)) < 45
+
+    def test_there_is_no_test(self, train_only: Path) -> None:
+        with pytest.raises(NotFound, match="there is no split 'test'; it has train"):
+            open_dataset(train_only, "test", task="detection")
+
+
+def test_one_piece_is_divided_into_three(train_only: Path) -> None:
+    for path in (train_only / "train").iterdir():
+        path.rename(train_only / path.name)
+    (train_only / "train").rmdir()
+    sides = [ids(open_dataset(train_only, split, task="detection")) for split in ("train", "val", "test")]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 60
+    assert ids(open_dataset(train_only, "all", task="detection")) == set(range(100, 160))
+    with pytest.raises(NotFound, match="there is no split 'dev'; it has train, val, test, all"):
+        open_dataset(train_only, "dev", task="detection")
+
+
+def test_no_layout_fits(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        open_dataset(tmp_path, task="detection")
+    assert str(caught.value) == (
+        f"{tmp_path}: no annotations of boxes were found; looked for Annotations/*.xml beside JPEGImages/ (Pascal "
+        "VOC), or *.xml beside the images of train/ and val/; annotations/instances_{train,val}*.json, "
+        "annotations.json beside the images, or _annotations.coco.json in train/ and val/ (COCO); data.yaml, or "
+        "images/<side>/ and labels/<side>/ with *.txt (YOLO)"
+    )
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is no such folder"):
+        open_dataset(tmp_path / "x", task="detection")
+    (tmp_path / "x").write_text("")
+    with pytest.raises(InvalidInput, match="x is a file"):
+        open_dataset(tmp_path / "x", task="detection")

@@ -1,0 +1,160 @@
+"""When those that are refused are told to come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from serving_kit import JumpingLoop, PuppetSlots, on_jumping_clock, turns
+
+from cvserve.errors import Overloaded
+from cvserve.serving.core.batching.bounds import QueueBounds
+from cvserve.serving.core.batching.dispatcher import HOPEFUL
+from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.queue import Batcher
+from cvserve.serving.core.batching.throughput import LEAST_SECONDS, MOST_SECONDS, UNKNOWN_SECONDS, Pace
+from cvserve.serving.core.mailbox import Mailbox
+
+
+def test_a_queue_takes_as_long_as_its_requests_do() -> None:
+    pace = Pace(places=2)
+    assert pace.wait(100) == UNKNOWN_SECONDS
+    pace.took(0.4, requests=4)
+    assert pace.wait(100) == pytest.approx(100 * 0.1 / 2)
+    for _ in range(50):
+        pace.took(0.02)
+    assert pace.wait(100) == pytest.approx(100 * 0.02 / 2, rel=0.01), "it follows what is"
+    assert pace.wait(0) == LEAST_SECONDS
+    assert pace.wait(10**9) == MOST_SECONDS
+
+
+def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+
+        def graph(inputs: Mapping[str, np.ndarray], outputs: object) -> dict[str, np.ndarray]:
+            loop.now += 0.2  # a batch takes that long
+            return {"y": inputs["x"]}
+
+        slots = PuppetSlots(graph=graph)
+        batcher = Batcher(slots.slots, BatchLimits(1), QueueBounds(), Mailbox(loop), name="model", clock=loop.time)
+
+        def ask(seconds: float) -> asyncio.Task[object]:
+            inputs = {"x": np.ones((1, 1), np.float32)}
+            return asyncio.ensure_future(batcher.run(inputs, deadline=loop.time() + seconds))
+
+        # Before anything was measured nobody is refused, nor is a lone request, however little time it has.
+        first = ask(0.01)
+        await turns()
+        slots.finish()
+        await asyncio.gather(first, return_exceptions=True)
+        lone = ask(0.05)
+        await turns()
+        asked = []
+        for _ in range(9):
+            asked.append(ask(1.0))
+            await turns()
+        refused = [task for task in asked if task.done()]
+        waiting = int(HOPEFUL * 1.0 / 0.2)
+        assert len(asked) - len(refused) == waiting
+        with pytest.raises(
+            Overloaded, match=rf"{waiting} requests wait for model, which takes .* s: too long for the 1 s"
+        ):
+            await refused[0]
+        patient = ask(60.0)
+        await turns()
+        assert not patient.done()
+        assert batcher.counts.rejected == len(refused)
+        await slots.finish_all()
+        answers = await asyncio.gather(*(task for task in asked if task not in refused), return_exceptions=True)
+        assert not [answer for answer in answers if isinstance(answer, Exception)]
+        await asyncio.gather(patient, lone, return_exceptions=True)
+
+    on_jumping_clock(main())
+
+
+def test_one_slow_batch_has_nobody_refused() -> None:
+    pace = Pace(places=1)
+    assert pace.at_best(1) is None
+    pace.took(10.0)  # the first one, cold
+    pace.took(0.01)
+    assert pace.at_best(10) == pytest.approx(0.1)
+    for _ in range(40):
+        pace.took(0.01)
+    pace.took(10.0)  # the machine stood still
+    assert pace.at_best(10) == pytest.approx(0.1)
+    for _ in range(3):
+        pace.took(10.0)
+    assert (pace.at_best(1) or 0) > 4, "it follows what stays"
+
+
+def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+
+        def graph(inputs: Mapping[str, np.ndarray], outputs: object) -> dict[str, np.ndarray]:
+            loop.now += 0.05  # whatever the rows
+            return {"y": inputs["x"]}
+
+        slots = PuppetSlots(graph=graph)
+        batcher = Batcher(slots.slots, BatchLimits(32), QueueBounds(), Mailbox(loop), name="model", clock=loop.time)
+
+        def ask(seconds: float) -> asyncio.Task[object]:
+            inputs = {"x": np.ones((1, 1), np.float32)}
+            return asyncio.ensure_future(batcher.run(inputs, deadline=loop.time() + seconds))
+
+        for _ in range(20):
+            lone = ask(1.0)
+            await slots.finish_all()
+            await lone
+        # Two batches, 0.1 s.
+        burst = [ask(1.0) for _ in range(64)]
+        await slots.finish_all()
+        await asyncio.gather(*burst)
+        # The same batches say how much is too much.
+        hopeless = [ask(0.3) for _ in range(250)]
+        await turns()
+        assert batcher.counts.rejected == pytest.approx(250 - HOPEFUL * 0.3 / 0.05 * 32, abs=1)
+        await slots.finish_all()
+        await asyncio.gather(*hopeless, return_exceptions=True)
+
+    on_jumping_clock(main())
+
+
+def test_a_full_queue_tells_how_long_it_is() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+
+        def graph(inputs: Mapping[str, np.ndarray], outputs: object) -> dict[str, np.ndarray]:
+            loop.now += 2  # a batch takes that long
+            return {"y": inputs["x"]}
+
+        slots = PuppetSlots(graph=graph)
+        batcher = Batcher(
+            slots.slots, BatchLimits(1), QueueBounds(requests=3), Mailbox(loop), name="model", clock=loop.time
+        )
+
+        def ask() -> asyncio.Task[object]:
+            return asyncio.ensure_future(batcher.run({"x": np.ones((1, 1), np.float32)}))
+
+        first = ask()
+        await turns()
+        assert slots.running
+        slots.finish()
+        await first
+        tasks = []
+        for _ in range(4):
+            tasks.append(ask())
+            await turns()
+        with pytest.raises(Overloaded) as error:
+            await batcher.run({"x": np.ones((1, 1), np.float32)})
+        assert error.value.retry_after == pytest.approx(3 * 2.0)
+        await slots.finish_all()
+        await asyncio.gather(*tasks)
+
+    on_jumping_clock(main())

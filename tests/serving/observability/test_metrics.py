@@ -1,0 +1,202 @@
+"""What Prometheus is told: read back with its own parser."""
+
+from __future__ import annotations
+
+import threading
+
+import grpc
+import pytest
+from serving_kit import PuppetRuntime, Serve, eventually, jpeg
+
+from cvserve.client import AsyncClient
+from cvserve.errors import InvalidInput, NotFound, Overloaded
+from cvserve.serving.core.observer import Observer
+from cvserve.serving.observability import OTHER, Metrics
+from cvserve.serving.observability.instruments import Family, Histogram
+from cvserve.serving.observability.metrics import KEPT_AFTER_UNLOADING
+
+parser = pytest.importorskip("prometheus_client.parser")
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Value by sample name and labels; the parser adds `_total` to the names of counters that lack it."""
+    families = parser.text_string_to_metric_families(metrics.text().decode())
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return samples(metrics).get((name, tuple(sorted(labels.items()))))
+
+
+def test_histograms_count_what_lies_under_each_bound() -> None:
+    histogram = Histogram((1, 2, 4))
+    for number in (0.5, 1, 1.5, 4, 9):
+        histogram.observe(number)
+    assert list(histogram.lines("x", 'a="b"')) == [
+        'x_bucket{a="b",le="1"} 2',
+        'x_bucket{a="b",le="2"} 3',
+        'x_bucket{a="b",le="4"} 4',
+        'x_bucket{a="b",le="+Inf"} 5',
+        'x_sum{a="b"} 16',
+        'x_count{a="b"} 5',
+    ]
+
+
+def test_labels_with_quotes_survive() -> None:
+    metrics = Metrics()
+    name = 'a"b\\c\nd'
+    metrics.state(name, 1, "AVAILABLE")
+    metrics.rejected(name, "queue full")
+    assert value(metrics, "cvserve_rejected_total", model=name, reason="queue full") == 1
+
+
+def test_many_threads_lose_nothing() -> None:
+    metrics = Metrics()
+    metrics.state("m", 1, "AVAILABLE")
+
+    def work() -> None:
+        for _ in range(2000):
+            metrics.stage("m", 1, "run", 0.001)
+            metrics.request("Predict", "m", 1, "OK", 0.001)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert value(metrics, "cvserve_stage_seconds_count", model="m", version="1", stage="run") == 8000
+    assert value(metrics, "cvserve_requests_total", api="Predict", model="m", version="1", code="OK") == 8000
+
+
+def test_invented_names_make_no_series() -> None:
+    metrics = Metrics()
+    metrics.state("flowers", 1, "AVAILABLE")
+    for index in range(1000):
+        metrics.request("Predict", f"guess-{index}", None, "NOT_FOUND", 0.001)
+        metrics.rejected(f"guess-{index}", "unauthenticated")
+    assert value(metrics, "cvserve_requests_total", api="Predict", model=OTHER, version="", code="NOT_FOUND") == 1000
+    assert value(metrics, ":tensorflow:serving:request_count_total", model_name=OTHER, status="NOT_FOUND") == 1000
+    assert "guess" not in metrics.text().decode()
+
+
+def test_series_of_unloaded_versions_go() -> None:
+    metrics = Metrics()
+    lines = 0
+    for version in range(1, 60):
+        metrics.state("flowers", version, "AVAILABLE")
+        metrics.stage("flowers", version, "run", 0.01)
+        metrics.request("Predict", "flowers", version, "OK", 0.01)
+        metrics.state("flowers", version, "END")
+        if version == KEPT_AFTER_UNLOADING + 1:
+            lines = len(metrics.text().splitlines())
+    assert len(metrics.text().splitlines()) == lines
+    assert value(metrics, "cvserve_stage_seconds_count", model="flowers", version="59", stage="run") == 1
+    assert value(metrics, "cvserve_stage_seconds_count", model="flowers", version="1", stage="run") is None
+
+
+def test_the_names_and_buckets_of_tensorflow_serving() -> None:
+    metrics = Metrics()
+    metrics.state("m", 1, "AVAILABLE")
+    metrics.request("Predict", "m", 1, "OK", 0.001)
+    metrics.request("REST predict", "m", 1, "OK", 0.002)
+    metrics.request("Predict", "m", None, "INVALID_ARGUMENT", 0.002)
+    metrics.request("GetModelInfo", "m", 1, "OK", 0.002)
+    metrics.stage("m", 1, "run", 0.0005)
+    metrics.stage("m", 1, "queue", 0.00012)
+    metrics.examples("m", 3)
+    assert value(metrics, ":tensorflow:serving:request_count_total", model_name="m", status="OK") == 2
+    assert value(metrics, ":tensorflow:serving:request_count_total", model_name="m", status="INVALID_ARGUMENT") == 1
+    latency = ":tensorflow:serving:request_latency"
+    assert value(metrics, f"{latency}_sum", model_name="m", API="Predict", entrypoint="GRPC") == 1000
+    assert value(metrics, f"{latency}_sum", model_name="m", API="predict", entrypoint="REST") == 2000
+    assert (
+        value(metrics, ":tensorflow:serving:runtime_latency_sum", model_name="m", API="Predict", runtime="TF1") == 500
+    )
+    assert value(metrics, ":tensorflow:serving:request_example_count_total", model="m") == 3
+    assert value(metrics, ":tensorflow:serving:batching_session:wrapped_run_count_total") == 1
+    bounds = {name: [] for name in (f"{latency}_bucket", ":tensorflow:serving:batching_session:queuing_latency_bucket")}
+    for (name, labels), _ in samples(metrics).items():
+        if name in bounds and ("entrypoint", "REST") not in labels:
+            bounds[name].append(float(dict(labels)["le"]))
+    for (first, factor, count), found in zip(((10, 1.8, 33), (100, 1.2, 52)), bounds.values(), strict=True):
+        assert found == pytest.approx([*(first * factor**index for index in range(count)), float("inf")])
+    assert "# TYPE :tensorflow:serving:request_count counter" in metrics.text().decode().splitlines()
+
+
+def test_a_family_refuses_the_wrong_labels() -> None:
+    family = Family("x", "counter", "", ("a", "b"), lambda: Histogram((1,)))
+    with pytest.raises(AssertionError):
+        family.of("only one")
+
+
+async def test_a_served_image_is_seen_in_every_stage(serve: Serve, runtime: PuppetRuntime) -> None:
+    async with serve(runtime) as server, AsyncClient(server.address) as client:
+        for _ in range(3):
+            await client.classify("colours", jpeg())
+        with pytest.raises(InvalidInput):
+            await client.classify("colours", b"no image")
+        with pytest.raises(NotFound):
+            await client.classify("nobody", jpeg())
+        metrics = server.metrics
+        of = {"model": "colours", "version": "1"}
+        for stage, count in (("decode", 3), ("queue", 3), ("run", 3), ("postprocess", 3)):
+            assert value(metrics, "cvserve_stage_seconds_count", **of, stage=stage) == count, stage
+            assert 0 < (value(metrics, "cvserve_stage_seconds_sum", **of, stage=stage) or 0) < 5, stage
+        assert value(metrics, "cvserve_batch_rows_sum", **of) == 3
+        assert value(metrics, "cvserve_queue_requests", **of) == 0
+        assert value(metrics, "cvserve_model_state", **of, state="AVAILABLE") == 1
+        assert value(metrics, "cvserve_model_state", **of, state="LOADING") == 0
+        assert value(metrics, "cvserve_requests_total", api="Classify", **of, code="OK") == 3
+        bad = {"api": "Classify", "version": ""}
+        assert value(metrics, "cvserve_requests_total", **bad, model="colours", code="INVALID_ARGUMENT") == 1
+        assert value(metrics, "cvserve_requests_total", **bad, model=OTHER, code="NOT_FOUND") == 1
+        assert value(metrics, "process_resident_memory_bytes") is not None
+
+
+async def test_the_queue_and_what_it_refuses(serve: Serve, runtime: PuppetRuntime) -> None:
+    import asyncio
+
+    async with serve(runtime, max_batch_size=1, max_queue_requests=2) as server, AsyncClient(server.address) as client:
+        runtime.gate.clear()
+        first = asyncio.ensure_future(client.classify("colours", jpeg()))
+        await runtime.wait_for_call()
+        waiting = [asyncio.ensure_future(client.classify("colours", jpeg())) for _ in range(2)]
+        of = {"model": "colours", "version": "1"}
+        await eventually(lambda: value(server.metrics, "cvserve_queue_requests", **of) == 2)
+        with pytest.raises(Overloaded):
+            await client.classify("colours", jpeg(), timeout=1)
+        waiting[0].cancel()
+        await eventually(lambda: value(server.metrics, "cvserve_queue_requests", **of) == 1)
+        runtime.gate.set()
+        await asyncio.gather(first, waiting[1])
+        assert value(server.metrics, "cvserve_queue_requests", **of) == 0
+        assert value(server.metrics, "cvserve_rejected_total", model="colours", reason="queue full")
+        assert value(server.metrics, "cvserve_rejected_total", model="colours", reason="cancelled") == 1
+
+
+async def test_another_observer_listens_too(serve: Serve, runtime: PuppetRuntime, tmp_path: object) -> None:
+    from serving_kit import loader, repository
+
+    from cvserve.serving import Server, ServerSettings
+
+    told: list[str] = []
+
+    class Listener(Observer):
+        def request(self, api: str, model: str, version: int | None, code: str, seconds: float) -> None:
+            told.append(f"{api} {model} {version} {code}")
+
+    root = repository(tmp_path / "models")  # type: ignore[operator]
+    settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1)
+    async with (
+        Server(root, settings, load_model=loader(runtime), observer=Listener()) as server,
+        AsyncClient(server.address) as client,
+    ):
+        await client.classify("colours", jpeg())
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.unary_unary("/cvserve.v1.VisionService/Classify")(b"\xff\xff\xff", timeout=5)
+    assert told == ["Classify colours 1 OK", "Classify  None INVALID_ARGUMENT"]
