@@ -19,6 +19,7 @@ from cvserve.data.readers.coco_json import (
     as_float,
     categories_of,
     find_files,
+    image_folder,
     is_number,
     load_instances,
     stated_size,
