@@ -20,6 +20,7 @@ HEAVY = {"tensorflow", "keras", "onnxruntime", "onnx", "tf2onnx", "ai_edge_liter
 # The floors of the house, from the ground up. A room imports from floors below its own, or from its own room.
 FLOORS = (
     {"errors", "parallel"},
+    {"tasks"},
     {"extras", "settings", "console"},
     {"artifact", "protos"},
     {"preproc", "text"},
@@ -32,6 +33,50 @@ FLOORS = (
     {"export"},
     {"demo"},
     {"cli"},
+)
+
+# The floors inside a room: its folders, and the files that lie directly in it.
+INNER_FLOORS: dict[str, tuple[set[str], ...]] = {}
+
+KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (
+    ("cvserve.runtimes.choose", "cvserve.runtimes.opening"),
+    ("cvserve.postproc.encoded", "cvserve.postproc.encoded_masks", "cvserve.postproc.results"),
+    (
+        "cvserve.models.captioning",
+        "cvserve.models.captioning.captioner",
+        "cvserve.models.captioning.show_and_tell",
+        "cvserve.models.captioning.show_attend_tell",
+        "cvserve.models.captioning.transformer",
+        "cvserve.models.classification",
+        "cvserve.models.classification.applications",
+        "cvserve.models.classification.resnet",
+        "cvserve.models.detection",
+        "cvserve.models.detection.detector",
+        "cvserve.models.detection.fast_rcnn",
+        "cvserve.models.detection.faster_rcnn",
+        "cvserve.models.detection.given_regions",
+        "cvserve.models.detection.mask_rcnn",
+        "cvserve.models.detection.rcnn",
+        "cvserve.models.detection.retinanet",
+        "cvserve.models.detection.ssd",
+        "cvserve.models.detection.yolo",
+        "cvserve.models.detection.yolov1",
+        "cvserve.models.registry",
+        "cvserve.models.segmentation",
+        "cvserve.models.segmentation.deconvnet",
+        "cvserve.models.segmentation.deeplab",
+        "cvserve.models.segmentation.dilated",
+        "cvserve.models.segmentation.fcn",
+        "cvserve.models.segmentation.segmenter",
+        "cvserve.models.segmentation.segnet",
+        "cvserve.models.segmentation.unet",
+    ),
+    (
+        "cvserve.export.comparison.base",
+        "cvserve.export.comparison.captioning",
+        "cvserve.export.comparison.detection",
+        "cvserve.export.comparison.segmentation",
+    ),
 )
 
 # Whoever uses a model never imports what makes one.
@@ -111,8 +156,8 @@ def room_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The rooms of cvserve that a module imports, anywhere in it, with the line; not those for type checking only."""
+def nodes_of(path: Path) -> Iterator[ast.AST]:
+    """Yields every node of a module but those below `if TYPE_CHECKING`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(child)
@@ -120,9 +165,12 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for child in ast.walk(node)
     }
-    for node in ast.walk(tree):
-        if id(node) in for_types:
-            continue
+    yield from (node for node in ast.walk(tree) if id(node) not in for_types)
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The rooms of cvserve that a module imports, anywhere in it, with the line; not those for type checking only."""
+    for node in nodes_of(path):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -158,6 +206,81 @@ def test_rooms_import_downward_only() -> None:
             if room != own and floor_of[room] >= floor_of[own]:
                 wrong.append(f"{path.relative_to(ROOT.parent)}:{line}: {own} imports {room}")
     assert not wrong, "\n".join(wrong)
+
+
+def inner_room_of(module: str) -> str:
+    """Returns cvserve.serving.core.manager: core; cvserve.serving.server: server."""
+    return (module.split(".") + [""])[2]
+
+
+@pytest.mark.parametrize("room", INNER_FLOORS)
+def test_inside_a_room_imports_go_downward_only(room: str) -> None:
+    """Folders and files of a room import from floors below their own; those of one floor do not import each other."""
+    floor_of = {name: index for index, names in enumerate(INNER_FLOORS[room]) for name in names}
+    graph = {name: found for name, found in module_graph().items() if name.startswith(f"cvserve.{room}.")}
+    assert {inner_room_of(module) for module in graph} == set(floor_of)
+    wrong = [
+        f"{module} imports {other}"
+        for module, found in graph.items()
+        for other in found
+        if other.startswith(f"cvserve.{room}.")
+        and inner_room_of(other) != inner_room_of(module)
+        and floor_of[inner_room_of(other)] >= floor_of[inner_room_of(module)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Returns the modules of cvserve that each module imports when it is imported itself or later, but for types."""
+    names = {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in modules()
+    }
+    return {name: {other for other in targets_of(path, names) if other != name} for name, path in names.items()}
+
+
+def targets_of(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    for node in nodes_of(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name for name in inner if name in known)
+            if any(name not in known for name in inner):
+                yield node.module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = module_graph()
+    circles = [sorted(found) for found in strongly_connected(graph) if len(found) > 1]
+    assert not [found for found in circles if not any(set(found) <= set(known) for known in KNOWN_CIRCLES)], circles
+
+
+def strongly_connected(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Returns the groups of modules that reach each other (Tarjan's algorithm, on a stack of its own)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[set[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in graph.get(name, ()):
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            at = stack.index(name)
+            groups.append(set(stack[at:]))
+            del stack[at:]
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return groups
 
 
 def test_users_of_a_model_never_import_its_makers() -> None:
