@@ -210,7 +210,7 @@ def test_rooms_import_downward_only() -> None:
 
 def inner_room_of(module: str) -> str:
     """Returns cvserve.serving.core.manager: core; cvserve.serving.server: server."""
-    return (module.split(".") + [""])[2]
+    return [*module.split("."), ""][2]
 
 
 @pytest.mark.parametrize("room", INNER_FLOORS)
