@@ -15,18 +15,19 @@ from typing import get_args
 from cvserve.serving.core.observer import TRACED, Observer, Stage, VersionReport
 from cvserve.serving.observability import Metrics, logs
 from cvserve.serving.observability.tracing import OpenTelemetry, TelemetrySettings
+from cvserve.serving.protocols.tensorflow_serving.metric_names import TensorFlowServingMetrics
 from cvserve.serving.security import Access
-from cvserve.serving.transport.interceptor import Gate
+from cvserve.serving.transport.interceptor import Interceptor
 
 REQUESTS = 5000
 ROUNDS = 5
 HEADERS = (("user-agent", "grpc-python/1.80"), ("authorization", "Bearer camera-secret"))
 
 
-def one_request(gate: Gate, report: VersionReport) -> None:
+def one_request(interceptor: Interceptor, report: VersionReport) -> None:
     """An image alone in its batch, which is the dearest case: the batch's own reports are shared by nobody."""
-    visit = gate.enter("Classify", "inference", lambda: HEADERS, lambda: "ipv4:127.0.0.1:50000")
-    visit.allow("flowers")
+    request = interceptor.begin("Classify", "inference", lambda: HEADERS, lambda: "ipv4:127.0.0.1:50000")
+    request.allow("flowers")
     report.queue(1)
     report.stage("decode", 0.004)
     report.queue(0)
@@ -38,47 +39,48 @@ def one_request(gate: Gate, report: VersionReport) -> None:
     if traced is not None:
         for stage in get_args(Stage):
             traced(stage, 0.0, 0.01)
-    visit.leave(1, "OK")
+    request.end(1, "OK")
 
 
-def microseconds(gate: Gate) -> float:
+def microseconds(interceptor: Interceptor) -> float:
     """The best round's mean."""
-    report = VersionReport(gate.observer, "flowers", 1)
+    report = VersionReport(interceptor.observer, "flowers", 1)
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()
         for _ in range(REQUESTS):
-            one_request(gate, report)
+            one_request(interceptor, report)
         best = min(best, (time.perf_counter() - start) / REQUESTS)
     return best * 1e6
 
 
 def metrics() -> Observer:
     made = Metrics()
+    made.add(TensorFlowServingMetrics())
     made.state("flowers", 1, "AVAILABLE")
     return made
 
 
-def traced() -> Gate:
+def traced() -> Interceptor:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    return Gate(metrics(), tracing=OpenTelemetry(TelemetrySettings(), SpanExporter()))
+    return Interceptor(metrics(), tracing=OpenTelemetry(TelemetrySettings(), SpanExporter()))
 
 
-def with_tokens() -> Gate:
+def with_tokens() -> Interceptor:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokens.yaml"
         file.write_text("tokens: [{token: camera-secret, models: [flowers]}, {token: operator-secret}]")
-        return Gate(metrics(), Access(file))
+        return Interceptor(metrics(), Access(file))
 
 
 def main() -> None:
     logs.set_up("json", "info", io.StringIO())
-    setups: dict[str, Callable[[], Gate]] = {
-        "nobody listens": Gate,
-        "metrics (as served by default)": lambda: Gate(metrics(), log=logs.log_visit),
+    setups: dict[str, Callable[[], Interceptor]] = {
+        "nobody listens": Interceptor,
+        "metrics (as served by default)": lambda: Interceptor(metrics(), log=logs.log_request),
         "metrics, tokens": with_tokens,
-        "metrics, a log line each": lambda: Gate(metrics(), log=logs.log_visit, log_requests="all"),
+        "metrics, a log line each": lambda: Interceptor(metrics(), log=logs.log_request, log_requests="all"),
         "metrics, every request traced": traced,
     }
     for name, make in setups.items():

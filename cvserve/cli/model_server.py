@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     flags = Flags(**{each.name: getattr(arguments, each.name) for each in fields(Flags)})
-    from cvserve.serving.protocols.tensorflow_serving.model_server.process import model_server, version_lines
+    from cvserve.serving.model_server import model_server, version_lines
 
     if flags.version:
         from cvserve import console

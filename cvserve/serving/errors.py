@@ -1,8 +1,9 @@
-"""The one table of what each kind of fault is in gRPC and HTTP."""
+"""The table of what each kind of error is in gRPC and HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 
 from cvserve import errors
@@ -38,14 +39,15 @@ STATUS_OF: dict[type[BaseException], Status] = {
     errors.ArtifactError: INTERNAL,
     errors.ExportError: INTERNAL,
 }
-"""A kind that is not here has the status of its nearest base class that is; anything else is a bug: INTERNAL."""
+"""An error of a class that is not here has the status of its nearest base class that is. Any other error is a bug:
+INTERNAL."""
 
-MOST_CHARACTERS = 1024
+MAX_CHARACTERS = 1024
 """Longer texts are cut, as TensorFlow Serving does (grpc_status_util.cc): they travel in an HTTP/2 header."""
 
 
 def status_of(error: BaseException) -> Status:
-    """The status of an exception."""
+    """Returns the status of an exception."""
     for kind in type(error).__mro__:
         if kind in STATUS_OF:
             return STATUS_OF[kind]
@@ -53,6 +55,11 @@ def status_of(error: BaseException) -> Status:
 
 
 def text_of(error: BaseException) -> str:
-    """The sentence that goes to the client."""
+    """Returns the text of an exception that goes to the client."""
     text = str(error) if isinstance(error, errors.CvserveError) else f"internal error: {type(error).__name__}: {error}"
-    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "...TRUNCATED"
+    return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "...TRUNCATED"
+
+
+def error_json(text: str) -> bytes:
+    """Returns the body of an error over HTTP: `{"error": text}`."""
+    return json.dumps({"error": text}).encode()

@@ -1,19 +1,23 @@
-"""One gRPC port with every service on it, from start to drained."""
+"""The composition root: puts core, protocols, ports, security and observability together to one server.
+
+A protocol is added in one line, in PROTOCOLS.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cvserve.errors import CvserveError, InvalidInput, NotFound, Unavailable
-from cvserve.extras import require, telling
+from cvserve.errors import InvalidInput, NotFound
+from cvserve.extras import telling
+from cvserve.serving.core import loading
 from cvserve.serving.core.engine import Engine, LoadModel
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.loading import load
 from cvserve.serving.core.manager import State, VersionStatus
 from cvserve.serving.core.memory import Lasting
 from cvserve.serving.core.model_config import ModelConfig
@@ -21,16 +25,34 @@ from cvserve.serving.core.observer import Observer, Observers
 from cvserve.serving.core.repository import Repository
 from cvserve.serving.core.watcher import Watcher
 from cvserve.serving.observability import Metrics
-from cvserve.serving.operations import open_gate
+from cvserve.serving.protocols import tensorflow_serving, vision
 from cvserve.serving.settings import ModelSettings, ServerSettings
-from cvserve.serving.transport.grpc.listening import listen
-from cvserve.serving.transport.http.listening import bind, http_port
+from cvserve.serving.status_lines import StatusLines, describe
+from cvserve.serving.transport.interceptor import interceptor_of
+from cvserve.serving.transport.ports import Ports, import_ports, naming_the_extra
+from cvserve.serving.transport.protocol import Endpoints, Host, Protocol
 
 if TYPE_CHECKING:
     from cvserve.serving.transport.http.server import HttpServer
 
+PROTOCOLS: tuple[Protocol, ...] = (
+    tensorflow_serving.PROTOCOL,
+    vision.PROTOCOL,
+)
+"""What every server speaks. Over HTTP the first protocol with the prefix of a path answers."""
+
 FLUSH_SECONDS = 1.0
 """After the last answer: for its bytes to leave, and for watchers of the health service to be cut off."""
+
+THREADS = 2
+"""For large JSON and the like: one large body does not keep the next one waiting, and hundreds do not fill the memory
+with what they stand for."""
+
+
+def load(directory: Path, settings: ModelSettings, protocols: Sequence[Protocol] = PROTOCOLS) -> LoadedModel:
+    """Opens and warms a version, with the warm-up requests that protocols record. See `loading.load`."""
+    replays = [protocol.warm_up for protocol in protocols if protocol.warm_up is not None]
+    return loading.load(directory, settings, warm_ups=replays)
 
 
 class Server:
@@ -47,46 +69,60 @@ class Server:
         settings: ServerSettings | None = None,
         *,
         models: Sequence[ModelConfig] | None = None,
-        load_model: LoadModel = load,
+        load_model: LoadModel | None = None,
         report: Callable[[str], None] = lambda line: None,
         observer: Observer | None = None,
+        protocols: Sequence[Protocol] = PROTOCOLS,
     ) -> None:
         """
         Args:
             path: a repository of models, a model's directory, or a version's; None with `models`.
             models: these models, wherever they are, instead of those at `path`. Requests that list models anew may
                 name directories beside theirs.
-            load_model: opens a version directory; replaced in tests.
-            report: given a line for each model that is loaded or broken.
-            observer: told of what happens, beside the server's own `metrics`.
+            load_model: opens a version directory; by default `load`.
+            report: gets a line for each model that is loaded or broken.
+            observer: is notified of what happens, beside the server's own `metrics`.
+            protocols: what the server speaks.
         """
         self.settings = settings or ServerSettings()
         if path is None and models is None:
             raise InvalidInput("give a path to serve, or the models")
         self._path = None if path is None else Path(path)
         self._models = models
-        self._load_model = load_model
-        self._report = report
+        self._protocols = tuple(protocols)
+        self._load_model = load_model or functools.partial(load, protocols=self._protocols)
+        self._lines = StatusLines(report)
         self._ready = False
         self._lasting = Lasting()
-        self._broken: dict[tuple[str, int], str] = {}
         self.metrics = Metrics()
         self._observer = self.metrics if observer is None else Observers([self.metrics, observer])
-        self.port = 0
-        self.http: HttpServer | None = None
+        self._threads = ThreadPoolExecutor(THREADS, "http")
+        self.endpoints: tuple[Endpoints, ...] = ()
+        """What the protocols offer on this server, in their order."""
+        self._ports: Ports | None = None
         self.cut_off = 0
         """How many accepted requests the last drain left unanswered."""
 
     @property
+    def port(self) -> int:
+        """Returns the gRPC port; 0 where there is a UNIX socket only."""
+        return self._ports.port if self._ports is not None else 0
+
+    @property
+    def http(self) -> HttpServer | None:
+        """Returns the HTTP port, once it listens; None where there is none."""
+        return self._ports.http if self._ports is not None else None
+
+    @property
     def address(self) -> str:
-        """Where it listens, as a client would write it."""
+        """Returns where it listens, as a client would write it."""
         if self.settings.port < 0:
             return f"unix:{self.settings.unix_socket}"
         return f"{self.settings.host}:{self.port}"
 
     @property
     def http_address(self) -> str | None:
-        """Where it answers HTTP, as a client would write it; None: nowhere."""
+        """Returns where it answers HTTP, as a client would write it; None: nowhere."""
         if self.http is None:
             return None
         scheme = "https" if self.settings.tls is not None and self.settings.tls.http else "http"
@@ -94,7 +130,7 @@ class Server:
 
     @property
     def in_flight(self) -> int:
-        """Accepted requests that are not answered yet."""
+        """Returns how many accepted requests are not answered yet."""
         return self.engine.in_flight if hasattr(self, "engine") else 0
 
     async def start(self) -> None:
@@ -109,28 +145,18 @@ class Server:
         """
         found = None if self._path is None else Repository(self._path, self.settings)
         configs = list(self._models or ()) if found is None else found.configs()
-        _check_names(self.settings, [config.name for config in configs])
-        self.gate = open_gate(self.settings, self._observer)
-        self._server, self.port = listen(self.settings)
-        port = http_port(self.settings)
-        self._http_socket = None if port is None else bind(self.settings.host, port)
+        self.settings.check_names([config.name for config in configs])
+        self.interceptor = interceptor_of(self.settings, self._observer)
+        self._ports = ports = Ports(self.settings, self.interceptor)
         try:
-            await self._serve(found, configs)
+            await self._serve(ports, found, configs)
         except BaseException:
-            await self._server.stop(None)
-            if self.http is not None:
-                await self.http.stop()
-            elif self._http_socket is not None:
-                self._http_socket.close()
+            await ports.stop()
             raise
 
-    async def _serve(self, found: Repository | None, configs: list[ModelConfig]) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, _import_services)
+    async def _serve(self, ports: Ports, found: Repository | None, configs: list[ModelConfig]) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, import_ports)
         self._lasting.keep(collect=True)
-        from cvserve.serving.transport.grpc.health import Health
-
-        self.health = Health()
         self.engine = Engine(
             self.settings,
             load_model=self._load,
@@ -140,13 +166,10 @@ class Server:
             roots=[found.path] if found else [config.base_path.parent for config in configs],
         )
         self.watcher = Watcher(self.engine.lifecycle.begin_poll, self.settings.poll_seconds)
-        from cvserve.serving.transport.grpc.services import add_all
-
-        self.vision = add_all(self._server, self.engine, self.gate, self.health, self.settings)
+        self._open_protocols(ports)
         self.health.starting()
         await self.engine.lifecycle.announce(configs)
-        await self._server.start()
-        await self._start_http()
+        await ports.start()
         await self.engine.lifecycle.start()
         statuses = self.engine.manager.all_status()
         if configs and not any(status.state is State.AVAILABLE for status in statuses):
@@ -157,8 +180,25 @@ class Server:
         self._ready = True
         self._refresh()
 
+    def _open_protocols(self, ports: Ports) -> None:
+        """Puts the endpoints of the protocols on the ports, and their metrics among the server's."""
+        host = Host(self.engine, self.settings, self._threads)
+        with naming_the_extra():
+            self.endpoints = tuple(protocol.open(host) for protocol in self._protocols)
+        for endpoints in self.endpoints:
+            if endpoints.metrics is not None:
+                self.metrics.add(endpoints.metrics)
+        self.health = ports.open(
+            self.endpoints,
+            self.engine,
+            threads=self._threads,
+            metrics=self.metrics.text,
+            not_ready=self._why_not_ready,
+        )
+
     async def drain(self, grace: float | None = None) -> bool:
-        """Health turns NOT_SERVING, new requests get UNAVAILABLE, accepted ones finish; then the port is closed.
+        """Turns health to NOT_SERVING, refuses new requests with UNAVAILABLE, lets accepted ones finish, and closes the
+        ports.
 
         Args:
             grace: seconds for the accepted ones, by default the settings'.
@@ -171,9 +211,10 @@ class Server:
         self._ready = False
         await self.watcher.stop()
         self.health.draining()
-        self.vision.draining()
-        if self.http is not None:
-            self.http.drain()
+        for endpoints in self.endpoints:
+            endpoints.on_drain()
+        if self._ports is not None:
+            self._ports.drain()
         try:
             await asyncio.wait_for(self.engine.drain(), grace)
         except asyncio.TimeoutError:
@@ -184,7 +225,7 @@ class Server:
         await self._stop_ports(FLUSH_SECONDS)
         # Every request is answered, but a graph may still be at work on one whose deadline has passed.
         closing = asyncio.ensure_future(self.engine.close())
-        await asyncio.get_running_loop().run_in_executor(None, self.gate.close)
+        await asyncio.get_running_loop().run_in_executor(None, self.interceptor.close)
         left = max(ends_at - asyncio.get_running_loop().time(), FLUSH_SECONDS)
         await asyncio.wait([closing], timeout=left)
         return closing.done()
@@ -199,30 +240,8 @@ class Server:
         await self.drain()
 
     def describe(self) -> list[str]:
-        """A line for each model that is available."""
-        manager = self.engine.manager
-        lines = []
-        for status in manager.all_status():
-            if status.state is State.AVAILABLE:
-                with manager.acquire(status.name, status.version) as servable:
-                    lines.append(f"{status.name} version {status.version}: {servable.model.describe()}")
-        return lines
-
-    async def _start_http(self) -> None:
-        if self._http_socket is None:
-            return
-        from cvserve.serving.transport.http.server import HttpServer
-
-        http = HttpServer(
-            self.engine,
-            self.settings,
-            gate=self.gate,
-            metrics=self.metrics.text,
-            not_ready=self._why_not_ready,
-            listening=self._http_socket,
-        )
-        await http.start()
-        self.http = http
+        """Returns a line for each model that is available."""
+        return describe(self.engine.manager)
 
     def _why_not_ready(self) -> str:
         if self._ready and not self.health.serving:
@@ -231,10 +250,9 @@ class Server:
         return "" if self._ready else "loading"
 
     async def _stop_ports(self, seconds: float) -> None:
-        stopping = [self._server.stop(seconds)]
-        if self.http is not None:
-            stopping.append(self.http.stop(seconds))
-        await asyncio.gather(*stopping)
+        if self._ports is not None:
+            await self._ports.stop(seconds)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, directory: Path, settings: ModelSettings) -> LoadedModel:
         # TensorFlow may come with the first model that needs it. Once others are served, nobody waits for a collection.
@@ -242,45 +260,10 @@ class Server:
             return self._load_model(directory, settings)
 
     def _changed(self, status: VersionStatus) -> None:
-        self._tell(status)
+        self._lines.changed(status, self._ready)
         self._refresh()
-
-    def _tell(self, status: VersionStatus) -> None:
-        what, key = f"{status.name} version {status.version}", (status.name, status.version)
-        if status.lost is not None:
-            self._report(f"{what} has lost its device, and only another process may get it back: {status.lost}")
-        elif status.error is not None:
-            line = f"{what} cannot be served: {status.error}"
-            # Once, however often it is tried again.
-            if status.state is State.END and self._broken.get(key) != line:
-                self._broken[key] = line
-                self._report(line)
-        elif status.state in (State.AVAILABLE, State.END):
-            self._broken.pop(key, None)
-            if self._ready:
-                self._report(f"{what} is " + ("served" if status.state is State.AVAILABLE else "unloaded"))
 
     def _refresh(self) -> None:
         statuses = self.engine.manager.all_status()
         answers = any(status.state is State.AVAILABLE for status in statuses)
         self.health.update(statuses, self._ready and (answers or self.engine.lifecycle.is_empty_on_purpose))
-
-
-def _import_services() -> None:
-    for module in ("grpc_health.v1", "grpc_reflection.v1alpha", "aiohttp"):
-        require(module)
-    try:
-        import_module("cvserve.serving.protocols.tensorflow_serving.prediction_service")
-        import_module("cvserve.serving.transport.http.server")
-    except ModuleNotFoundError as error:
-        if isinstance(error, CvserveError):
-            raise
-        raise Unavailable(f"{error.name} is missing: pip install 'cvserve[serve]'") from error
-
-
-def _check_names(settings: ServerSettings, names: list[str]) -> None:
-    from cvserve.settings import nearest
-
-    for name in settings.models:
-        if name not in names:
-            raise InvalidInput(f"the settings name a model {name!r} that is not there{nearest(name, names)}")

@@ -18,7 +18,7 @@ from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.version_policy import parse_policy
 from cvserve.serving.observability.tracing import TelemetrySettings
 from cvserve.serving.security.settings import TlsSettings
-from cvserve.settings import parse, read_yaml
+from cvserve.settings import nearest, parse, read_yaml
 
 
 class ModelSettings(BaseModel):
@@ -272,6 +272,16 @@ class ServerSettings(ModelSettings):
         if own is not None:
             values |= {key: getattr(own, key) for key in own.model_fields_set}
         return parse(ModelSettings, values, f"the settings of model {name!r}")
+
+    def check_names(self, names: list[str]) -> None:
+        """Checks that the models with settings of their own are among these.
+
+        Raises:
+            InvalidInput: one of them is not there.
+        """
+        for name in self.models:
+            if name not in names:
+                raise InvalidInput(f"the settings name a model {name!r} that is not there{nearest(name, names)}")
 
 
 def load_settings(source: str | Path | dict[str, Any] | ServerSettings | None, **overrides: Any) -> ServerSettings:

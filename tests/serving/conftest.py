@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from serving_kit import PuppetRuntime, Serve, loader, repository
 
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import choosing, copies, measuring, placement
+from cvserve.serving.server import PROTOCOLS
+from cvserve.serving.transport.protocol import Protocol
 
 
 @pytest.fixture
@@ -20,11 +22,16 @@ def serve(tmp_path: Path) -> Serve:
     pytest.importorskip("tensorflow_serving")
 
     @asynccontextmanager
-    async def start(runtime: PuppetRuntime | None = None, workers: int = 1, **settings: Any) -> AsyncIterator[Server]:
+    async def start(
+        runtime: PuppetRuntime | None = None,
+        workers: int = 1,
+        protocols: Sequence[Protocol] = PROTOCOLS,
+        **settings: Any,
+    ) -> AsyncIterator[Server]:
         root = repository(tmp_path / "models")
         values = ServerSettings(**({"host": "127.0.0.1", "port": 0, "grace_seconds": 5} | settings))
-        options = {} if runtime is None else {"load_model": loader(runtime, workers)}
-        async with Server(root, values, **options) as server:  # type: ignore[arg-type]
+        load_model = None if runtime is None else loader(runtime, workers)
+        async with Server(root, values, load_model=load_model, protocols=protocols) as server:
             yield server
 
     return start

@@ -6,7 +6,7 @@ import pytest
 
 from cvserve.errors import InvalidInput
 from cvserve.serving.core.engine import ModelRef
-from cvserve.serving.protocols.tensorflow_serving.rest.paths import Route, is_rest, route
+from cvserve.serving.protocols.tensorflow_serving.rest.paths import Route, route
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,3 @@ def test_other_faults() -> None:
     for version in ("9223372036854775808", "9" * 100_000):
         with pytest.raises(InvalidInput, match=r"^Failed to convert version: 9+"):
             route("GET", f"/v1/models/m/versions/{version}")
-
-
-def test_what_belongs_to_the_api() -> None:
-    assert is_rest("/v1/models/m")
-    assert is_rest("/V1/")
-    assert not is_rest("/v1")
-    assert not is_rest("/v2/models/m")

@@ -36,7 +36,7 @@ async def test_health_readiness_and_metrics(serve: Serve, runtime: PuppetRuntime
         metrics = await ask(f"{base}/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
         assert b'api="REST predict",model="colours",version="1",code="OK"} 1' in metrics.body
-        for path in ("/", "/monitoring/prometheus/metrics", "/healthz/x", "/v1"):
+        for path in ("/", "/monitoring/prometheus/metrics", "/healthz/x", "/v1", "/v2/models/m"):
             reply = await ask(f"{base}{path}")
             assert (reply.status, reply.error) == (404, f"Not found: GET {path}")
         assert (await ask(f"{base}/healthz", b"{}")).status == 404  # a POST
@@ -64,7 +64,7 @@ async def test_while_models_load_it_is_alive_but_not_ready(tmp_path: Path) -> No
     reply = await ask(f"{base}{PREDICT}", GOOD)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert "loading" in reply.error
-    status = (await ask(f"{base}/v1/models/colours")).json["model_version_status"]
+    status = (await ask(f"{base}/V1/models/colours")).json["model_version_status"]
     assert status[0]["state"] == "LOADING"
     loaded.set()
     await starting

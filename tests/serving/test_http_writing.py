@@ -14,10 +14,10 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
 from cvserve.errors import FailedPrecondition, InvalidInput
+from cvserve.serving.errors import error_json
 from cvserve.serving.protocols.tensorflow_serving.rest import writing
 from cvserve.serving.protocols.tensorflow_serving.rest.writing import (
     classes_json,
-    error_json,
     short_decimals,
     to_json,
     values_json,

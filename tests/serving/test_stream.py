@@ -23,6 +23,7 @@ from cvserve.postproc.results import ClassificationResult, ClassScore
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving import Server
 from cvserve.serving.core.engine import ImageAnswer, ModelRef
+from cvserve.serving.protocols.vision.service import VisionService
 
 COLORS = ("red", "green", "blue")
 TESTS = Path(__file__).resolve().parents[1]
@@ -53,6 +54,13 @@ def seen(answer: Any) -> tuple[int, str]:
 
 def under_way(server: Server) -> int:
     return server.engine.in_flight
+
+
+def open_streams(server: Server) -> int:
+    """How many streams the vision service has open."""
+    [service] = [each for endpoints in server.endpoints for each in endpoints.grpc if "Vision" in each.name]
+    assert isinstance(service.servicer, VisionService)
+    return len(service.servicer._streams)
 
 
 async def test_answers_come_in_the_order_of_the_frames(serve: Serve) -> None:
@@ -267,7 +275,7 @@ async def test_cancelling_a_stream_takes_its_frames_along(serve: Serve, runtime:
         await eventually(lambda: under_way(server) == 5)
         call.cancel()
         # The one that runs is left to itself.
-        await eventually(lambda: under_way(server) == 0 and len(server.vision._streams) == 1)
+        await eventually(lambda: under_way(server) == 0 and open_streams(server) == 1)
         runtime.gate.set()
         await other.write(frame(7))
         assert seen(await other.read()) == (7, "green")
@@ -282,7 +290,7 @@ async def test_the_streams_deadline_ends_it(serve: Serve, runtime: PuppetRuntime
         with contextlib.suppress(grpc.aio.AioRpcError):
             assert seen(await call.read()) == (0, "DEADLINE_EXCEEDED")
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await eventually(lambda: under_way(server) == 0 and not server.vision._streams)
+        await eventually(lambda: under_way(server) == 0 and open_streams(server) == 0)
         runtime.gate.set()
 
 
@@ -340,7 +348,7 @@ async def test_each_frame_needs_the_right_to_its_model(serve: Serve, tmp_path: P
                 assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_each_frame_is_counted_as_a_request(serve: Serve) -> None:
+async def test_each_frame_is_counted_as_a_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[tuple[str, str, int | None, str]] = []
 
     def count(api: str, model: str, version: int | None, code: str, seconds: float) -> None:
@@ -348,7 +356,7 @@ async def test_each_frame_is_counted_as_a_request(serve: Serve) -> None:
         counted.append((api, model, version, code))
 
     async with serve() as server, stream(server) as call:
-        server.vision._calls.answered = count
+        monkeypatch.setattr(server.interceptor.observer, "request", count)
         for sent in (frame(0), frame(1, b"no image"), frame(2, model="flowers")):
             await call.write(sent)
             await call.read()
@@ -359,10 +367,16 @@ async def test_each_frame_is_counted_as_a_request(serve: Serve) -> None:
     ]
 
 
-async def test_a_frame_is_counted_for_its_own_model(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_frame_is_counted_for_its_own_model(
+    serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serve(runtime) as server, stream(server) as call:
         counted: list[tuple[str, str]] = []
-        server.vision._calls.answered = lambda api, model, version, code, seconds: counted.append((model, code))
+        monkeypatch.setattr(
+            server.interceptor.observer,
+            "request",
+            lambda api, model, version, code, seconds: counted.append((model, code)),
+        )
         runtime.gate.clear()
         await call.write(frame(0))
         await runtime.wait_for_call()
@@ -378,7 +392,7 @@ async def test_a_frame_over_the_limit_ends_the_stream_and_no_other(serve: Serve)
     async with serve(max_message_bytes=100_000) as server, stream(server) as call, stream(server) as other:
         await call.write(frame(0, b"x" * 200_000))
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        await eventually(lambda: len(server.vision._streams) == 1)
+        await eventually(lambda: open_streams(server) == 1)
         await other.write(frame(1))
         assert seen(await other.read()) == (1, "green")
 
@@ -418,7 +432,7 @@ async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
             client.send_signal(signal.SIGKILL)
             await asyncio.to_thread(client.wait)
             await eventually(lambda: under_way(server) == 0, 20)
-            await eventually(lambda: len(server.vision._streams) == 1, 20)
+            await eventually(lambda: open_streams(server) == 1, 20)
         finally:
             client.kill()
             runtime.gate.set()

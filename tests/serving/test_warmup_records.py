@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cvserve.errors import ArtifactError
-from cvserve.serving.core import without_manifest as foreign
 from cvserve.serving.protocols.tensorflow_serving import warmup
+from cvserve.serving.server import load
 from cvserve.serving.settings import ModelSettings
 
 tf = pytest.importorskip("tensorflow")
@@ -85,7 +85,7 @@ class Recorder:
 
 
 def test_every_kind_of_record_runs_through_its_signature(model: Path) -> None:
-    loaded = foreign.load(model, ModelSettings())
+    loaded = load(model, ModelSettings())
     runs = {key: Recorder(run) for key, run in loaded.entries[0].runs.items()}
     records = [predict([1.0]), predict([[1.0], [2.0]], outputs=["y"]), regress(), classify(), multi()]
     write(model, [*records, prediction_log_pb2.PredictionLog()])
@@ -101,7 +101,7 @@ def test_every_kind_of_record_runs_through_its_signature(model: Path) -> None:
 
 def test_a_model_with_good_records_loads(model: Path) -> None:
     write(model, [predict([1.0]), regress(), classify(), multi()])
-    foreign.load(model, ModelSettings()).close()
+    load(model, ModelSettings()).close()
 
 
 def session_run() -> Any:
@@ -125,7 +125,7 @@ def session_run() -> Any:
 def test_a_failing_record_fails_the_load(model: Path, record: Any, text: str) -> None:
     write(model, [predict([1.0]), record])
     with pytest.raises(ArtifactError) as error:
-        foreign.load(model, ModelSettings())
+        load(model, ModelSettings())
     assert text in str(error.value)
 
 
@@ -133,23 +133,23 @@ def test_records_that_are_too_many_fail_the_load(model: Path) -> None:
     nothing = prediction_log_pb2.PredictionLog()
     file = write(model, [nothing] * 1001)
     with pytest.raises(ArtifactError, match="Number of warmup records exceeds the maximum"):
-        foreign.load(model, ModelSettings())
+        load(model, ModelSettings())
     with tf.io.TFRecordWriter(str(file)) as writer:
         for _ in range(1000):
             writer.write(nothing.SerializeToString())
-    foreign.load(model, ModelSettings()).close()
+    load(model, ModelSettings()).close()
 
 
 def test_a_file_that_is_no_tfrecord_fails_the_load(model: Path) -> None:
     write(model, [predict([1.0])]).write_bytes(b"these are no records, whatever the name of the file says")
     with pytest.raises(ArtifactError, match="Please verify your warmup data is in TFRecord format"):
-        foreign.load(model, ModelSettings())
+        load(model, ModelSettings())
 
 
 def test_the_settings_say_how_often(model: Path) -> None:
     file = write(model, [predict([1.0], "nope")])
-    foreign.load(model, ModelSettings(warmup=0)).close()
+    load(model, ModelSettings(warmup=0)).close()
     file.unlink()
     file.parent.rmdir()
     write(model, [predict([1.0])])
-    foreign.load(model, ModelSettings(warmup=3)).close()
+    load(model, ModelSettings(warmup=3)).close()

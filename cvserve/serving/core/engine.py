@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.core.thread_names import GRAPHS, name_thread
 from cvserve.serving.core.without_manifest import check_whole
-from cvserve.serving.protocols.tensorflow_serving import examples as tf_examples
 from cvserve.serving.settings import ModelSettings, ServerSettings
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]
@@ -72,24 +71,6 @@ class ImageAnswer:
 
     model: ModelRef
     result: Result
-
-
-@dataclass(frozen=True)
-class ExampleClasses:
-    """The label and score of each class of each example, and which model, version and signature gave them."""
-
-    model: ModelRef
-    signature: str
-    classes: list[tf_examples.ClassList]
-
-
-@dataclass(frozen=True)
-class ExampleValues:
-    """A number for each example, and which model, version and signature gave them."""
-
-    model: ModelRef
-    signature: str
-    values: list[float]
 
 
 @dataclass(frozen=True)
@@ -183,77 +164,15 @@ class Engine:
             result = await servable.answer(image, options, task=task, deadline=deadline, encode=encode)
             return ImageAnswer(ModelRef(servable.name, servable.version), result)
 
-    async def classify_examples(
-        self,
-        model: ModelRef,
-        signature: str,
-        examples: Sequence[bytes],
-        *,
-        context: bytes | None = None,
-        deadline: float = math.inf,
-    ) -> ExampleClasses:
-        """Serialised tf.Examples to classes. See `Servable.infer_examples` for the errors."""
-        method = tf_examples.CLASSIFY_METHOD
-        answer = await self._infer_one(model, signature, method, examples, context, deadline)
-        assert isinstance(answer, ExampleClasses)
-        return answer
-
-    async def regress_examples(
-        self,
-        model: ModelRef,
-        signature: str,
-        examples: Sequence[bytes],
-        *,
-        context: bytes | None = None,
-        deadline: float = math.inf,
-    ) -> ExampleValues:
-        """Serialised tf.Examples to numbers. See `Servable.infer_examples` for the errors."""
-        method = tf_examples.REGRESS_METHOD
-        answer = await self._infer_one(model, signature, method, examples, context, deadline)
-        assert isinstance(answer, ExampleValues)
-        return answer
-
-    async def multi_inference(
-        self,
-        model: ModelRef,
-        tasks: Sequence[tf_examples.Task],
-        examples: Sequence[bytes],
-        *,
-        context: bytes | None = None,
-        deadline: float = math.inf,
-    ) -> list[ExampleClasses | ExampleValues]:
-        """The same serialised tf.Examples to several signatures of one model, an answer for each task in their order.
-
-        Args:
-            model: of the first task.
+    @contextmanager
+    def accept(self, model: ModelRef) -> Iterator[Servable]:
+        """Yields the version that answers a request, which is accepted until the block ends.
 
         Raises:
-            As `Servable.infer_examples`; InvalidInput: the tasks do not fit together.
+            InvalidInput: no name, or an unknown label. NotFound, Unavailable
         """
         with self._accepted(), self._acquire(model) as servable:
-            tf_examples.check_tasks(tasks)
-            wanted = [(servable.task_signature(task.effective_signature), task.method) for task in tasks]
-            self._count_examples(model, examples)
-            answers = await servable.infer_examples(wanted, examples, context=context, deadline=deadline)
-            return [_example_answer(servable, *task, answer) for task, answer in zip(wanted, answers, strict=True)]
-
-    async def _infer_one(
-        self,
-        model: ModelRef,
-        signature: str,
-        method: str,
-        examples: Sequence[bytes],
-        context: bytes | None,
-        deadline: float,
-    ) -> ExampleClasses | ExampleValues:
-        with self._accepted(), self._acquire(model) as servable:
-            found = servable.example_signature(signature)
-            self._count_examples(model, examples)
-            [answer] = await servable.infer_examples([(found, method)], examples, context=context, deadline=deadline)
-            return _example_answer(servable, found, method, answer)
-
-    def _count_examples(self, model: ModelRef, examples: Sequence[bytes]) -> None:
-        self.observer.examples(model.name, len(examples))
+            yield servable
 
     @property
     def pressed(self) -> str | None:
@@ -389,12 +308,3 @@ class Engine:
     def _changed(self, status: VersionStatus) -> None:
         self.observer.state(status.name, status.version, status.state.name)
         self._on_change(status)
-
-
-def _example_answer(
-    servable: Servable, signature: Signature, method: str, answer: list[tf_examples.ClassList] | list[float]
-) -> ExampleClasses | ExampleValues:
-    model = ModelRef(servable.name, servable.version)
-    if method == tf_examples.CLASSIFY_METHOD:
-        return ExampleClasses(model, signature.name, cast("list[tf_examples.ClassList]", answer))
-    return ExampleValues(model, signature.name, cast("list[float]", answer))

@@ -42,14 +42,19 @@ FEW_SIZES = ("litert",)
 on a GPU, where onnxruntime needs a session for each (`cvserve.runtimes.cuda`): to one where the memory is limited."""
 
 
-def load(directory: Path, settings: ModelSettings, open_one: OpenRuntime = open_from_artifact) -> LoadedModel:
+def load(
+    directory: Path,
+    settings: ModelSettings,
+    open_one: OpenRuntime = open_from_artifact,
+    warm_ups: Sequence[foreign.WarmUp] = (),
+) -> LoadedModel:
     """Opens and warms a model. Takes seconds: not for the event loop's thread.
 
     Raises:
         NotFound, ArtifactError, MissingExtra, FailedPrecondition, InvalidInput, OutOfMemory
     """
     if foreign.is_foreign(directory):
-        return foreign.load(directory, settings)
+        return foreign.load(directory, settings, warm_ups)
     artifact = artifacts.read(directory)
     settings = of_one_graph(artifact, settings, candidates(settings, settings.runtime)[0].threads)
     chosen = chosen_for(artifact, settings, open_one)

@@ -52,9 +52,6 @@ class Observer:
     def queue(self, model: str, version: int, waiting: int) -> None:
         """How many requests of a version wait for an instance now; told when that changes."""
 
-    def examples(self, model: str, count: int) -> None:
-        """A request held that many tf.Examples."""
-
     def state(self, model: str, version: int, state: str) -> None:
         """A version changed its state: "START", "LOADING", "AVAILABLE", "UNLOADING", "END"."""
 
@@ -112,10 +109,6 @@ class Observers(Observer):
     def queue(self, model: str, version: int, waiting: int) -> None:
         for observer in self._observers:
             observer.queue(model, version, waiting)
-
-    def examples(self, model: str, count: int) -> None:
-        for observer in self._observers:
-            observer.examples(model, count)
 
     def state(self, model: str, version: int, state: str) -> None:
         for observer in self._observers:

@@ -25,7 +25,6 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.observer import TRACED, Observer, VersionReport
 from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
-from cvserve.serving.protocols.tensorflow_serving import examples
 
 DECODED_BY_WORKER_BYTES = 1 << 20
 """Larger images go through the pool all the same, since the others of their batch would wait for them."""
@@ -150,71 +149,6 @@ class Servable:
             tensors, signature=entry, outputs=outputs, deadline=deadline, alone=alone
         )
         return answer
-
-    def example_signature(self, name: str) -> Signature:
-        """The signature of a Classify or Regress request; an empty name is the default one.
-
-        Raises:
-            InvalidInput: there is none, in TensorFlow Serving's words.
-        """
-        found = self.signatures.get(name or DEFAULT)
-        if found is None:
-            raise InvalidInput(f"No signature was found with the name: {name or DEFAULT}")
-        return found
-
-    def task_signature(self, name: str) -> Signature:
-        """The signature of a task of MultiInference.
-
-        Raises:
-            InvalidInput: there is none, in TensorFlow Serving's words.
-        """
-        found = self.signatures.get(name)
-        if found is None:
-            raise InvalidInput(f"Requested signature not found in model graph: {name}")
-        return found
-
-    async def infer_examples(
-        self,
-        tasks: Sequence[tuple[Signature, str]],
-        serialised: Sequence[bytes],
-        *,
-        context: bytes | None = None,
-        deadline: float = math.inf,
-    ) -> list[list[examples.ClassList] | list[float]]:
-        """Serialised tf.Examples in; for each task, classes or numbers out.
-
-        Args:
-            tasks: signatures that parse examples, and what is wanted of each: CLASSIFY_METHOD or REGRESS_METHOD.
-            context: a serialised tf.Example whose features every example has too.
-            deadline: in the loop's time.
-
-        Raises:
-            InvalidInput: no examples, or ones that the graph cannot parse; a signature whose outputs are not those of
-                its method.
-            FailedPrecondition: a signature without the method's inputs or outputs.
-            Overloaded, Unavailable, DeadlineExceeded
-        """
-        wanted = [examples.check_task(method, signature) for signature, method in tasks]
-        if len({signature.inputs[examples.INPUTS].name for signature, _ in tasks}) > 1:
-            raise InvalidInput("Input tensor must be the same for all Signatures.")
-        strings = {examples.INPUTS: examples.merged(serialised, context)}
-        asked = [
-            asyncio.ensure_future(self.predict(signature, strings, outputs, deadline=deadline))
-            for (signature, _), outputs in zip(tasks, wanted, strict=True)
-        ]
-        try:
-            answers = await asyncio.gather(*asked)
-        finally:
-            # One task's failure is the answer: the others must not go on without the handle of the version.
-            for one in asked:
-                one.cancel()
-        count = len(serialised)
-        return [
-            examples.class_lists(answer, count)
-            if method == examples.CLASSIFY_METHOD
-            else examples.values(answer, count)
-            for (_, method), answer in zip(tasks, answers, strict=True)
-        ]
 
     async def answer(
         self,

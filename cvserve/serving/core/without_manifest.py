@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +12,19 @@ from cvserve.errors import ArtifactError, NotFound
 from cvserve.runtimes.base import Runtime
 from cvserve.runtimes.device import usable_cores
 from cvserve.runtimes.instances import CONCURRENT, layout
-from cvserve.serving.core.batching.execution import Entries
+from cvserve.serving.core.batching.execution import Entries, RunGraph
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.repository import SAVED_MODEL_FILES, manifest_before
 from cvserve.serving.core.signatures import DEFAULT, Signature, open_batch
-from cvserve.serving.protocols.tensorflow_serving import warmup
 from cvserve.serving.settings import ModelSettings
 
 if TYPE_CHECKING:
     from cvserve.runtimes.session import SessionEntry
+
+WarmUp = Callable[[Path, Mapping[str, Signature], Mapping[str, RunGraph]], object]
+"""Replays the requests that were recorded in a version's directory. Takes the directory, the signatures and the graph
+of each; raises ArtifactError."""
 
 MOST_ROWS = 32
 """The largest batch where the settings leave it open: nobody knows which values to measure such a model with."""
@@ -61,7 +64,7 @@ def runtime_of(directory: Path) -> str | None:
     return "litert" if any(directory.glob("*.tflite")) else None
 
 
-def load(directory: Path, settings: ModelSettings) -> LoadedModel:
+def load(directory: Path, settings: ModelSettings, warm_ups: Sequence[WarmUp] = ()) -> LoadedModel:
     """Opens a model without a manifest and replays its warm-up requests.
 
     Raises:
@@ -77,7 +80,8 @@ def load(directory: Path, settings: ModelSettings) -> LoadedModel:
         for _ in range(1 if runtime in CONCURRENT else instances):
             copies += [_open(directory, runtime, threads, device, settings) for device in settings.devices]
         for copy in copies * settings.warmup:
-            warmup.replay(directory, copy.signatures, copy.entries.runs)
+            for warm_up in warm_ups:
+                warm_up(directory, copy.signatures, copy.entries.runs)
     except BaseException:
         for copy in copies:
             copy.entries.close()

@@ -12,9 +12,8 @@ import queue
 import sys
 import threading
 import time
-from typing import IO, Any, Literal
-
-from cvserve.serving.transport.interceptor import Visit, current
+from contextvars import ContextVar
+from typing import IO, Any, Literal, Protocol
 
 _REQUESTS = logging.getLogger("cvserve.requests")
 
@@ -28,6 +27,27 @@ FLUSH_SECONDS = 1.0
 
 FIELDS = "fields"
 """The attribute of a record that holds what JSON lines have beside the message."""
+
+
+class Request(Protocol):
+    """What the log reads of a request."""
+
+    api: str
+    model: str
+    version: int | None
+    caller: str
+
+    @property
+    def request_id(self) -> str:
+        """Returns the id by which the client knows the request."""
+
+    @property
+    def peer(self) -> str:
+        """Returns where the request came from."""
+
+
+REQUEST: ContextVar[Request | None] = ContextVar("cvserve_request", default=None)
+"""The request that this task works on. Its id is in every line that the task logs."""
 
 
 def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | None = None) -> None:
@@ -157,27 +177,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def log_visit(visit: Visit, code: str, error: BaseException | None, seconds: float) -> None:
-    """The line of one answered request."""
+def log_request(request: Request, code: str, error: BaseException | None, seconds: float) -> None:
+    """Logs the line of one answered request."""
     fields = {
-        "request_id": visit.request_id,
-        "api": visit.api,
-        "model": visit.model,
-        "version": visit.version,
+        "request_id": request.request_id,
+        "api": request.api,
+        "model": request.model,
+        "version": request.version,
         "code": code,
         "milliseconds": round(seconds * 1000, 3),
-        "peer": visit.peer,
+        "peer": request.peer,
     }
-    if visit.caller:
-        fields["caller"] = visit.caller
+    if request.caller:
+        fields["caller"] = request.caller
     if error is not None:
         fields["error"] = str(error)
-    text = f"{visit.api} {visit.model} {code} {seconds * 1000:.1f} ms {visit.peer}"
+    text = f"{request.api} {request.model} {code} {seconds * 1000:.1f} ms {request.peer}"
     level = logging.INFO if error is None else logging.WARNING
     _REQUESTS.log(level, "%s", text if error is None else f"{text}: {error}", extra={FIELDS: fields})
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields: dict[str, Any] = getattr(record, FIELDS, None) or {}
-    visit = current()
-    return fields if fields or visit is None else {"request_id": visit.request_id}
+    request = REQUEST.get()
+    return fields if fields or request is None else {"request_id": request.request_id}

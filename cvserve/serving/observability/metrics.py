@@ -1,15 +1,15 @@
-"""The observer that counts and measures."""
+"""The metrics for Prometheus: an observer that counts and measures."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cvserve.serving.core.observer import Observer, Stage
 from cvserve.serving.observability.instruments import Counter, Family, Gauge, Histogram, exponential
 from cvserve.serving.observability.process import process_text
-from cvserve.serving.protocols.tensorflow_serving.metric_names import TensorFlowServingNames
 
 OTHER = "(other)"
 """The label of models that are not there: clients could otherwise make as many series as they invent names."""
@@ -24,7 +24,7 @@ STATES = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
 
 @dataclass(frozen=True)
 class _OfVersion:
-    """The instruments of one version, looked up once."""
+    """Holds the instruments of one version, looked up once."""
 
     stages: dict[str, Histogram]
     rows: Histogram
@@ -34,12 +34,24 @@ class _OfVersion:
 
 @dataclass(frozen=True)
 class _OfAnswer:
-    """The instruments of one kind of answer. latency is None where TensorFlow Serving measures none."""
+    """Holds the instruments of one kind of answer."""
 
     count: Counter
     seconds: Histogram
-    their_count: Counter | None
-    their_latency: Histogram | None
+
+
+class ProtocolMetrics(Protocol):
+    """Metrics of one protocol, under names of its own beside those of the server. Thread-safe."""
+
+    @property
+    def families(self) -> Sequence[Family[Any]]:
+        """Returns all its instruments."""
+
+    def request(self, api: str, model: str, code: str, seconds: float) -> None:
+        """Counts an answer. api, code: as in `Observer.request`. model: OTHER for one that is not there."""
+
+    def stage(self, model: str, stage: Stage, seconds: float) -> None:
+        """Counts a stage. See `Observer.stage`."""
 
 
 class Metrics(Observer):
@@ -84,11 +96,15 @@ class Metrics(Observer):
         self._load_seconds = Family(
             "cvserve_model_load_seconds", "gauge", "How long opening and warming took.", version, Gauge
         )
-        self._tfs = TensorFlowServingNames()
+        self._protocols: tuple[ProtocolMetrics, ...] = ()
         self._answers: dict[tuple[str, str, int | None, str], _OfAnswer] = {}
         self._versions: dict[tuple[str, int], _OfVersion] = {}
         self._models: set[str] = set()
         self._ended: deque[tuple[str, int]] = deque()
+
+    def add(self, metrics: ProtocolMetrics) -> None:
+        """Adds the metrics of a protocol, which then hear of every request and stage."""
+        self._protocols = (*self._protocols, metrics)
 
     def request(self, api: str, model: str, version: int | None, code: str, seconds: float) -> None:
         answers = self._answers.get((api, model, version, code))
@@ -96,18 +112,14 @@ class Metrics(Observer):
             answers = self._of_answer(api, model, version, code)
         answers.count.add()
         answers.seconds.observe(seconds)
-        if answers.their_count is not None:
-            answers.their_count.add()
-        if answers.their_latency is not None:
-            answers.their_latency.observe(seconds * 1e6)
+        for protocol in self._protocols:
+            protocol.request(api, self._known(model), code, seconds)
 
     def stage(self, model: str, version: int, stage: Stage, seconds: float) -> None:
         of = self._versions.get((model, version)) or self._of_version(model, version)
         of.stages[stage].observe(seconds)
-        if stage == "queue":
-            self._tfs.queuing.observe(seconds * 1e6)
-        elif stage == "run":
-            self._tfs.ran(model, seconds)
+        for protocol in self._protocols:
+            protocol.stage(model, stage, seconds)
 
     def batch(self, model: str, version: int, rows: int, padded: int) -> None:
         of = self._versions.get((model, version)) or self._of_version(model, version)
@@ -121,9 +133,6 @@ class Metrics(Observer):
     def queue(self, model: str, version: int, waiting: int) -> None:
         of = self._versions.get((model, version)) or self._of_version(model, version)
         of.waiting.value = waiting
-
-    def examples(self, model: str, count: int) -> None:
-        self._tfs.examples(model, count)
 
     def state(self, model: str, version: int, state: str) -> None:
         self._models.add(model)
@@ -140,7 +149,10 @@ class Metrics(Observer):
         self._load_seconds.of(model, str(version)).value = seconds
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format, UTF-8; those of the process too, where prometheus-client is there."""
+        """Returns all metrics in Prometheus' text format, UTF-8.
+
+        Those of the process are among them where prometheus-client is installed.
+        """
         families: tuple[Family[Any], ...] = (
             self._requests,
             self._request_seconds,
@@ -151,7 +163,7 @@ class Metrics(Observer):
             self._rejected,
             self._state,
             self._load_seconds,
-            *self._tfs.families,
+            *(family for protocol in self._protocols for family in protocol.families),
         )
         lines = [line for family in families for line in family.lines()]
         return ("\n".join(lines) + "\n").encode(errors="backslashreplace") + process_text()
@@ -164,7 +176,6 @@ class Metrics(Observer):
         answers = _OfAnswer(
             self._requests.of(api, name, "" if version is None else str(version), code),
             self._request_seconds.of(api, name),
-            *self._tfs.of_answer(api, name, code),
         )
         # A name that is not there is looked up again each time: it may come, and there is no end of such names.
         if name == model:

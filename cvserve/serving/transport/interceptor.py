@@ -1,49 +1,47 @@
-"""What every request passes on its way in and out, on every protocol: its right, its id, its count, its log line."""
+"""The interceptor of every request, on every protocol: rights, request id, metrics, log line and trace."""
 
 from __future__ import annotations
 
+import ipaddress
+import logging
 import secrets
 import string
 import time
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from typing import Literal
 
 from cvserve.errors import PermissionDenied, Unauthenticated
 from cvserve.serving.core.batching.requests import PRIORITY, PRIORITY_HEADER
 from cvserve.serving.core.observer import TRACED, Observer
-from cvserve.serving.observability.tracing import NO_TRACES, Span, Tracing
-from cvserve.serving.security.tokens import Access, Right
+from cvserve.serving.observability.logs import REQUEST, log_request
+from cvserve.serving.observability.tracing import NO_TRACES, OpenTelemetry, Span, Tracing
+from cvserve.serving.security import Access, Right
+from cvserve.serving.settings import ServerSettings
 
 REQUEST_ID = "x-request-id"
-LONGEST_ID = 128
+MAX_ID_CHARACTERS = 128
 _ALLOWED_IN_ID = frozenset(string.ascii_letters + string.digits + "-_.:/+=@")
 
 Metadata = Iterable[tuple[str, str | bytes]]
 LogRequests = Literal["errors", "all"]
-Log = Callable[["Visit", str, BaseException | None, float], None]
+LogRequest = Callable[["RequestContext", str, BaseException | None, float], None]
 
-FAULTS = frozenset(("INTERNAL", "UNKNOWN", "DATA_LOSS"))
-"""Codes that are the server's fault, which the log always tells."""
+SERVER_FAULTS = frozenset(("INTERNAL", "UNKNOWN", "DATA_LOSS"))
+"""Codes that are the server's fault. They are always logged."""
 
-_CURRENT: ContextVar[Visit | None] = ContextVar("cvserve_visit", default=None)
-
-
-def current() -> Visit | None:
-    """The request that this task works on."""
-    return _CURRENT.get()
+_LOG = logging.getLogger(__name__)
 
 
-class Gate:
+class Interceptor:
     """Surrounds the requests of every protocol.
 
     Example:
-        visit = gate.enter("Predict", "inference", context.invocation_metadata, context.peer)
+        request = interceptor.begin("Predict", "inference", context.invocation_metadata, context.peer)
         try:
-            visit.allow(model)
+            request.allow(model)
             ...
         finally:
-            visit.leave(version, code, error)
+            request.end(version, code, error)
     """
 
     def __init__(
@@ -51,75 +49,78 @@ class Gate:
         observer: Observer | None = None,
         access: Access | None = None,
         *,
-        log: Log | None = None,
+        log: LogRequest | None = None,
         log_requests: LogRequests = "errors",
         tracing: Tracing = NO_TRACES,
         priorities: bool = False,
     ) -> None:
         """
         Args:
-            observer: told of every answer.
-            access: who may do what; by default everybody everything.
-            log: writes the line of a request: the visit, its code, its error, its seconds.
-            priorities: whether requests may say their priority.
-            log_requests: "errors": only those that failed through the server's fault, and those of management.
+            observer: is notified of every answer.
+            access: decides who may do what; by default everybody may do everything.
+            log: writes the line of a request; None: there are no such lines.
+            log_requests: "errors" logs only those that failed through the server's fault, and those of management.
+            priorities: whether requests may carry a priority.
         """
         self.observer = observer or Observer()
         self.access = access or Access()
         self.tracing = tracing
-        self.log = log
         self.priorities = priorities
+        self.log = log
         self.logs_all = log_requests == "all"
 
     def authorize(self, authorization: str | None, right: Right, model: str) -> str:
-        """`Access.authorize`, with the refusals counted."""
+        """Does as `Access.authorize`, and counts the refusals."""
         try:
             return self.access.authorize(authorization, right, model)
         except (Unauthenticated, PermissionDenied) as error:
             self.observer.rejected(model, "unauthenticated" if isinstance(error, Unauthenticated) else "permission")
             raise
 
-    def enter(
+    def begin(
         self, api: str, right: Right | None, metadata: Callable[[], Metadata | None], peer: Callable[[], str]
-    ) -> Visit:
-        """A request came.
+    ) -> RequestContext:
+        """Returns the context of a request that came.
 
         Args:
             api: as in `Observer.request`.
-            right: what it needs; None for nothing.
-            metadata: its headers, names in lower case; asked for only when something needs them.
-            peer: where it comes from.
+            right: what the request needs; None for nothing.
+            metadata: returns the request's headers, names in lower case; called only when something needs them.
+            peer: returns where the request comes from.
         """
-        visit = Visit(self, api, right, metadata, peer)
-        _CURRENT.set(visit)
-        return visit
+        request = RequestContext(self, api, right, metadata, peer)
+        REQUEST.set(request)
+        return request
 
     def close(self) -> None:
-        """Sends what is left of the traces, for a few seconds at most. Not to be called on the loop's thread."""
+        """Sends the traces that are left, for a few seconds at most. Not to be called on the loop's thread."""
         self.tracing.close()
 
 
-class Visit:
-    """One request, from `Gate.enter` to `leave`. api: may be made more exact on the way."""
+class RequestContext:
+    """Holds what is known of one request, from `Interceptor.begin` to `end`.
+
+    api, right: may be made more exact while the request is read. caller: the name of its token.
+    """
 
     __slots__ = (
-        "_gate",
         "_headers",
         "_id",
+        "_interceptor",
         "_metadata",
         "_peer",
-        "_right",
         "_span",
         "_started",
         "api",
         "caller",
         "model",
+        "right",
         "version",
     )
 
     def __init__(
         self,
-        gate: Gate,
+        interceptor: Interceptor,
         api: str,
         right: Right | None,
         metadata: Callable[[], Metadata | None],
@@ -129,24 +130,23 @@ class Visit:
         self.model = ""
         self.version: int | None = None
         self.caller = ""
-        """The name of the token."""
-        self._gate = gate
-        self._right = right
+        self._interceptor = interceptor
+        self.right = right
         self._metadata = metadata
         self._peer = peer
         self._headers: dict[str, str] | None = None
         self._id: str | None = None
         self._started = time.perf_counter()
         self._span: Span | None = None
-        if gate.priorities:
+        if interceptor.priorities:
             PRIORITY.set(self.headers.get(PRIORITY_HEADER))
-        if gate.tracing.on:
-            self._span = gate.tracing.begin(api, self.headers)
+        if interceptor.tracing.on:
+            self._span = interceptor.tracing.begin(api, self.headers)
             TRACED.set(None if self._span is None else self._span.stage)
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that are text; of several with one name the last."""
+        """Returns the headers that are text; of several with one name the last."""
         if self._headers is None:
             pairs = self._metadata() or ()
             self._headers = {name: value for name, value in pairs if isinstance(value, str)}
@@ -154,26 +154,26 @@ class Visit:
 
     @property
     def request_id(self) -> str:
-        """The client's `x-request-id` where it sent a usable one, else a new one."""
+        """Returns the client's `x-request-id` where it sent a usable one, else a new one."""
         if self._id is None:
             sent = self.headers.get(REQUEST_ID, "")
             # It goes into logs and headers: nothing that could end a line or fill a disk.
-            usable = 0 < len(sent) <= LONGEST_ID and _ALLOWED_IN_ID.issuperset(sent)
+            usable = 0 < len(sent) <= MAX_ID_CHARACTERS and _ALLOWED_IN_ID.issuperset(sent)
             self._id = sent if usable else secrets.token_hex(8)
         return self._id
 
     @property
-    def sent_id(self) -> bool:
-        """Whether the client asked by an id of its own, which it then wants back."""
+    def has_own_id(self) -> bool:
+        """Returns whether the client sent an id of its own, which it then wants back."""
         return REQUEST_ID in self.headers
 
     @property
     def peer(self) -> str:
-        """Where it came from."""
+        """Returns where the request came from."""
         return self._peer()
 
     def allow(self, model: str) -> None:
-        """Checks whether the caller may ask this model; to be called for each model that a request asks.
+        """Notes the model that the request asks for, and checks whether the caller may do so.
 
         Args:
             model: "" for what is about the server as a whole.
@@ -182,29 +182,75 @@ class Visit:
             Unauthenticated, PermissionDenied
         """
         self.model = model
-        if self._right is not None and self._gate.access.required:
-            self.caller = self._gate.authorize(self.headers.get("authorization"), self._right, model)
+        self.caller = self.authorize(model)
 
-    def leave(self, version: int | None, code: str, error: BaseException | None = None) -> None:
-        """The request is answered.
+    def authorize(self, model: str) -> str:
+        """Checks whether the caller may ask this model; to be called for each model that a request asks for.
+
+        Returns:
+            The name of the caller's token; "" where none is needed.
+
+        Raises:
+            Unauthenticated, PermissionDenied
+        """
+        if self.right is None or not self._interceptor.access.required:
+            return ""
+        return self._interceptor.authorize(self.headers.get("authorization"), self.right, model)
+
+    def answered(self, model: str, version: int | None, code: str, seconds: float) -> None:
+        """Counts one message of a stream that was answered."""
+        self._interceptor.observer.request(self.api, model, version, code, seconds)
+
+    def end(self, version: int | None, code: str, error: BaseException | None = None) -> None:
+        """Reports that the request was answered.
 
         Args:
-            version: that answered, where it is known.
+            version: the one that answered, where it is known.
             code: the name of the gRPC status.
-            error: why it failed.
+            error: why the request failed.
         """
         seconds = time.perf_counter() - self._started
-        self._gate.observer.request(self.api, self.model, version, code, seconds)
-        self._tell(version, code, error, seconds)
+        self._interceptor.observer.request(self.api, self.model, version, code, seconds)
+        self._report(version, code, error, seconds)
 
-    def leave_stream(self, code: str, error: BaseException | None = None) -> None:
-        """A stream ended, whose messages were counted one by one. See `leave`."""
-        self._tell(None, code, error, time.perf_counter() - self._started)
+    def end_stream(self, code: str, error: BaseException | None = None) -> None:
+        """Reports the end of a stream, whose messages were counted one by one. See `end`."""
+        self._report(None, code, error, time.perf_counter() - self._started)
 
-    def _tell(self, version: int | None, code: str, error: BaseException | None, seconds: float) -> None:
+    def _report(self, version: int | None, code: str, error: BaseException | None, seconds: float) -> None:
         self.version = version
-        gate = self._gate
+        interceptor = self._interceptor
         if self._span is not None:
             self._span.end(self.api, self.model, version, code)
-        if gate.log is not None and (gate.logs_all or code in FAULTS or self._right == "management"):
-            gate.log(self, code, error, seconds)
+        if interceptor.log is not None and (
+            interceptor.logs_all or code in SERVER_FAULTS or self.right == "management"
+        ):
+            interceptor.log(self, code, error, seconds)
+
+
+def interceptor_of(settings: ServerSettings, observer: Observer) -> Interceptor:
+    """Returns the interceptor that the settings describe.
+
+    Raises:
+        NotFound, InvalidInput: the file of tokens. MissingExtra: traces are wanted and not installed.
+    """
+    access = Access(settings.tokens)
+    if access.required and settings.tls is None and not _is_local(settings.host):
+        _LOG.warning("tokens are asked for without tls: whoever can read the network can read them")
+    return Interceptor(
+        observer,
+        access,
+        log=log_request,
+        log_requests=settings.log_requests,
+        tracing=NO_TRACES if settings.telemetry is None else OpenTelemetry(settings.telemetry),
+        priorities=any(model.priority_levels for model in (settings, *settings.models.values())),
+    )
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -22,7 +22,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving.observability import logs
 
 LOG = logging.getLogger("cvserve.test")
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

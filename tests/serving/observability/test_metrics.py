@@ -14,6 +14,7 @@ from cvserve.serving.core.observer import Observer
 from cvserve.serving.observability import OTHER, Metrics
 from cvserve.serving.observability.instruments import Family, Histogram
 from cvserve.serving.observability.metrics import KEPT_AFTER_UNLOADING
+from cvserve.serving.protocols.tensorflow_serving.metric_names import TensorFlowServingMetrics
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -74,6 +75,7 @@ def test_many_threads_lose_nothing() -> None:
 
 def test_invented_names_make_no_series() -> None:
     metrics = Metrics()
+    metrics.add(TensorFlowServingMetrics())
     metrics.state("flowers", 1, "AVAILABLE")
     for index in range(1000):
         metrics.request("Predict", f"guess-{index}", None, "NOT_FOUND", 0.001)
@@ -85,6 +87,7 @@ def test_invented_names_make_no_series() -> None:
 
 def test_series_of_unloaded_versions_go() -> None:
     metrics = Metrics()
+    metrics.add(TensorFlowServingMetrics())
     lines = 0
     for version in range(1, 60):
         metrics.state("flowers", version, "AVAILABLE")
@@ -99,7 +102,8 @@ def test_series_of_unloaded_versions_go() -> None:
 
 
 def test_the_names_and_buckets_of_tensorflow_serving() -> None:
-    metrics = Metrics()
+    metrics, own = Metrics(), TensorFlowServingMetrics()
+    metrics.add(own)
     metrics.state("m", 1, "AVAILABLE")
     metrics.request("Predict", "m", 1, "OK", 0.001)
     metrics.request("REST predict", "m", 1, "OK", 0.002)
@@ -107,7 +111,7 @@ def test_the_names_and_buckets_of_tensorflow_serving() -> None:
     metrics.request("GetModelInfo", "m", 1, "OK", 0.002)
     metrics.stage("m", 1, "run", 0.0005)
     metrics.stage("m", 1, "queue", 0.00012)
-    metrics.examples("m", 3)
+    own.examples("m", 3)
     assert value(metrics, ":tensorflow:serving:request_count_total", model_name="m", status="OK") == 2
     assert value(metrics, ":tensorflow:serving:request_count_total", model_name="m", status="INVALID_ARGUMENT") == 1
     latency = ":tensorflow:serving:request_latency"

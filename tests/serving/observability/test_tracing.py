@@ -10,8 +10,8 @@ import pytest
 from serving_kit import PuppetRuntime, Serve, jpeg
 
 from cvserve.protos import vision_pb2, vision_pb2_grpc
-from cvserve.serving import operations
 from cvserve.serving.observability.tracing import OpenTelemetry, TelemetrySettings
+from cvserve.serving.transport import interceptor
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("opentelemetry.sdk")
@@ -27,7 +27,7 @@ PARENT = "00f067aa0ba902b7"
 def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     """Where the server's spans go."""
     exporter = InMemorySpanExporter()
-    monkeypatch.setattr(operations, "OpenTelemetry", lambda settings: OpenTelemetry(settings, exporter))
+    monkeypatch.setattr(interceptor, "OpenTelemetry", lambda settings: OpenTelemetry(settings, exporter))
     return exporter
 
 

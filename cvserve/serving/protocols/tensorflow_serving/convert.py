@@ -16,6 +16,7 @@ import numpy as np
 
 from cvserve.errors import InvalidInput
 from cvserve.protos.tensorflow_serving import DataType, TensorProto
+from cvserve.serving.protocols.tensorflow_serving.examples import Examples
 
 _FIELD_OF: dict[str, str] = {
     "float32": "float_val",
@@ -240,12 +241,12 @@ def to_arrays(tensors: Mapping[str, Any], max_bytes: int) -> dict[str, np.ndarra
     return arrays
 
 
-def to_examples(message: Any) -> tuple[list[bytes], bytes | None]:
-    """The serialised tf.Examples of a tensorflow.serving.Input, and the one that holds their context."""
+def to_examples(message: Any) -> Examples:
+    """Returns the tf.Examples of a tensorflow.serving.Input."""
     if message.WhichOneof("kind") == "example_list_with_context":
-        examples = message.example_list_with_context
-        return [example.SerializeToString() for example in examples.examples], examples.context.SerializeToString()
-    return [example.SerializeToString() for example in message.example_list.examples], None
+        given = message.example_list_with_context
+        return Examples([example.SerializeToString() for example in given.examples], given.context.SerializeToString())
+    return Examples([example.SerializeToString() for example in message.example_list.examples])
 
 
 def write_classes(classes: Sequence[Sequence[tuple[str, float]]], result: Any) -> None:

@@ -25,6 +25,14 @@ ClassList = list[tuple[str, float]]
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Serialised tf.Examples. context: one whose features every example has too, None where there is none."""
+
+    examples: Sequence[bytes]
+    context: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """One answer wanted of a MultiInference. signature: empty for the default. method: a method name of a signature."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cvserve.serving.core.observer import Stage
 from cvserve.serving.observability.instruments import Counter, Family, Histogram, exponential
 
 LATENCY = exponential(10, 1.8, 33)
@@ -19,8 +20,8 @@ INFERENCE = ("predict", "classify", "regress", "multiinference")
 """The methods that it counts."""
 
 
-class TensorFlowServingNames:
-    """Instruments under its names. Where requests run in batches, runtime_latency is that of each batch."""
+class TensorFlowServingMetrics:
+    """Counts under TensorFlow Serving's names. Where requests run in batches, runtime_latency is that of each batch."""
 
     def __init__(self) -> None:
         self._count: Family[Counter] = Family(
@@ -75,10 +76,12 @@ class TensorFlowServingNames:
         self._graph_runs: Family[Counter] = Family(
             ":tensorflow:core:graph_runs", "counter", "The number of graph executions.", (), Counter
         )
-        self.queuing = self._queuing.of("batch_threads")
+        self._queue = self._queuing.of("batch_threads")
+        self._answers: dict[tuple[str, str, str], tuple[Counter | None, Histogram | None]] = {}
 
     @property
     def families(self) -> Sequence[Family[Any]]:
+        """Returns all instruments."""
         return (
             self._count,
             self._latency,
@@ -90,23 +93,37 @@ class TensorFlowServingNames:
             self._graph_runs,
         )
 
-    def of_answer(self, api: str, model: str, code: str) -> tuple[Counter | None, Histogram | None]:
-        """What counts an answer and what measures it; None where TensorFlow Serving has nothing of the kind."""
+    def request(self, api: str, model: str, code: str, seconds: float) -> None:
+        """Counts an answer to a method that TensorFlow Serving counts. See `ProtocolMetrics.request`."""
+        found = self._answers.get((api, model, code))
+        if found is None:
+            found = self._answers[api, model, code] = self._of_answer(api, model, code)
+        count, latency = found
+        if count is not None:
+            count.add()
+        if latency is not None:
+            latency.observe(seconds * 1e6)
+
+    def stage(self, model: str, stage: Stage, seconds: float) -> None:
+        """Counts the wait of a request, and the run of a batch."""
+        if stage == "queue":
+            self._queue.observe(seconds * 1e6)
+        elif stage == "run":
+            # TensorFlow Serving has two ways to run a graph, "runtimes", of which TF1 is the usual one.
+            self._runtime.of(model, "Predict", "TF1").observe(seconds * 1e6)
+            self._runs.of().add()
+            self._graph_runs.of().add()
+
+    def examples(self, model: str, count: int) -> None:
+        """Counts the tf.Examples of a request."""
+        self._example_counts.of(model).observe(count)
+        self._example_total.of(model).add(count)
+
+    def _of_answer(self, api: str, model: str, code: str) -> tuple[Counter | None, Histogram | None]:
+        """Returns what counts an answer and what measures it; None where TensorFlow Serving has no such metric."""
         method, rest = api.removeprefix("REST "), api.startswith("REST ")
         if method.lower() not in INFERENCE:
             return None, None
         # It measures answers only, not refusals.
         latency = self._latency.of(model, method, "REST" if rest else "GRPC") if code == "OK" else None
         return self._count.of(model, code), latency
-
-    def ran(self, model: str, seconds: float) -> None:
-        """A batch ran."""
-        # What it calls a runtime is one of its two ways to run a graph, of which this is the usual one.
-        self._runtime.of(model, "Predict", "TF1").observe(seconds * 1e6)
-        self._runs.of().add()
-        self._graph_runs.of().add()
-
-    def examples(self, model: str, count: int) -> None:
-        """A request held that many tf.Examples."""
-        self._example_counts.of(model).observe(count)
-        self._example_total.of(model).add(count)

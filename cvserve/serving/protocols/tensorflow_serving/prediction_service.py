@@ -1,4 +1,4 @@
-"""tensorflow.serving.PredictionService."""
+"""The service tensorflow.serving.PredictionService."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import grpc
 
 from cvserve.errors import InvalidInput
 from cvserve.protos import tensorflow_serving as protos
-from cvserve.serving.core.engine import Engine, ExampleClasses, ExampleValues, ModelRef, PredictRequest
+from cvserve.serving.core.engine import Engine, ModelRef, PredictRequest
 from cvserve.serving.protocols.tensorflow_serving.convert import (
     to_arrays,
     to_examples,
@@ -17,6 +17,7 @@ from cvserve.serving.protocols.tensorflow_serving.convert import (
     write_values,
 )
 from cvserve.serving.protocols.tensorflow_serving.examples import Task
+from cvserve.serving.protocols.tensorflow_serving.inference import ExampleClasses, ExampleInference, ExampleValues
 from cvserve.serving.protocols.tensorflow_serving.signature_defs import signature_def_map
 from cvserve.serving.transport.grpc.calls import deadline_of
 
@@ -24,7 +25,7 @@ SIGNATURE_DEF = "signature_def"
 
 
 def model_ref(spec: Any) -> ModelRef:
-    """A tensorflow.serving.ModelSpec as a ModelRef."""
+    """Returns a tensorflow.serving.ModelSpec as a ModelRef."""
     choice = spec.WhichOneof("version_choice")
     if choice == "version_label":
         return ModelRef(spec.name, None, spec.version_label)
@@ -32,7 +33,7 @@ def model_ref(spec: Any) -> ModelRef:
 
 
 def model_metadata(engine: Engine, model: ModelRef) -> Any:
-    """A GetModelMetadataResponse with the signatures of a model. REST answers it as JSON.
+    """Returns a GetModelMetadataResponse with the signatures of a model. REST answers it as JSON.
 
     Raises:
         InvalidInput: no name. NotFound, Unavailable
@@ -47,18 +48,22 @@ def model_metadata(engine: Engine, model: ModelRef) -> Any:
 class PredictionService:
     """All methods of the service."""
 
-    def __init__(self, engine: Engine, max_tensor_bytes: int, tensor_content: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, inference: ExampleInference, max_tensor_bytes: int, tensor_content: bool = False
+    ) -> None:
         """
         Args:
+            inference: answers requests that hold tf.Examples.
             max_tensor_bytes: of all arrays that the inputs of one request stand for.
             tensor_content: Predict answers in it rather than in typed fields.
         """
         self._engine = engine
+        self._inference = inference
         self._tensor_content = tensor_content
         self._max_tensor_bytes = max_tensor_bytes
 
     async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """Tensors in, tensors out; the answer names the effective signature and version."""
+        """Returns the outputs for input tensors; the answer names the effective signature and version."""
         model = model_ref(request.model_spec)
         self._engine.model_info(model)  # a model that is not there costs no conversion
         answer = await self._engine.predict(
@@ -78,7 +83,7 @@ class PredictionService:
         return response
 
     async def GetModelMetadata(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The signatures of a model."""
+        """Returns the signatures of a model."""
         if not request.HasField("model_spec"):
             raise InvalidInput("Missing ModelSpec")
         if not request.metadata_field:
@@ -89,42 +94,28 @@ class PredictionService:
         return model_metadata(self._engine, model_ref(request.model_spec))
 
     async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """tf.Examples in, classes out."""
-        examples, shared = to_examples(request.input)
-        answer = await self._engine.classify_examples(
-            model_ref(request.model_spec),
-            request.model_spec.signature_name,
-            examples,
-            context=shared,
-            deadline=deadline_of(context),
-        )
+        """Returns the classes of tf.Examples."""
+        spec, examples = request.model_spec, to_examples(request.input)
+        answer = await self._inference.classify(model_ref(spec), spec.signature_name, examples, deadline_of(context))
         response = protos.ClassificationResponse()
         _write_answer(answer, response.result, response.model_spec)
         return response
 
     async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """tf.Examples in, numbers out."""
-        examples, shared = to_examples(request.input)
-        answer = await self._engine.regress_examples(
-            model_ref(request.model_spec),
-            request.model_spec.signature_name,
-            examples,
-            context=shared,
-            deadline=deadline_of(context),
-        )
+        """Returns a number for each tf.Example."""
+        spec, examples = request.model_spec, to_examples(request.input)
+        answer = await self._inference.regress(model_ref(spec), spec.signature_name, examples, deadline_of(context))
         response = protos.RegressionResponse()
         _write_answer(answer, response.result, response.model_spec)
         return response
 
     async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """tf.Examples in, the classes and numbers of several signatures of one model out."""
-        examples, shared = to_examples(request.input)
+        """Returns the classes and numbers that several signatures of one model give for tf.Examples."""
+        examples = to_examples(request.input)
         tasks = [Task(task.model_spec.name, task.model_spec.signature_name, task.method_name) for task in request.tasks]
         # The first task says which version answers all of them.
         model = model_ref(request.tasks[0].model_spec) if tasks else ModelRef("")
-        answers = await self._engine.multi_inference(
-            model, tasks, examples, context=shared, deadline=deadline_of(context)
-        )
+        answers = await self._inference.multi(model, tasks, examples, deadline_of(context))
         response = protos.MultiInferenceResponse()
         for answer in answers:
             result = response.results.add()

@@ -19,7 +19,8 @@ from cvserve.serving.core.engine import Engine
 from cvserve.serving.errors import status_of
 from cvserve.serving.protocols.vision.frames import Frames
 from cvserve.serving.protocols.vision.messages import RESPONSES, encoded, frame_error, model_info, model_ref, options_of
-from cvserve.serving.transport.grpc.calls import Calls, Requests, deadline_of
+from cvserve.serving.transport.grpc.calls import Requests, deadline_of
+from cvserve.serving.transport.interceptor import RequestContext
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,15 +28,13 @@ _LOG = logging.getLogger(__name__)
 class VisionService:
     """Encoded images in, typed results out."""
 
-    def __init__(self, engine: Engine, calls: Calls, stream_window: int, max_message_bytes: int) -> None:
+    def __init__(self, engine: Engine, stream_window: int, max_message_bytes: int) -> None:
         """
         Args:
-            calls: told of each frame of a stream, as it is of other requests.
             stream_window: frames of one stream that may be under way.
             max_message_bytes: the largest answer.
         """
         self._engine = engine
-        self._calls = calls
         self._window = stream_window
         self._largest = max_message_bytes
         self._streams: set[Frames] = set()
@@ -67,7 +66,7 @@ class VisionService:
         """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
         if self._draining:
             raise Unavailable("the server is shutting down")
-        answers = _FrameAnswers(self._engine, self._calls, context, self._largest)
+        answers = _FrameAnswers(self._engine, requests.context, deadline_of(context), self._largest)
         frames = Frames(answers.to, self._window)
         self._streams.add(frames)
         try:
@@ -98,13 +97,12 @@ class VisionService:
 class _FrameAnswers:
     """The answers to the frames of one stream."""
 
-    def __init__(self, engine: Engine, calls: Calls, context: grpc.aio.ServicerContext, max_message_bytes: int) -> None:
+    def __init__(self, engine: Engine, stream: RequestContext, deadline: float, max_message_bytes: int) -> None:
         self._engine = engine
         self._largest = max_message_bytes
-        self._calls = calls
-        self._context = context
+        self._stream = stream
         self._loop = asyncio.get_running_loop()
-        self._deadline = deadline_of(context)
+        self._deadline = deadline
         self._model = vision_pb2.ModelSpec()
 
     async def to(self, frame: Any) -> Any:
@@ -132,12 +130,12 @@ class _FrameAnswers:
                 _LOG.exception("a frame failed")
             response.error.CopyFrom(frame_error(error))
         finally:
-            self._calls.answered("Stream", model.name, version, code, time.perf_counter() - started)
+            self._stream.answered(model.name, version, code, time.perf_counter() - started)
         return response
 
     async def _answer(self, frame: Any, model: Any) -> tuple[str, Any]:
         """The field of the response, and what belongs there: the model's task decides."""
-        self._calls.authorize(self._context, "inference", model.name)
+        self._stream.authorize(model.name)
         if frame.timeout_ms < 0:
             raise InvalidInput(f"timeout_ms must not be negative, but is {frame.timeout_ms}")
         own = self._loop.time() + frame.timeout_ms / 1000 if frame.timeout_ms else math.inf

@@ -1,4 +1,4 @@
-"""The gRPC edge: one port with TensorFlow Serving's services, cvserve.v1, health and reflection.
+"""The gRPC port: the services of the protocols, health and reflection.
 
-Importing this package is cheap; `server` imports the services when it starts, and TensorFlow when a model needs it.
+`listening` opens the port, `services` puts services on it, `calls` surrounds their methods.
 """

@@ -1,7 +1,7 @@
-"""What every method of every service does around its own work: the message read, deadlines in, errors out.
+"""Surrounds every method of every gRPC service: reads the message, checks rights, maps errors, reports the end.
 
 gRPC's own deserialisers answer a message that cannot be read with UNKNOWN or INTERNAL, as if the server were at fault.
-So handlers are registered without one and get the bytes, which are read here, where a fault is the client's.
+So handlers are registered without one and get the bytes, which are parsed here, where the fault is the client's.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cvserve.errors import CvserveError, InvalidInput, Overloaded
-from cvserve.serving.core.engine import Engine
 from cvserve.serving.errors import INTERNAL, status_of, text_of
-from cvserve.serving.security.tokens import Right
-from cvserve.serving.transport.interceptor import REQUEST_ID, Gate, current
+from cvserve.serving.observability.logs import REQUEST
+from cvserve.serving.transport.interceptor import REQUEST_ID, Interceptor, RequestContext
+from cvserve.serving.transport.protocol import GrpcMethod
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,129 +31,85 @@ Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """What is known of a method before it is called.
-
-    name: "Classify". right: what a caller needs, None for nothing. parse: bytes to the request, DecodeError where
-    they are none. model_of: the name of the model that a request asks, "" where it asks none. version_of: the version
-    that a response comes from, None where it names none.
-    """
+    """Describes a method on the port. name: "Classify". parse: bytes to the request; raises DecodeError."""
 
     name: str
-    right: Right | None
     parse: Callable[[bytes], Any]
-    model_of: Callable[[Any], str]
-    version_of: Callable[[Any], int | None]
+    declared: GrpcMethod
 
 
 class Calls:
     """Surrounds the methods of all services on one port."""
 
-    def __init__(self, gate: Gate | None = None) -> None:
-        """
-        Args:
-            gate: what every call passes; by default one that lets everybody do everything and tells nobody.
-        """
-        self._gate = gate or Gate()
-        self.answered = self._gate.observer.request
+    def __init__(self, interceptor: Interceptor) -> None:
+        self._interceptor = interceptor
 
-    def authorize(self, context: grpc.aio.ServicerContext, right: Right, model: str) -> None:
-        """Checks whether the caller of a stream may ask this model.
+    def begin(self, method: Method, context: grpc.aio.ServicerContext) -> RequestContext:
+        """Returns the context of a call that came."""
+        return self._interceptor.begin(method.name, method.declared.right, context.invocation_metadata, context.peer)
 
-        Raises:
-            Unauthenticated, PermissionDenied
+    def unary(self, method: Method, handler: Handler) -> Handler:
+        """Returns a handler from the request's bytes to the response.
+
+        One coroutine and no context manager, since every request passes through it.
         """
-        if self._gate.access.required:
-            headers = dict(context.invocation_metadata() or ())
-            self._gate.authorize(headers.get("authorization"), right, model)
-
-    def answering(self, method: Method, handler: Handler) -> Handler:
-        """A handler from the request's bytes to the response. One coroutine and no context manager: it is in the way
-        of every request."""
-        name, parse, model_of, version_of = method.name, method.parse, method.model_of, method.version_of
-        right, gate = method.right, self._gate
+        name, parse, right = method.name, method.parse, method.declared.right
+        model_of, version_of = method.declared.model_of, method.declared.version_of
+        begin = self._interceptor.begin
 
         async def call(raw: bytes, context: grpc.aio.ServicerContext) -> Any:
-            visit = gate.enter(name, right, context.invocation_metadata, context.peer)
+            request = begin(name, right, context.invocation_metadata, context.peer)
             try:
-                request = parse(raw)
-                visit.allow(model_of(request))
-                response = await handler(request, context)
-                visit.leave(version_of(response), "OK")
+                message = parse(raw)
+                request.allow(model_of(message))
+                response = await handler(message, context)
+                request.end(version_of(response), "OK")
                 return response
-            except BaseException as error:  # noqa: BLE001 - see _end
-                visit.leave(None, code_of(error), error)
-                await self._end(name, context, error)
-
-        return call
-
-    def looking_first(self, method: Method, handler: Handler, engine: Engine) -> Handler:
-        """The same for a method registered as one of streams, so that its message is read only if there is room."""
-        answer = self.answering(method, handler)
-
-        async def call(_: Any, context: grpc.aio.ServicerContext) -> None:
-            try:
-                engine.check_room(deadline_of(context))
-            except CvserveError as error:
-                visit = self._gate.enter(method.name, method.right, context.invocation_metadata, context.peer)
-                visit.model = engine.pressed or ""
-                visit.leave(None, code_of(error), error)
-                await self._end(method.name, context, error)
-            raw = await context.read()
-            if raw is not grpc.aio.EOF:
-                await context.write(await answer(raw, context))
+            except BaseException as error:  # noqa: BLE001 - see abort
+                request.end(None, code_of(error), error)
+                await abort(name, context, error)
 
         return call
 
     def streaming(self, method: Method, handler: Handler) -> Handler:
-        """A handler that writes its responses to the context.
+        """Returns a handler that writes its responses to the context.
 
-        Its request is the bytes of one message where the client sends one; otherwise the handler gets `Requests`, and
-        authorizes and reports each message itself: streams may last for days.
+        The handler gets the request where the client sends one message. Where it sends a stream, the handler gets
+        `Requests`, and checks and counts each message itself: streams may last for days.
         """
 
         async def call(raw: Any, context: grpc.aio.ServicerContext) -> None:
-            visit = self._gate.enter(method.name, method.right, context.invocation_metadata, context.peer)
+            request = self.begin(method, context)
             try:
                 if isinstance(raw, bytes):
-                    request = method.parse(raw)
-                    visit.allow(method.model_of(request))
+                    message = method.parse(raw)
+                    request.allow(method.declared.model_of(message))
                 else:
-                    request = Requests(method, context)
-                await handler(request, context)
-                visit.leave_stream("OK")
-            except BaseException as error:  # noqa: BLE001 - see _end
-                visit.leave_stream(code_of(error), error)
-                await self._end(method.name, context, error)
+                    message = Requests(method, context, request)
+                await handler(message, context)
+                request.end_stream("OK")
+            except BaseException as error:  # noqa: BLE001 - see abort
+                request.end_stream(code_of(error), error)
+                await abort(method.name, context, error)
 
         return call
 
-    async def _end(self, name: str, context: grpc.aio.ServicerContext, error: BaseException) -> NoReturn:
-        """Ends a call with the status of what its handler raised."""
-        if isinstance(error, DecodeError):
-            await refuse(context, unreadable(error))
-        if isinstance(error, CvserveError):
-            await refuse(context, error)
-        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
-            # The client gets INTERNAL, the log gets the traceback.
-            _LOG.error("%s failed", name, exc_info=error)
-            await refuse(context, error)
-        raise error
-
 
 class Requests(Generic[Message]):
-    """The messages of a client that sends a stream of them."""
+    """The messages of a client that sends a stream of them. context: of the call, to check and count messages."""
 
-    def __init__(self, method: Method, context: grpc.aio.ServicerContext) -> None:
+    def __init__(self, method: Method, call: grpc.aio.ServicerContext, context: RequestContext) -> None:
         self._parse = method.parse
-        self._context = context
+        self._call = call
+        self.context = context
 
     async def read(self) -> Message | None:
-        """The next message; None after the last one.
+        """Returns the next message; None after the last one.
 
         Raises:
-            InvalidInput: it cannot be read. The next one may be.
+            InvalidInput: the message cannot be read. The next one may be.
         """
-        raw = await self._context.read()
+        raw = await self._call.read()
         if raw is grpc.aio.EOF:
             return None
         try:
@@ -168,13 +124,26 @@ class Requests(Generic[Message]):
 
 
 def unreadable(error: DecodeError) -> InvalidInput:
-    """The client's fault that a message which is no protobuf of its type is."""
+    """Returns the error of a message that is no protobuf of its type, which is the client's fault."""
     return InvalidInput(f"the message cannot be read as the method's request: {error}")
 
 
 def code_of(error: BaseException) -> str:
-    """The name of the gRPC status that a call ends with over `error`."""
+    """Returns the name of the gRPC status that a call ends with when its handler raises `error`."""
     return "INVALID_ARGUMENT" if isinstance(error, DecodeError) else status_of(error).grpc
+
+
+async def abort(name: str, context: grpc.aio.ServicerContext, error: BaseException) -> NoReturn:
+    """Ends a call of the method `name` with the status of what its handler raised."""
+    if isinstance(error, DecodeError):
+        await refuse(context, unreadable(error))
+    if isinstance(error, CvserveError):
+        await refuse(context, error)
+    if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+        # The client gets INTERNAL, the log gets the traceback.
+        _LOG.error("%s failed", name, exc_info=error)
+        await refuse(context, error)
+    raise error
 
 
 async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoReturn:
@@ -182,8 +151,8 @@ async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoR
     status = status_of(error)
     if status is INTERNAL and isinstance(error, CvserveError):
         _LOG.error("%s", error)
-    visit = current()
-    trailers: tuple[tuple[str, str], ...] = () if visit is None else ((REQUEST_ID, visit.request_id),)
+    request = REQUEST.get()
+    trailers: tuple[tuple[str, str], ...] = () if request is None else ((REQUEST_ID, request.request_id),)
     if isinstance(error, Overloaded):
         # gRPC's own clients honour it (proposal A6, "server pushback").
         trailers = (*trailers, ("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))))
@@ -197,6 +166,6 @@ async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoR
 
 
 def deadline_of(context: grpc.aio.ServicerContext) -> float:
-    """The call's deadline in the loop's time; math.inf without one."""
+    """Returns the call's deadline in the loop's time; math.inf without one."""
     remaining = context.time_remaining()
     return math.inf if remaining is None else asyncio.get_running_loop().time() + remaining

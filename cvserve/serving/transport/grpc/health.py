@@ -1,4 +1,4 @@
-"""grpc.health.v1, tied to the state of the models.
+"""The service grpc.health.v1, tied to the state of the models.
 
 Our own rather than the package's servicer: that one writes to its watchers under a lock which every change of state
 needs too, so that one watcher that no longer reads stops the server from ever draining.
@@ -7,7 +7,7 @@ needs too, so that one watcher that no longer reads stops the server from ever d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -15,46 +15,50 @@ from grpc_health.v1 import health_pb2
 
 from cvserve.errors import NotFound, Overloaded, Unavailable
 from cvserve.serving.core.manager import State, VersionStatus
-
-SERVICES = (
-    "",
-    "tensorflow.serving.PredictionService",
-    "tensorflow.serving.ModelService",
-    "cvserve.v1.VisionService",
-    # TensorFlow Serving registers its services under these names.
-    "PredictionService",
-    "ModelService",
-)
+from cvserve.serving.transport.protocol import GrpcMethod, GrpcService
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 """List answers RESOURCE_EXHAUSTED for more, as health.proto says."""
 
 
 class Health:
-    """The health service: for the whole server under SERVICES, for a model under its name and under `name/version`.
+    """The health service.
 
-    Anything else is unknown: NOT_FOUND to Check, SERVICE_UNKNOWN to Watch. Used from the loop's thread only.
+    It answers for the whole server under "" and the names of its services, for a model under its name and under
+    `name/version`. Anything else is unknown: NOT_FOUND to Check, SERVICE_UNKNOWN to Watch. Used from the loop's thread
+    only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, services: Sequence[str] = ()) -> None:
+        """
+        Args:
+            services: the names of the server's services.
+        """
+        self._services = ("", *services)
         self._states: dict[str, Any] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._draining = False
         self._closed = False
 
+    @property
+    def service(self) -> GrpcService:
+        """Returns the declaration of the service, which anybody may ask."""
+        descriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]
+        return GrpcService(descriptor, self, dict.fromkeys(("Check", "List", "Watch"), GrpcMethod(right=None)))
+
     def starting(self) -> None:
-        """The server is up and its models are loading."""
-        self._replace(dict.fromkeys(SERVICES, NOT_SERVING))
+        """Publishes that the server is up and its models are loading."""
+        self._replace(dict.fromkeys(self._services, NOT_SERVING))
 
     def update(self, versions: Iterable[VersionStatus], ready: bool) -> None:
         """Publishes the state of every version; models that are not among them become unknown.
 
-        A version whose device has failed is not serving, and the server as a whole neither: only another process gets
-        the device back, and whoever watches is to start one.
+        A version whose device has failed is not serving, and neither is the server as a whole: only a new process gets
+        the device back, and an orchestrator that watches this state should start one.
 
         Args:
             ready: whether the server as a whole takes requests.
@@ -66,15 +70,15 @@ class Health:
             states[f"{status.name}/{status.version}"] = state
             if states.get(status.name) != SERVING:
                 states[status.name] = state
-        self._replace(states | dict.fromkeys(SERVICES, SERVING if ready else NOT_SERVING))
+        self._replace(states | dict.fromkeys(self._services, SERVING if ready else NOT_SERVING))
 
     @property
     def serving(self) -> bool:
-        """Whether the server as a whole is."""
+        """Returns whether the server as a whole serves."""
         return bool(self._states.get("") == SERVING)
 
     def draining(self) -> None:
-        """Everything turns NOT_SERVING, for good."""
+        """Turns every state to NOT_SERVING, for good."""
         self._draining = True
         self._replace(self._states)
 
@@ -84,33 +88,33 @@ class Health:
         self._wake(self._watchers)
 
     async def Check(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The state of a service or model now."""
+        """Returns the state of a service or model now."""
         state = self._states.get(request.service)
         if state is None:
             raise NotFound(f"no service and no model {request.service!r} here")
         return health_pb2.HealthCheckResponse(status=state)
 
     async def List(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The states of all services and models."""
-        if len(self._states) > MOST_LISTED:
-            raise Overloaded(f"{len(self._states)} services and models are more than the {MOST_LISTED} of a list")
+        """Returns the states of all services and models."""
+        if len(self._states) > MAX_LISTED:
+            raise Overloaded(f"{len(self._states)} services and models are more than the {MAX_LISTED} of a list")
         answers = {name: health_pb2.HealthCheckResponse(status=state) for name, state in self._states.items()}
         return health_pb2.HealthListResponse(statuses=answers)
 
     async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:
-        """The state of a service or model now and after every change. Of several changes while the client does not
-        read, it gets the last."""
+        """Writes the state of a service or model now and after every change. Of several changes while the client does
+        not read, it gets the last."""
         changed = asyncio.Event()
         watchers = self._watchers.setdefault(request.service, set())
         watchers.add(changed)
-        told = None
+        written = None
         try:
             while not self._closed:
                 changed.clear()
                 state = self._states.get(request.service, SERVICE_UNKNOWN)
-                if state != told:
+                if state != written:
                     await context.write(health_pb2.HealthCheckResponse(status=state))
-                    told = state
+                    written = state
                 else:
                     await changed.wait()
         finally:

@@ -1,5 +1,4 @@
-"""The HTTP port: TensorFlow Serving's REST API, Prometheus, `/healthz` and `/readyz`, on aiohttp.
+"""The HTTP port, on aiohttp: the routes of the protocols, Prometheus, `/healthz` and `/readyz`.
 
-`listening` has the port, `server` answers on it; `paths` says what a request asks, `bodies` reads it, `documents`,
-`arrays`, `tensors` and `examples` make inputs of its JSON, `rest` asks the engine, `writing` makes JSON of the answer.
+`listening` opens the port, `server` answers on it, `bodies` reads the bodies of requests.
 """

@@ -7,34 +7,26 @@ import contextlib
 import logging
 import math
 import socket
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cvserve.errors import CvserveError, InvalidInput, Overloaded, Unauthenticated, Unavailable
-from cvserve.serving.core.engine import Engine
-from cvserve.serving.errors import INTERNAL, status_of, text_of
+from cvserve.serving.errors import INTERNAL, error_json, status_of, text_of
 from cvserve.serving.observability import CONTENT_TYPE
-from cvserve.serving.protocols.tensorflow_serving.rest.paths import is_rest, route
-from cvserve.serving.protocols.tensorflow_serving.rest.rest import Answer, Rest
-from cvserve.serving.protocols.tensorflow_serving.rest.writing import error_json
-from cvserve.serving.security import Right, http_context
+from cvserve.serving.security import http_context
 from cvserve.serving.settings import ServerSettings
 from cvserve.serving.transport.http.bodies import Bodies
-from cvserve.serving.transport.http.listening import bind, http_port
-from cvserve.serving.transport.interceptor import REQUEST_ID, Gate, Visit
+from cvserve.serving.transport.interceptor import REQUEST_ID, Interceptor, RequestContext
+from cvserve.serving.transport.protocol import HttpAnswer, HttpRequest, HttpRoutes
 
 _LOG = logging.getLogger(__name__)
 _PROTOCOL_LOG = logging.getLogger(f"{__name__}.protocol")
 
-THREADS = 2
-"""That read and write large JSON: one large body does not keep the next one waiting, and hundreds do not fill the
-memory with what they stand for."""
-
 LINGERING_SECONDS = 5.0
-"""How long a body that was refused may go on coming, so that its sender can read why."""
+"""How long the rest of a refused body is still read, so that its sender can read why."""
 
 CUT_OFF_SECONDS = 0.1
 """For a request whose time is up to notice; 0 would mean for ever to aiohttp."""
@@ -47,35 +39,34 @@ _CORS = {
 
 
 class HttpServer:
-    """TensorFlow Serving's REST API, Prometheus, `/healthz` and `/readyz` on one port, on the running event loop."""
+    """Answers the routes of the protocols, Prometheus, `/healthz` and `/readyz` on one port. Runs on the event loop."""
 
     def __init__(
         self,
-        engine: Engine,
         settings: ServerSettings,
+        routes: Sequence[HttpRoutes],
         *,
-        gate: Gate | None = None,
+        interceptor: Interceptor,
+        threads: Executor,
+        listening: socket.socket,
         metrics: Callable[[], bytes] = lambda: b"",
         not_ready: Callable[[], str] = lambda: "",
-        listening: socket.socket | None = None,
     ) -> None:
         """
         Args:
-            gate: what every request passes.
-            metrics: the text for Prometheus.
-            not_ready: why the server as a whole takes no requests; empty where it does.
-            listening: a bound socket to use; by default the one that the settings say.
+            routes: of the protocols; the first one whose prefix fits a path answers.
+            threads: unpack large bodies.
+            listening: the bound socket.
+            metrics: returns the text for Prometheus.
+            not_ready: returns why the server as a whole takes no requests; empty where it does.
         """
         self._settings = settings
-        self._gate = gate or Gate()
+        self._routes = tuple(routes)
+        self._interceptor = interceptor
         self._metrics = metrics
         self._not_ready = not_ready
         self._socket = listening
-        self._threads = ThreadPoolExecutor(THREADS, "http")
-        self._rest = Rest(engine, self._threads)
-        self._bodies = Bodies(
-            settings.max_message_bytes, settings.max_http_bytes, settings.http_read_seconds, self._threads
-        )
+        self._bodies = Bodies(settings.max_message_bytes, settings.max_http_bytes, settings.http_read_seconds, threads)
         self._draining = False
         self._active = 0
         self._idle = asyncio.Event()
@@ -85,13 +76,11 @@ class HttpServer:
         """Listens, and returns the port.
 
         Raises:
-            InvalidInput: the port is in use. NotFound, InvalidInput: certificates that cannot be used.
+            NotFound, InvalidInput: certificates that cannot be used.
         """
-        if self._socket is None:
-            self._socket = bind(self._settings.host, http_port(self._settings) or 0)
         wanted = self._settings.tls
         tls = http_context(wanted) if wanted is not None and wanted.http else None
-        # The low level of aiohttp: the paths of the API are regular expressions, and nothing else of it is needed.
+        # The low level of aiohttp: protocols match their paths themselves, and nothing else of it is needed.
         self._connections = web.Server(
             self._handle,
             handler_cancellation=True,
@@ -131,7 +120,6 @@ class HttpServer:
                 self._idle.clear()
                 await asyncio.wait_for(self._idle.wait(), left)
         await self._connections.shutdown(CUT_OFF_SECONDS)
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._active += 1
@@ -151,13 +139,14 @@ class HttpServer:
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         path = request.rel_url.raw_path
-        if is_rest(path):
-            if self._settings.http_cors and request.method == "OPTIONS":
-                return web.Response(headers=_CORS)
-            response = await self._answer_rest(request, path)
-            if self._settings.http_cors:
-                response.headers.update(_CORS)
-            return response
+        for routes in self._routes:
+            if path[: len(routes.prefix)].lower() == routes.prefix:
+                if self._settings.http_cors and request.method == "OPTIONS":
+                    return web.Response(headers=_CORS)
+                response = await self._answer_for(routes, request, path)
+                if self._settings.http_cors:
+                    response.headers.update(_CORS)
+                return response
         if request.method in ("GET", "HEAD"):
             if path == "/healthz":
                 return web.Response(text="alive\n")
@@ -171,55 +160,54 @@ class HttpServer:
         why_not = "draining" if self._draining else self._not_ready()
         return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
 
-    async def _answer_rest(self, request: web.BaseRequest, path: str) -> web.Response:
-        visit = self._enter("REST", request)
-        try:
-            answer = await self._ask(visit, request, path)
-        except CvserveError as error:
-            visit.leave(None, status_of(error).grpc, error)
-            return _refusal(error, visit)
-        except (asyncio.CancelledError, ConnectionError) as error:
-            visit.leave(None, "CANCELLED", error)
-            raise
-        except Exception as error:  # noqa: BLE001 - the client gets 500, the log gets the traceback
-            _LOG.exception("%s failed", visit.api)
-            visit.leave(None, INTERNAL.grpc, error)
-            return _refusal(error, visit)
-        visit.leave(answer.version, "OK")
-        response = _json_response(answer.body)
-        if visit.sent_id:
-            response.headers[REQUEST_ID] = visit.request_id
-        return response
-
-    def _enter(self, api: str, request: web.BaseRequest, right: Right = "inference") -> Visit:
-        return self._gate.enter(
-            api,
-            right,
+    async def _answer_for(self, routes: HttpRoutes, request: web.BaseRequest, path: str) -> web.Response:
+        context = self._interceptor.begin(
+            "REST",
+            "inference",
             lambda: [(name.lower(), value) for name, value in request.headers.items()],
             lambda: request.remote or "",
         )
+        try:
+            answer = await self._ask(routes, context, request, path)
+        except CvserveError as error:
+            context.end(None, status_of(error).grpc, error)
+            return _refusal(routes, error, context)
+        except (asyncio.CancelledError, ConnectionError) as error:
+            context.end(None, "CANCELLED", error)
+            raise
+        except Exception as error:  # noqa: BLE001 - the client gets 500, the log gets the traceback
+            _LOG.exception("%s failed", context.api)
+            context.end(None, INTERNAL.grpc, error)
+            return _refusal(routes, error, context)
+        context.end(answer.version, "OK")
+        response = web.Response(body=answer.body, content_type=answer.content_type, headers=answer.headers)
+        if context.has_own_id:
+            response.headers[REQUEST_ID] = context.request_id
+        return response
 
-    async def _ask(self, visit: Visit, request: web.BaseRequest, path: str) -> Answer:
-        asked = route(request.method, path)
-        visit.api = f"REST {asked.what}"
-        visit.allow(asked.model.name)
-        if request.method == "GET":
-            return self._rest.get(asked)
+    async def _ask(
+        self, routes: HttpRoutes, context: RequestContext, request: web.BaseRequest, path: str
+    ) -> HttpAnswer:
+        call = routes.route(HttpRequest(request.method, path, request.headers))
+        context.api, context.right = f"REST {call.method}", call.right
+        context.allow(call.model)
+        if not call.reads_body:
+            return await call.answer(b"", math.inf)
         if self._draining:
             raise Unavailable("the server is shutting down")
         with self._bodies.open(request) as body:
             data = await body.read()
             deadline = asyncio.get_running_loop().time() + self._settings.http_timeout_seconds
-            return await self._rest.post(asked, data, deadline)
+            return await call.answer(data, deadline)
 
 
-def _refusal(error: BaseException, visit: Visit) -> web.Response:
-    """The answer to a request that failed."""
+def _refusal(routes: HttpRoutes, error: BaseException, context: RequestContext) -> web.Response:
+    """Returns the answer to a request that failed."""
     status = status_of(error)
     if status is INTERNAL and isinstance(error, CvserveError):
         _LOG.error("%s", error)
-    response = _json_response(error_json(text_of(error)), status.http)
-    response.headers[REQUEST_ID] = visit.request_id
+    response = _json_response(routes.error(text_of(error)), status.http)
+    response.headers[REQUEST_ID] = context.request_id
     if isinstance(error, Overloaded):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     elif isinstance(error, Unavailable):
@@ -234,7 +222,7 @@ def _json_response(body: bytes, status: int = 200) -> web.Response:
 
 
 def _protocol_log() -> logging.Logger:
-    """aiohttp's log, without a traceback for each sender who does not speak HTTP: they get 400."""
+    """Returns aiohttp's log, without a traceback for each sender that does not speak HTTP: they get 400."""
 
     def ours(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -21,6 +21,7 @@ from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.protocols.tensorflow_serving import examples
+from cvserve.serving.protocols.tensorflow_serving.inference import infer
 
 
 def strings(*rows: list[bytes]) -> np.ndarray:
@@ -114,7 +115,7 @@ async def test_when_one_task_fails_the_others_are_given_up() -> None:
     servable = Servable("m", 1, model, pool, mailbox)
     method = examples.REGRESS_METHOD
     with pytest.raises(InvalidInput, match="takes float32"):
-        await servable.infer_examples([(good, method), (bad, method)], [b"one"])
+        await infer(servable, [(good, method), (bad, method)], examples.Examples([b"one"]))
     await turns()
     assert servable.batcher.waiting == 0
     await asyncio.to_thread(servable.close)

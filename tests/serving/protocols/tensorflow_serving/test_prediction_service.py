@@ -129,7 +129,7 @@ async def test_the_output_filter(serve: Serve, runtime: PuppetRuntime) -> None:
 
 def renamed() -> Any:
     message = request()
-    message.inputs["images"].CopyFrom(tf.make_tensor_proto(BATCH))
+    message.inputs["photos"].CopyFrom(tf.make_tensor_proto(BATCH))
     return message
 
 
@@ -168,7 +168,7 @@ def labelled() -> Any:
         (
             renamed(),
             CODES.INVALID_ARGUMENT,
-            "input tensor alias not found in signature: images. Inputs expected to be in the set {images}.",
+            "input tensor alias not found in signature: photos. Inputs expected to be in the set {images}.",
         ),
         (
             request(BATCH.astype(np.float32)),

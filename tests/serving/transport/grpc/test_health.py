@@ -239,7 +239,7 @@ async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
     runtime = OnGpu()
     async with serve(runtime, http_port=0) as server, health(server.address) as stub:
         lines: list[str] = []
-        server._report = lines.append
+        server._lines._report = lines.append
 
         async def ready() -> tuple[int, str]:
             def ask() -> tuple[int, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cvserve.protos.model_server_pb2 import BatchingParameters
-from cvserve.serving.core import loading
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.protocols.tensorflow_serving.model_server.batching import FILE_NAME, UNBATCHED, batching_settings
 from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flags
@@ -19,9 +18,9 @@ TFLITE_FILE = "model.tflite"
 
 
 def loader(
-    flags: Flags, load: Callable[[Path, ModelSettings], LoadedModel] = loading.load
+    flags: Flags, load: Callable[[Path, ModelSettings], LoadedModel]
 ) -> Callable[[Path, ModelSettings], LoadedModel]:
-    """The `load_model` of a server with these flags."""
+    """Returns the `load_model` of a server with these flags, which opens a version with `load`."""
 
     def load_version(directory: Path, settings: ModelSettings) -> LoadedModel:
         return load(directory, version_settings(flags, directory, settings))

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cvserve.errors import InvalidInput
 from cvserve.protos.tensorflow_serving import Example
+from cvserve.serving.protocols.tensorflow_serving.examples import Examples
 from cvserve.serving.protocols.tensorflow_serving.rest.arrays import decode_base64, is_base64, json_type, to_bytes
 from cvserve.serving.protocols.tensorflow_serving.rest.documents import shown
 
 _WHOLE, _STRING = {int, bool}, {str, dict}
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Serialised tf.Examples. context: features that every one of them has too, None where there are none."""
-
-    examples: list[bytes]
-    context: bytes | None
-
-
 def to_examples(document: Mapping[str, Any]) -> Examples:
-    """The examples of a classify or regress request.
+    """Returns the examples of a classify or regress request.
 
     Raises:
         InvalidInput: it has not the form, in TensorFlow Serving's words.

@@ -10,6 +10,8 @@ from urllib.parse import unquote_to_bytes
 from cvserve.errors import InvalidInput
 from cvserve.serving.core.engine import ModelRef
 
+PREFIX = "/v1/"
+
 Asked = Literal["predict", "classify", "regress", "status", "metadata"]
 
 # TensorFlow Serving's own (http_rest_api_util.cc).
@@ -26,11 +28,6 @@ class Route:
 
     what: Asked
     model: ModelRef
-
-
-def is_rest(path: str) -> bool:
-    """Whether a path belongs to the REST API, where every fault is answered in its way."""
-    return path[:4].lower() == "/v1/"
 
 
 def route(method: str, path: str) -> Route:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -17,13 +16,17 @@ from cvserve.errors import InvalidInput
 from cvserve.protos.tensorflow_serving import SignatureDefMap
 from cvserve.serving.core.engine import Engine, ModelRef, PredictRequest
 from cvserve.serving.core.signatures import DEFAULT, Signature
+from cvserve.serving.errors import error_json
+from cvserve.serving.protocols.tensorflow_serving.examples import Examples
+from cvserve.serving.protocols.tensorflow_serving.inference import ExampleInference
 from cvserve.serving.protocols.tensorflow_serving.model_service import model_status
 from cvserve.serving.protocols.tensorflow_serving.prediction_service import SIGNATURE_DEF, model_metadata
 from cvserve.serving.protocols.tensorflow_serving.rest.documents import let_go, read_document, uncollected
-from cvserve.serving.protocols.tensorflow_serving.rest.examples import Examples, to_examples
-from cvserve.serving.protocols.tensorflow_serving.rest.paths import Route
+from cvserve.serving.protocols.tensorflow_serving.rest.examples import to_examples
+from cvserve.serving.protocols.tensorflow_serving.rest.paths import PREFIX, Route, route
 from cvserve.serving.protocols.tensorflow_serving.rest.tensors import Tensors, signature_name, to_tensors
 from cvserve.serving.protocols.tensorflow_serving.rest.writing import classes_json, to_json, values_json
+from cvserve.serving.transport.protocol import HttpAnswer, HttpCall, HttpRequest, HttpRoutes
 
 T = TypeVar("T")
 
@@ -34,62 +37,64 @@ image in base64, which is one value, is read in a fraction of that."""
 INLINE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Answer:
-    """body: JSON. version: of the model that gave it, where it was one."""
-
-    body: bytes
-    version: int | None = None
-
-
 class Rest:
-    """Answers what a `Route` asks. Used from the loop's thread only."""
+    """Answers REST requests. Used from the loop's thread only."""
 
-    def __init__(self, engine: Engine, threads: Executor) -> None:
+    def __init__(self, engine: Engine, inference: ExampleInference, threads: Executor) -> None:
         """
         Args:
+            inference: answers requests that hold tf.Examples.
             threads: work on large bodies and answers.
         """
         self._engine = engine
+        self._inference = inference
         self._threads = threads
 
-    def get(self, route: Route) -> Answer:
-        """The status or the metadata of a model.
+    @property
+    def routes(self) -> HttpRoutes:
+        """Returns the paths of the API, for the HTTP port."""
+        return HttpRoutes(PREFIX, self.call, error_json)
+
+    def call(self, request: HttpRequest) -> HttpCall:
+        """Returns what a request asks.
 
         Raises:
-            NotFound, InvalidInput, Unavailable
+            InvalidInput: the API has no such path, in TensorFlow Serving's words.
         """
+        asked = route(request.method, request.path)
+        answer = self._get if request.method == "GET" else self._post
+        return HttpCall(
+            asked.what,
+            asked.model.name,
+            functools.partial(answer, asked),
+            reads_body=request.method != "GET",
+        )
+
+    async def _get(self, route: Route, body: bytes, deadline: float) -> HttpAnswer:
+        """Returns the status or the metadata of a model."""
         if route.what == "status":
-            return Answer(_json(_plain(model_status(self._engine, route.model))))
+            return HttpAnswer(_json(_plain(model_status(self._engine, route.model))))
         response = model_metadata(self._engine, route.model)
         signatures = SignatureDefMap()
         response.metadata[SIGNATURE_DEF].Unpack(signatures)
         spec = _plain(response.model_spec)
         values = {"model_spec": spec, "metadata": {SIGNATURE_DEF: _plain(signatures)}}
-        return Answer(_json(values), response.model_spec.version.value)
+        return HttpAnswer(_json(values), response.model_spec.version.value)
 
-    async def post(self, route: Route, body: bytes, deadline: float = math.inf) -> Answer:
-        """The answer of a model.
-
-        Args:
-            deadline: in the loop's time.
-
-        Raises:
-            InvalidInput: the body. NotFound, FailedPrecondition, Unavailable, Overloaded, DeadlineExceeded
-        """
+    async def _post(self, route: Route, body: bytes, deadline: float) -> HttpAnswer:
+        """Returns the answer of a model."""
         # A model that is not there costs no reading.
         self._engine.model_info(route.model)
         if route.what == "predict":
             return await self._predict(route.model, body, deadline)
         signature, examples = await self._apart(_is_large(body), _read_examples, body)
-        arguments = (route.model, signature, examples.examples)
         if route.what == "classify":
-            classes = await self._engine.classify_examples(*arguments, context=examples.context, deadline=deadline)
-            return Answer(classes_json(classes.classes), classes.model.version)
-        values = await self._engine.regress_examples(*arguments, context=examples.context, deadline=deadline)
-        return Answer(values_json(values.values), values.model.version)
+            classes = await self._inference.classify(route.model, signature, examples, deadline)
+            return HttpAnswer(classes_json(classes.classes), classes.model.version)
+        values = await self._inference.regress(route.model, signature, examples, deadline)
+        return HttpAnswer(values_json(values.values), values.model.version)
 
-    async def _predict(self, model: ModelRef, body: bytes, deadline: float) -> Answer:
+    async def _predict(self, model: ModelRef, body: bytes, deadline: float) -> HttpAnswer:
         signatures = self._engine.model_info(model).signatures
         signature, tensors = await self._apart(_is_large(body), _read_predict, body, signatures)
         answer = await self._engine.predict(
@@ -97,7 +102,7 @@ class Rest:
         )
         large = sum(array.size for array in answer.outputs.values()) > INLINE_VALUES
         written = await self._apart(large, to_json, dict(sorted(answer.outputs.items())), tensors.form)
-        return Answer(written, answer.model.version)
+        return HttpAnswer(written, answer.model.version)
 
     async def _apart(self, large: bool, function: Callable[..., T], *arguments: Any) -> T:
         """`function(*arguments)`, on a thread if it is large work."""

@@ -67,11 +67,6 @@ def values_json(values: Sequence[float]) -> bytes:
     return _document("results", [json.dumps(_floats(values))])
 
 
-def error_json(text: str) -> bytes:
-    """The body of an error."""
-    return json.dumps({"error": text}).encode()
-
-
 def _document(key: str, parts: Iterable[str]) -> bytes:
     return "".join(['{\n    "', key, '": ', *parts, "\n}"]).encode()
 

@@ -206,7 +206,7 @@ def test_a_wrong_command_line_is_one_sentence(
 def test_booleans(words: list[str], value: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorflow_serving")
     seen: list[Flags] = []
-    monkeypatch.setattr("cvserve.serving.protocols.tensorflow_serving.model_server.process.model_server", seen.append)
+    monkeypatch.setattr("cvserve.serving.model_server.model_server", seen.append)
     assert exit_of(["--model_base_path=/m", "--rest_api_port=8501", "--model_name", "flowers", *words]) == 0
     [flags] = seen
     assert (flags.enable_batching, flags.rest_api_port, flags.model_name) == (value, 8501, "flowers")

@@ -22,6 +22,7 @@ from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flag
 from cvserve.serving.protocols.tensorflow_serving.model_server.loading import loader
 from cvserve.serving.protocols.tensorflow_serving.model_server.settings import read_models, read_start
 from cvserve.serving.protocols.tensorflow_serving.warmup import FILE
+from cvserve.serving.server import load as load_version
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_serving")
@@ -52,7 +53,7 @@ async def served(model: Path, tmp_path: Path, **flags: Any) -> AsyncIterator[Ser
     own.write_text(f"host: 127.0.0.1\ngrace_seconds: 5\n{ports}")
     given = Flags(model_name="m", model_base_path=str(model), cvserve_config_file=str(own), **flags)
     start = read_start(given)
-    async with Server(None, start.settings, models=start.models, load_model=loader(given)) as server:
+    async with Server(None, start.settings, models=start.models, load_model=loader(given, load_version)) as server:
         yield server
 
 
@@ -189,7 +190,7 @@ async def test_tflite_where_it_is_preferred(model: Path, tmp_path: Path) -> None
 
 def load(directory: Path, **flags: Any) -> None:
     given = Flags(model_base_path=str(directory.parent), **flags)
-    loader(given)(directory, read_start(given).models[0].settings).close()
+    loader(given, load_version)(directory, read_start(given).models[0].settings).close()
 
 
 def test_tags(tmp_path: Path) -> None:

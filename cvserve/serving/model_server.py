@@ -1,4 +1,4 @@
-"""`cvserve model-server` as a process."""
+"""The process of `cvserve model-server`: the flags of tensorflow_model_server put together with our server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flag
 from cvserve.serving.protocols.tensorflow_serving.model_server.loading import loader
 from cvserve.serving.protocols.tensorflow_serving.model_server.settings import Start, read_models, read_start
 from cvserve.serving.protocols.tensorflow_serving.model_server.waiting import wait_for_a_version
-from cvserve.serving.server import Server
+from cvserve.serving.server import Server, load
 
 
 def model_server(flags: Flags) -> None:
@@ -29,7 +29,7 @@ def model_server(flags: Flags) -> None:
     # Process 1 of a container, which this may be, ignores signals that nobody handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     wait_for_a_version(start.models, flags.file_system_poll_wait_seconds, process.say)
-    server = Server(None, start.settings, models=start.models, load_model=loader(flags), report=process.say)
+    server = Server(None, start.settings, models=start.models, load_model=loader(flags, load), report=process.say)
     process.run(server, partial(_beside, flags, start, server))
 
 
