@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz_server.py"
+SCRIPT = Path(__file__).parents[4] / "benchmarks" / "fuzz_server.py"
 
 
 @pytest.mark.slow
