@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import get_args
 
 from cvserve.serving.core.observer import TRACED, Observer, Stage, VersionReport
-from cvserve.serving.observability import Metrics, logs
+from cvserve.serving.observability import logs
+from cvserve.serving.observability.metrics import Metrics
 from cvserve.serving.observability.tracing import OpenTelemetry, TelemetrySettings
 from cvserve.serving.protocols.tensorflow_serving.metric_names import TensorFlowServingMetrics
 from cvserve.serving.security import Access
@@ -56,7 +57,7 @@ def microseconds(interceptor: Interceptor) -> float:
 
 def metrics() -> Observer:
     made = Metrics()
-    made.add(TensorFlowServingMetrics())
+    made.add(TensorFlowServingMetrics(made.registry))
     made.state("flowers", 1, "AVAILABLE")
     return made
 

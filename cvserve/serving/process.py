@@ -27,8 +27,8 @@ SWITCH_SECONDS = 0.0001
 """How long a thread may keep the interpreter when another one wants it. With Python's 5 ms, a worker that has ended a
 batch waits, and its core with it, until the loop has gone through all the messages that came."""
 
-_TOLD: list[logs.Writer] = []
-"""Where the lines of the server that runs go: stdout."""
+_OUTPUT: list[logs.Handler] = []
+"""Where the lines of the server that runs go: standard output."""
 
 
 def serve(
@@ -67,16 +67,16 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     grpc.aio.init_grpc_aio()
     stand_back()
     # A process may have been given no standard output.
-    told = None if sys.stdout is None else logs.Writer(sys.stdout)
-    if told is not None:
-        _TOLD.append(told)
+    output = None if sys.stdout is None else logs.Handler(sys.stdout)
+    if output is not None:
+        _OUTPUT.append(output)
     try:
         run_loop(_serve(server, beside))
     finally:
         written = _flush()
-        if told is not None:
-            _TOLD.remove(told)
-            told.close()
+        if output is not None:
+            _OUTPUT.remove(output)
+            output.close()
     if not written:
         # The interpreter's end would wait for whoever does not read.
         os._exit(0)
@@ -144,8 +144,8 @@ def say(line: str) -> None:
     text = logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding)
     # Whoever read the lines may have gone or read no more, and a disk may be full: neither is a reason to stop serving
     # or draining.
-    if _TOLD:
-        _TOLD[-1].write(text)
+    if _OUTPUT:
+        _OUTPUT[-1].write(text)
         return
     with contextlib.suppress(OSError):
         print(text, flush=True)
@@ -153,7 +153,7 @@ def say(line: str) -> None:
 
 def _flush() -> bool:
     """Writes what waits, before the process ends; returns whether all is written."""
-    return all([logs.flush(), *(writer.flush() for writer in _TOLD)])
+    return all([logs.flush(), *(handler.drain() for handler in _OUTPUT)])
 
 
 def _exit(code: int) -> NoReturn:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cvserve.errors import InvalidInput, NotFound
-from cvserve.extras import telling
+from cvserve.extras import require, telling
 from cvserve.serving.core import loading
 from cvserve.serving.core.engine import Engine, LoadModel
 from cvserve.serving.core.loaded_model import LoadedModel
@@ -24,7 +24,6 @@ from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer, Observers
 from cvserve.serving.core.repository import Repository
 from cvserve.serving.core.watcher import Watcher
-from cvserve.serving.observability import Metrics
 from cvserve.serving.protocols import tensorflow_serving, vision
 from cvserve.serving.settings import ModelSettings, ServerSettings
 from cvserve.serving.status_lines import StatusLines, describe
@@ -94,6 +93,9 @@ class Server:
         self._lines = StatusLines(report)
         self._ready = False
         self._lasting = Lasting()
+        require("prometheus_client")
+        from cvserve.serving.observability.metrics import Metrics
+
         self.metrics = Metrics()
         self._observer = self.metrics if observer is None else Observers([self.metrics, observer])
         self._threads = ThreadPoolExecutor(THREADS, "http")
@@ -182,7 +184,7 @@ class Server:
 
     def _open_protocols(self, ports: Ports) -> None:
         """Puts the endpoints of the protocols on the ports, and their metrics among the server's."""
-        host = Host(self.engine, self.settings, self._threads)
+        host = Host(self.engine, self.settings, self.metrics.registry, self._threads)
         with naming_the_extra():
             self.endpoints = tuple(protocol.open(host) for protocol in self._protocols)
         for endpoints in self.endpoints:

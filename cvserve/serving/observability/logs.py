@@ -1,6 +1,6 @@
 """The server's log: a line an event, for people or for machines, on standard error.
 
-Nothing of it may stop the server: a disk that is full, a reader that has gone.
+Nothing of it may stop the server, neither a disk that is full nor a reader that has gone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import json
 import logging
 import queue
 import sys
-import threading
 import time
 from contextvars import ContextVar
+from logging.handlers import QueueHandler, QueueListener
 from typing import IO, Any, Literal, Protocol
 
 _REQUESTS = logging.getLogger("cvserve.requests")
@@ -20,7 +20,7 @@ _REQUESTS = logging.getLogger("cvserve.requests")
 Format = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Lines that may wait to be written."""
 
 FLUSH_SECONDS = 1.0
@@ -57,13 +57,13 @@ def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | 
     root = logging.getLogger()
     for old in _handlers():
         root.removeHandler(old)
-        old.writer.close()
+        old.close()
     root.addHandler(handler)
     logging.getLogger("cvserve").setLevel(level.upper())
 
 
 def spoken(text: str) -> str:
-    """A line that the server prints for whoever started it, in the format of the log: as it is, or a JSON object."""
+    """Returns a line for standard output in the format of the log: as it is, or as a JSON object."""
     for handler in _handlers():
         if isinstance(handler.formatter, JsonFormatter):
             return handler.format(logging.LogRecord("cvserve.server", logging.INFO, "", 0, text, None, None))
@@ -71,80 +71,80 @@ def spoken(text: str) -> str:
 
 
 def flush() -> bool:
-    """Writes what waits, before the process ends; a second at most for each stream. Returns whether all is written."""
-    return all([handler.writer.flush() for handler in _handlers()])
+    """Waits until all lines are written, a second at most for each stream. Returns whether they are."""
+    return all([handler.drain() for handler in _handlers()])
 
 
 def _handlers() -> list[Handler]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
 
 
-class Writer:
-    """Writes lines on a thread of its own, so that a disk or a reader that is slow holds up nothing else; what cannot
-    be written, and what comes while MOST_WAITING lines wait, is dropped and counted."""
+class Handler(QueueHandler):
+    """Formats records on the thread that logs, and has another thread write them, so that a disk or a reader that is
+    slow holds up nothing else. A line that comes while MAX_WAITING wait, or that cannot be written, is dropped."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._lines: queue.Queue[str | threading.Event | None] = queue.Queue(MOST_WAITING)
-        self.dropped = 0
-        threading.Thread(target=self._write_all, name="log", daemon=True).start()
-
-    def write(self, line: str) -> None:
-        """Has a line written, soon."""
-        try:
-            self._lines.put_nowait(line + "\n")
-        except queue.Full:
-            self.dropped += 1
-
-    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Waits until everything so far is written, but not longer than that. Returns whether it is."""
-        written = threading.Event()
-        with contextlib.suppress(queue.Full):
-            self._lines.put(written, timeout=seconds)
-            return written.wait(seconds)
-        return False
-
-    def close(self) -> None:
-        """Ends the thread after what waits. Lines that come later are lost."""
-        with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(None)
-
-    def _write_all(self) -> None:
-        while (line := self._lines.get()) is not None:
-            if isinstance(line, threading.Event):
-                line.set()
-                continue
-            try:
-                self._stream.write(line)
-                self._stream.flush()
-            except (OSError, ValueError):
-                # A full disk, a closed pipe; the stream may keep half of the line for its next attempt.
-                self.dropped += 1
-
-
-class Handler(logging.Handler):
-    """Gives its lines to a `Writer`."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        super().__init__()
-        self.writer = Writer(stream)
+        self._lines: queue.Queue[Any] = queue.Queue(MAX_WAITING)
+        super().__init__(self._lines)
+        self._not_taken = 0
+        self._writer = _Writer(self._lines, stream)
+        self._writer.start()
 
     @property
     def dropped(self) -> int:
-        """Lines that were not written."""
-        return self.writer.dropped
+        """Returns how many lines were dropped."""
+        return self._not_taken + self._writer.failed
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def write(self, line: str) -> None:
+        """Has a line written, soon."""
+        self.handle(logging.LogRecord("cvserve", logging.INFO, "", 0, line, None, None))
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Returns a record whose message is the formatted line."""
         try:
-            line = self.format(record)
+            prepared: logging.LogRecord = super().prepare(record)
         except Exception as error:  # noqa: BLE001 - other libraries' lines: arguments that do not fit their text
             text = f"{record.msg!r} cannot be written: {error}"
-            line = self.format(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
-        self.writer.write(line)
+            prepared = super().prepare(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
+        return prepared
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Counts a line for which the queue has no room."""
+        self._not_taken += 1
+
+    def drain(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Waits until everything so far is written, but not longer than that. Returns whether it is."""
+        with self._lines.all_tasks_done:
+            return self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, seconds)
 
     def flush(self) -> None:
-        """Waits until what was logged is written, for a second at most."""
-        self.writer.flush()
+        """Waits until everything so far is written, for a second at most."""
+        self.drain()
+
+    def close(self) -> None:
+        """Ends the thread after what waits. Lines that come later are lost."""
+        super().close()
+        # Not QueueListener.stop, which waits for ever where nobody reads.
+        with contextlib.suppress(queue.Full):
+            self._writer.enqueue_sentinel()
+
+
+class _Writer(QueueListener):
+    """Writes formatted lines to a stream, on a thread of its own. failed: lines that could not be written."""
+
+    def __init__(self, lines: queue.Queue[Any], stream: IO[str]) -> None:
+        super().__init__(lines)
+        self._stream = stream
+        self.failed = 0
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Writes one line."""
+        try:
+            self._stream.write(f"{record.msg}\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            # A full disk, a closed pipe; the stream may keep half of the line for its next attempt.
+            self.failed += 1
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from prometheus_client import Counter, Gauge, Histogram
 
 from cvserve.serving.core.observer import Observer, Stage
-from cvserve.serving.observability.instruments import Counter, Family, Gauge, Histogram, exponential
-from cvserve.serving.observability.process import process_text
+from cvserve.serving.observability.registry import Registry, exponential
 
 OTHER = "(other)"
 """The label of models that are not there: clients could otherwise make as many series as they invent names."""
@@ -41,11 +41,7 @@ class _OfAnswer:
 
 
 class ProtocolMetrics(Protocol):
-    """Metrics of one protocol, under names of its own beside those of the server. Thread-safe."""
-
-    @property
-    def families(self) -> Sequence[Family[Any]]:
-        """Returns all its instruments."""
+    """Metrics of one protocol, under names of its own in the server's `Registry`. Thread-safe."""
 
     def request(self, api: str, model: str, code: str, seconds: float) -> None:
         """Counts an answer. api, code: as in `Observer.request`. model: OTHER for one that is not there."""
@@ -64,37 +60,42 @@ class Metrics(Observer):
     """
 
     def __init__(self) -> None:
+        self.registry = registry = Registry()
         version = ("model", "version")
-        self._requests = Family(
-            "cvserve_requests_total", "counter", "Answered requests.", ("api", *version, "code"), Counter
+        self._requests = Counter(
+            "cvserve_requests_total", "Answered requests.", ("api", *version, "code"), registry=registry
         )
-        self._request_seconds = Family(
-            "cvserve_request_seconds", "histogram", "From the request to its answer.", ("api", "model"), _seconds
+        self._request_seconds = Histogram(
+            "cvserve_request_seconds",
+            "From the request to its answer.",
+            ("api", "model"),
+            buckets=SECONDS,
+            registry=registry,
         )
-        self._stage_seconds = Family(
+        self._stage_seconds = Histogram(
             "cvserve_stage_seconds",
-            "histogram",
             "Where the time goes: decode, queue and postprocess for each request, run for each batch.",
             (*version, "stage"),
-            _seconds,
+            buckets=SECONDS,
+            registry=registry,
         )
-        self._batch_rows = Family(
-            "cvserve_batch_rows", "histogram", "Rows of requests in a batch.", version, lambda: Histogram(ROWS)
+        self._batch_rows = Histogram(
+            "cvserve_batch_rows", "Rows of requests in a batch.", version, buckets=ROWS, registry=registry
         )
-        self._padding = Family(
-            "cvserve_padding_rows_total", "counter", "Rows added to batches to reach a size.", version, Counter
+        self._padding = Counter(
+            "cvserve_padding_rows_total", "Rows added to batches to reach a size.", version, registry=registry
         )
-        self._waiting = Family(
-            "cvserve_queue_requests", "gauge", "Requests that wait for an instance now.", version, Gauge
+        self._waiting = Gauge(
+            "cvserve_queue_requests", "Requests that wait for an instance now.", version, registry=registry
         )
-        self._rejected = Family(
-            "cvserve_rejected_total", "counter", "Requests that were not run, by reason.", ("model", "reason"), Counter
+        self._rejected = Counter(
+            "cvserve_rejected_total", "Requests that were not run, by reason.", ("model", "reason"), registry=registry
         )
-        self._state = Family(
-            "cvserve_model_state", "gauge", "1 for the state that a version is in.", (*version, "state"), Gauge
+        self._state = Gauge(
+            "cvserve_model_state", "1 for the state that a version is in.", (*version, "state"), registry=registry
         )
-        self._load_seconds = Family(
-            "cvserve_model_load_seconds", "gauge", "How long opening and warming took.", version, Gauge
+        self._load_seconds = Gauge(
+            "cvserve_model_load_seconds", "How long opening and warming took.", version, registry=registry
         )
         self._protocols: tuple[ProtocolMetrics, ...] = ()
         self._answers: dict[tuple[str, str, int | None, str], _OfAnswer] = {}
@@ -110,7 +111,7 @@ class Metrics(Observer):
         answers = self._answers.get((api, model, version, code))
         if answers is None:
             answers = self._of_answer(api, model, version, code)
-        answers.count.add()
+        answers.count.inc()
         answers.seconds.observe(seconds)
         for protocol in self._protocols:
             protocol.request(api, self._known(model), code, seconds)
@@ -125,19 +126,19 @@ class Metrics(Observer):
         of = self._versions.get((model, version)) or self._of_version(model, version)
         of.rows.observe(rows)
         if padded > rows:
-            of.padding.add(padded - rows)
+            of.padding.inc(padded - rows)
 
     def rejected(self, model: str, reason: str) -> None:
-        self._rejected.of(self._known(model), reason).add()
+        self._rejected.labels(self._known(model), reason).inc()
 
     def queue(self, model: str, version: int, waiting: int) -> None:
         of = self._versions.get((model, version)) or self._of_version(model, version)
-        of.waiting.value = waiting
+        of.waiting.set(waiting)
 
     def state(self, model: str, version: int, state: str) -> None:
         self._models.add(model)
         for name in STATES:
-            self._state.of(model, str(version), name).value = float(name == state)
+            self._state.labels(model, str(version), name).set(name == state)
         if state == "END":
             self._ended.append((model, version))
             if len(self._ended) > KEPT_AFTER_UNLOADING:
@@ -146,27 +147,11 @@ class Metrics(Observer):
             self._ended.remove((model, version))
 
     def loaded(self, model: str, version: int, seconds: float) -> None:
-        self._load_seconds.of(model, str(version)).value = seconds
+        self._load_seconds.labels(model, str(version)).set(seconds)
 
     def text(self) -> bytes:
-        """Returns all metrics in Prometheus' text format, UTF-8.
-
-        Those of the process are among them where prometheus-client is installed.
-        """
-        families: tuple[Family[Any], ...] = (
-            self._requests,
-            self._request_seconds,
-            self._stage_seconds,
-            self._batch_rows,
-            self._padding,
-            self._waiting,
-            self._rejected,
-            self._state,
-            self._load_seconds,
-            *(family for protocol in self._protocols for family in protocol.families),
-        )
-        lines = [line for family in families for line in family.lines()]
-        return ("\n".join(lines) + "\n").encode(errors="backslashreplace") + process_text()
+        """Returns all metrics in Prometheus' text format, with those of the protocols and of the process."""
+        return self.registry.text()
 
     def _known(self, model: str) -> str:
         return model if model in self._models else OTHER
@@ -174,8 +159,8 @@ class Metrics(Observer):
     def _of_answer(self, api: str, model: str, version: int | None, code: str) -> _OfAnswer:
         name = self._known(model)
         answers = _OfAnswer(
-            self._requests.of(api, name, "" if version is None else str(version), code),
-            self._request_seconds.of(api, name),
+            self._requests.labels(api, name, "" if version is None else str(version), code),
+            self._request_seconds.labels(api, name),
         )
         # A name that is not there is looked up again each time: it may come, and there is no end of such names.
         if name == model:
@@ -186,10 +171,10 @@ class Metrics(Observer):
         number = str(version)
         stages: tuple[Stage, ...] = ("decode", "queue", "run", "postprocess")
         of = _OfVersion(
-            {stage: self._stage_seconds.of(model, number, stage) for stage in stages},
-            self._batch_rows.of(model, number),
-            self._padding.of(model, number),
-            self._waiting.of(model, number),
+            {stage: self._stage_seconds.labels(model, number, stage) for stage in stages},
+            self._batch_rows.labels(model, number),
+            self._padding.labels(model, number),
+            self._waiting.labels(model, number),
         )
         return self._versions.setdefault((model, version), of)
 
@@ -203,11 +188,7 @@ class Metrics(Observer):
             self._state,
             self._load_seconds,
         ):
-            family.drop(model=model, version=str(version))
+            family.remove_by_labels({"model": model, "version": str(version)})
         self._versions.pop((model, version), None)
         for key in [key for key in list(self._answers) if key[1:3] == (model, version)]:
             self._answers.pop(key, None)
-
-
-def _seconds() -> Histogram:
-    return Histogram(SECONDS)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cvserve.serving.core.engine import Engine
     from cvserve.serving.core.without_manifest import WarmUp
     from cvserve.serving.observability.metrics import ProtocolMetrics
+    from cvserve.serving.observability.registry import Registry
     from cvserve.serving.security import Right
     from cvserve.serving.settings import ServerSettings
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 class Host:
     """Holds what a server gives to its protocols.
 
-    engine: the models, on the loop's thread only. settings: those of the whole server. threads: run work of more than
-    about a millisecond, such as large JSON; few, and shared by all protocols.
+    engine: the models, on the loop's thread only. settings: those of the whole server. registry: for metrics under
+    names of the protocol's own. threads: run work of more than about a millisecond, such as large JSON; few, and shared
+    by all protocols.
     """
 
     engine: Engine
     settings: ServerSettings
+    registry: Registry
     threads: Executor
 
 
@@ -129,7 +132,8 @@ class HttpRoutes:
 class Endpoints:
     """Holds what a protocol offers on one server.
 
-    on_drain: called when the server begins to shut down, for streams that would go on for days.
+    metrics: hears of every request and stage, to count them under names of the protocol's own. on_drain: called when
+    the server begins to shut down, for streams that would go on for days.
     """
 
     grpc: Sequence[GrpcService] = ()

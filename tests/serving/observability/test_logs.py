@@ -101,7 +101,7 @@ class Stuck(io.StringIO):
 
 
 def test_a_stuck_reader_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MOST_WAITING", 5)
+    monkeypatch.setattr(logs, "MAX_WAITING", 5)
     stream = Stuck()
     logs.set_up("json", "info", stream)
     for index in range(100):

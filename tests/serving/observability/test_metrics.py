@@ -11,11 +11,11 @@ from serving_kit import PuppetRuntime, Serve, eventually, jpeg
 from cvserve.client import AsyncClient
 from cvserve.errors import InvalidInput, NotFound, Overloaded
 from cvserve.serving.core.observer import Observer
-from cvserve.serving.observability import OTHER, Metrics
-from cvserve.serving.observability.instruments import Family, Histogram
-from cvserve.serving.observability.metrics import KEPT_AFTER_UNLOADING
+from cvserve.serving.observability.metrics import KEPT_AFTER_UNLOADING, OTHER, Metrics
+from cvserve.serving.observability.registry import Registry
 from cvserve.serving.protocols.tensorflow_serving.metric_names import TensorFlowServingMetrics
 
+Histogram = pytest.importorskip("prometheus_client").Histogram
 parser = pytest.importorskip("prometheus_client.parser")
 
 
@@ -33,18 +33,39 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return samples(metrics).get((name, tuple(sorted(labels.items()))))
 
 
-def test_histograms_count_what_lies_under_each_bound() -> None:
-    histogram = Histogram((1, 2, 4))
-    for number in (0.5, 1, 1.5, 4, 9):
-        histogram.observe(number)
-    assert list(histogram.lines("x", 'a="b"')) == [
-        'x_bucket{a="b",le="1"} 2',
-        'x_bucket{a="b",le="2"} 3',
-        'x_bucket{a="b",le="4"} 4',
-        'x_bucket{a="b",le="+Inf"} 5',
-        'x_sum{a="b"} 16',
-        'x_count{a="b"} 5',
+def test_the_text_of_a_histogram() -> None:
+    registry = Registry()
+    histogram = Histogram("x", "How much.", ("a",), buckets=(1, 2, 32.400000000000006), registry=registry)
+    for number in (0.5, 1, 1.5, 4, 99):
+        histogram.labels("b").observe(number)
+    lines = [line for line in registry.text().decode().splitlines() if line.startswith(("x", "# TYPE x"))]
+    assert lines == [
+        "# TYPE x histogram",
+        'x_bucket{a="b",le="1"} 2.0',
+        'x_bucket{a="b",le="2"} 3.0',
+        'x_bucket{a="b",le="32.4"} 4.0',
+        'x_bucket{a="b",le="+Inf"} 5.0',
+        'x_count{a="b"} 5.0',
+        'x_sum{a="b"} 106.0',
     ]
+
+
+def test_a_counter_may_keep_its_name() -> None:
+    registry = Registry()
+    registry.plain_counter(":tensorflow:core:graph_runs", "Runs.").inc()
+    lines = registry.text().decode().splitlines()
+    assert ":tensorflow:core:graph_runs 1.0" in lines
+    assert "# TYPE :tensorflow:core:graph_runs counter" in lines
+
+
+def test_an_instrument_without_samples_has_no_lines() -> None:
+    assert "cvserve_requests" not in Metrics().text().decode()
+
+
+def test_names_that_are_no_text_are_escaped() -> None:
+    metrics = Metrics()
+    metrics.state("m\udcff", 1, "AVAILABLE")
+    assert b'model="m\\\\udcff"' in metrics.text()
 
 
 def test_labels_with_quotes_survive() -> None:
@@ -75,7 +96,7 @@ def test_many_threads_lose_nothing() -> None:
 
 def test_invented_names_make_no_series() -> None:
     metrics = Metrics()
-    metrics.add(TensorFlowServingMetrics())
+    metrics.add(TensorFlowServingMetrics(metrics.registry))
     metrics.state("flowers", 1, "AVAILABLE")
     for index in range(1000):
         metrics.request("Predict", f"guess-{index}", None, "NOT_FOUND", 0.001)
@@ -87,7 +108,7 @@ def test_invented_names_make_no_series() -> None:
 
 def test_series_of_unloaded_versions_go() -> None:
     metrics = Metrics()
-    metrics.add(TensorFlowServingMetrics())
+    metrics.add(TensorFlowServingMetrics(metrics.registry))
     lines = 0
     for version in range(1, 60):
         metrics.state("flowers", version, "AVAILABLE")
@@ -102,7 +123,8 @@ def test_series_of_unloaded_versions_go() -> None:
 
 
 def test_the_names_and_buckets_of_tensorflow_serving() -> None:
-    metrics, own = Metrics(), TensorFlowServingMetrics()
+    metrics = Metrics()
+    own = TensorFlowServingMetrics(metrics.registry)
     metrics.add(own)
     metrics.state("m", 1, "AVAILABLE")
     metrics.request("Predict", "m", 1, "OK", 0.001)
@@ -129,12 +151,6 @@ def test_the_names_and_buckets_of_tensorflow_serving() -> None:
     for (first, factor, count), found in zip(((10, 1.8, 33), (100, 1.2, 52)), bounds.values(), strict=True):
         assert found == pytest.approx([*(first * factor**index for index in range(count)), float("inf")])
     assert "# TYPE :tensorflow:serving:request_count counter" in metrics.text().decode().splitlines()
-
-
-def test_a_family_refuses_the_wrong_labels() -> None:
-    family = Family("x", "counter", "", ("a", "b"), lambda: Histogram((1,)))
-    with pytest.raises(AssertionError):
-        family.of("only one")
 
 
 async def test_a_served_image_is_seen_in_every_stage(serve: Serve, runtime: PuppetRuntime) -> None:

@@ -67,8 +67,8 @@ async def test_it_answers_beside_the_others(serve: Serve, runtime: PuppetRuntime
         status, body, _ = await post(server, "/v1/models/colours:predict", b"{}")
         assert (status, body) == (400, "{\"error\": \"Missing 'inputs' or 'instances' key\"}")
         text = server.metrics.text().decode()
-        assert 'cvserve_requests_total{api="Best",model="colours",version="1",code="OK"} 1' in text
-        assert 'cvserve_requests_total{api="REST best",model="colours",version="1",code="OK"} 1' in text
+        assert 'cvserve_requests_total{api="Best",code="OK",model="colours",version="1"} 1.0' in text
+        assert 'cvserve_requests_total{api="REST best",code="OK",model="colours",version="1"} 1.0' in text
 
 
 async def test_health_and_reflection_know_it(serve: Serve, runtime: PuppetRuntime) -> None:

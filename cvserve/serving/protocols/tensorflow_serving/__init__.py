@@ -26,7 +26,7 @@ def open_tensorflow_serving(host: Host) -> Endpoints:
     from cvserve.serving.protocols.tensorflow_serving.rest.rest import Rest
 
     engine, settings = host.engine, host.settings
-    metrics = TensorFlowServingMetrics()
+    metrics = TensorFlowServingMetrics(host.registry)
     inference = ExampleInference(engine, metrics)
     asks_model = GrpcMethod(model_of=_model_of, version_of=_version_of, queued=True)
     prediction = GrpcService(

@@ -6,11 +6,10 @@ microseconds, the last bucket is +Inf.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from prometheus_client import Gauge, Histogram
 
 from cvserve.serving.core.observer import Stage
-from cvserve.serving.observability.instruments import Counter, Family, Histogram, exponential
+from cvserve.serving.observability.registry import Registry, exponential
 
 LATENCY = exponential(10, 1.8, 33)
 QUEUING = exponential(100, 1.2, 52)
@@ -23,75 +22,51 @@ INFERENCE = ("predict", "classify", "regress", "multiinference")
 class TensorFlowServingMetrics:
     """Counts under TensorFlow Serving's names. Where requests run in batches, runtime_latency is that of each batch."""
 
-    def __init__(self) -> None:
-        self._count: Family[Counter] = Family(
-            ":tensorflow:serving:request_count",
-            "counter",
-            "The total number of requests.",
-            ("model_name", "status"),
-            Counter,
+    def __init__(self, registry: Registry) -> None:
+        """
+        Args:
+            registry: of the server, to which the instruments are added.
+        """
+        self._count = registry.plain_counter(
+            ":tensorflow:serving:request_count", "The total number of requests.", ("model_name", "status")
         )
-        self._latency = Family(
+        self._latency = Histogram(
             ":tensorflow:serving:request_latency",
-            "histogram",
             "Distribution of wall time (in microseconds) for Tensorflow Serving request.",
             ("model_name", "API", "entrypoint"),
-            lambda: Histogram(LATENCY),
+            buckets=LATENCY,
+            registry=registry,
         )
-        self._runtime = Family(
+        self._runtime = Histogram(
             ":tensorflow:serving:runtime_latency",
-            "histogram",
             "Distribution of wall time (in microseconds) for Tensorflow runtime.",
             ("model_name", "API", "runtime"),
-            lambda: Histogram(LATENCY),
+            buckets=LATENCY,
+            registry=registry,
         )
-        self._example_counts = Family(
+        self._example_counts = Histogram(
             ":tensorflow:serving:request_example_counts",
-            "histogram",
             "The number of tensorflow.Examples per request.",
             ("model",),
-            lambda: Histogram(EXAMPLES),
+            buckets=EXAMPLES,
+            registry=registry,
         )
-        self._example_total: Family[Counter] = Family(
-            ":tensorflow:serving:request_example_count_total",
-            "counter",
-            "The total number of tensorflow.Examples.",
-            ("model",),
-            Counter,
+        self._example_total = registry.plain_counter(
+            ":tensorflow:serving:request_example_count_total", "The total number of tensorflow.Examples.", ("model",)
         )
-        self._queuing = Family(
+        queuing = Histogram(
             ":tensorflow:serving:batching_session:queuing_latency",
-            "histogram",
             "Distribution of wall time spent (in microseconds) in queuing",
             ("thread_pool_name",),
-            lambda: Histogram(QUEUING),
+            buckets=QUEUING,
+            registry=registry,
         )
-        self._runs: Family[Counter] = Family(
-            ":tensorflow:serving:batching_session:wrapped_run_count",
-            "counter",
-            "Total count of run calls on the wrapped session",
-            (),
-            Counter,
+        self._queue = queuing.labels("batch_threads")
+        self._runs = registry.plain_counter(
+            ":tensorflow:serving:batching_session:wrapped_run_count", "Total count of run calls on the wrapped session"
         )
-        self._graph_runs: Family[Counter] = Family(
-            ":tensorflow:core:graph_runs", "counter", "The number of graph executions.", (), Counter
-        )
-        self._queue = self._queuing.of("batch_threads")
-        self._answers: dict[tuple[str, str, str], tuple[Counter | None, Histogram | None]] = {}
-
-    @property
-    def families(self) -> Sequence[Family[Any]]:
-        """Returns all instruments."""
-        return (
-            self._count,
-            self._latency,
-            self._runtime,
-            self._example_counts,
-            self._example_total,
-            self._queuing,
-            self._runs,
-            self._graph_runs,
-        )
+        self._graph_runs = registry.plain_counter(":tensorflow:core:graph_runs", "The number of graph executions.")
+        self._answers: dict[tuple[str, str, str], tuple[Gauge | None, Histogram | None]] = {}
 
     def request(self, api: str, model: str, code: str, seconds: float) -> None:
         """Counts an answer to a method that TensorFlow Serving counts. See `ProtocolMetrics.request`."""
@@ -100,7 +75,7 @@ class TensorFlowServingMetrics:
             found = self._answers[api, model, code] = self._of_answer(api, model, code)
         count, latency = found
         if count is not None:
-            count.add()
+            count.inc()
         if latency is not None:
             latency.observe(seconds * 1e6)
 
@@ -110,20 +85,20 @@ class TensorFlowServingMetrics:
             self._queue.observe(seconds * 1e6)
         elif stage == "run":
             # TensorFlow Serving has two ways to run a graph, "runtimes", of which TF1 is the usual one.
-            self._runtime.of(model, "Predict", "TF1").observe(seconds * 1e6)
-            self._runs.of().add()
-            self._graph_runs.of().add()
+            self._runtime.labels(model, "Predict", "TF1").observe(seconds * 1e6)
+            self._runs.inc()
+            self._graph_runs.inc()
 
     def examples(self, model: str, count: int) -> None:
         """Counts the tf.Examples of a request."""
-        self._example_counts.of(model).observe(count)
-        self._example_total.of(model).add(count)
+        self._example_counts.labels(model).observe(count)
+        self._example_total.labels(model).inc(count)
 
-    def _of_answer(self, api: str, model: str, code: str) -> tuple[Counter | None, Histogram | None]:
+    def _of_answer(self, api: str, model: str, code: str) -> tuple[Gauge | None, Histogram | None]:
         """Returns what counts an answer and what measures it; None where TensorFlow Serving has no such metric."""
         method, rest = api.removeprefix("REST "), api.startswith("REST ")
         if method.lower() not in INFERENCE:
             return None, None
         # It measures answers only, not refusals.
-        latency = self._latency.of(model, method, "REST" if rest else "GRPC") if code == "OK" else None
-        return self._count.of(model, code), latency
+        latency = self._latency.labels(model, method, "REST" if rest else "GRPC") if code == "OK" else None
+        return self._count.labels(model, code), latency

@@ -15,7 +15,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from cvserve.errors import CvserveError, InvalidInput, Overloaded, Unauthenticated, Unavailable
 from cvserve.serving.errors import INTERNAL, error_json, status_of, text_of
-from cvserve.serving.observability import CONTENT_TYPE
 from cvserve.serving.security import http_context
 from cvserve.serving.settings import ServerSettings
 from cvserve.serving.transport.http.bodies import Bodies
@@ -24,6 +23,8 @@ from cvserve.serving.transport.protocol import HttpAnswer, HttpRequest, HttpRout
 
 _LOG = logging.getLogger(__name__)
 _PROTOCOL_LOG = logging.getLogger(f"{__name__}.protocol")
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 LINGERING_SECONDS = 5.0
 """How long the rest of a refused body is still read, so that its sender can read why."""
@@ -153,7 +154,7 @@ class HttpServer:
             if path == "/readyz":
                 return self._readiness()
             if path == self._settings.metrics_path:
-                return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+                return web.Response(body=self._metrics(), headers={"Content-Type": METRICS_TYPE})
         return _json_response(error_json(f"Not found: {request.method} {path}"), 404)
 
     def _readiness(self) -> web.Response:
