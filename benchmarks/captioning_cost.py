@@ -23,7 +23,7 @@ import numpy as np
 from cvserve import artifact as artifacts
 from cvserve import console
 from cvserve.artifact import Artifact, Decoding, Graph
-from cvserve.artifact.manifest import MEMORY, STATE
+from cvserve.artifact.graphs import MEMORY, STATE
 from cvserve.batch import Sources
 from cvserve.pipeline import Pipeline
 from cvserve.preproc import preprocess

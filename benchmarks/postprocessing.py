@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from cvserve import console
-from cvserve.artifact import BoxCoding, BoxLevel, PostprocSpec
+from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc
 from cvserve.postproc.boxes import anchors, cells
 from cvserve.postproc.detection import decode_detection_arrays
 
@@ -35,7 +35,7 @@ class Head:
     """A network's outputs, as far as decoding knows them."""
 
     name: str
-    spec: PostprocSpec
+    spec: DetectionPostproc
     size: int
 
 
@@ -43,7 +43,9 @@ def yolo_like() -> Head:
     """8400 boxes x 80 classes for 640 x 640 pixels, sigmoid."""
     levels = tuple(BoxLevel(rows=640 // stride, columns=640 // stride) for stride in (8, 16, 32))
     return Head(
-        "8400 x 80, sigmoid", PostprocSpec(activation="sigmoid", boxes=BoxCoding(kind="distances", levels=levels)), 640
+        "8400 x 80, sigmoid",
+        DetectionPostproc(activation="sigmoid", boxes=BoxCoding(kind="distances", levels=levels)),
+        640,
     )
 
 
@@ -62,7 +64,7 @@ def ssd_like() -> Head:
         shapes = [(least, least), ((least * most) ** 0.5,) * 2] + [(least * r**0.5, least / r**0.5) for r in ratios]
         levels.append(BoxLevel(rows=side, columns=side, anchors=tuple(shapes)))
     coding = BoxCoding(kind="deltas", levels=tuple(levels), variances=(0.1, 0.1, 0.2, 0.2))
-    return Head("8732 x 81, softmax", PostprocSpec(activation="softmax", boxes=coding), 300)
+    return Head("8732 x 81, softmax", DetectionPostproc(activation="softmax", boxes=coding), 300)
 
 
 def image(head: Head, layout: str, rng: np.random.Generator) -> dict[str, np.ndarray]:

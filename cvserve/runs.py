@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
-from cvserve.artifact import PostprocSpec, PreprocSpec, Task
-from cvserve.artifact.specs import Spec
+from pydantic import model_validator
+
+from cvserve.artifact import AnyPostproc, PostprocSpec, PreprocSpec, Spec, Task
+from cvserve.artifact.schema1 import upgrade_postproc
 from cvserve.errors import ArtifactError, NotFound
 
 if TYPE_CHECKING:
@@ -45,10 +47,20 @@ class RunDescription(Spec):
     model_options: dict[str, Any] = {}
     labels: tuple[str, ...]
     preproc: PreprocSpec
-    postproc: PostprocSpec | None = None
+    postproc: AnyPostproc | None = None
     data: str
     dataset: str = ""
     cvserve_version: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_task(cls, values: Any) -> Any:
+        """Reads a postproc that was written before it named its task."""
+        if not isinstance(values, dict) or not isinstance(values.get("postproc"), dict):
+            return values
+        if "task" in values["postproc"]:
+            return values
+        return {**values, "postproc": upgrade_postproc(values["postproc"], str(values.get("task")))}
 
 
 @dataclass(frozen=True)

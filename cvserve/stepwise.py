@@ -13,8 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from cvserve import artifact as artifacts
-from cvserve.artifact import Artifact, Decoding, Graph, Manifest, OutputSpec, Quantization, StepGraphs
-from cvserve.artifact.manifest import MEMORY, NEXT, STATE
+from cvserve.artifact import (
+    Artifact,
+    CaptioningPostproc,
+    Decoding,
+    Graph,
+    Manifest,
+    OutputSpec,
+    Quantization,
+    StepGraphs,
+)
+from cvserve.artifact.graphs import MEMORY, NEXT, STATE
 from cvserve.errors import FailedPrecondition, InvalidInput, NotFound
 from cvserve.pipeline import Pipeline
 from cvserve.postproc.captioning_search import Arrays, Stepped, search
@@ -102,7 +111,7 @@ def load_stepwise(
     artifact = artifacts.read(path, version)
     graph = _graph(artifact, runtime)
     assert graph.steps is not None, "it was chosen for them"
-    wanted = decoding or artifact.manifest.postproc.decoding or Decoding()
+    wanted = decoding or CaptioningPostproc.of(artifact.manifest).decoding or Decoding()
     pair = open_steps(artifact.directory, graph, graph.steps, threads=threads, device=device)
     postproc = artifact.manifest.postproc.model_copy(update={"decoding": wanted})
     outputs = tuple(_outputs(artifact.manifest, wanted).values())
@@ -146,7 +155,7 @@ def _graph(artifact: Artifact, runtime: str) -> Graph:
 
 def _outputs(manifest: Manifest, decoding: Decoding) -> dict[str, OutputSpec]:
     """The manifest's outputs by role, shaped for as many sentences as are wanted."""
-    made = manifest.postproc.decoding or Decoding()
+    made = CaptioningPostproc.of(manifest).decoding or Decoding()
     more = () if decoding.sentences == 1 else (decoding.sentences,)
     return {
         spec.role: spec.model_copy(update={"shape": (*more, *spec.shape[made.sentences > 1 :])})

@@ -8,10 +8,10 @@ import numpy as np
 
 from cvserve.artifact import (
     Artifact,
+    CaptioningPostproc,
     Graph,
     Manifest,
     OutputSpec,
-    PostprocSpec,
     PreprocSpec,
     Vocabulary,
     file_entry,
@@ -41,7 +41,7 @@ def publish_captioner(model_directory: Path) -> Artifact:
                 OutputSpec(name="token_ids", role="token_ids", dtype="int32", shape=(2, VOCABULARY.length)),
                 OutputSpec(name="log_probability", role="log_probability", shape=(2,)),
             ),
-            postproc=PostprocSpec(vocabulary=VOCABULARY),
+            postproc=CaptioningPostproc(vocabulary=VOCABULARY),
             graphs=(Graph(format="onnx", files=(file_entry(directory, directory / "model.onnx"),)),),
         )
 

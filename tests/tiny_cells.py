@@ -13,10 +13,10 @@ from cvserve.artifact import (
     Artifact,
     BoxCoding,
     BoxLevel,
+    DetectionPostproc,
     Graph,
     Manifest,
     OutputSpec,
-    PostprocSpec,
     PreprocSpec,
     file_entry,
     publish,
@@ -24,7 +24,7 @@ from cvserve.artifact import (
 
 LABELS = ("red", "green", "blue")
 SIZE, CELLS = 64, 8
-POSTPROC = PostprocSpec(
+POSTPROC = DetectionPostproc(
     activation="sigmoid",
     score_threshold=0.25,
     boxes=BoxCoding(kind="distances", levels=(BoxLevel(rows=CELLS, columns=CELLS),)),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvserve.artifact import BoxCoding, BoxLevel, PostprocSpec, PreprocSpec
+from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc, PreprocSpec
 
 LABELS = ("cat", "dog", "bird")
 SIZE = (48, 64)
@@ -26,9 +26,9 @@ CODINGS = {
 }
 
 
-def postproc(kind: str, activation: str = "sigmoid", **options: Any) -> PostprocSpec:
-    """A PostprocSpec of one of CODINGS."""
-    return PostprocSpec.model_validate(
+def postproc(kind: str, activation: str = "sigmoid", **options: Any) -> DetectionPostproc:
+    """A DetectionPostproc of one of CODINGS."""
+    return DetectionPostproc.model_validate(
         {"activation": activation, "boxes": CODINGS[kind], "score_threshold": 0.4, "iou_threshold": 0.5} | options
     )
 

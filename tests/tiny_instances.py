@@ -11,10 +11,10 @@ import pytest
 from cvserve.artifact import (
     Artifact,
     BoxCoding,
+    DetectionPostproc,
     Graph,
     Manifest,
     OutputSpec,
-    PostprocSpec,
     PreprocSpec,
     file_entry,
     publish,
@@ -23,7 +23,7 @@ from cvserve.artifact import (
 LABELS = ("cat", "dog", "bird")
 SIZE = (48, 64)
 PREPROC = PreprocSpec(height=48, width=64, resize="letterbox")
-POSTPROC = PostprocSpec(boxes=BoxCoding(kind="boxes"), iou_threshold=0.5)
+POSTPROC = DetectionPostproc(boxes=BoxCoding(kind="boxes"), iou_threshold=0.5)
 CELLS = 14
 
 BOXES = ((4.0, 4.0, 32.0, 40.0), (30.0, 10.0, 62.0, 44.0), (0.0, 0.0, 0.0, 0.0))

@@ -9,7 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from cvserve.artifact import Artifact, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, file_entry, publish
+from cvserve.artifact import (
+    Artifact,
+    Graph,
+    Manifest,
+    OutputSpec,
+    PreprocSpec,
+    SegmentationPostproc,
+    file_entry,
+    publish,
+)
 
 LABELS = ("road", "tree", "sky", "car")
 SIZE = (48, 64)
@@ -65,7 +74,7 @@ def publish_colors(model_directory: Path, preproc: PreprocSpec = PREPROC) -> Art
                 OutputSpec(name="class_map", role="class_map", dtype="uint8", shape=shape),
                 OutputSpec(name="confidence", role="confidence", shape=shape),
             ),
-            postproc=PostprocSpec(colors=((200, 0, 0), (0, 200, 0), (0, 0, 200))),
+            postproc=SegmentationPostproc(colors=((200, 0, 0), (0, 200, 0), (0, 0, 200))),
             graphs=(Graph(format="onnx", files=(file_entry(directory, directory / "model.onnx"),)),),
         )
 

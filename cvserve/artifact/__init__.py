@@ -1,37 +1,44 @@
 """The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
 
+from cvserve.artifact.base import Spec
+from cvserve.artifact.boxes import BoxCoding, BoxLevel
 from cvserve.artifact.decoding import Decoding
-from cvserve.artifact.manifest import (
-    DetectSignature,
-    EncodedInput,
-    FileEntry,
-    Graph,
-    Manifest,
-    Parity,
-    Provenance,
-    StepGraphs,
-)
-from cvserve.artifact.specs import (
-    TASKS,
-    BoxCoding,
-    BoxLevel,
-    InputSpec,
-    OutputSpec,
-    PostprocSpec,
-    PreprocSpec,
-    Quantization,
-    Task,
-)
+from cvserve.artifact.graphs import DetectSignature, EncodedInput, FileEntry, Graph, StepGraphs
+from cvserve.artifact.manifest import Manifest, Provenance
+from cvserve.artifact.specs import TASKS, InputSpec, OutputSpec, PreprocSpec, Quantization
 from cvserve.artifact.store import Artifact, file_entry, models, publish, read, resolve, versions
+from cvserve.artifact.task_spec import (
+    TASK_SPECS,
+    AnyParity,
+    AnyPostproc,
+    Parity,
+    PostprocSpec,
+    Task,
+    TaskSpec,
+    default_postproc,
+)
+from cvserve.artifact.tasks.captioning import CaptioningParity, CaptioningPostproc
+from cvserve.artifact.tasks.classification import ClassificationParity, ClassificationPostproc
+from cvserve.artifact.tasks.detection import DetectionParity, DetectionPostproc
+from cvserve.artifact.tasks.segmentation import SegmentationParity, SegmentationPostproc
 from cvserve.artifact.vocabulary import Vocabulary
 
 __all__ = [
     "TASKS",
+    "TASK_SPECS",
+    "AnyParity",
+    "AnyPostproc",
     "Artifact",
     "BoxCoding",
     "BoxLevel",
+    "CaptioningParity",
+    "CaptioningPostproc",
+    "ClassificationParity",
+    "ClassificationPostproc",
     "Decoding",
     "DetectSignature",
+    "DetectionParity",
+    "DetectionPostproc",
     "EncodedInput",
     "FileEntry",
     "Graph",
@@ -43,9 +50,14 @@ __all__ = [
     "PreprocSpec",
     "Provenance",
     "Quantization",
+    "SegmentationParity",
+    "SegmentationPostproc",
+    "Spec",
     "StepGraphs",
     "Task",
+    "TaskSpec",
     "Vocabulary",
+    "default_postproc",
     "file_entry",
     "models",
     "publish",

@@ -17,7 +17,7 @@ from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, InvalidInput
 
 if TYPE_CHECKING:
-    from cvserve.artifact import Artifact, Graph, Parity, PostprocSpec, PreprocSpec
+    from cvserve.artifact import Artifact, Graph, Parity, PreprocSpec
 
 _LABELS_SHOWN = 10
 
@@ -73,7 +73,7 @@ def _show(artifact: Artifact) -> None:
         ("outputs", ", ".join(f"{item.name} ({item.role}, {item.dtype})" for item in manifest.outputs)),
         ("preprocessing", _preproc(manifest.preproc)),
         ("labels", _labels(manifest.labels)),
-        *_captions(manifest.postproc),
+        *manifest.postproc.describe(),
         *_provenance(artifact),
     ):
         if text:
@@ -101,18 +101,8 @@ def _parity(found: Parity | None) -> str | None:
     if found is None:
         return None
     verdict = "" if found.holds else " BROKEN"
-    boxes = ""
-    if found.objects is not None and found.unmatched is not None:
-        overlap = "" if found.box_iou is None else f", IoU {found.box_iou:.4f}"
-        boxes = f", {found.objects} objects{overlap}, {found.unmatched:.1%} unmatched"
-        if found.map_difference is not None:
-            boxes += f", mAP differs by {found.map_difference:.1e}"
-    pixels = ""
-    if found.pixel_agreement is not None and found.miou is not None:
-        pixels = f", {found.pixel_agreement:.3%} of pixels, mIoU {found.miou:.4f}"
-        if found.miou_difference is not None:
-            pixels += f", with the truth differs by {found.miou_difference:.1e}"
-    return f"{found.max_abs_difference:.1e}, {found.agreement:.1%} same on {found.images}{boxes}{pixels}{verdict}"
+    figures = [f"{found.max_abs_difference:.1e}", f"{found.agreement:.1%} same on {found.images}", *found.describe()]
+    return ", ".join(figures) + verdict
 
 
 def _latency(graph: Graph) -> str | None:
@@ -145,14 +135,6 @@ def _preproc(spec: PreprocSpec) -> str:
 def _labels(labels: tuple[str, ...]) -> str:
     shown = ", ".join(labels[:_LABELS_SHOWN])
     return f"{len(labels)}: {shown}{', ...' if len(labels) > _LABELS_SHOWN else ''}" if labels else ""
-
-
-def _captions(spec: PostprocSpec) -> list[tuple[str, str]]:
-    vocabulary, decoding = spec.vocabulary, spec.decoding
-    if vocabulary is None:
-        return []
-    kind = f"{len(vocabulary)} {vocabulary.kind}, sentences of up to {vocabulary.length}"
-    return [("vocabulary", kind), ("decoding", "" if decoding is None else decoding.describe())]
 
 
 def _provenance(artifact: Artifact) -> list[tuple[str, str]]:

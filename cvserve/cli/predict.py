@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
                 raise InvalidInput(
                     f"--{option.replace('_', '-')} is for segmentation models; {manifest.name} does {manifest.task}"
                 )
-        top_k = arguments.top_k or manifest.postproc.top_k
+        top_k = arguments.top_k or getattr(manifest.postproc, "top_k", 5)
         numbers = None
         if arguments.coco is not None:
             numbers = GroundTruthNumbers(arguments.coco, manifest.labels)

@@ -203,7 +203,7 @@ def _use(item: _Built, served: list[Result], per_second: float, log: _Log) -> di
             {
                 "format": graph.format,
                 "bytes": graph.bytes,
-                **(graph.parity.model_dump(exclude_none=True) if graph.parity else {}),
+                **(graph.parity.model_dump(exclude_none=True, exclude={"task"}) if graph.parity else {}),
             }
             for graph in item.artifact.manifest.graphs
         ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import default_postproc
 from cvserve.errors import InvalidInput
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import Contract, NetworkContract
@@ -69,7 +69,7 @@ def _of_run(directory: Path, average: str | None) -> Predictor:
     import tensorflow as tf
 
     contract = NetworkContract.of(
-        str(directory), run.task, run.labels, run.preproc, run.postproc or PostprocSpec(), model.output
+        str(directory), run.task, run.labels, run.preproc, run.postproc or default_postproc(run.task), model.output
     )
     if average is not None:
         from cvserve.evaluation.averaging import Views, averaged

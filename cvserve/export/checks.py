@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cvserve.artifact import OutputSpec, PostprocSpec, PreprocSpec, Task
+from cvserve.artifact import CaptioningPostproc, OutputSpec, PostprocSpec, PreprocSpec, Task
 from cvserve.errors import InvalidInput
 
 Answers = Mapping[str, np.ndarray]
@@ -45,7 +45,7 @@ def check_outputs(
     Raises:
         InvalidInput: the network cannot be one of this task with these labels, or this vocabulary.
     """
-    if task == "detection" and (postproc is None or postproc.boxes is None):
+    if task == "detection" and postproc is None:
         raise InvalidInput("a detection model needs postproc, which says how its outputs become boxes (postproc.boxes)")
     if task == "classification":
         _check_scores(outputs, labels)
@@ -88,7 +88,7 @@ def _check_class_map(by_role: Mapping[str, OutputSpec], answers: Answers, labels
 
 
 def _check_sentences(by_role: Mapping[str, OutputSpec], answers: Answers, postproc: PostprocSpec | None) -> None:
-    if postproc is None or postproc.vocabulary is None:
+    if not isinstance(postproc, CaptioningPostproc):
         raise InvalidInput("a captioning model needs postproc.vocabulary, which says what its token ids mean")
     found, known = answers[by_role["token_ids"].name], len(postproc.vocabulary)
     if found.dtype.kind not in "iu":

@@ -1,6 +1,6 @@
 """The signature `detect`: decoding and suppression inside the graph, for clients without cvserve.
 
-It answers what `cvserve.postproc.detection` does with the manifest's own PostprocSpec, in pixels of the graph's input.
+It answers what `cvserve.postproc.detection` does with the manifest's own postproc, in pixels of the graph's input.
 Without control flow (see `cvserve.models.layers.nms`), so that every format holds it. Two things differ: at most
 `CANDIDATES` boxes an image take part in the suppression, and of equal scores another one may come first.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvserve.artifact import Manifest, PostprocSpec
+from cvserve.artifact import DetectionPostproc, Manifest
 from cvserve.export.network import INPUT, Network
 from cvserve.runtimes.tensorflow import import_tensorflow
 
@@ -19,7 +19,7 @@ CANDIDATES = 300
 """The matrix of overlaps has the square of it; 300 is what COCO's 100 results are commonly chosen from."""
 
 
-def detect_spec(spec: PostprocSpec) -> PostprocSpec:
+def detect_spec(spec: DetectionPostproc) -> DetectionPostproc:
     """What `cvserve.postproc` is to be told to answer as the signature does."""
     candidates = min(spec.max_candidates, CANDIDATES)
     return spec.model_copy(update={"max_candidates": candidates, "max_results": min(spec.max_results, candidates)})
@@ -38,7 +38,7 @@ def detect_function(network: Network, manifest: Manifest) -> Any:
     tf = import_tensorflow()
     from cvserve.models.detection.suppression import detections
 
-    spec = detect_spec(manifest.postproc)
+    spec = detect_spec(DetectionPostproc.of(manifest))
     roles = {output.name: output.role for output in manifest.outputs}
 
     def detect(images: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cvserve.artifact import EncodedInput, Manifest, Parity, PreprocSpec
+from cvserve.artifact import TASK_SPECS, EncodedInput, Manifest, PreprocSpec
 from cvserve.errors import CvserveError, ExportError, ImageError
 from cvserve.export.comparison.base import encoded_comparison
 from cvserve.export.graph_preproc import load_pixels
@@ -103,7 +103,7 @@ def check_encoded(
         compared = comparison.compare(got, network.answers(np.stack(pixels)))
     except CvserveError as error:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} does not run: {error}") from error
-    parity = Parity(
+    parity = TASK_SPECS[manifest.task].parity(
         images=len(taken),
         max_abs_difference=float(compared.differences.max()),
         agreement=float(compared.agreeing.mean()),

@@ -13,9 +13,11 @@ import numpy as np
 import cvserve
 from cvserve import artifact as artifacts
 from cvserve.artifact import (
-    TASKS,
+    TASK_SPECS,
     Artifact,
+    ClassificationPostproc,
     Decoding,
+    DetectionPostproc,
     FileEntry,
     Graph,
     Manifest,
@@ -24,6 +26,7 @@ from cvserve.artifact import (
     PreprocSpec,
     Provenance,
     Task,
+    default_postproc,
     file_entry,
 )
 from cvserve.errors import InvalidInput
@@ -113,8 +116,8 @@ def export_model(
     to = Path(to)
     name = model_name(to)
     formats = checked_formats(formats)
-    if task not in TASKS:
-        raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASKS)}")
+    if task not in TASK_SPECS:
+        raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
     check_images(parity_images, preproc)
     names = list(parity_names or [f"parity image {number}" for number in range(len(parity_images))])
     say = on_step or _silent
@@ -146,7 +149,7 @@ def export_model(
             ),
         }
         manifest = parse(Manifest, values, "the manifest")
-        suppressed = postproc.boxes is not None and postproc.boxes.kind == "boxes"
+        suppressed = isinstance(postproc, DetectionPostproc) and postproc.boxes.kind == "boxes"
         further = further_functions(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
         comparison = comparison_of(manifest, ground_truth=ground_truth, ties=network.ties)
         graphs, extra = [], []
@@ -197,9 +200,9 @@ def model_name(to: Path) -> str:
 
 def _default_postproc(task: Task, outputs: Sequence[OutputSpec]) -> PostprocSpec:
     if task != "classification":
-        return PostprocSpec()
+        return default_postproc(task)
     has_probabilities = any(output.role == "probabilities" for output in outputs)
-    return PostprocSpec(activation="none" if has_probabilities else "softmax")
+    return ClassificationPostproc(activation="none" if has_probabilities else "softmax")
 
 
 def _searching(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvserve.artifact import Artifact, Decoding, PostprocSpec, PreprocSpec, Provenance
+from cvserve.artifact import Artifact, Decoding, PreprocSpec, Provenance, SegmentationPostproc
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.export.encoded import as_png
 from cvserve.export.exporter import FORMATS, Progress, export_model
@@ -93,7 +93,7 @@ def export_run(
         parity_names=names,
         encoded_images=encoded,
         formats=formats,
-        postproc=run.postproc or (PostprocSpec(colors=dataset.colors) if run.task == "segmentation" else None),
+        postproc=run.postproc or (SegmentationPostproc(colors=dataset.colors) if run.task == "segmentation" else None),
         detect_signature=detect_signature,
         decoding=decoding,
         step_graphs=step_graphs,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvserve.artifact import Decoding, DetectSignature, Manifest, StepGraphs, file_entry
+from cvserve.artifact import CaptioningPostproc, Decoding, DetectSignature, Manifest, StepGraphs, file_entry
 from cvserve.export.comparison.base import Comparison
 from cvserve.export.comparison.detection import SignatureComparison
 from cvserve.export.detect_signature import DETECT_SIGNATURE, detect_function
@@ -73,7 +73,9 @@ def check_further(
         return {"detect": DetectSignature(file=files.get(DETECT_SIGNATURE), parity=parity)}
     if STEP in written.signatures:
         halves = [written.open_further(signature, runtime) for signature in (ENCODE, STEP)]
-        stepwise = StepwiseRuntime(halves[0], halves[1], manifest, manifest.postproc.decoding or Decoding())
+        stepwise = StepwiseRuntime(
+            halves[0], halves[1], manifest, CaptioningPostproc.of(manifest).decoding or Decoding()
+        )
         try:
             what = f"the encoder and the step of the exported {written.format} graph"
             parity = check_parity(stepwise, asked.images, asked.names, asked.expected, comparison, what=what)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from cvserve.artifact import Artifact, PostprocSpec, PreprocSpec, Provenance
+from cvserve.artifact import Artifact, ClassificationPostproc, PreprocSpec, Provenance
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.export.contract import input_contract, output_contract
 from cvserve.export.exporter import Progress, export_model
@@ -60,7 +60,9 @@ def import_keras(
         labels=labels,
         preproc=preproc,
         parity_images=images,
-        postproc=PostprocSpec(top_k=spec.top_k, activation=spec.output.activation if role == "logits" else "none"),
+        postproc=ClassificationPostproc(
+            top_k=spec.top_k, activation=spec.output.activation if role == "logits" else "none"
+        ),
         provenance=Provenance(
             source="import",
             architecture=spec.architecture or model.name,

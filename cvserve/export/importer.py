@@ -11,7 +11,16 @@ import numpy as np
 
 import cvserve
 from cvserve import artifact as artifacts
-from cvserve.artifact import Artifact, Graph, InputSpec, Manifest, PostprocSpec, PreprocSpec, Provenance, file_entry
+from cvserve.artifact import (
+    Artifact,
+    ClassificationPostproc,
+    Graph,
+    InputSpec,
+    Manifest,
+    PreprocSpec,
+    Provenance,
+    file_entry,
+)
 from cvserve.errors import CvserveError, InvalidInput, NotFound
 from cvserve.export.contract import input_contract, output_contract
 from cvserve.export.exporter import FILES, Progress, model_name, now
@@ -102,7 +111,7 @@ def import_model(
             preproc=preproc,
             input=contract,
             outputs=(output,),
-            postproc=PostprocSpec(
+            postproc=ClassificationPostproc(
                 top_k=said.top_k, activation=said.output.activation if output.role == "logits" else "none"
             ),
             graphs=(graph,),

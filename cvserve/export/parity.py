@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cvserve.artifact import Parity
+from cvserve.artifact import TASK_SPECS, Parity
 from cvserve.errors import CvserveError, ExportError
 from cvserve.export.comparison.base import Comparison
 from cvserve.runtimes import Runtime
@@ -58,7 +58,7 @@ def check_parity(
             )
         agreeing[:count] &= part.agreeing
         parts.append(part)
-    parity = Parity(
+    parity = TASK_SPECS[comparison.manifest.task].parity(
         images=len(names),
         max_abs_difference=max(float(part.differences.max()) for part in parts),
         agreement=float(agreeing.mean()),
@@ -67,24 +67,10 @@ def check_parity(
     )
     if not parity.holds:
         raise ExportError(
-            f"{what} answers differently: {_fault(parity)}, the first time in {names[int(np.argmin(agreeing))]}; "
+            f"{what} answers differently: {parity.fault}, the first time in {names[int(np.argmin(agreeing))]}; "
             "nothing was published"
         )
     return parity
-
-
-def _fault(parity: Parity) -> str:
-    """Why it does not hold, although its differences are small enough."""
-    if parity.pixel_agreement is not None and parity.pixel_agreement_limit is not None:
-        return (
-            f"{1 - parity.pixel_agreement:.2%} of the pixels have another class than the network's "
-            f"(limit {1 - parity.pixel_agreement_limit:.1%})"
-        )
-    if parity.agreement_limit is not None:
-        return f"{1 - parity.agreement:.2%} of the images have another sentence than the network's"
-    assert parity.unmatched is not None, "nothing else keeps a parity from holding"
-    share, limit = f"{parity.unmatched:.1%}", f"{parity.unmatched_limit:.0%}"
-    return f"{share} of the objects have no partner among the network's (limit {limit})"
 
 
 def _run(runtime: Runtime, images: np.ndarray, batch: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cvserve.artifact import FileEntry, Graph, Manifest, Parity, Task
+from cvserve.artifact import DetectionParity, FileEntry, Graph, Manifest, Parity, SegmentationParity, Task
 from cvserve.console import format_table
 
 COLUMNS = ("graph", "precision", "MB", "images", "max difference", "agreement", "ms x1", "ms x8")
@@ -62,13 +62,12 @@ def report_table(manifest: Manifest) -> str:
 
 
 def _figures(parity: Parity | None, manifest: Manifest) -> list[Any]:
-    task = manifest.task
     if parity is None:
         return [None] * (3 + len(_more_columns(manifest)))
     figures = [parity.images, f"{parity.max_abs_difference:.1e}", parity.agreement]
-    if task == "segmentation":
+    if isinstance(parity, SegmentationParity):
         return [*figures, *_shares(parity.pixel_agreement, parity.miou), _small(parity.miou_difference)]
-    if task == "detection":
+    if isinstance(parity, DetectionParity):
         ious = _shares(parity.box_iou, parity.box_iou_min)
         unmatched = None if parity.unmatched is None else f"{parity.unmatched:.2%}"
         masks = _shares(parity.mask_iou, parity.mask_iou_min) if manifest.has_masks else []

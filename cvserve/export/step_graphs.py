@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cvserve.artifact import StepGraphs
-from cvserve.artifact.manifest import MEMORY, NEXT, STATE
+from cvserve.artifact.graphs import MEMORY, NEXT, STATE
 from cvserve.export.network import INPUT, Network
 from cvserve.runtimes.tensorflow import import_tensorflow
 

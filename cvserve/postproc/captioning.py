@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.artifact import Decoding
+from cvserve.artifact import CaptioningPostproc, Decoding
 from cvserve.artifact.decoding import length_penalty
 from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.errors import ArtifactError, InvalidInput
@@ -42,9 +42,8 @@ def decode_captioning(
         ArtifactError: the outputs are not what the manifest says. InvalidInput: another number of geometries.
     """
     ids, scores = _of_role("token_ids", outputs, manifest), _of_role("log_probability", outputs, manifest)
-    vocabulary = manifest.postproc.vocabulary
-    if vocabulary is None:
-        raise ArtifactError(f"{manifest.name}: it has no vocabulary, without which token ids say nothing")
+    spec = CaptioningPostproc.of(manifest)
+    vocabulary = spec.vocabulary
     if ids.ndim == 2:
         ids = ids[:, None]
     scores = scores.reshape(len(scores), -1)
@@ -56,11 +55,11 @@ def decode_captioning(
         raise InvalidInput(f"the graph answered for {len(ids)} images, {len(geometries)} were given")
     if np.isnan(scores).any():
         raise ArtifactError(f"{manifest.name}: the graph gave log probabilities that are not numbers (NaN)")
-    most = manifest.postproc.max_results if max_results is None else max_results
+    most = spec.max_results if max_results is None else max_results
     results = []
     maps = None if geometries is None else _maps(outputs, manifest, ids)
     for number, (sentences, own) in enumerate(zip(ids, scores.tolist(), strict=True)):
-        penalties = _penalties(sentences, manifest.postproc.decoding)
+        penalties = _penalties(sentences, spec.decoding)
         ranks = [score / penalty for score, penalty in zip(own, penalties, strict=True)]
         best_first = sorted(range(len(own)), key=lambda place: -ranks[place])[:most]
         try:

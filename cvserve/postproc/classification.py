@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cvserve.artifact import ClassificationPostproc
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc.activations import sigmoid, softmax
 from cvserve.postproc.contract import Contract
@@ -39,7 +40,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.nd
     scores = scores.reshape(len(scores), classes)
     if spec.role == "probabilities":
         return scores
-    return sigmoid(scores) if manifest.postproc.activation == "sigmoid" else softmax(scores)
+    return sigmoid(scores) if ClassificationPostproc.of(manifest).activation == "sigmoid" else softmax(scores)
 
 
 def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[ClassificationResult]:

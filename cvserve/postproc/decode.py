@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.artifact import Task
+from cvserve.artifact import ClassificationPostproc, Task
 from cvserve.errors import InvalidInput
 from cvserve.postproc.captioning import decode_captioning
 from cvserve.postproc.classification import class_scores, decode_classification
@@ -81,7 +81,9 @@ def _classification(
     scores = class_scores(outputs, manifest)
     if len(scores) != len(geometries):
         raise InvalidInput(f"the graph answered for {len(scores)} images, {len(geometries)} were given")
-    return list(decode_classification(scores, manifest.labels, options.top_k or manifest.postproc.top_k))
+    return list(
+        decode_classification(scores, manifest.labels, options.top_k or ClassificationPostproc.of(manifest).top_k)
+    )
 
 
 def _detection(

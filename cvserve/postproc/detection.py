@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import DetectionPostproc
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc.boxes import choose_candidates, decode_boxes, nms
 from cvserve.postproc.contract import Contract
@@ -62,7 +62,7 @@ def decode_detection(
     _check_labels(by_role, manifest)
     found = decode_detection_arrays(
         by_role,
-        manifest.postproc,
+        DetectionPostproc.of(manifest),
         manifest.preproc.height,
         manifest.preproc.width,
         score_threshold=score_threshold,
@@ -91,7 +91,7 @@ def in_original(found: Found, geometry: Geometry, labels: tuple[str, ...]) -> De
 
 def decode_detection_arrays(
     outputs: Mapping[str, np.ndarray],
-    spec: PostprocSpec,
+    spec: DetectionPostproc,
     height: int,
     width: int,
     *,
@@ -102,7 +102,7 @@ def decode_detection_arrays(
     """What is found in each image, in pixels of the graph's input, clipped to it.
 
     Args:
-        outputs: float32 by role, batch first: see `BoxCoding` and `PostprocSpec`.
+        outputs: float32 by role, batch first: see `BoxCoding` and `DetectionPostproc`.
         height, width: of the graph's input.
         score_threshold, iou_threshold, max_results: None takes the spec's.
 
@@ -140,7 +140,7 @@ def decode_detection_arrays(
 
 def _suppressed(
     outputs: Mapping[str, np.ndarray],
-    spec: PostprocSpec,
+    spec: DetectionPostproc,
     height: int,
     width: int,
     score_threshold: float | None,
@@ -183,7 +183,7 @@ def _solid(boxes: np.ndarray) -> np.ndarray:
     return solid
 
 
-def _check_shapes(outputs: Mapping[str, np.ndarray], spec: PostprocSpec) -> None:
+def _check_shapes(outputs: Mapping[str, np.ndarray], spec: DetectionPostproc) -> None:
     offsets, logits = outputs["box_offsets"], outputs["class_logits"]
     if logits.ndim != 3 or offsets.shape[:2] != logits.shape[:2] or offsets.shape[-1] != 4:
         raise ArtifactError(f"box_offsets {list(offsets.shape)} and class_logits {list(logits.shape)} do not fit")
@@ -205,7 +205,7 @@ def _check_labels(outputs: Mapping[str, np.ndarray], manifest: Contract) -> None
             f"{len(manifest.labels)} labels"
         )
     logits = outputs.get("class_logits")
-    classes = len(manifest.labels) + (manifest.postproc.activation == "softmax")
+    classes = len(manifest.labels) + (DetectionPostproc.of(manifest).activation == "softmax")
     if logits is not None and logits.shape[-1:] != (classes,):
         raise ArtifactError(
             f"{manifest.name}: class_logits have shape {list(logits.shape)}, which is not [batch, boxes, {classes}]"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.artifact import OutputSpec
+from cvserve.artifact import OutputSpec, SegmentationPostproc
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc.contract import Contract
 from cvserve.postproc.quantized import real_values
@@ -82,7 +82,7 @@ def in_original(
         class_map[:, columns][rows],
         np.clip(mean, 0, 1).astype(np.float32),
         manifest.labels,
-        manifest.postproc.colors,
+        SegmentationPostproc.of(manifest).colors,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import CaptioningPostproc
 from cvserve.data import open_dataset
 from cvserve.data.pipelines.captioning import CaptionPipeline, all_captions
 from cvserve.evaluation.captions import caption_report
@@ -37,7 +37,7 @@ class CaptioningTask:
         self.dataset = training.describe()
         vocabulary = learn_vocabulary(all_captions(training), **settings.vocabulary.model_dump())
         self.tokenizer = Tokenizer(vocabulary)
-        self.postproc = PostprocSpec(vocabulary=vocabulary)
+        self.postproc = CaptioningPostproc(vocabulary=vocabulary)
         self.training = CaptionPipeline(
             training,
             self.preproc,

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import DetectionPostproc
 from cvserve.data import open_dataset
 from cvserve.data.objects import InstanceSource
 from cvserve.data.pipelines.detection import DetectionPipeline
@@ -52,7 +52,7 @@ class DetectionTask:
             cache_bytes=int(config.cache_gib * 2**30),
             workers=config.workers,
         )
-        self.postproc: PostprocSpec | None = None
+        self.postproc: DetectionPostproc | None = None
         self.validation = DetectionPipeline(
             validation,
             self.preproc,

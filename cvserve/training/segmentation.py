@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import SegmentationPostproc
 from cvserve.data import open_dataset
 from cvserve.data.pipelines.segmentation import SegmentationPipeline
 from cvserve.evaluation.segmentation import confusion_matrix, segmentation_report
@@ -35,7 +35,7 @@ class SegmentationTask:
         validation = open_dataset(config.data, "val", task="segmentation", classes=training.classes)
         self.labels = tuple(training.classes)
         self.dataset = training.describe()
-        self.postproc = PostprocSpec(colors=training.colors) if training.colors else None
+        self.postproc = SegmentationPostproc(colors=training.colors) if training.colors else None
         self.class_weights = class_weights(config.segmentation.class_weights, masks_of(training), self.labels)
         self.training = SegmentationPipeline(
             training,

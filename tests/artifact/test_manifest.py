@@ -10,15 +10,18 @@ from pydantic import ValidationError
 from cvserve.artifact import (
     BoxCoding,
     BoxLevel,
+    ClassificationParity,
+    ClassificationPostproc,
+    DetectionPostproc,
     FileEntry,
     Graph,
     InputSpec,
     Manifest,
     OutputSpec,
-    Parity,
-    PostprocSpec,
     PreprocSpec,
     Quantization,
+    SegmentationParity,
+    SegmentationPostproc,
 )
 
 HASH = "0" * 64
@@ -48,7 +51,7 @@ def test_a_manifest_survives_json() -> None:
         ),
         graphs=(
             graph(
-                parity=Parity(images=9, max_abs_difference=1e-6, agreement=1, limit=1e-4),
+                parity=ClassificationParity(images=9, max_abs_difference=1e-6, agreement=1, limit=1e-4),
                 latency_ms={"1": 2.5},
                 batch=1,
             ),
@@ -89,8 +92,16 @@ def test_logits_beside_probabilities_need_no_activation() -> None:
         ({"name": "a/b"}, "String should match pattern"),
         ({"version": 0}, "greater than or equal to 1"),
         ({"graphs": ()}, "at least 1 item"),
-        ({"schema_version": 2}, "Input should be 1"),
-        ({"task": "divination"}, "Input should be 'classification'"),
+        ({"schema_version": 3}, "Input should be 2"),
+        ({"task": "divination"}, "'divination' is no task; it is one of captioning, classification"),
+        ({"postproc": SegmentationPostproc()}, "postproc is of segmentation, but the model is of classification"),
+        ({"postproc": {"task": "segmentation"}}, "postproc is of segmentation, but the model is of classification"),
+        ({"postproc": {"task": "divination"}}, "'divination' is no task"),
+        ({"postproc": {"task": "classification", "boxes": None}}, "boxes: Extra inputs are not permitted"),
+        (
+            {"graphs": (graph(parity=SegmentationParity(images=1, max_abs_difference=0.0, agreement=1.0, limit=0.0)),)},
+            "a parity is of segmentation, but the model is of classification",
+        ),
         ({"colour": "red"}, "Extra inputs are not permitted"),
     ],
 )
@@ -107,12 +118,12 @@ def test_logits_need_an_activation() -> None:
     logits = (OutputSpec(name="l", role="logits"),)
     with pytest.raises(ValidationError, match="activation must be softmax or sigmoid"):
         manifest(outputs=logits)
-    assert manifest(outputs=logits, postproc=PostprocSpec(activation="softmax")).output("logits") is not None
+    assert manifest(outputs=logits, postproc=ClassificationPostproc(activation="softmax")).output("logits") is not None
 
 
 def test_a_graph_is_usable_while_its_parity_holds() -> None:
     def with_difference(value: float) -> Graph:
-        return graph(parity=Parity(images=1, max_abs_difference=value, agreement=1, limit=1e-4))
+        return graph(parity=ClassificationParity(images=1, max_abs_difference=value, agreement=1, limit=1e-4))
 
     assert with_difference(1e-4).usable
     assert not with_difference(1.1e-4).usable
@@ -132,7 +143,7 @@ def segmentation(**changes: Any) -> Manifest:
         ({"labels": tuple(map(str, range(256)))}, "too little for 256 labels"),
         ({"outputs": (OutputSpec(name="a", role="class_map"),)}, "needs an output of role confidence"),
         ({"outputs": (OutputSpec(name="a", role="confidence"),)}, "needs an output of role class_map"),
-        ({"postproc": PostprocSpec(colors=((1, 2, 3),))}, "1 colours do not fit 2 labels"),
+        ({"postproc": SegmentationPostproc(colors=((1, 2, 3),))}, "1 colours do not fit 2 labels"),
     ],
 )
 def test_segmentation_models_that_cannot_be(changes: dict[str, Any], message: str) -> None:
@@ -188,7 +199,11 @@ class TestObjectsOfTheGraph:
     OUTPUTS = tuple(OutputSpec(name=name, role=name) for name in ("boxes", "scores", "classes", "masks"))
 
     def made(self, **changes: Any) -> Manifest:
-        values = {"task": "detection", "outputs": self.OUTPUTS, "postproc": PostprocSpec(boxes=BoxCoding(kind="boxes"))}
+        values = {
+            "task": "detection",
+            "outputs": self.OUTPUTS,
+            "postproc": DetectionPostproc(boxes=BoxCoding(kind="boxes")),
+        }
         return manifest(**{**values, **changes})
 
     def test_masks_are_told_by_their_output(self) -> None:
@@ -196,6 +211,8 @@ class TestObjectsOfTheGraph:
         assert not self.made(outputs=self.OUTPUTS[:3]).has_masks
 
     def test_what_is_missing(self) -> None:
+        with pytest.raises(ValidationError, match=r"boxes: Field required"):
+            self.made(postproc={"task": "detection"})
         with pytest.raises(ValidationError, match="needs an output of role classes"):
             self.made(outputs=(*self.OUTPUTS[:2], self.OUTPUTS[3]))
         with pytest.raises(ValidationError, match="are told from no levels"):
@@ -204,4 +221,4 @@ class TestObjectsOfTheGraph:
     def test_masks_of_boxes_that_are_not_suppressed(self) -> None:
         raw = tuple(OutputSpec(name=name, role=name) for name in ("box_offsets", "class_logits", "proposals", "masks"))
         with pytest.raises(ValidationError, match="masks are of boxes that the graph has suppressed"):
-            self.made(outputs=raw, postproc=PostprocSpec(boxes=BoxCoding(kind="deltas"), activation="softmax"))
+            self.made(outputs=raw, postproc=DetectionPostproc(boxes=BoxCoding(kind="deltas"), activation="softmax"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_captioner import publish_captioner
 
-from cvserve.artifact import Decoding, Parity, StepGraphs
+from cvserve.artifact import CaptioningParity, Decoding, StepGraphs
 from cvserve.artifact.store import publish
 from cvserve.cli.decoding import add_decoding, decoding_of
 from cvserve.errors import InvalidInput
@@ -47,7 +47,7 @@ def test_flags_that_do_not_go_together_are_one_sentence(words: tuple[str, ...], 
 def test_inspect(cvserve, tmp_path: Path) -> None:
     plain = publish_captioner(tmp_path / "teller")
     [graph] = plain.manifest.graphs
-    parity = Parity(images=9, max_abs_difference=1e-6, agreement=1.0, limit=1e-4, agreement_limit=1.0)
+    parity = CaptioningParity(images=9, max_abs_difference=1e-6, agreement=1.0, limit=1e-4, agreement_limit=1.0)
 
     def with_steps(directory: Path, version: int):
         (directory / "model.onnx").write_bytes((plain.directory / "model.onnx").read_bytes())

@@ -13,7 +13,7 @@ pytest.importorskip("keras")
 from tiny_decoder import GRID, PREPROC, make_captioner, make_images, vocabulary
 
 from cvserve import artifact as artifacts
-from cvserve.artifact import Artifact, Decoding, PostprocSpec
+from cvserve.artifact import Artifact, CaptioningPostproc, Decoding
 from cvserve.errors import ExportError, InvalidInput, NotFound
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import CaptionResult
@@ -35,7 +35,7 @@ def export(to: Path, model: Any, **options: Any) -> Artifact:
         "task": "captioning",
         "labels": (),
         "preproc": PREPROC,
-        "postproc": PostprocSpec(vocabulary=vocabulary()),
+        "postproc": CaptioningPostproc(vocabulary=vocabulary()),
         "parity_images": make_images(9),
     }
     return export_model(model, to, **(values | options))
@@ -153,7 +153,7 @@ def test_what_cannot_be_exported(model: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"needs postproc\.vocabulary"):
         export(tmp_path / "a", model, postproc=None)
     with pytest.raises(InvalidInput, match="a vocabulary of 6 tokens does not fit a network that answers with token"):
-        export(tmp_path / "a", model, postproc=PostprocSpec(vocabulary=vocabulary(words=2)))
+        export(tmp_path / "a", model, postproc=CaptioningPostproc(vocabulary=vocabulary(words=2)))
     alone = keras.Model(model.input, {"token_ids": model.output["token_ids"]})
     with pytest.raises(InvalidInput, match="needs the outputs token_ids and log_probability; this one has token_ids"):
         export(tmp_path / "a", alone)

@@ -12,7 +12,7 @@ pytest.importorskip("keras")
 
 from tiny_decoder import PREPROC, make_captioner, make_images, vocabulary
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import CaptioningPostproc
 from cvserve.cli.main import main
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def run_directory(tmp_path: Path) -> Path:
         "architecture": "tiny",
         "labels": [],
         "preproc": PREPROC.model_dump(mode="json"),
-        "postproc": PostprocSpec(vocabulary=vocabulary()).model_dump(mode="json"),
+        "postproc": CaptioningPostproc(vocabulary=vocabulary()).model_dump(mode="json"),
         "data": str(data),
     }
     (directory / "run.json").write_text(json.dumps(description))

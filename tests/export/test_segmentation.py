@@ -10,7 +10,7 @@ import pytest
 from tiny_segmenter import COLORS, LABELS, PREPROC, make_images, make_segmenter
 
 from cvserve import artifact as artifacts
-from cvserve.artifact import Artifact, PostprocSpec, PreprocSpec
+from cvserve.artifact import Artifact, PreprocSpec, SegmentationPostproc
 from cvserve.errors import ExportError, InvalidInput
 from cvserve.export.from_run import _labels_in_input
 from cvserve.pipeline import Pipeline
@@ -27,7 +27,7 @@ def export(to: Path, model: Any, **options: Any) -> Artifact:
         "task": "segmentation",
         "labels": LABELS,
         "preproc": PREPROC,
-        "postproc": PostprocSpec(colors=COLORS),
+        "postproc": SegmentationPostproc(colors=COLORS),
         "parity_images": make_images(9),
     }
     return export_model(model, to, **(values | options))
@@ -141,7 +141,7 @@ def test_what_cannot_be_exported(model: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="2 labels do not fit a network that answers with class 3"):
         export(tmp_path / "a", model, labels=LABELS[:2], postproc=None)
     with pytest.raises(InvalidInput, match="3 colours do not fit 4 labels"):
-        export(tmp_path / "a", model, postproc=PostprocSpec(colors=COLORS[:3]))
+        export(tmp_path / "a", model, postproc=SegmentationPostproc(colors=COLORS[:3]))
     alone = keras.Model(model.input, {"class_map": model.output["class_map"]})
     with pytest.raises(InvalidInput, match="needs the outputs class_map and confidence; this one has class_map"):
         export(tmp_path / "a", alone)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvserve.artifact import Decoding, PostprocSpec, PreprocSpec, Vocabulary
+from cvserve.artifact import CaptioningPostproc, Decoding, PreprocSpec, Vocabulary
 from cvserve.artifact.vocabulary import SPECIAL
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import CaptionResult, NetworkContract, Options, ScoredCaption, decode_outputs
@@ -20,7 +20,7 @@ CONTRACT = NetworkContract.of(
     "captioning",
     (),
     PreprocSpec(height=8, width=8),
-    PostprocSpec(vocabulary=VOCABULARY),
+    CaptioningPostproc(vocabulary=VOCABULARY),
     ("token_ids", "log_probability"),
 )
 WHOLE = Geometry(8, 8, 1.0, 1.0)
@@ -74,7 +74,7 @@ def test_the_length_penalty_of_the_decoding_orders_them() -> None:
     ids = np.array([[[4, 2, 0, 0], [4, 5, 6, 2]]], np.int32)
     outputs = {"token_ids": ids, "log_probability": np.array([[-3.0, -3.3]], np.float32)}
     for spec, wanted in ((decoding, ["a dog's", "a"]), (None, ["a", "a dog's"])):
-        contract = replace(CONTRACT, postproc=PostprocSpec(vocabulary=VOCABULARY, decoding=spec))
+        contract = replace(CONTRACT, postproc=CaptioningPostproc(vocabulary=VOCABULARY, decoding=spec))
         [result] = decode_outputs(outputs, [WHOLE], contract)
         assert isinstance(result, CaptionResult)
         assert [item.text for item in result.captions] == wanted
@@ -85,7 +85,7 @@ ATTENDING = NetworkContract.of(
     "captioning",
     (),
     PreprocSpec(height=8, width=8, resize="letterbox"),
-    PostprocSpec(vocabulary=VOCABULARY),
+    CaptioningPostproc(vocabulary=VOCABULARY),
     ("token_ids", "log_probability", "attention"),
 )
 
@@ -110,7 +110,7 @@ def test_attention_is_placed_on_the_original() -> None:
 
 def test_parts_of_a_word_have_one_map() -> None:
     subwords = Vocabulary(kind="subwords", tokens=(*SPECIAL, "▁do", "g", "▁run"), length=6)
-    contract = replace(ATTENDING, postproc=PostprocSpec(vocabulary=subwords))
+    contract = replace(ATTENDING, postproc=CaptioningPostproc(vocabulary=subwords))
     maps = np.arange(16, dtype=np.float32).reshape(1, 4, 2, 2)
     outputs = {
         "token_ids": np.array([[4, 5, 6, 2]], np.int32),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
+from cvserve.artifact import ClassificationPostproc, FileEntry, Graph, Manifest, OutputSpec, PreprocSpec, Quantization
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import Options, class_scores, decode_classification, decode_outputs
 from cvserve.preproc import Geometry
@@ -34,7 +34,7 @@ def manifest(
         labels=tuple(f"class {index}" for index in range(labels)),
         preproc=PreprocSpec(height=8, width=8),
         outputs=(OutputSpec(name="out", role=role, quantization=quantization),),
-        postproc=PostprocSpec(top_k=top_k, activation=activation),  # type: ignore[arg-type]
+        postproc=ClassificationPostproc(top_k=top_k, activation=activation),  # type: ignore[arg-type]
         graphs=(Graph(format="onnx", files=(FileEntry(path="model.onnx", bytes=1, sha256="0" * 64),)),),
     )
 

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvserve.artifact import BoxCoding, BoxLevel, Graph, Manifest, OutputSpec, PostprocSpec, PreprocSpec, Quantization
-from cvserve.artifact.manifest import FileEntry
+from cvserve.artifact import (
+    BoxCoding,
+    BoxLevel,
+    DetectionPostproc,
+    Graph,
+    Manifest,
+    OutputSpec,
+    PreprocSpec,
+    Quantization,
+)
+from cvserve.artifact.graphs import FileEntry
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import DetectionResult, NetworkContract, Options, decode_outputs
 from cvserve.postproc.boxes import decode_boxes, iou_matrix
@@ -33,8 +42,8 @@ CODINGS = {
 GEOMETRY = Geometry(WIDTH, HEIGHT)
 
 
-def spec(kind: str = "distances", activation: str = "sigmoid", **options: Any) -> PostprocSpec:
-    return PostprocSpec.model_validate({"activation": activation, "boxes": CODINGS[kind]} | options)
+def spec(kind: str = "distances", activation: str = "sigmoid", **options: Any) -> DetectionPostproc:
+    return DetectionPostproc.model_validate({"activation": activation, "boxes": CODINGS[kind]} | options)
 
 
 def random_outputs(
@@ -56,7 +65,7 @@ def random_outputs(
 
 
 def brute_force(
-    outputs: dict[str, np.ndarray], index: int, postproc: PostprocSpec
+    outputs: dict[str, np.ndarray], index: int, postproc: DetectionPostproc
 ) -> list[tuple[list[float], float, int]]:
     """(box, score, class) of one image: every score, every box, one rule after the other."""
     assert postproc.boxes is not None
@@ -286,4 +295,4 @@ def test_a_missing_output_is_named() -> None:
     with pytest.raises(ArtifactError, match="toy: the graph has no output 'class_logits', only"):
         decode_detection({"box_offsets": np.zeros((1, 60, 4))}, [GEOMETRY], contract())
     with pytest.raises(ArtifactError, match="needs a box coding"):
-        decode_detection_arrays(heads(), PostprocSpec(activation="sigmoid"), HEIGHT, WIDTH)
+        decode_detection_arrays(heads(), DetectionPostproc(activation="sigmoid"), HEIGHT, WIDTH)

@@ -29,7 +29,7 @@ def mixed(color: tuple[int, int, int], grey: int) -> np.ndarray:
     return np.array(color) * OPACITY + grey * (1 - OPACITY)
 
 
-@pytest.mark.parametrize("colours", [(), ((255, 0, 0), (0, 0, 255), (0, 255, 0))])
+@pytest.mark.parametrize("colors", [(), ((255, 0, 0), (0, 0, 255), (0, 255, 0))])
 def test_each_class_has_its_color_and_the_image_shows_through(colors: tuple) -> None:
     image = np.full((300, 400, 3), 128, np.uint8)
     image[200:] = 40

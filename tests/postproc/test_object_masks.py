@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvserve.artifact import BoxCoding, PostprocSpec, PreprocSpec
+from cvserve.artifact import BoxCoding, DetectionPostproc, PreprocSpec
 from cvserve.errors import InvalidInput
 from cvserve.postproc import DetectionResult, NetworkContract, ObjectMasks, Options, decode_outputs
 from cvserve.postproc.encoded_masks import coco_mask, mask_to_polygons
@@ -50,7 +50,7 @@ def test_masks_that_nobody_wants_are_not_pasted(monkeypatch: pytest.MonkeyPatch)
         "classes": np.array([[0]], np.int32),
         "masks": np.full((1, 1, 4, 4), 0.9, np.float32),
     }
-    postproc = PostprocSpec(boxes=BoxCoding(kind="boxes"))
+    postproc = DetectionPostproc(boxes=BoxCoding(kind="boxes"))
     contract = NetworkContract.of(
         "one", "detection", ("cell",), PreprocSpec(height=8, width=8), postproc, tuple(outputs)
     )

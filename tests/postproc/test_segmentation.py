@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvserve.artifact import PostprocSpec, PreprocSpec
+from cvserve.artifact import PreprocSpec, SegmentationPostproc
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import NetworkContract, SegmentationResult, decode_outputs
 from cvserve.postproc.segmentation import decode_segmentation, seen_by
@@ -25,7 +25,7 @@ LABELS = tuple(f"class {index}" for index in range(5))
 def contract(height: int, width: int, colors: tuple = (), **preproc: object) -> NetworkContract:
     spec = PreprocSpec.model_validate({"height": height, "width": width, "resize": "letterbox"} | preproc)
     roles = ("class_map", "confidence")
-    return NetworkContract.of("streets", "segmentation", LABELS, spec, PostprocSpec(colors=colors), roles)
+    return NetworkContract.of("streets", "segmentation", LABELS, spec, SegmentationPostproc(colors=colors), roles)
 
 
 def random_answers(height: int, width: int, seed: int = 0) -> dict[str, np.ndarray]:

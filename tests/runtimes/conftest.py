@@ -10,11 +10,11 @@ from toy_graph import WEIGHTS, write_onnx
 
 from cvserve.artifact import (
     Artifact,
+    ClassificationPostproc,
     Graph,
     InputSpec,
     Manifest,
     OutputSpec,
-    PostprocSpec,
     PreprocSpec,
     file_entry,
     publish,
@@ -105,7 +105,7 @@ def _publish(model_directory: Path, **sources: Path) -> Artifact:
             preproc=PreprocSpec(height=6, width=8),
             input=InputSpec(name="images"),
             outputs=(OutputSpec(name="sums", role="logits", shape=(4,)),),
-            postproc=PostprocSpec(activation="softmax"),
+            postproc=ClassificationPostproc(activation="softmax"),
             graphs=tuple(graphs),
         )
 

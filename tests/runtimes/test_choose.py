@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy_graph import expected, photos
 
-from cvserve.artifact import Artifact, Graph, Parity
+from cvserve.artifact import Artifact, ClassificationParity, Graph
 from cvserve.errors import ArtifactError, FailedPrecondition, InvalidInput, NotFound
 from cvserve.runtimes import choose, open_runtime, opening, usable_runtimes
 from cvserve.runtimes.litert import LiteRtRuntime
@@ -127,7 +127,7 @@ def test_a_graph_that_fails_with_eight_images_is_passed_over(
 
 def test_a_graph_whose_parity_does_not_hold_is_not_chosen(artifact: Artifact, measured: list[str]) -> None:
     onnx, tflite = artifact.manifest.graphs
-    bad = Parity(images=3, max_abs_difference=0.5, agreement=0.2, limit=1e-4)
+    bad = ClassificationParity(images=3, max_abs_difference=0.5, agreement=0.2, limit=1e-4)
     artifact = _with(artifact, onnx.model_copy(update={"parity": bad}), tflite)
     assert usable_runtimes(artifact.manifest) == ["litert"]
     assert open_runtime(artifact).name == "litert"

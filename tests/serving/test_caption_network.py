@@ -15,7 +15,7 @@ pytest.importorskip("tensorflow_serving")
 
 from tiny_decoder import PREPROC, make_captioner, make_images, vocabulary
 
-from cvserve.artifact import Decoding, PostprocSpec
+from cvserve.artifact import CaptioningPostproc, Decoding
 from cvserve.batch import Sources, open_sink, predict
 from cvserve.client import Client
 from cvserve.evaluation import evaluate
@@ -41,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task="captioning",
         labels=(),
         preproc=PREPROC,
-        postproc=PostprocSpec(vocabulary=vocabulary()),
+        postproc=CaptioningPostproc(vocabulary=vocabulary()),
         parity_images=make_images(9),
         formats=["saved_model", "onnx"],
     )

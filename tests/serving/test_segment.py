@@ -18,7 +18,7 @@ from serving_kit import jpeg, photo
 from tiny_artifact import publish_tiny
 from tiny_segmenter import CHANNELS, COLORS, LABELS, PREPROC, make_images, make_segmenter, publish_colors
 
-from cvserve.artifact import PostprocSpec, PreprocSpec
+from cvserve.artifact import PreprocSpec, SegmentationPostproc
 from cvserve.client import AsyncClient, Client
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput
 from cvserve.pipeline import Pipeline
@@ -45,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task="segmentation",
         labels=LABELS,
         preproc=PREPROC,
-        postproc=PostprocSpec(colors=COLORS),
+        postproc=SegmentationPostproc(colors=COLORS),
         parity_images=make_images(8),
         formats=("saved_model", "onnx"),
     )

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from cvserve.artifact import DetectionPostproc
 from cvserve.data.objects import DetectionSource, InstanceSource, Objects
 from cvserve.evaluation.coco_format import coco_ground_truth, coco_results
 from cvserve.evaluation.detection import SCORING, DetectionReport, detection_report
@@ -86,7 +87,8 @@ class DetectionMetric:
         draw_precision_recall(curves(matches, self._results, objects, labels), directory / "precision_recall.png")
         true: Sequence[ObjectMasks | None] = masks or [None] * len(objects)
         scored = [Scored(*parts) for parts in zip(self._indices, self._results, objects, matches, true, strict=True)]
-        draw_worst(worst(scored), self._dataset, self._contract.postproc.score_threshold, directory / "worst.jpg")
+        threshold = DetectionPostproc.of(self._contract).score_threshold
+        draw_worst(worst(scored), self._dataset, threshold, directory / "worst.jpg")
 
     def _image_ids(self) -> list[int]:
         return [self._dataset.image_id(index) for index in self._indices]

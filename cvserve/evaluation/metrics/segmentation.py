@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from cvserve.artifact import SegmentationPostproc
 from cvserve.data.masks import SegmentationSource
 from cvserve.evaluation.plots import draw_confusion
 from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
@@ -55,6 +56,6 @@ class SegmentationMetric:
     def write(self, directory: Path) -> None:
         names = self._contract.labels
         draw_confusion(self._confusion, names, directory / "confusion.png", percent=True)
-        colors = self._contract.postproc.colors or self._dataset.colors
+        colors = SegmentationPostproc.of(self._contract).colors or self._dataset.colors
         colors = colors or tuple(color_of(label) for label in range(len(names)))
         draw_worst_masks(self._worst.images, self._dataset, names, colors, directory / "worst.jpg")

@@ -42,6 +42,9 @@ class Comparison(Protocol):
     """
 
     @property
+    def manifest(self) -> Manifest: ...
+
+    @property
     def what(self) -> str: ...
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvserve.artifact import Manifest
+from cvserve.artifact import DetectionPostproc, Manifest
 from cvserve.errors import ArtifactError, MissingExtra
 from cvserve.export.comparison.base import Compared, Outputs
 from cvserve.export.detect_signature import detect_spec
@@ -108,8 +108,7 @@ def mask_overlaps(first: np.ndarray, second: np.ndarray, slack: float) -> np.nda
 
 def in_order(manifest: Manifest) -> bool:
     """Whether the raw outputs of all formats have the same order: those of one stage have, told by the grid."""
-    boxes = manifest.postproc.boxes
-    return boxes is not None and bool(boxes.levels)
+    return bool(DetectionPostproc.of(manifest).boxes.levels)
 
 
 def _cut(scores: np.ndarray, threshold: float, most: int) -> float:
@@ -172,7 +171,7 @@ class SignatureComparison:
         return self.tolerance.score
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
-        manifest = self.manifest.model_copy(update={"postproc": detect_spec(self.manifest.postproc)})
+        manifest = self.manifest.model_copy(update={"postproc": detect_spec(DetectionPostproc.of(self.manifest))})
         mine = [
             Found(got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
             for index, count in enumerate(got["count"].tolist())
@@ -199,7 +198,7 @@ def compare_found(
     sides: tuple[Mapping[str, np.ndarray], ...] = (),
 ) -> Compared:
     """Decoded answers; the differences are those of matched objects' scores."""
-    spec = manifest.postproc
+    spec = DetectionPostproc.of(manifest)
     matchings = tuple(
         match(*pair, tolerance, spec.score_threshold, spec.max_results) for pair in zip(got, wanted, strict=True)
     )
@@ -211,7 +210,7 @@ def compare_found(
 
 
 def box_figures(parts: Sequence[Compared], tolerance: Tolerance) -> dict[str, Any]:
-    """The fields of `Parity` that tell of objects."""
+    """The fields of `DetectionParity` that tell of objects."""
     all_of = [item for part in parts for item in part.detail.matchings]
     ious = np.concatenate([item.ious for item in all_of])
     scores = np.concatenate([item.scores for item in all_of])
@@ -237,7 +236,7 @@ def by_role(outputs: Outputs, manifest: Manifest) -> dict[str, np.ndarray]:
 def found(outputs: Mapping[str, np.ndarray], manifest: Manifest, **options: Any) -> list[Found]:
     """What is found in each image, in pixels of the graph's input."""
     spec = manifest.preproc
-    return decode_detection_arrays(outputs, manifest.postproc, spec.height, spec.width, **options)
+    return decode_detection_arrays(outputs, DetectionPostproc.of(manifest), spec.height, spec.width, **options)
 
 
 def mean_precision(

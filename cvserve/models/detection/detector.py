@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.registry import ModelEntry, find, register, sized
 
@@ -31,13 +31,13 @@ class Detector:
 
     network: uint8 images [B, H, W, 3] to a dict of raw outputs, float32: `box_offsets` [B, A, 4] (two-stage networks
     may have [B, A, C, 4], offsets for each class) and `class_logits` [B, A, C] (or C + 1 with background first), and
-    where `postproc` says so `objectness` [B, A] or `proposals` [B, A, 4] (see `BoxCoding` and `PostprocSpec`). Networks
+    where `postproc` says so `objectness` [B, A] or `proposals` [B, A, 4] (see `DetectionPostproc`). Networks
     with masks suppress their boxes themselves: `boxes` [B, N, 4], `scores` [B, N], `classes` int32 [B, N] and `masks`
     [B, N, R, R].
     """
 
     network: keras.Model
-    postproc: PostprocSpec
+    postproc: DetectionPostproc
     loss: DetectionLoss
 
 

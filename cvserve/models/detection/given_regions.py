@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.detection.detector import Detector
 from cvserve.models.detection.roi_head import detector_postproc, roi_head_loss
@@ -206,5 +206,5 @@ def region_detector(
         answers = look(source, sample.proposals)
         return roi_head_loss(answers["class_logits"], answers["box_offsets"], sample)
 
-    spec: PostprocSpec = detector_postproc()
+    spec: DetectionPostproc = detector_postproc()
     return Detector(network, spec, loss)

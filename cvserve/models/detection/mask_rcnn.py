@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cvserve.artifact import BoxCoding, PostprocSpec
+from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.models.backbones import load_backbone_weights
 from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.faster_rcnn import POSITIVE_SHARE, two_stages
@@ -86,7 +86,7 @@ def mask_rcnn(
     return Detector(network, instance_postproc(objects), loss)
 
 
-def instance_postproc(objects: int) -> PostprocSpec:
+def instance_postproc(objects: int) -> DetectionPostproc:
     """How the outputs become objects."""
     spec = detector_postproc()
     update = {"activation": "none", "boxes": BoxCoding(kind="boxes"), "max_results": min(spec.max_results, objects)}

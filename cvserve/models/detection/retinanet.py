@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import keras
 import tensorflow as tf
 
-from cvserve.artifact import BoxCoding, PostprocSpec
+from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import backbone_features, load_backbone_weights, pick_strides
 from cvserve.models.detection.anchors import OCTAVES, RATIOS, levels_of, pyramid_anchors
@@ -109,7 +109,7 @@ def retinanet(
             force_best=force_best,
         )
 
-    return Detector(network, PostprocSpec(activation="sigmoid", boxes=coding, iou_threshold=0.5), loss)
+    return Detector(network, DetectionPostproc(activation="sigmoid", boxes=coding, iou_threshold=0.5), loss)
 
 
 def _check(

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cvserve.artifact import BoxCoding, PostprocSpec
+from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.models.detection.coding import Variances, encode_deltas
 from cvserve.models.detection.losses import mean_over, smooth_l1
 from cvserve.models.detection.sampling import Sample
@@ -102,9 +102,11 @@ def detector_outputs(
     }
 
 
-def detector_postproc() -> PostprocSpec:
+def detector_postproc() -> DetectionPostproc:
     """How those outputs become boxes."""
-    return PostprocSpec(activation="softmax", boxes=BoxCoding(kind="deltas", variances=VARIANCES), iou_threshold=0.5)
+    return DetectionPostproc(
+        activation="softmax", boxes=BoxCoding(kind="deltas", variances=VARIANCES), iou_threshold=0.5
+    )
 
 
 def roi_head_loss(class_logits: tf.Tensor, box_offsets: tf.Tensor, sample: Sample) -> dict[str, tf.Tensor]:

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cvserve.artifact import BoxCoding, PostprocSpec
+from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import backbone_features, load_backbone_weights, pick_strides
 from cvserve.models.backbones.vgg import conv_maybe_norm_relu
@@ -119,7 +119,7 @@ def ssd(
         answers = network(batch, training=True)
         return ssd_loss(answers["class_logits"], answers["box_offsets"], tf.constant(reference), boxes, labels)
 
-    spec = PostprocSpec(activation="softmax", boxes=coding, iou_threshold=SUPPRESSION, max_results=200)
+    spec = DetectionPostproc(activation="softmax", boxes=coding, iou_threshold=SUPPRESSION, max_results=200)
     return Detector(network, spec, loss)
 
 

@@ -13,15 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvserve.artifact import BoxCoding, PostprocSpec
+from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.errors import ExportError
 from cvserve.models.layers.nms import top_k_nms
 from cvserve.postproc.boxes import anchors, cells
 from cvserve.postproc.boxes.coding import MOST_LOG_SCALE
 
 
-def detections(outputs: Mapping[str, Any], spec: PostprocSpec, height: int, width: int) -> dict[str, Any]:
-    """Raw outputs, float32 tensors by role (see `PostprocSpec`), to the objects of each image.
+def detections(outputs: Mapping[str, Any], spec: DetectionPostproc, height: int, width: int) -> dict[str, Any]:
+    """Raw outputs, float32 tensors by role (see `DetectionPostproc`), to the objects of each image.
 
     Args:
         spec: its `max_candidates` pairs of a box and a class take part in the suppression; the matrix of overlaps has
@@ -63,7 +63,7 @@ def detections(outputs: Mapping[str, Any], spec: PostprocSpec, height: int, widt
     }
 
 
-def _best(outputs: Mapping[str, Any], spec: PostprocSpec) -> tuple[Any, Any, Any]:
+def _best(outputs: Mapping[str, Any], spec: DetectionPostproc) -> tuple[Any, Any, Any]:
     """The best pairs of a box and a class: scores float32 [B, K] descending, box numbers and classes int32 [B, K].
 
     The best K pairs belong to the K boxes whose best class is best: two small selections instead of one among A x C.
@@ -113,7 +113,7 @@ class SuppressedBoxes(keras.layers.Layer):
     """`detections` as a layer, of two-stage networks.
 
     Args:
-        postproc: how the raw outputs become boxes, as `PostprocSpec` or its dict. image_size: (height, width), pixels.
+        postproc: how the raw outputs become boxes, as `DetectionPostproc` or its dict. image_size: (height, width).
 
     Call arguments:
         proposals: float32 [B, P, 4]. class_logits: float32 [B, P, C + 1]. box_offsets: float32 [B, P, C, 4].
@@ -122,9 +122,9 @@ class SuppressedBoxes(keras.layers.Layer):
         boxes float32 [B, N, 4], scores float32 [B, N] and classes int32 [B, N] of `detections`. They get no gradient.
     """
 
-    def __init__(self, postproc: PostprocSpec | dict[str, Any], image_size: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, postproc: DetectionPostproc | dict[str, Any], image_size: Sequence[int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.postproc = PostprocSpec.model_validate(postproc)
+        self.postproc = DetectionPostproc.model_validate(postproc)
         self.image_size = tuple(image_size)
 
     def call(

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from cvserve.artifact import BoxCoding, BoxLevel, PostprocSpec
+from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones.csp import conv_norm_silu, csp_block, csp_features
 from cvserve.models.backbones.weights import load_backbone_weights
@@ -90,7 +90,7 @@ def yolo(
         bin_values, class_values, means = inner(batch, training=True)
         return yolo_loss(bin_values, class_values, means, centers, cells, boxes, labels)
 
-    return Detector(network, PostprocSpec(activation="sigmoid", boxes=coding), loss)
+    return Detector(network, DetectionPostproc(activation="sigmoid", boxes=coding), loss)
 
 
 def _neck(stages: dict[int, keras.KerasTensor], width: int, depth: int) -> dict[int, keras.KerasTensor]:

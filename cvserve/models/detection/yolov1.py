@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cvserve.artifact import BoxCoding, BoxLevel, PostprocSpec
+from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import backbone_features, load_backbone_weights
 from cvserve.models.backbones.darknet import LEAK, conv_norm_leaky
@@ -115,7 +115,7 @@ def yolov1(
             width=width,
         )
 
-    return Detector(network, PostprocSpec(activation="sigmoid", boxes=coding, iou_threshold=SUPPRESSION), loss)
+    return Detector(network, DetectionPostproc(activation="sigmoid", boxes=coding, iou_threshold=SUPPRESSION), loss)
 
 
 register_detector("yolov1", yolov1, 448, "a 7 x 7 grid of cells with two boxes each")

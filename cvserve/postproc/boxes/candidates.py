@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvserve.artifact import PostprocSpec
+from cvserve.artifact import DetectionPostproc
 from cvserve.errors import ArtifactError
 from cvserve.postproc.activations import sigmoid, softmax
 
@@ -26,7 +26,7 @@ class Candidates(NamedTuple):
 
 
 def choose_candidates(
-    logits: np.ndarray, objectness: np.ndarray | None, spec: PostprocSpec, threshold: float
+    logits: np.ndarray, objectness: np.ndarray | None, spec: DetectionPostproc, threshold: float
 ) -> Candidates:
     """The pairs whose score is at least the threshold; of more than `spec.max_candidates` the best.
 

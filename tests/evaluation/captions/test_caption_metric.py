@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cvserve.artifact import PostprocSpec, PreprocSpec
+from cvserve.artifact import CaptioningPostproc, PreprocSpec
 from cvserve.data import Scenes, all_captions
 from cvserve.evaluation.captions.page import Told, worst_and_best
 from cvserve.evaluation.captions.report import ImageScores
@@ -30,7 +30,7 @@ CONTRACT = NetworkContract.of(
     "captioning",
     (),
     PreprocSpec(height=32, width=32),
-    PostprocSpec(vocabulary=TOKENIZER.vocabulary),
+    CaptioningPostproc(vocabulary=TOKENIZER.vocabulary),
     ("token_ids", "log_probability"),
 )
 

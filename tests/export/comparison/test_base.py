@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, Parity, PostprocSpec, PreprocSpec
+from cvserve.artifact import DetectionParity, DetectionPostproc, FileEntry, Graph, Manifest, OutputSpec, PreprocSpec
 from cvserve.errors import ArtifactError, ExportError
 from cvserve.export.comparison.base import comparison_of
 from cvserve.export.comparison.detection import Tolerance, match
@@ -82,7 +82,7 @@ def manifest(roles: Iterable[str] = ("box_offsets", "class_logits"), **postproc:
         labels=("cat", "dog"),
         preproc=PreprocSpec(height=32, width=32, resize="exact"),
         outputs=tuple(OutputSpec(name=role, role=role) for role in roles),
-        postproc=PostprocSpec.model_validate(spec | postproc),
+        postproc=DetectionPostproc.model_validate(spec | postproc),
         graphs=(Graph(format="onnx", files=(FileEntry(path="model.onnx", bytes=0, sha256="0" * 64),)),),
     )
 
@@ -112,7 +112,7 @@ class Shifted:
         return {name: values[start : start + len(inputs["images"])] for name, values in self.answers.items()}
 
 
-def check(answers: dict[str, np.ndarray]) -> Parity:
+def check(answers: dict[str, np.ndarray]) -> DetectionParity:
     images = np.zeros((3, 32, 32, 3), np.uint8)
     graph: Any = Shifted(answers)
     return check_parity(graph, images, ["a", "b", "c"], outputs(), comparison_of(manifest()), what="the onnx graph")
@@ -134,7 +134,9 @@ def test_differences_are_relative_to_an_output() -> None:
 
 def test_a_graph_whose_objects_differ_does_not_hold() -> None:
     """As of two stages, whose raw outputs are not compared."""
-    parity = Parity(images=3, max_abs_difference=0.0, agreement=0.5, limit=1e-3, unmatched=0.03, unmatched_limit=0.02)
+    parity = DetectionParity(
+        images=3, max_abs_difference=0.0, agreement=0.5, limit=1e-3, unmatched=0.03, unmatched_limit=0.02
+    )
     assert not parity.holds
     assert parity.model_copy(update={"unmatched": 0.02}).holds
     assert parity.model_copy(update={"unmatched_limit": None}).holds

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, Parity, PostprocSpec, PreprocSpec, Vocabulary
+from cvserve.artifact import (
+    CaptioningParity,
+    CaptioningPostproc,
+    FileEntry,
+    Graph,
+    Manifest,
+    OutputSpec,
+    PreprocSpec,
+    Vocabulary,
+)
 from cvserve.artifact.vocabulary import SPECIAL
 from cvserve.errors import ArtifactError
 from cvserve.export.comparison.base import comparison_of, encoded_comparison
@@ -20,7 +29,7 @@ def manifest() -> Manifest:
         task="captioning",
         preproc=PreprocSpec(height=8, width=8),
         outputs=tuple(OutputSpec(name=name, role=name) for name in ("token_ids", "log_probability")),
-        postproc=PostprocSpec(vocabulary=Vocabulary(kind="words", tokens=(*SPECIAL, "▁a", "▁b"), length=4)),
+        postproc=CaptioningPostproc(vocabulary=Vocabulary(kind="words", tokens=(*SPECIAL, "▁a", "▁b"), length=4)),
         graphs=(Graph(format="onnx", files=(FileEntry(path="model.onnx", bytes=0, sha256="0" * 64),)),),
     )
 
@@ -60,7 +69,7 @@ def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> Non
 
     def holds(agreement: float, limit: float | None) -> bool:
         figures = {"agreement_limit": limit}
-        return Parity(images=3, max_abs_difference=0, agreement=agreement, limit=1e-4, **figures).holds
+        return CaptioningParity(images=3, max_abs_difference=0, agreement=agreement, limit=1e-4, **figures).holds
 
     assert comparison.figures([found]) == {"agreement_limit": 1.0}
     assert (holds(2 / 3, 1.0), holds(1.0, 1.0)) == (False, True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, Parity, PreprocSpec
+from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, PreprocSpec, SegmentationParity
 from cvserve.errors import ArtifactError
 from cvserve.export.comparison.base import comparison_of, encoded_comparison
 from cvserve.export.comparison.segmentation import confusion, mean_iou
@@ -50,7 +50,7 @@ def test_confidence_counts_where_the_classes_agree() -> None:
     assert figures["pixel_agreement"] == pytest.approx(1 - 1 / 4000)
     assert 0.999 < figures["miou"] < 1
     assert "miou_difference" not in figures
-    assert Parity(images=2, max_abs_difference=5e-5, agreement=1, limit=1e-4, **figures).holds
+    assert SegmentationParity(images=2, max_abs_difference=5e-5, agreement=1, limit=1e-4, **figures).holds
 
 
 def test_where_ties_decide_a_few_pixels_may_be_farther_off() -> None:
@@ -62,7 +62,7 @@ def test_where_ties_decide_a_few_pixels_may_be_farther_off() -> None:
     assert compared.differences.tolist() == pytest.approx([5e-5, 0], abs=1e-6)
     figures = comparison.figures([compared])
     assert (figures["beyond"], figures["beyond_limit"]) == (0.05, 0.05)
-    assert Parity(images=2, max_abs_difference=5e-5, agreement=1, limit=1e-4, **figures).holds
+    assert SegmentationParity(images=2, max_abs_difference=5e-5, agreement=1, limit=1e-4, **figures).holds
     got["confidence"][0, 2, 0] += 0.3
     assert comparison.compare(got, answers()).differences[0] == pytest.approx(0.3, abs=1e-4), "one more"
     got["confidence"][1, 0, 0] = np.nan
@@ -78,7 +78,7 @@ def test_too_many_pixels_of_another_class_do_not_hold() -> None:
     compared = comparison.compare(got, answers())
     assert compared.agreeing.tolist() == [False, True]
     figures = comparison.figures([compared])
-    parity = Parity(images=2, max_abs_difference=0, agreement=0.5, limit=1e-4, **figures)
+    parity = SegmentationParity(images=2, max_abs_difference=0, agreement=0.5, limit=1e-4, **figures)
     assert parity.pixel_agreement == pytest.approx(1 - 5 / 4000)
     assert not parity.holds
     # The worst batch size counts.
@@ -86,7 +86,7 @@ def test_too_many_pixels_of_another_class_do_not_hold() -> None:
     assert comparison.figures([fine, compared, fine])["pixel_agreement"] == parity.pixel_agreement
     # Of encoded images it is reported, and not judged.
     loose = encoded_comparison(manifest()).figures([compared])
-    assert Parity(images=2, max_abs_difference=0, agreement=0.5, limit=0.25, **loose).holds
+    assert SegmentationParity(images=2, max_abs_difference=0, agreement=0.5, limit=0.25, **loose).holds
 
 
 def test_no_number_is_never_close() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_decoder import vocabulary
 
-from cvserve.artifact import Decoding, FileEntry, Graph, Manifest, PostprocSpec, PreprocSpec
+from cvserve.artifact import CaptioningPostproc, Decoding, FileEntry, Graph, Manifest, PreprocSpec
 from cvserve.export.checks import outputs_of
 from cvserve.export.comparison.base import comparison_of
 from cvserve.export.formats import FORMATS, write_formats
@@ -60,7 +60,7 @@ def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decodin
         task="captioning",
         preproc=preproc,
         outputs=outputs_of(asked.expected, {}),
-        postproc=PostprocSpec(vocabulary=words, decoding=decoding),
+        postproc=CaptioningPostproc(vocabulary=words, decoding=decoding),
         graphs=(Graph(format="onnx", files=(FileEntry(path="unwritten", bytes=0, sha256="0" * 64),)),),
     )
     comparison = comparison_of(manifest)

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 from google.protobuf.json_format import MessageToDict
 
+from cvserve.artifact import SegmentationPostproc
 from cvserve.errors import InvalidInput, Overloaded
 from cvserve.postproc import (
     CaptionResult,
@@ -254,7 +255,9 @@ def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
         response.has_masks = manifest.has_masks
         response.labels.extend(manifest.labels)
         response.input_height, response.input_width = manifest.preproc.height, manifest.preproc.width
-        response.colours.extend(red << 16 | green << 8 | blue for red, green, blue in manifest.postproc.colors)
+        if isinstance(manifest.postproc, SegmentationPostproc):
+            colors = manifest.postproc.colors
+            response.colours.extend(red << 16 | green << 8 | blue for red, green, blue in colors)
     return response
 
 
