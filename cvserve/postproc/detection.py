@@ -110,10 +110,10 @@ def decode_detection_arrays(
         ArtifactError: a role is missing, shapes do not fit, or a value is not a number.
     """
     coding = spec.boxes
-    if coding is not None and coding.kind == "boxes":
+    if coding.kind == "boxes":
         return _suppressed(outputs, spec, height, width, score_threshold, iou_threshold, max_results)
-    if coding is None or "box_offsets" not in outputs or "class_logits" not in outputs:
-        raise ArtifactError("a detection graph needs a box coding and outputs of roles box_offsets and class_logits")
+    if "box_offsets" not in outputs or "class_logits" not in outputs:
+        raise ArtifactError("a detection graph needs outputs of roles box_offsets and class_logits")
     threshold = spec.score_threshold if score_threshold is None else score_threshold
     overlap = spec.iou_threshold if iou_threshold is None else iou_threshold
     most = spec.max_results if max_results is None else max_results

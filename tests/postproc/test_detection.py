@@ -294,5 +294,5 @@ def test_outputs_that_are_not_what_was_said(change: dict[str, np.ndarray], sente
 def test_a_missing_output_is_named() -> None:
     with pytest.raises(ArtifactError, match="toy: the graph has no output 'class_logits', only"):
         decode_detection({"box_offsets": np.zeros((1, 60, 4))}, [GEOMETRY], contract())
-    with pytest.raises(ArtifactError, match="needs a box coding"):
-        decode_detection_arrays(heads(), DetectionPostproc(activation="sigmoid"), HEIGHT, WIDTH)
+    with pytest.raises(ArtifactError, match="needs outputs of roles box_offsets and class_logits"):
+        decode_detection_arrays({"box_offsets": np.zeros((1, 60, 4))}, spec(), HEIGHT, WIDTH)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvserve.artifact import DetectionPostproc
+from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.errors import ArtifactError
 from cvserve.postproc.boxes import choose_candidates
 
 
 def spec(activation: str, most: int = 1000) -> DetectionPostproc:
-    return DetectionPostproc(activation=activation, max_candidates=most)
+    return DetectionPostproc(boxes=BoxCoding(kind="deltas"), activation=activation, max_candidates=most)
 
 
 def all_scores(logits: np.ndarray, objectness: np.ndarray | None, activation: str) -> np.ndarray:
