@@ -18,7 +18,7 @@ from cvserve.pipeline import Pipeline
 from cvserve.runtimes import TensorInfo
 from cvserve.serving import Server
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 T = TypeVar("T")
 

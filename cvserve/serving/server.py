@@ -23,9 +23,10 @@ from cvserve.serving.core.memory import Lasting
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer, Observers
 from cvserve.serving.core.repository import Repository
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.watcher import Watcher
 from cvserve.serving.protocols import tensorflow_serving, vision
-from cvserve.serving.settings import ModelSettings, ServerSettings
+from cvserve.serving.settings import ServerSettings
 from cvserve.serving.status_lines import StatusLines, describe
 from cvserve.serving.transport.interceptor import interceptor_of
 from cvserve.serving.transport.ports import Ports, import_ports, naming_the_extra

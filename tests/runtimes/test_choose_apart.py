@@ -18,7 +18,7 @@ import json, subprocess, sys
 from pathlib import Path
 from cvserve.runtimes import choose
 from cvserve.serving.core import loading
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 started = []
 real = subprocess.Popen.__init__

@@ -16,7 +16,7 @@ pytest.importorskip("ai_edge_litert")
 
 from cvserve.runtimes.litert import LiteRtRuntime, signature_keys  # noqa: E402
 from cvserve.serving.core import without_manifest as foreign  # noqa: E402
-from cvserve.serving.settings import ModelSettings  # noqa: E402
+from cvserve.serving.core.settings import ModelSettings  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import without_manifest as foreign
 from cvserve.serving.core.batching.execution import size_of
 from cvserve.serving.core.engine import ModelRef
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_serving")

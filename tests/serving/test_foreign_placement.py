@@ -20,7 +20,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 sys.path.insert(0, sys.argv[1])
 import half_plus_two
 from cvserve.serving.core import without_manifest as foreign
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 found = []
 for write in (half_plus_two.write_tf1, half_plus_two.write_tf2):
     directory = write(Path(sys.argv[2]) / write.__name__)

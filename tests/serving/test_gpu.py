@@ -13,7 +13,7 @@ from tiny_artifact import publish_tiny
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import open_graph
 from cvserve.serving.core import loading
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from cvserve.errors import FailedPrecondition, OutOfMemory
 from cvserve.runtimes import cuda
 from cvserve.serving.core import loading
 from cvserve.serving.core.placement import Place
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 GPU = ("gpu:0",)
 

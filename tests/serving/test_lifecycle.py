@@ -16,8 +16,8 @@ from serving_kit import eventually
 from cvserve.errors import FailedPrecondition, NotFound, Unavailable
 from cvserve.serving.core.manager import State
 from cvserve.serving.core.model_config import Specific
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.watcher import Watcher
-from cvserve.serving.settings import ModelSettings
 
 
 @pytest.fixture

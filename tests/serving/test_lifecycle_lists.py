@@ -12,7 +12,7 @@ from serving_kit import eventually
 
 from cvserve.errors import CvserveError, FailedPrecondition, InvalidInput, NotFound
 from cvserve.serving.core.model_config import All, Latest, ModelConfig, Specific
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 
 @pytest.fixture

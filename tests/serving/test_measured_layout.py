@@ -19,7 +19,7 @@ from cvserve.serving.core import choosing, loading, measuring
 from cvserve.serving.core.batching.execution import entry_point
 from cvserve.serving.core.measuring import Score, Trial, choose, lone_threads
 from cvserve.serving.core.placement import Place
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
 

@@ -26,7 +26,8 @@ from cvserve.serving.core.batching.queue import Batcher
 from cvserve.serving.core.batching.worker import Worker
 from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.placement import Place, candidates, places, worker_count
-from cvserve.serving.settings import ModelSettings, load_settings
+from cvserve.serving.core.settings import ModelSettings
+from cvserve.serving.settings import load_settings
 
 
 def test_the_devices_of_a_model_are_checked() -> None:

@@ -21,7 +21,7 @@ from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import scheduling
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.scheduling import GRAPH_NICE, Hurry, give_way, hurry, stand_back, stands_back
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies are Linux's")
 

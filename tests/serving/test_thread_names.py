@@ -15,8 +15,8 @@ from serving_kit import PuppetRuntime, jpeg, loader, repository
 from cvserve.client import AsyncClient
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.thread_names import name_thread
-from cvserve.serving.settings import ModelSettings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names here")
 

@@ -14,7 +14,7 @@ import pytest
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 pytest.importorskip("tensorflow_serving")
 pytest.importorskip("onnxruntime")

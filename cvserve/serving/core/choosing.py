@@ -27,7 +27,7 @@ from cvserve.serving.core.copies import (
 )
 from cvserve.serving.core.measuring import Score, Trial, choose, good_batches, is_worthwhile, lone_threads, race
 from cvserve.serving.core.placement import candidates, on_cpu, worker_count
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 

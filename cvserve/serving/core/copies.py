@@ -19,7 +19,7 @@ from cvserve.runtimes.instances import Layout
 from cvserve.runtimes.opening import candidates, open_candidate
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
 from cvserve.serving.core.placement import Place, on_cpu, places, worker_count
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 OpenRuntime = Callable[[Artifact, ModelSettings, Place], Runtime]
 

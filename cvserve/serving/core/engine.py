@@ -28,10 +28,10 @@ from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.scheduling import give_way
 from cvserve.serving.core.servable import Servable
+from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.core.thread_names import GRAPHS, name_thread
 from cvserve.serving.core.without_manifest import check_whole
-from cvserve.serving.settings import ModelSettings, ServerSettings
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]
 
@@ -101,7 +101,7 @@ class Engine:
 
     def __init__(
         self,
-        settings: ServerSettings,
+        settings: EngineSettings,
         *,
         load_model: LoadModel = load,
         on_change: Callable[[VersionStatus], None] = lambda status: None,

@@ -21,8 +21,8 @@ from cvserve.serving.core.repository import (
     versions_in,
     versions_in_each,
 )
+from cvserve.serving.core.settings import EngineSettings
 from cvserve.serving.core.tasks import all_of, in_thread
-from cvserve.serving.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Lifecycle:
     def __init__(
         self,
         manager: Manager,
-        settings: ServerSettings,
+        settings: EngineSettings,
         *,
         repository: Repository | None = None,
         roots: Sequence[Path] | None = None,

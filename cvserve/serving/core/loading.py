@@ -32,8 +32,8 @@ from cvserve.serving.core.copies import (
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.measuring import run_all, sizes
 from cvserve.serving.core.placement import Place, candidates, on_cpu, worker_count
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.signatures import DETECT
-from cvserve.serving.settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 

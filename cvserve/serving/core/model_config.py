@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvserve.errors import InvalidInput
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.version_policy import All, Latest, Specific, VersionPolicy
-from cvserve.serving.settings import ModelSettings
 
 __all__ = ["All", "Latest", "ModelConfig", "Specific", "VersionPolicy", "check_list"]
 

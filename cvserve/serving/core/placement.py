@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cvserve.runtimes.device import parse_device, usable_cores
 from cvserve.runtimes.instances import CONCURRENT, Layout, layout, layouts
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 GPU_INSTANCES = 2
 """By default, on each GPU: one batch is copied and postprocessed while the other one runs."""

@@ -13,9 +13,9 @@ from cvserve.errors import CvserveError
 from cvserve.serving.core.manager import Manager, State, VersionStatus
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.repository import ModelVersion, fingerprint, versions_in
+from cvserve.serving.core.settings import EngineSettings
 from cvserve.serving.core.tasks import Tasks, in_thread
 from cvserve.serving.core.version_policy import Failure, Known, Specific, aspired, may_retry, plan, stand_ins
-from cvserve.serving.settings import ServerSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Surroundings:
     """
 
     manager: Manager
-    settings: ServerSettings
+    settings: EngineSettings
     clock: Callable[[], float]
     tasks: Tasks = field(default_factory=Tasks)
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)

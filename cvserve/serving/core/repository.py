@@ -13,8 +13,8 @@ from cvserve import artifact as artifacts
 from cvserve.artifact.manifest import FILE_NAME
 from cvserve.errors import ArtifactError, InvalidInput, NotFound
 from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.version_policy import parse_policy
-from cvserve.serving.settings import ModelSettings, ServerSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Repository:
     model later.
     """
 
-    def __init__(self, path: str | Path, settings: ServerSettings) -> None:
+    def __init__(self, path: str | Path, settings: EngineSettings) -> None:
         """
         Raises:
             NotFound: nothing there, or no model in it.
@@ -207,7 +207,7 @@ def find(path: str | Path) -> list[ModelVersion]:
         ArtifactError: a single version whose manifest cannot be read.
     """
     found = []
-    for config in Repository(path, ServerSettings()).configs():
+    for config in Repository(path, EngineSettings()).configs():
         version, directory = list(versions_in(config.base_path).items())[-1]
         found.append(ModelVersion(config.name, version, directory))
     return found

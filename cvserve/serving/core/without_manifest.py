@@ -16,8 +16,8 @@ from cvserve.serving.core.batching.execution import Entries, RunGraph
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.repository import SAVED_MODEL_FILES, manifest_before
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.signatures import DEFAULT, Signature, open_batch
-from cvserve.serving.settings import ModelSettings
 
 if TYPE_CHECKING:
     from cvserve.runtimes.session import SessionEntry

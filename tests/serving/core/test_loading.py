@@ -16,7 +16,7 @@ from cvserve.serving.core import copies, loading, measuring
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.placement import Place
 from cvserve.serving.core.repository import find
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 
 class Clock:

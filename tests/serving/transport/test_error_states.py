@@ -31,7 +31,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 from cvserve.errors import OutOfMemory, Unavailable  # noqa: E402
 from cvserve.serving import Server, ServerSettings  # noqa: E402
 from cvserve.serving.core.loaded_model import LoadedModel  # noqa: E402
-from cvserve.serving.settings import ModelSettings  # noqa: E402
+from cvserve.serving.core.settings import ModelSettings  # noqa: E402
 
 
 async def test_a_full_queue(serve: Serve, runtime: PuppetRuntime) -> None:

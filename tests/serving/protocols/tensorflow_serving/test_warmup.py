@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cvserve.errors import ArtifactError
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.protocols.tensorflow_serving import warmup
 from cvserve.serving.server import load
-from cvserve.serving.settings import ModelSettings
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("tensorflow_serving")

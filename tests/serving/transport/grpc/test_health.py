@@ -21,7 +21,7 @@ from cvserve.errors import ArtifactError, DeviceLost, InvalidInput, NotFound, Un
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import manager
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
 health_pb2_grpc = pytest.importorskip("grpc_health.v1.health_pb2_grpc")

@@ -8,10 +8,10 @@ from typing import Any
 
 from cvserve.protos.model_server_pb2 import BatchingParameters
 from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.protocols.tensorflow_serving.model_server.batching import FILE_NAME, UNBATCHED, batching_settings
 from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flags
 from cvserve.serving.protocols.tensorflow_serving.model_server.text_proto import read_text_proto
-from cvserve.serving.settings import ModelSettings
 from cvserve.settings import parse
 
 TFLITE_FILE = "model.tflite"

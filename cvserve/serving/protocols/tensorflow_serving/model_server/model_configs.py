@@ -8,7 +8,7 @@ from typing import Any
 
 from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.serving.core.model_config import All, Latest, ModelConfig, Specific, VersionPolicy
-from cvserve.serving.settings import ModelSettings
+from cvserve.serving.core.settings import ModelSettings
 
 PLATFORM = "tensorflow"
 MODEL_TYPE_TENSORFLOW = 1

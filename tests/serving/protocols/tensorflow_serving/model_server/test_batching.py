@@ -9,9 +9,9 @@ import pytest
 
 from cvserve.errors import InvalidInput
 from cvserve.protos.model_server_pb2 import BatchingParameters
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.protocols.tensorflow_serving.model_server.batching import UNBATCHED, batching_settings
 from cvserve.serving.protocols.tensorflow_serving.model_server.text_proto import read_text_proto
-from cvserve.serving.settings import ModelSettings
 from cvserve.settings import parse
 
 # tensorflow_serving/servables/tensorflow/testdata/batching_config.txt

@@ -8,9 +8,9 @@ import pytest
 
 from cvserve.errors import CvserveError, InvalidInput, NotFound, Unimplemented
 from cvserve.serving.core.model_config import All, Latest, ModelConfig, Specific
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.protocols.tensorflow_serving.model_server.model_configs import model_configs
 from cvserve.serving.protocols.tensorflow_serving.model_server.text_proto import read_text_proto
-from cvserve.serving.settings import ModelSettings
 
 proto = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
 

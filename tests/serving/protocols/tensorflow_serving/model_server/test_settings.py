@@ -9,11 +9,11 @@ import pytest
 
 from cvserve.errors import CvserveError, InvalidInput, NotFound
 from cvserve.serving.core.model_config import Latest, ModelConfig, Specific
+from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.model_server import listening_lines
 from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flags
 from cvserve.serving.protocols.tensorflow_serving.model_server.loading import version_settings
 from cvserve.serving.protocols.tensorflow_serving.model_server.settings import Start, read_start
-from cvserve.serving.settings import ModelSettings
 
 pytest.importorskip("tensorflow_serving")
 
