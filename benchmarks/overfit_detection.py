@@ -122,19 +122,18 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    from cvserve.models import default_preproc
-    from cvserve.models.detection import create_detector, learns_masks
+    from cvserve.models import build_model, default_preproc, find
     from cvserve.training.config import OptimizerConfig
     from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(SEED)
     begun = time.perf_counter()
-    detector = create_detector(
-        name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
+    detector = build_model(
+        "detection", name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
     )
     preproc = default_preproc("detection", name, settings.image_size)
-    pipeline = DetectionPipeline(source, preproc, batch_size=len(source), masks=learns_masks(name))
+    pipeline = DetectionPipeline(source, preproc, batch_size=len(source), masks=find("detection", name).masks)
 
     def loss(images: tf.Tensor, targets: tuple[tf.Tensor, ...]) -> tf.Tensor:
         return tf.add_n(list(detector.loss(images, *targets).values()))

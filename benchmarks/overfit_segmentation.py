@@ -107,8 +107,8 @@ def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> di
     import tensorflow as tf
 
     from cvserve.models import default_preproc
+    from cvserve.models.segmentation.losses import pixel_cross_entropy
     from cvserve.training.config import OptimizerConfig
-    from cvserve.training.segmentation_losses import pixel_cross_entropy
     from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
 
     keras.backend.clear_session()
@@ -172,13 +172,13 @@ def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> di
 def _created(name: str, source: Chosen, settings: Settings, policy: str) -> Any:
     import keras
 
-    from cvserve.models.segmentation import create_segmenter
+    from cvserve.models import build_model
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        return create_segmenter(
-            name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
+        return build_model(
+            "segmentation", name, num_classes=len(source.classes), image_size=settings.image_size, **settings.options
         )
     finally:
         keras.config.set_dtype_policy(before)

@@ -110,9 +110,9 @@ class Run:
             raise NotFound(f"{self.directory} holds no {MODEL_FILE} yet: its training has not finished an epoch")
         import keras
 
-        # Registers the layers of its networks, without which Keras does not know them by name.
-        from cvserve.models import captioning, detection, segmentation  # noqa: F401
+        from cvserve.models import load_networks
 
+        load_networks(self.task)  # Keras finds the layers of a network only when their modules have been imported
         try:
             return keras.models.load_model(path, compile=False)
         except (ValueError, TypeError, OSError, KeyError, BadZipFile) as error:

@@ -36,41 +36,20 @@ FLOORS = (
 )
 
 # The floors inside a room: its folders, and the files that lie directly in it.
-INNER_FLOORS: dict[str, tuple[set[str], ...]] = {}
+INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
+    "models": (
+        {"options", "registry", "scan", "tasks"},
+        {"layers"},
+        {"classification"},
+        {"backbones"},
+        {"captioning", "detection", "segmentation"},
+        {"catalogue"},
+    ),
+}
 
 KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (
     ("cvserve.runtimes.choose", "cvserve.runtimes.opening"),
     ("cvserve.postproc.encoded", "cvserve.postproc.encoded_masks", "cvserve.postproc.results"),
-    (
-        "cvserve.models.captioning",
-        "cvserve.models.captioning.captioner",
-        "cvserve.models.captioning.show_and_tell",
-        "cvserve.models.captioning.show_attend_tell",
-        "cvserve.models.captioning.transformer",
-        "cvserve.models.classification",
-        "cvserve.models.classification.applications",
-        "cvserve.models.classification.resnet",
-        "cvserve.models.detection",
-        "cvserve.models.detection.detector",
-        "cvserve.models.detection.fast_rcnn",
-        "cvserve.models.detection.faster_rcnn",
-        "cvserve.models.detection.given_regions",
-        "cvserve.models.detection.mask_rcnn",
-        "cvserve.models.detection.rcnn",
-        "cvserve.models.detection.retinanet",
-        "cvserve.models.detection.ssd",
-        "cvserve.models.detection.yolo",
-        "cvserve.models.detection.yolov1",
-        "cvserve.models.registry",
-        "cvserve.models.segmentation",
-        "cvserve.models.segmentation.deconvnet",
-        "cvserve.models.segmentation.deeplab",
-        "cvserve.models.segmentation.dilated",
-        "cvserve.models.segmentation.fcn",
-        "cvserve.models.segmentation.segmenter",
-        "cvserve.models.segmentation.segnet",
-        "cvserve.models.segmentation.unet",
-    ),
     (
         "cvserve.export.comparison.base",
         "cvserve.export.comparison.captioning",

@@ -31,7 +31,7 @@ CHANNELS = ("red", "green", "blue")
 def make_segmenter(classes: int = len(LABELS)) -> Any:
     """uint8 [B, 48, 64, 3] to class_map and confidence, which depend on the image; the same weights at each call."""
     keras = pytest.importorskip("keras")
-    from cvserve.models.segmentation import segmenter
+    from cvserve.models.segmentation.segmenter import segmenter
 
     layers = keras.layers
     keras.utils.set_random_seed(3)

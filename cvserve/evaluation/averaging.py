@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from cvserve.artifact import PreprocSpec
 from cvserve.errors import CvserveError, InvalidInput
-from cvserve.models.segmentation import create_segmenter
+from cvserve.models import create_model
 from cvserve.models.segmentation.segmenter import LOGITS
 from cvserve.runs import Run
 
@@ -108,17 +108,17 @@ def _sizes(preproc: PreprocSpec, views: Views) -> list[tuple[int, int]]:
 def _rebuilt(run: Run, model: keras.Model, size: tuple[int, int]) -> keras.Model:
     """The network's logits for images of another size."""
     try:
-        other = create_segmenter(
-            run.architecture, num_classes=len(run.labels), image_size=size, **run.description.model_options
+        other = create_model(
+            run.task, run.architecture, num_classes=len(run.labels), image_size=size, **run.description.model_options
         )
-        other.network.set_weights(model.get_weights())
+        other.set_weights(model.get_weights())
     except (ValueError, CvserveError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidInput(
             f"{run.directory}: its {run.architecture} cannot be built for {size[0]} x {size[1]} pixels, so that it "
             f"cannot be averaged over scales, only over flip ({reason})"
         ) from error
-    return other.logits
+    return keras.Model(other.input, other.get_layer(LOGITS).output)
 
 
 def _resized(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

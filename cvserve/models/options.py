@@ -1,4 +1,4 @@
-"""The questions that builders of networks ask of their options; what does not fit ends in one sentence."""
+"""Checks the options of networks. What does not fit raises InvalidInput, which names the network and the option."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from cvserve.errors import InvalidInput
 
 
 def check_whole(model: str, **limits: tuple[Any, int]) -> None:
-    """Each option's (value, least) must be a whole number of at least that."""
+    """Checks (value, least) of each option: a whole number of at least that."""
     for option, (value, least) in limits.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InvalidInput(f"{model} needs a {option} of at least {least}, a whole number, not {value!r}")
 
 
 def check_choice(model: str, **choices: tuple[Any, Collection[str]]) -> None:
-    """Each option's (value, known): the value must be one of the known."""
+    """Checks (value, known) of each option: the value is one of the known."""
     for option, (value, known) in choices.items():
         if value not in known:
             raise InvalidInput(f"{model} has no {option} {value!r}; known: {', '.join(known)}")
 
 
 def check_positive(model: str, **values: Any) -> None:
-    """Each option must be a number above 0, or one or more of them."""
+    """Checks that each option is a number above 0, or a list of one or more of them."""
     for option, value in values.items():
         numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         fits = all(isinstance(number, int | float) and number > 0 for number in numbers)
@@ -32,7 +32,7 @@ def check_positive(model: str, **values: Any) -> None:
 
 
 def check_sides(model: str, image_size: tuple[int, int], multiple: int) -> None:
-    """Both sides must be multiples of so many pixels."""
+    """Checks that both sides of the images are multiples of so many pixels."""
     height, width = image_size
     if height % multiple or width % multiple or min(height, width) < multiple:
         raise InvalidInput(
@@ -40,20 +40,27 @@ def check_sides(model: str, image_size: tuple[int, int], multiple: int) -> None:
         )
 
 
+def check_output_stride(model: str, stride: Any) -> None:
+    """Checks that the stride is a power of two."""
+    check_whole(model, output_stride=(stride, 1))
+    if stride & (stride - 1):
+        raise InvalidInput(f"{model} needs a power of two as output_stride, not {stride}")
+
+
 def fills_whole_network(weights: str | None) -> bool:
-    """Whether the file may hold more than a backbone: the run of a detector, whose every layer that fits is taken."""
+    """Returns whether weights may hold more than a backbone: a `.keras` file, of which all that fits is used."""
     return weights is not None and str(weights).endswith(".keras")
 
 
-def check_share(model: str, **shares: Any) -> None:
-    """Each option must be a number from 0 to below 1."""
-    for option, value in shares.items():
+def check_fraction(model: str, **fractions: Any) -> None:
+    """Checks that each option is a number from 0 to below 1."""
+    for option, value in fractions.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
             raise InvalidInput(f"{model} needs a {option} from 0 to below 1, not {value!r}")
 
 
 def check_whole_numbers(model: str, count: int | None = None, **lists: Any) -> None:
-    """Each option must be one or more (`count`, if given) whole numbers above 0."""
+    """Checks that each option is a list of whole numbers above 0: one or more, or as many as `count`."""
     for option, values in lists.items():
         is_list = isinstance(values, Sequence) and not isinstance(values, str)
         fits = is_list and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)

@@ -9,10 +9,9 @@ from cvserve.artifact import CaptioningPostproc
 from cvserve.data import open_dataset
 from cvserve.data.pipelines.captioning import CaptionPipeline, all_captions
 from cvserve.evaluation.captions import caption_report
-from cvserve.models import default_preproc
-from cvserve.models.captioning import Captioner, create_captioner
+from cvserve.models import build_model, default_preproc
+from cvserve.models.captioning.captioner import Captioner
 from cvserve.text import Tokenizer, learn_vocabulary
-from cvserve.training.captioning_losses import attention_penalty, caption_cross_entropy
 from cvserve.training.config import TrainConfig
 from cvserve.training.step import Slowed, Trainable
 
@@ -63,14 +62,16 @@ class CaptioningTask:
     def build(self) -> Trainable:
         """A fresh network under the current dtype policy, and its loss."""
         config, settings = self._config, self._config.captioning
-        built = create_captioner(
+        built = build_model(
+            config.task,
             config.model,
-            num_tokens=len(self.tokenizer.vocabulary),
+            num_classes=len(self.tokenizer.vocabulary),
             length=self.tokenizer.length,
             image_size=(self.preproc.height, self.preproc.width),
             weights=config.weights,
             **config.model_options,
         )
+        assert isinstance(built, Captioner), "networks of this task are made by `captioner`"
         slowed = None
         if settings.freeze_epochs or settings.backbone_rate < 1:
             slowed = Slowed(
@@ -81,12 +82,14 @@ class CaptioningTask:
             )
 
         def loss(images: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-            features = built.head(_seen(built, images, slowed), training=True)
-            taught = built.taught(features, tokens, training=True)
-            total = caption_cross_entropy(taught.logits, tokens[:, 1:], config.label_smoothing)
-            if settings.attention_penalty and taught.attention is not None:
-                total += settings.attention_penalty * attention_penalty(taught.attention, tokens[:, 1:])
-            return total
+            parts = built.loss(
+                images,
+                tokens,
+                smoothing=config.label_smoothing,
+                attention_penalty=settings.attention_penalty,
+                is_frozen=slowed.is_frozen if slowed is not None and slowed.frozen_steps else None,
+            )
+            return tf.add_n(list(parts.values()))
 
         return Trainable(built.network, loss, slowed)
 
@@ -100,14 +103,3 @@ class CaptioningTask:
             references += [self.validation.source.captions(index) for index in indices.tolist()]
         report = caption_report(answers, references)
         return {"cider_d": report.cider_d, "bleu4": report.bleu4, "exact": report.exact}
-
-
-def _seen(built: Captioner, images: tf.Tensor, slowed: Slowed | None) -> tf.Tensor:
-    """The backbone's map. One that is frozen is not looked back through, and normalises as in use."""
-    if slowed is None or not slowed.frozen_steps:
-        return built.backbone(images, training=True)
-    return tf.cond(
-        slowed.is_frozen,
-        lambda: tf.stop_gradient(built.backbone(images, training=False)),
-        lambda: built.backbone(images, training=True),
-    )

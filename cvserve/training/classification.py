@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -10,9 +9,8 @@ from cvserve.artifact import PostprocSpec
 from cvserve.data import ImagePipeline, open_dataset
 from cvserve.errors import InvalidInput
 from cvserve.evaluation.classification import classification_report
-from cvserve.models import create_model, default_preproc
+from cvserve.models import build_model, default_preproc
 from cvserve.training.config import TrainConfig
-from cvserve.training.losses import smoothed_cross_entropy
 from cvserve.training.step import Trainable
 
 
@@ -55,7 +53,7 @@ class ClassificationTask:
     def build(self) -> Trainable:
         """A fresh network under the current dtype policy, and its loss."""
         config = self._config
-        model = create_model(
+        built = build_model(
             config.task,
             config.model,
             num_classes=len(self.labels),
@@ -63,12 +61,11 @@ class ClassificationTask:
             weights=config.weights,
             **config.model_options,
         )
-        to_logits = keras.Model(model.inputs[0], model.get_layer("logits").output, name=f"{model.name}_logits")
 
         def loss(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            return smoothed_cross_entropy(to_logits(images, training=True), labels, config.label_smoothing)
+            return tf.add_n(list(built.loss(images, labels, smoothing=config.label_smoothing).values()))
 
-        return Trainable(model, loss)
+        return Trainable(built.network, loss)
 
     def scores(self, predict: tf.types.experimental.PolymorphicFunction) -> dict[str, float]:
         """Scores on the validation split. predict: images to the network's output dict."""

@@ -48,7 +48,7 @@ class ScheduleConfig(Spec):
 ClassWeights = Literal["none", "median_frequency", "logarithm"] | tuple[float, ...]
 """See `cvserve.training.class_weights`."""
 SegmentationLoss = Literal["cross_entropy", "focal", "dice", "lovasz"]
-"""See `cvserve.training.segmentation_losses`."""
+"""See `cvserve.models.segmentation.losses`."""
 
 
 class SegmentationConfig(Spec):

@@ -12,8 +12,7 @@ from cvserve.data import open_dataset
 from cvserve.data.objects import InstanceSource
 from cvserve.data.pipelines.detection import DetectionPipeline
 from cvserve.evaluation.detection import SCORING, detection_report
-from cvserve.models import default_preproc
-from cvserve.models.detection import create_detector, learns_masks
+from cvserve.models import build_model, default_preproc, find
 from cvserve.postproc import DetectionResult
 from cvserve.postproc.detection import decode_detection_arrays, in_original
 from cvserve.training.config import TrainConfig
@@ -30,7 +29,7 @@ class DetectionTask:
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
-        self._with_masks = learns_masks(config.model)
+        self._with_masks = find(config.task, config.model).masks
         if self._with_masks:
             self.monitor = "mask_map"
         preproc = default_preproc(config.task, config.model, config.image_size)
@@ -65,7 +64,8 @@ class DetectionTask:
     def build(self) -> Trainable:
         """A fresh network under the current dtype policy, and its loss."""
         config = self._config
-        detector = create_detector(
+        detector = build_model(
+            config.task,
             config.model,
             num_classes=len(self.labels),
             image_size=(self.preproc.height, self.preproc.width),
@@ -76,6 +76,7 @@ class DetectionTask:
         def loss(images: tf.Tensor, targets: tuple[tf.Tensor, ...]) -> tf.Tensor:
             return tf.add_n(list(detector.loss(images, *targets).values()))
 
+        assert isinstance(detector.postproc, DetectionPostproc)
         self.postproc = detector.postproc
         return Trainable(detector.network, loss)
 

@@ -9,11 +9,9 @@ from cvserve.artifact import SegmentationPostproc
 from cvserve.data import open_dataset
 from cvserve.data.pipelines.segmentation import SegmentationPipeline
 from cvserve.evaluation.segmentation import confusion_matrix, segmentation_report
-from cvserve.models import default_preproc
-from cvserve.models.segmentation import create_segmenter
+from cvserve.models import build_model, default_preproc
 from cvserve.training.class_weights import class_weights, masks_of
 from cvserve.training.config import TrainConfig
-from cvserve.training.segmentation_losses import combined
 from cvserve.training.step import Trainable
 
 
@@ -58,7 +56,8 @@ class SegmentationTask:
     def build(self) -> Trainable:
         """A fresh network under the current dtype policy, and its loss."""
         config, settings = self._config, self._config.segmentation
-        built = create_segmenter(
+        built = build_model(
+            config.task,
             config.model,
             num_classes=len(self.labels),
             image_size=(self.preproc.height, self.preproc.width),
@@ -67,14 +66,15 @@ class SegmentationTask:
         )
 
         def loss(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            return combined(
-                built.logits(images, training=True),
+            parts = built.loss(
+                images,
                 labels,
-                settings.losses,
+                losses=settings.losses,
                 class_weights=self.class_weights,
                 focal_gamma=settings.focal_gamma,
                 smoothing=config.label_smoothing,
             )
+            return tf.add_n(list(parts.values()))
 
         return Trainable(built.network, loss)
 

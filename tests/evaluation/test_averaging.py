@@ -15,8 +15,8 @@ keras = pytest.importorskip("keras")
 
 from cvserve.evaluation import evaluate  # noqa: E402
 from cvserve.evaluation.averaging import Views, averaged  # noqa: E402
-from cvserve.models import registry  # noqa: E402
-from cvserve.models.segmentation import Segmenter, segmenter  # noqa: E402
+from cvserve.models import ModelEntry, register, registry  # noqa: E402
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter  # noqa: E402
 
 SIZE = (32, 64)
 LABELS = ("a", "b", "c")
@@ -39,12 +39,9 @@ def build(
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of the name "tiny", for the time of the test."""
-    registry.list_models()
-    from cvserve.models.segmentation.segmenter import _builders, register_segmenter
-
-    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    monkeypatch.setitem(_builders, "tiny", build)
-    register_segmenter("tiny", build, 32, "for tests")
+    monkeypatch.setitem(registry._entries, ("segmentation", "tiny"), None)  # takes it out again afterwards
+    del registry._entries["segmentation", "tiny"]
+    register(ModelEntry("segmentation", "tiny", build, 32, "for tests"))
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_classes_are_matched_by_name(folder: Path, artifact: Artifact) -> None:
 
 def test_a_run_directory(folder: Path, tmp_path: Path, artifact: Artifact) -> None:
     keras = pytest.importorskip("keras")
-    from cvserve.models.segmentation import segmenter
+    from cvserve.models.segmentation.segmenter import segmenter
 
     images = keras.Input((PREPROC.height, PREPROC.width, 3), dtype="uint8", name="images")
     logits = keras.layers.Rescaling(0.01)(images)

@@ -11,7 +11,7 @@ import pytest
 from cvserve.errors import InvalidInput
 from cvserve.models import create_model
 from cvserve.models.backbones import backbone_features, list_backbones, pick_strides
-from cvserve.models.backbones.features import last_of_each_stride
+from cvserve.models.backbones.applications import last_of_each_stride
 
 # What each is called, its options, and the strides that it has.
 CASES = [

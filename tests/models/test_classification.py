@@ -10,7 +10,8 @@ import pytest
 
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.models import create_model
-from cvserve.models.backbones import APPLICATIONS, load_backbone_weights
+from cvserve.models.backbones import load_backbone_weights
+from cvserve.models.backbones.applications import APPLICATIONS
 
 # One of each family and pixel range; the others differ in depth alone.
 MODELS = {

@@ -28,7 +28,7 @@ def test_default_preprocessing_is_the_networks_own_size() -> None:
 
 
 def test_unknown_option_is_named() -> None:
-    with pytest.raises(InvalidInput, match="resnet18 takes no such option: 'depth'"):
+    with pytest.raises(InvalidInput, match="resnet18 takes no option 'depth', only width, stem, shortcut"):
         create_model("classification", "resnet18", num_classes=2, depth=3)
     with pytest.raises(InvalidInput, match="takes no option 'depth'"):
         create_model("classification", "mobilenet_v2", num_classes=2, image_size=32, depth=3)
@@ -45,7 +45,7 @@ def test_an_option_of_unknown_value_is_named() -> None:
         ("resnet18", {"width": "wide"}, "width of at least 2 channels, a whole number, not 'wide'"),
         ("resnet20", {"width": 2.5}, "a whole number, not 2.5"),
         ("resnet20", {"dropout": 2}, "dropout must be a number from 0 to below 1, not 2"),
-        ("resnet18", {"blocks": [1]}, "resnet18 takes no such option: 'blocks'"),
+        ("resnet18", {"blocks": [1]}, "resnet18 takes no option 'blocks'"),
         ("mobilenet_v2", {"alpha": "thin"}, "mobilenet_v2 cannot be built with alpha: 'thin': "),
     ],
 )

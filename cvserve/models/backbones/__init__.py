@@ -1,17 +1,20 @@
-"""Feature extractors, shared by all tasks."""
+"""Feature extractors, shared by all tasks: each is a module that registers itself, and a classifier as well."""
 
-from cvserve.models.backbones.applications import APPLICATIONS, application_features
-from cvserve.models.backbones.features import Features, backbone_features, list_backbones, pick_strides
-from cvserve.models.backbones.resnet import resnet_features
-from cvserve.models.backbones.weights import load_backbone_weights
+from cvserve.models.backbones.registry import (
+    Backbone,
+    backbone_features,
+    list_backbones,
+    pick_strides,
+    register_backbone,
+)
+from cvserve.models.backbones.weights import Features, load_backbone_weights
 
 __all__ = [
-    "APPLICATIONS",
+    "Backbone",
     "Features",
-    "application_features",
     "backbone_features",
     "list_backbones",
     "load_backbone_weights",
     "pick_strides",
-    "resnet_features",
+    "register_backbone",
 ]

@@ -4,69 +4,108 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import keras
 
 from cvserve.errors import InvalidInput
+from cvserve.models.backbones.registry import Backbone, register_backbone
+from cvserve.models.backbones.weights import Features, load_backbone_weights
 from cvserve.models.layers import pixel_range
+from cvserve.models.registry import Paper
 
 
 @dataclass(frozen=True)
 class Application:
-    """keras.applications.<constructor>; pixels: the range of `pixel_range`; image_size: its own default."""
+    """Describes keras.applications.<constructor>.
+
+    pixels: the range of `pixel_range`. parameters: with 1000 classes. image_size: the network's own, in pixels.
+    """
 
     constructor: str
     pixels: str
+    parameters: int
+    paper: Paper
     image_size: int = 224
 
 
+_CONVNEXT = Paper("A ConvNet for the 2020s", "Liu et al.", 2022, "2201.03545")
+_DENSENET = Paper("Densely Connected Convolutional Networks", "Huang et al.", 2016, "1608.06993")
+_EFFICIENTNET = Paper(
+    "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", "Tan & Le", 2019, "1905.11946"
+)
+_EFFICIENTNET_V2 = Paper("EfficientNetV2: Smaller Models and Faster Training", "Tan & Le", 2021, "2104.00298")
+_INCEPTION_RESNET = Paper(
+    "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning",
+    "Szegedy et al.",
+    2016,
+    "1602.07261",
+)
+_INCEPTION_V3 = Paper("Rethinking the Inception Architecture for Computer Vision", "Szegedy et al.", 2015, "1512.00567")
+_MOBILENET = Paper(
+    "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
+    "Howard et al.",
+    2017,
+    "1704.04861",
+)
+_MOBILENET_V2 = Paper("MobileNetV2: Inverted Residuals and Linear Bottlenecks", "Sandler et al.", 2018, "1801.04381")
+_MOBILENET_V3 = Paper("Searching for MobileNetV3", "Howard et al.", 2019, "1905.02244")
+_NASNET = Paper("Learning Transferable Architectures for Scalable Image Recognition", "Zoph et al.", 2017, "1707.07012")
+_RESNET = Paper("Deep Residual Learning for Image Recognition", "He et al.", 2015, "1512.03385")
+_RESNET_V2 = Paper("Identity Mappings in Deep Residual Networks", "He et al.", 2016, "1603.05027")
+_VGG = Paper(
+    "Very Deep Convolutional Networks for Large-Scale Image Recognition", "Simonyan & Zisserman", 2014, "1409.1556"
+)
+_XCEPTION = Paper("Xception: Deep Learning with Depthwise Separable Convolutions", "Chollet", 2016, "1610.02357")
+
 # The range is what keras.applications.<family>.preprocess_input does; "raw" where the network scales inside.
 APPLICATIONS: dict[str, Application] = {
-    "convnext_tiny": Application("ConvNeXtTiny", "raw"),
-    "convnext_small": Application("ConvNeXtSmall", "raw"),
-    "convnext_base": Application("ConvNeXtBase", "raw"),
-    "densenet121": Application("DenseNet121", "imagenet"),
-    "densenet169": Application("DenseNet169", "imagenet"),
-    "densenet201": Application("DenseNet201", "imagenet"),
-    "efficientnet_b0": Application("EfficientNetB0", "raw"),
-    "efficientnet_b1": Application("EfficientNetB1", "raw", 240),
-    "efficientnet_b2": Application("EfficientNetB2", "raw", 260),
-    "efficientnet_b3": Application("EfficientNetB3", "raw", 300),
-    "efficientnet_b4": Application("EfficientNetB4", "raw", 380),
-    "efficientnet_b5": Application("EfficientNetB5", "raw", 456),
-    "efficientnet_b6": Application("EfficientNetB6", "raw", 528),
-    "efficientnet_b7": Application("EfficientNetB7", "raw", 600),
-    "efficientnet_v2_b0": Application("EfficientNetV2B0", "raw"),
-    "efficientnet_v2_b1": Application("EfficientNetV2B1", "raw", 240),
-    "efficientnet_v2_b2": Application("EfficientNetV2B2", "raw", 260),
-    "efficientnet_v2_b3": Application("EfficientNetV2B3", "raw", 300),
-    "efficientnet_v2_s": Application("EfficientNetV2S", "raw", 384),
-    "efficientnet_v2_m": Application("EfficientNetV2M", "raw", 480),
-    "efficientnet_v2_l": Application("EfficientNetV2L", "raw", 480),
-    "inception_resnet_v2": Application("InceptionResNetV2", "symmetric", 299),
-    "inception_v3": Application("InceptionV3", "symmetric", 299),
-    "mobilenet": Application("MobileNet", "symmetric"),
-    "mobilenet_v2": Application("MobileNetV2", "symmetric"),
-    "mobilenet_v3_small": Application("MobileNetV3Small", "raw"),
-    "mobilenet_v3_large": Application("MobileNetV3Large", "raw"),
-    "nasnet_mobile": Application("NASNetMobile", "symmetric"),
-    "nasnet_large": Application("NASNetLarge", "symmetric", 331),
-    "resnet50": Application("ResNet50", "caffe"),
-    "resnet101": Application("ResNet101", "caffe"),
-    "resnet152": Application("ResNet152", "caffe"),
-    "resnet50_v2": Application("ResNet50V2", "symmetric"),
-    "resnet101_v2": Application("ResNet101V2", "symmetric"),
-    "resnet152_v2": Application("ResNet152V2", "symmetric"),
-    "vgg16": Application("VGG16", "caffe"),
-    "vgg19": Application("VGG19", "caffe"),
-    "xception": Application("Xception", "symmetric", 299),
+    "convnext_tiny": Application("ConvNeXtTiny", "raw", 0, _CONVNEXT),
+    "convnext_small": Application("ConvNeXtSmall", "raw", 0, _CONVNEXT),
+    "convnext_base": Application("ConvNeXtBase", "raw", 0, _CONVNEXT),
+    "densenet121": Application("DenseNet121", "imagenet", 0, _DENSENET),
+    "densenet169": Application("DenseNet169", "imagenet", 0, _DENSENET),
+    "densenet201": Application("DenseNet201", "imagenet", 0, _DENSENET),
+    "efficientnet_b0": Application("EfficientNetB0", "raw", 0, _EFFICIENTNET),
+    "efficientnet_b1": Application("EfficientNetB1", "raw", 0, _EFFICIENTNET, 240),
+    "efficientnet_b2": Application("EfficientNetB2", "raw", 0, _EFFICIENTNET, 260),
+    "efficientnet_b3": Application("EfficientNetB3", "raw", 0, _EFFICIENTNET, 300),
+    "efficientnet_b4": Application("EfficientNetB4", "raw", 0, _EFFICIENTNET, 380),
+    "efficientnet_b5": Application("EfficientNetB5", "raw", 0, _EFFICIENTNET, 456),
+    "efficientnet_b6": Application("EfficientNetB6", "raw", 0, _EFFICIENTNET, 528),
+    "efficientnet_b7": Application("EfficientNetB7", "raw", 0, _EFFICIENTNET, 600),
+    "efficientnet_v2_b0": Application("EfficientNetV2B0", "raw", 0, _EFFICIENTNET_V2),
+    "efficientnet_v2_b1": Application("EfficientNetV2B1", "raw", 0, _EFFICIENTNET_V2, 240),
+    "efficientnet_v2_b2": Application("EfficientNetV2B2", "raw", 0, _EFFICIENTNET_V2, 260),
+    "efficientnet_v2_b3": Application("EfficientNetV2B3", "raw", 0, _EFFICIENTNET_V2, 300),
+    "efficientnet_v2_s": Application("EfficientNetV2S", "raw", 0, _EFFICIENTNET_V2, 384),
+    "efficientnet_v2_m": Application("EfficientNetV2M", "raw", 0, _EFFICIENTNET_V2, 480),
+    "efficientnet_v2_l": Application("EfficientNetV2L", "raw", 0, _EFFICIENTNET_V2, 480),
+    "inception_resnet_v2": Application("InceptionResNetV2", "symmetric", 0, _INCEPTION_RESNET, 299),
+    "inception_v3": Application("InceptionV3", "symmetric", 0, _INCEPTION_V3, 299),
+    "mobilenet": Application("MobileNet", "symmetric", 0, _MOBILENET),
+    "mobilenet_v2": Application("MobileNetV2", "symmetric", 0, _MOBILENET_V2),
+    "mobilenet_v3_small": Application("MobileNetV3Small", "raw", 0, _MOBILENET_V3),
+    "mobilenet_v3_large": Application("MobileNetV3Large", "raw", 0, _MOBILENET_V3),
+    "nasnet_mobile": Application("NASNetMobile", "symmetric", 0, _NASNET),
+    "nasnet_large": Application("NASNetLarge", "symmetric", 0, _NASNET, 331),
+    "resnet50": Application("ResNet50", "caffe", 0, _RESNET),
+    "resnet101": Application("ResNet101", "caffe", 0, _RESNET),
+    "resnet152": Application("ResNet152", "caffe", 0, _RESNET),
+    "resnet50_v2": Application("ResNet50V2", "symmetric", 0, _RESNET_V2),
+    "resnet101_v2": Application("ResNet101V2", "symmetric", 0, _RESNET_V2),
+    "resnet152_v2": Application("ResNet152V2", "symmetric", 0, _RESNET_V2),
+    "vgg16": Application("VGG16", "caffe", 0, _VGG),
+    "vgg19": Application("VGG19", "caffe", 0, _VGG),
+    "xception": Application("Xception", "symmetric", 0, _XCEPTION, 299),
 }
 
 
 def application_backbone(
     name: str, image_shape: tuple[int, ...], *, weights: str | None, **options: object
 ) -> keras.Model:
-    """A keras.applications network without its head.
+    """Builds a keras.applications network without its head.
 
     Args:
         name: a key of APPLICATIONS.
@@ -102,9 +141,9 @@ def application_backbone(
 
 
 def application_features(
-    images: keras.KerasTensor, name: str, *, weights: str | None, **options: object
+    name: str, images: keras.KerasTensor, *, weights: str | None, **options: Any
 ) -> keras.KerasTensor:
-    """The last feature map of a keras.applications backbone.
+    """Returns the last feature map of a keras.applications backbone, which becomes one layer.
 
     Args:
         images: uint8 [B, H, W, 3], RGB.
@@ -118,3 +157,65 @@ def application_features(
     """
     scaled = pixel_range(images, APPLICATIONS[name].pixels)
     return application_backbone(name, scaled.shape[1:], weights=weights, **options)(scaled)
+
+
+def application_stages(name: str, images: keras.KerasTensor, *, weights: str | None, **options: Any) -> Features:
+    """Returns the feature maps of strides 4, 8, 16 and 32 that a keras.applications backbone has.
+
+    Args:
+        images: uint8 [B, H, W, 3], RGB.
+        weights: "imagenet", a file, or None.
+        name, options: as of `application_backbone`.
+
+    Raises:
+        InvalidInput: as `application_backbone`, and weights that do not fit. NotFound: no such file.
+    """
+    scaled = pixel_range(images, APPLICATIONS[name].pixels)
+    downloaded = weights if weights == "imagenet" else None
+    whole = application_backbone(name, scaled.shape[1:], weights=downloaded, **options)
+    if weights != downloaded:
+        load_backbone_weights(whole, str(weights))
+    ends = last_of_each_stride(whole)
+    if not ends:
+        raise InvalidInput(f"backbone {name} has no feature maps of stride 4, 8, 16 or 32")
+    inner = keras.Model(whole.inputs, list(ends.values()), name=name)
+    maps = inner(scaled)
+    return dict(zip(ends, maps if isinstance(maps, list | tuple) else [maps], strict=True))
+
+
+def last_of_each_stride(backbone: keras.Model) -> Features:
+    """Returns, of strides 4, 8, 16 and 32, the output of the last layer whose map has the size of that stride.
+
+    Sizes are the image's divided by the stride, rounded up (or down, where pooling does so). Layers that only pad
+    are no feature maps.
+    """
+    height, width = backbone.inputs[0].shape[1:3]
+    sizes = {
+        stride: {(-(-height // stride), -(-width // stride)), (height // stride, width // stride)}
+        for stride in (4, 8, 16, 32)
+    }
+    ends: Features = {}
+    for layer in backbone.layers:
+        shape: tuple[Any, ...] = tuple(getattr(layer.output, "shape", ()))
+        if len(shape) != 4 or isinstance(layer, keras.layers.ZeroPadding2D):
+            continue
+        for stride, fits in sizes.items():
+            # One pixel is what attention over channels looks at, not a feature map.
+            if (shape[1], shape[2]) in fits and shape[1] * shape[2] > 1:
+                ends[stride] = layer.output
+    return dict(sorted(ends.items()))
+
+
+for _name, _application in APPLICATIONS.items():
+    if _name != "vgg16":  # vgg.py has another one, which trains from scratch and pools as SSD needs it
+        register_backbone(
+            Backbone(
+                _name,
+                partial(application_stages, _name),
+                f"keras.applications.{_application.constructor}",
+                _application.paper,
+                _application.image_size,
+                _application.parameters,
+                last=partial(application_features, _name),
+            )
+        )

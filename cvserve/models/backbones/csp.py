@@ -5,13 +5,22 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from cvserve.models.backbones.registry import Backbone, register_backbone
+from cvserve.models.backbones.weights import Features, fill_backbone
+from cvserve.models.layers import pixel_range
 from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from cvserve.models.options import check_whole
+from cvserve.models.registry import Paper
 
 
 def conv_norm_silu(
     features: keras.KerasTensor, filters: int, kernel_size: int, *, stride: int = 1, name: str
 ) -> keras.KerasTensor:
-    """Convolution without bias, batch normalisation and SiLU: [B, H, W, C] to [B, ceil(H / stride), ..., filters]."""
+    """Applies a convolution without bias, batch normalisation and SiLU.
+
+    Returns:
+        float [B, ceil(H / stride), ceil(W / stride), filters].
+    """
     features = layers.Conv2D(
         filters,
         kernel_size,
@@ -30,7 +39,7 @@ def conv_norm_silu(
 def csp_block(
     features: keras.KerasTensor, filters: int, repeats: int, *, shortcut: bool = True, name: str
 ) -> keras.KerasTensor:
-    """Half of the channels pass through `repeats` bottlenecks, of which every output is kept; then all are mixed."""
+    """Sends half of the channels through `repeats` bottlenecks, keeps the output of each, and mixes them all."""
     half = filters // 2
     features = conv_norm_silu(features, 2 * half, 1, name=f"{name}_in")
     parts = [features[..., :half], features[..., half:]]
@@ -42,15 +51,15 @@ def csp_block(
 
 
 def pyramid_pooling(features: keras.KerasTensor, filters: int, *, name: str) -> keras.KerasTensor:
-    """Maxima of 5, 9 and 13 pixels around each, beside the pixel itself (SPPF)."""
+    """Puts the maxima of 5, 9 and 13 pixels around each pixel beside it (SPPF)."""
     parts = [conv_norm_silu(features, filters // 2, 1, name=f"{name}_in")]
     for index in range(3):
         parts.append(layers.MaxPooling2D(5, strides=1, padding="same", name=f"{name}_pool_{index + 1}")(parts[-1]))
     return conv_norm_silu(layers.Concatenate(name=f"{name}_parts")(parts), filters, 1, name=f"{name}_out")
 
 
-def csp_features(pixels: keras.KerasTensor, *, width: int, depth: int) -> dict[int, keras.KerasTensor]:
-    """The stages of the backbone.
+def csp_features(pixels: keras.KerasTensor, *, width: int, depth: int) -> Features:
+    """Builds the stages of the backbone.
 
     Args:
         pixels: scaled, float [B, H, W, 3].
@@ -61,7 +70,7 @@ def csp_features(pixels: keras.KerasTensor, *, width: int, depth: int) -> dict[i
         Stride to feature map: {8: [B, H/8, W/8, 4 * width], 16: ..., 32: ...}.
     """
     features = conv_norm_silu(pixels, width, 3, stride=2, name="stem")
-    stages: dict[int, keras.KerasTensor] = {}
+    stages: Features = {}
     for index, repeats in enumerate((depth, 2 * depth, 2 * depth, depth)):
         filters, name = width * 2 ** (index + 1), f"stage{index + 1}"
         features = conv_norm_silu(features, filters, 3, stride=2, name=f"{name}_down")
@@ -70,3 +79,13 @@ def csp_features(pixels: keras.KerasTensor, *, width: int, depth: int) -> dict[i
     stages[32] = pyramid_pooling(stages[32], 16 * width, name="pooling")
     del stages[4]
     return stages
+
+
+def csp(images: keras.KerasTensor, *, weights: str | None = None, width: int = 16, depth: int = 1) -> Features:
+    """Builds the backbone of `yolo` on images. Arguments are those of `csp_features` and `backbone_features`."""
+    check_whole("backbone csp", width=(width, 4), depth=(depth, 1))
+    return fill_backbone("csp", images, csp_features(pixel_range(images, "unit"), width=width, depth=depth), weights)
+
+
+_PAPER = Paper("CSPNet: A New Backbone that can Enhance Learning Capability of CNN", "Wang et al.", 2019, "1911.11929")
+register_backbone(Backbone("csp", csp, "cross-stage partial blocks, as in YOLOv8n", _PAPER, parameters=0))

@@ -1,4 +1,4 @@
-"""Backbones as segmentation and captioning networks use them: light ones where nothing else is said."""
+"""Backbones as segmentation and captioning networks use them: light ones unless options ask for others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import keras
 
 from cvserve.errors import InvalidInput
-from cvserve.models.backbones.features import Features, backbone_features, pick_strides
+from cvserve.models.backbones.registry import backbone_features, pick_strides
 from cvserve.models.backbones.resnet import RESNETS
+from cvserve.models.backbones.weights import Features
 
 LIGHT: dict[str, dict[str, Any]] = {
     "resnet18": {"width": 32, "stem": "deep", "shortcut": "pooled"},
@@ -26,12 +27,12 @@ DILATED = (*RESNETS, "vgg16")
 def encoder_features(
     images: keras.KerasTensor, name: str, options: Mapping[str, Any] | None, weights: str | None
 ) -> Features:
-    """The feature maps of a backbone.
+    """Builds a backbone and returns its feature maps.
 
     Args:
         images: uint8 [B, H, W, 3].
         name, weights: of `backbone_features`.
-        options: of `backbone_features`; what is not said is that of `LIGHT`.
+        options: of `backbone_features`; what is left out is taken from `LIGHT`.
 
     Returns:
         Stride to feature map, finest first.
@@ -39,7 +40,7 @@ def encoder_features(
     Raises:
         InvalidInput: as `backbone_features`.
     """
-    return backbone_features(images, name, weights=weights, **{**LIGHT.get(name, {}), **_named(options)})
+    return backbone_features(images, name, weights=weights, **{**LIGHT.get(name, {}), **_checked(options)})
 
 
 def dilated_features(
@@ -50,10 +51,10 @@ def dilated_features(
     weights: str | None,
     strides: Sequence[int],
 ) -> Features:
-    """The feature maps of a backbone that shrinks no further than the last of `strides`, and dilates from there on.
+    """Builds a backbone that shrinks no further than the last of `strides` and dilates from there on.
 
     Args:
-        network: what asks, for the sentences of errors.
+        network: the name of the network that asks, for errors.
         images: uint8 [B, H, W, 3].
         name: one of `DILATED`.
         options: of `encoder_features`, without output_stride.
@@ -74,14 +75,14 @@ def dilated_features(
             f"{network} has imagenet weights for the backbone vgg16 with a width of 64 only, not for {name}; "
             "give a weights file"
         )
-    options = _named(options)
+    options = _checked(options)
     if "output_stride" in options:
         raise InvalidInput(f"{network} sets its backbone's output_stride itself; it is no backbone option here")
     options["output_stride"] = strides[-1]
     return pick_strides(encoder_features(images, name, options, weights), strides, name)
 
 
-def _named(options: Mapping[str, Any] | None) -> dict[str, Any]:
+def _checked(options: Mapping[str, Any] | None) -> dict[str, Any]:
     if options is not None and not isinstance(options, Mapping):
         raise InvalidInput(f"backbone_options are names with values, not {options!r}")
     return dict(options or {})

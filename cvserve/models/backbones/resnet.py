@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import keras
 from keras import layers, ops
 
 from cvserve.errors import InvalidInput
-from cvserve.models.layers import conv_norm_relu
+from cvserve.models.backbones.registry import Backbone, register_backbone
+from cvserve.models.backbones.weights import Features, fill_backbone
+from cvserve.models.layers import conv_norm_relu, pixel_range
+from cvserve.models.options import check_output_stride
+from cvserve.models.registry import Paper
 
 Stem = Literal["conv7", "deep", "cifar"]
 Shortcut = Literal["projection", "pooled", "padded"]
 
 RESNETS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Blocks of each stage of the networks for photos (the paper's table 1)."""
+PAPER = Paper("Deep Residual Learning for Image Recognition", "He et al.", 2015, "1512.03385")
 
 
 def check_resnet_options(name: str, *, width: Any, stem: Any, shortcut: Any) -> None:
-    """Raises InvalidInput where an option is nothing that `resnet_features` takes. name: what the text calls it."""
+    """Checks options of `resnet_features`. name: of the network, for the message of InvalidInput."""
     if not isinstance(width, int) or width < 2:
         raise InvalidInput(f"{name} needs a width of at least 2 channels, a whole number, not {width!r}")
     for option, value, known in (("stem", stem, get_args(Stem)), ("shortcut", shortcut, get_args(Shortcut))):
@@ -34,8 +40,8 @@ def resnet_features(
     stem: Stem,
     shortcut: Shortcut,
     output_stride: int = 32,
-) -> dict[int, keras.KerasTensor]:
-    """The stages of a residual network.
+) -> Features:
+    """Builds the stages of a residual network.
 
     Args:
         features: scaled pixels, float [B, H, W, 3].
@@ -66,7 +72,7 @@ def resnet_features(
         features = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(features)
         stride = 4
 
-    stages: dict[int, keras.KerasTensor] = {}
+    stages: Features = {}
     dilation = 1
     for stage, count in enumerate(blocks):
         for block in range(count):
@@ -119,3 +125,46 @@ def _shortcut(
         features = layers.AveragePooling2D(stride, strides=stride, padding="same", name=f"{name}_pool")(features)
         stride = 1
     return conv_norm_relu(features, filters, 1, stride=stride, activation=False, name=name)
+
+
+def _resnet(name: str) -> Callable[..., Features]:
+    def build(
+        images: keras.KerasTensor,
+        *,
+        weights: str | None = None,
+        width: int = 64,
+        stem: Stem = "conv7",
+        shortcut: Shortcut = "projection",
+        output_stride: int = 32,
+    ) -> Features:
+        check_resnet_options(f"backbone {name}", width=width, stem=stem, shortcut=shortcut)
+        check_output_stride(f"backbone {name}", output_stride)
+        features = resnet_features(
+            pixel_range(images, "symmetric"),
+            blocks=RESNETS[name],
+            width=width,
+            stem=stem,
+            shortcut=shortcut,
+            output_stride=output_stride,
+        )
+        return fill_backbone(name, images, features, weights)
+
+    return build
+
+
+def resnet20(images: keras.KerasTensor, *, weights: str | None = None, width: int = 16) -> Features:
+    """Builds the CIFAR ResNet-20 (the paper's section 4.2): three stages of three blocks, shortcuts without parameters.
+
+    Returns:
+        Stride to feature map: {1: [B, H, W, width], 2: ..., 4: ...}.
+    """
+    check_resnet_options("backbone resnet20", width=width, stem="cifar", shortcut="padded")
+    features = resnet_features(
+        pixel_range(images, "symmetric"), blocks=(3, 3, 3), width=width, stem="cifar", shortcut="padded"
+    )
+    return fill_backbone("resnet20", images, features, weights)
+
+
+register_backbone(Backbone("resnet18", _resnet("resnet18"), "ResNet-18", PAPER, parameters=11_689_512))
+register_backbone(Backbone("resnet34", _resnet("resnet34"), "ResNet-34", PAPER, parameters=21_797_672))
+register_backbone(Backbone("resnet20", resnet20, "CIFAR ResNet-20", PAPER, image_size=32, parameters=0))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 from keras import layers
 
+from cvserve.errors import InvalidInput
+from cvserve.models.backbones.applications import APPLICATIONS, application_backbone, application_features
+from cvserve.models.backbones.registry import Backbone, register_backbone
+from cvserve.models.backbones.weights import Features, fill_backbone
+from cvserve.models.layers import pixel_range
 from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from cvserve.models.options import check_output_stride, check_whole
 
 _BLOCKS = (2, 2, 3, 3, 3)
 
 
-def vgg_features(
-    pixels: keras.KerasTensor, *, width: int, normalized: bool, output_stride: int = 32
-) -> dict[int, keras.KerasTensor]:
-    """The last convolution of each block, and the last pooling.
+def vgg_features(pixels: keras.KerasTensor, *, width: int, normalized: bool, output_stride: int = 32) -> Features:
+    """Builds the convolutions, and returns the last convolution of each block and the last pooling.
 
     Pooling rounds up, as in Caffe: 300 pixels become 150, 75, 38, 19. Layers are called as in
     keras.applications.VGG16, and with a width of 64 its weights fit.
@@ -21,7 +27,8 @@ def vgg_features(
     Args:
         pixels: scaled, float [B, H, W, 3].
         width: channels of the first block; the next have 2, 4, 8 and 8 times as many.
-        normalised: batch normalisation after each convolution, without which nothing this deep trains from scratch.
+        normalized: whether batch normalisation follows each convolution. Without it nothing this deep trains from
+            scratch.
         output_stride: beyond which nothing is pooled any more: each pooling that is left out doubles the dilation of
             all convolutions behind it, so that the same weights see as far (Yu & Koltun 2015, section 4).
 
@@ -64,7 +71,10 @@ def conv_maybe_norm_relu(
     padding: str = "same",
     name: str,
 ) -> keras.KerasTensor:
-    """Convolution with bias (so that weights of networks without normalisation fit), `normalized` or not, and ReLU."""
+    """Applies a convolution, batch normalisation if asked for, and ReLU.
+
+    The convolution has a bias in any case, so that weights of networks without normalisation fit.
+    """
     features = layers.Conv2D(
         filters,
         kernel_size,
@@ -79,3 +89,41 @@ def conv_maybe_norm_relu(
             momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm"
         )(features)
     return layers.ReLU(name=f"{name}_relu")(features)
+
+
+def vgg16(
+    images: keras.KerasTensor,
+    *,
+    weights: str | None = None,
+    width: int = 64,
+    normalized: bool = True,
+    output_stride: int = 32,
+) -> Features:
+    """Builds the backbone on images. Arguments are those of `vgg_features` and `backbone_features`."""
+    check_whole("backbone vgg16", width=(width, 4))
+    check_output_stride("backbone vgg16", output_stride)
+    features = vgg_features(
+        pixel_range(images, "caffe"), width=width, normalized=bool(normalized), output_stride=output_stride
+    )
+    if weights != "imagenet":
+        return fill_backbone("vgg16", images, features, weights)
+    if width != 64:
+        raise InvalidInput("the imagenet weights of vgg16 are those of a width of 64")
+    network = keras.Model(images, list(features.values()))
+    pretrained = application_backbone("vgg16", (*images.shape[1:3], 3), weights=weights)
+    for layer in pretrained.layers:
+        if layer.weights:
+            network.get_layer(layer.name).set_weights(layer.get_weights())
+    return features
+
+
+register_backbone(
+    Backbone(
+        "vgg16",
+        vgg16,
+        "VGG16; the classifier is keras.applications.VGG16, the backbone has normalisation and any width",
+        APPLICATIONS["vgg16"].paper,
+        parameters=APPLICATIONS["vgg16"].parameters,
+        last=partial(application_features, "vgg16"),
+    )
+)

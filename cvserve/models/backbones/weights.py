@@ -8,6 +8,9 @@ import keras
 
 from cvserve.errors import InvalidInput, NotFound
 
+Features = dict[int, keras.KerasTensor]
+"""Stride, in pixels of the images, to feature map [B, ceil(H / stride), ceil(W / stride), C], finest first."""
+
 
 def load_backbone_weights(model: keras.Model, path: str | Path) -> int:
     """Copies weights into the layers of `model` that have the same name and shapes; a head of another size stays.
@@ -38,6 +41,25 @@ def load_backbone_weights(model: keras.Model, path: str | Path) -> int:
     if not filled:
         raise InvalidInput(f"nothing in {path} fits this network: no layer has the same name and shapes")
     return filled
+
+
+def fill_backbone(name: str, images: keras.KerasTensor, features: Features, weights: str | None) -> Features:
+    """Takes weights of a file into a backbone that has none to download.
+
+    Args:
+        name: of the backbone. images, features: what it was built from, and its maps.
+
+    Returns:
+        `features`.
+
+    Raises:
+        NotFound, InvalidInput: weights that cannot be used.
+    """
+    if weights == "imagenet":
+        raise InvalidInput(f"backbone {name} has no imagenet weights to download; give a weights file, or use resnet50")
+    if weights is not None:
+        load_backbone_weights(keras.Model(images, list(features.values())), weights)
+    return features
 
 
 def fill_network(network: keras.Model, weights: str | None, *, has_backbone: bool) -> None:

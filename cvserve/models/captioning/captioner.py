@@ -1,33 +1,34 @@
-"""What every captioning network comes with: how it answers, and what it is trained on."""
+"""The outputs and the loss that all captioning networks share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from cvserve.errors import InvalidInput
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.captioning.captions import Captions
 from cvserve.models.captioning.decoder import CaptionDecoder, Taught
 from cvserve.models.captioning.encoder import Encoder
-from cvserve.models.registry import ModelEntry, find, register, sized
+from cvserve.models.captioning.losses import attention_penalty as penalty_of
+from cvserve.models.captioning.losses import caption_cross_entropy
+from cvserve.models.registry import Built
 
 
 @dataclass(frozen=True)
-class Captioner:
-    """A captioning network with what its loss is made from.
+class Captioner(Built):
+    """Holds a captioning network and its parts.
 
-    network: uint8 images [B, H, W, 3] to what `Captions` gives. It is what is saved and exported.
+    network: uint8 images [B, H, W, 3] to the outputs of `Captions`. It is what is saved and exported.
+    loss: of images and sentences int32 [B, T], each <start>, tokens, <end> and <pad>. Its settings: `smoothing`, see
+    `caption_cross_entropy`; `attention_penalty`, the weight of that loss, 0 for none; `is_frozen`, a scalar bool tensor
+    or None: where it is true, the backbone runs as in use and gets no gradient.
     encoder: images to features [B, L, C], row by row of a grid. decoder: what the network searches with.
     backbone, head: the two parts of the encoder, of which the first may have been trained before.
     grid: rows and columns, whose product is L.
     """
 
-    network: keras.Model
     encoder: keras.Model
     decoder: CaptionDecoder
     backbone: keras.Model
@@ -35,10 +36,10 @@ class Captioner:
     grid: tuple[int, int]
 
     def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
-        """Teacher forcing.
+        """Computes the scores of each next token, given the true ones before it (teacher forcing).
 
         Args:
-            features: of the encoder. tokens: int32 [B, T]; the last of them, which nothing follows, is not looked at.
+            features: of the encoder. tokens: int32 [B, T]; the last of them, which nothing follows, is not used.
 
         Returns:
             logits float32 [B, T - 1, V] of tokens[:, 1:], attention float32 [B, T - 1, L] or None.
@@ -46,7 +47,7 @@ class Captioner:
         return self.decoder.taught(features, tokens[:, :-1], training=training)
 
     def logits(self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Images and sentences as of `taught` to its logits."""
+        """Returns the logits of `taught` for images and sentences."""
         return self.taught(self.encoder(images, training=training), tokens, training=training).logits
 
 
@@ -64,50 +65,32 @@ def captioner(encoder: Encoder, decoder: CaptionDecoder, weights: str | None, *,
     network = keras.Model(images, Captions(decoder, encoder.grid, name="captions")(features), name=name)
     fill_network(network, weights, has_backbone=True)
     whole = keras.Model(images, features, name=f"{name}_encoder")
-    return Captioner(network, whole, decoder, encoder.backbone, encoder.head, encoder.grid)
+
+    def loss(
+        images: tf.Tensor,
+        tokens: tf.Tensor,
+        *,
+        smoothing: float = 0.0,
+        attention_penalty: float = 0.0,
+        is_frozen: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        features = encoder.head(_backbone_map(encoder.backbone, images, is_frozen), training=True)
+        taught = built.taught(features, tokens, training=True)
+        parts = {"cross_entropy": caption_cross_entropy(taught.logits, tokens[:, 1:], smoothing)}
+        if attention_penalty and taught.attention is not None:
+            parts["attention"] = attention_penalty * penalty_of(taught.attention, tokens[:, 1:])
+        return parts
+
+    built = Captioner(network, None, loss, whole, decoder, encoder.backbone, encoder.head, encoder.grid)
+    return built
 
 
-_builders: dict[str, Callable[..., Captioner]] = {}
-
-
-def register_captioner(name: str, builder: Callable[..., Captioner], image_size: int, summary: str) -> None:
-    """Adds a captioning network. builder: called with num_classes, the size of the vocabulary, image_size (height,
-    width), weights, maybe length, and the network's own options."""
-    _builders[name] = builder
-
-    def network(**options: Any) -> keras.Model:
-        return builder(**options).network
-
-    register(ModelEntry("captioning", name, network, image_size, summary))
-
-
-def create_captioner(
-    name: str,
-    *,
-    num_tokens: int,
-    length: int,
-    image_size: int | tuple[int, int] | None = None,
-    weights: str | None = None,
-    **options: Any,
-) -> Captioner:
-    """Builds a captioning network.
-
-    Args:
-        num_tokens: size of the vocabulary, special tokens included. length: ids of a sentence, <start> and <end>
-            included; see `cvserve.artifact.vocabulary`.
-        image_size, weights, options: as of `create_model`.
-
-    Raises:
-        InvalidInput: an unknown name, option or size, or weights that do not fit.
-    """
-    entry = find("captioning", name)
-    if num_tokens < 5:
-        raise InvalidInput(f"a captioning model has four special tokens and at least one more, not {num_tokens} in all")
-    return sized(
-        entry,
-        _builders[name],
-        num_classes=num_tokens,
-        image_size=image_size,
-        weights=weights,
-        options={"length": length, **options},
+def _backbone_map(backbone: keras.Model, images: tf.Tensor, is_frozen: tf.Tensor | None) -> tf.Tensor:
+    """Returns the backbone's map in training. A frozen backbone has no gradient and normalises as in use."""
+    if is_frozen is None:
+        return backbone(images, training=True)
+    return tf.cond(
+        is_frozen,
+        lambda: tf.stop_gradient(backbone(images, training=False)),
+        lambda: backbone(images, training=True),
     )

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from cvserve.models.captioning.decoder import CaptionDecoder, Step, Taught, Tensors
-from cvserve.models.options import check_choice, check_share, check_whole
+from cvserve.models.options import check_choice, check_fraction, check_whole
 
 Cell = Literal["rnn", "gru", "lstm"]
 
@@ -104,4 +104,4 @@ def check_recurrent(model: str, *, cell: Any, units: Any, embedding: Any, dropou
     """Raises InvalidInput where an option is nothing that a `RecurrentDecoder` takes."""
     check_choice(model, cell=(cell, get_args(Cell)))
     check_whole(model, units=(units, 2), embedding=(embedding, 2))
-    check_share(model, dropout=dropout)
+    check_fraction(model, dropout=dropout)

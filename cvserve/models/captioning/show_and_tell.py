@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cvserve.models.captioning.captioner import Captioner, captioner, register_captioner
+from cvserve.models.captioning.captioner import Captioner, captioner
 from cvserve.models.captioning.decoder import Tensors
 from cvserve.models.captioning.encoder import grid_encoder
 from cvserve.models.captioning.recurrent import Cell, RecurrentDecoder, check_recurrent
 from cvserve.models.options import check_choice
+from cvserve.models.registry import ModelEntry, Paper, register
 
 Pooling = Literal["average", "flatten"]
 Image = Literal["first", "always"]
@@ -128,4 +129,14 @@ def show_and_tell(
     return captioner(encoder, decoder, weights, name="show_and_tell")
 
 
-register_captioner("show_and_tell", show_and_tell, 128, "a vector of the picture into a recurrent network")
+register(
+    ModelEntry(
+        "captioning",
+        "show_and_tell",
+        show_and_tell,
+        128,
+        "a vector of the image into a recurrent network",
+        Paper("Show and Tell: A Neural Image Caption Generator", "Vinyals et al.", 2014, "1411.4555"),
+        parameters=0,
+    )
+)

@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from cvserve.models.captioning.captioner import Captioner, captioner, register_captioner
+from cvserve.models.captioning.captioner import Captioner, captioner
 from cvserve.models.captioning.decoder import Tensors
 from cvserve.models.captioning.encoder import grid_encoder
 from cvserve.models.captioning.recurrent import Cell, RecurrentDecoder, check_recurrent
 from cvserve.models.options import check_whole
+from cvserve.models.registry import ModelEntry, Paper, register
 
 
 @keras.saving.register_keras_serializable(package="cvserve")
@@ -133,4 +134,19 @@ def show_attend_tell(
     return captioner(encoder, decoder, weights, name="show_attend_tell")
 
 
-register_captioner("show_attend_tell", show_attend_tell, 128, "soft attention over the picture's grid, word by word")
+register(
+    ModelEntry(
+        "captioning",
+        "show_attend_tell",
+        show_attend_tell,
+        128,
+        "soft attention over the image's grid, word by word",
+        Paper(
+            "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention",
+            "Xu et al.",
+            2015,
+            "1502.03044",
+        ),
+        parameters=0,
+    )
+)

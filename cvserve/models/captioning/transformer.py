@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from cvserve.errors import InvalidInput
-from cvserve.models.captioning.captioner import Captioner, captioner, register_captioner
+from cvserve.models.captioning.captioner import Captioner, captioner
 from cvserve.models.captioning.encoder import grid_encoder
 from cvserve.models.captioning.transformer_decoder import Activation, Positions, TransformerDecoder
-from cvserve.models.options import check_choice, check_share, check_whole
+from cvserve.models.options import check_choice, check_fraction, check_whole
+from cvserve.models.registry import ModelEntry, Paper, register
 
 
 def transformer(
@@ -47,7 +48,7 @@ def transformer(
     check_choice(
         "transformer", positions=(positions, get_args(Positions)), activation=(activation, get_args(Activation))
     )
-    check_share("transformer", dropout=dropout)
+    check_fraction("transformer", dropout=dropout)
     if width % heads or width % 2:
         raise InvalidInput(f"transformer needs an even width that is a multiple of its {heads} heads, not {width}")
     encoder = grid_encoder(
@@ -75,4 +76,14 @@ def transformer(
     return captioner(encoder, decoder, weights, name="transformer")
 
 
-register_captioner("transformer", transformer, 128, "self-attention over words, attention over the picture's grid")
+register(
+    ModelEntry(
+        "captioning",
+        "transformer",
+        transformer,
+        128,
+        "self-attention over words, attention over the image's grid",
+        Paper("Attention Is All You Need", "Vaswani et al.", 2017, "1706.03762"),
+        parameters=0,
+    )
+)

@@ -1,5 +1,1 @@
-"""Classifiers: a backbone, global average pooling, one dense layer."""
-
-from cvserve.models.classification import applications, resnet
-
-__all__ = ["applications", "resnet"]
+"""Classifiers. Every backbone is one, see `cvserve.models.backbones`; networks that are nothing else stand here."""

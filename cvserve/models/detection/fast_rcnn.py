@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from cvserve.models.backbones import load_backbone_weights
 from cvserve.models.detection.anchors import RATIOS
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.faster_rcnn import CELLS, check_levels, region_maps
 from cvserve.models.detection.feature_pyramid import Norm
 from cvserve.models.detection.given_regions import GRID, check_regions, region_detector, region_inputs
 from cvserve.models.detection.roi_head import Pooling, detector_outputs, pooling_layer, roi_head
 from cvserve.models.options import check_choice, check_sides, check_whole, fills_whole_network
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 
 def fast_rcnn(
@@ -35,7 +35,7 @@ def fast_rcnn(
     ratios: Sequence[float] = RATIOS,
     units: int = 512,
     sampled: int = 64,
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     Args:
@@ -82,4 +82,14 @@ def fast_rcnn(
     return region_detector(network, inner, head, look, sampled)
 
 
-register_detector("fast_rcnn", fast_rcnn, 320, "one look at the image, then at each given region")
+register(
+    ModelEntry(
+        "detection",
+        "fast_rcnn",
+        fast_rcnn,
+        320,
+        "one look at the image, then at each given region",
+        Paper("Fast R-CNN", "Girshick", 2015, "1504.08083"),
+        parameters=0,
+    )
+)

@@ -13,7 +13,6 @@ from cvserve.artifact import BoxCoding
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import Features, backbone_features, load_backbone_weights, pick_strides
 from cvserve.models.detection.anchors import RATIOS, levels_of, pyramid_anchors
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.feature_pyramid import Norm, feature_pyramid
 from cvserve.models.detection.region_proposals import Proposals, proposal_head, proposal_loss
 from cvserve.models.detection.roi_head import (
@@ -32,6 +31,7 @@ from cvserve.models.options import (
     check_whole,
     fills_whole_network,
 )
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 from cvserve.postproc.boxes import anchors as anchors_of
 
 POSITIVE_SHARE = 0.25
@@ -62,7 +62,7 @@ class TwoStages:
     learn: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Learned]
 
 
-def faster_rcnn(*, weights: str | None = None, **options: Any) -> Detector:
+def faster_rcnn(*, weights: str | None = None, **options: Any) -> Built:
     """Builds the network and its loss.
 
     Args:
@@ -76,7 +76,7 @@ def faster_rcnn(*, weights: str | None = None, **options: Any) -> Detector:
     def loss(batch: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         return stages.learn(batch, boxes, labels).losses
 
-    return Detector(network, detector_postproc(), loss)
+    return Built(network, detector_postproc(), loss)
 
 
 def two_stages(
@@ -193,4 +193,19 @@ def check_levels(model: str, levels: Any, coarsest: int = 7) -> None:
         )
 
 
-register_detector("faster_rcnn", faster_rcnn, 320, "two stages: proposals, then a look at each region")
+register(
+    ModelEntry(
+        "detection",
+        "faster_rcnn",
+        faster_rcnn,
+        320,
+        "two stages: proposals, then a look at each region",
+        Paper(
+            "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks",
+            "Ren et al.",
+            2015,
+            "1506.01497",
+        ),
+        parameters=0,
+    )
+)

@@ -21,10 +21,10 @@ import tensorflow as tf
 
 from cvserve.artifact import DetectionPostproc
 from cvserve.errors import InvalidInput
-from cvserve.models.detection.detector import Detector
 from cvserve.models.detection.roi_head import detector_postproc, roi_head_loss
 from cvserve.models.detection.sampling import sample_proposals, seed_from
 from cvserve.models.options import check_choice, check_positive, check_whole
+from cvserve.models.registry import Built
 from cvserve.preproc.regions import METHODS, find_regions
 
 GRID, GIVEN = "grid", "given"
@@ -180,7 +180,7 @@ def region_detector(
     head: keras.Model,
     look: Callable[[list[tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
     sampled: int,
-) -> Detector:
+) -> Built:
     """The network with its loss: cross-entropy and boxes of sampled regions.
 
     Args:
@@ -207,4 +207,4 @@ def region_detector(
         return roi_head_loss(answers["class_logits"], answers["box_offsets"], sample)
 
     spec: DetectionPostproc = detector_postproc()
-    return Detector(network, spec, loss)
+    return Built(network, spec, loss)

@@ -11,7 +11,6 @@ from keras import layers
 
 from cvserve.artifact import BoxCoding, DetectionPostproc
 from cvserve.models.backbones import load_backbone_weights
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.faster_rcnn import POSITIVE_SHARE, two_stages
 from cvserve.models.detection.mask_head import MaskHead, mask_loss, mask_targets
 from cvserve.models.detection.roi_head import detector_postproc
@@ -19,6 +18,7 @@ from cvserve.models.detection.sampling import Sample
 from cvserve.models.detection.suppression import SuppressedBoxes
 from cvserve.models.layers.roi_align import RoIAlign
 from cvserve.models.options import check_whole, fills_whole_network
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 CELLS = 14
 """Of a region that masks are told from; masks have twice as many each way."""
@@ -39,7 +39,7 @@ def mask_rcnn(
     mask_channels: int = 128,
     mask_depth: int = 4,
     **options: Any,
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     Boxes are decoded and suppressed inside the graph, since masks are told of the final boxes alone, as in the paper.
@@ -83,7 +83,7 @@ def mask_rcnn(
         targets = mask_targets(sample, frames, grids, 2 * CELLS)
         return {**learned.losses, "mask": mask_loss(answers, targets, sample.positive)}
 
-    return Detector(network, instance_postproc(objects), loss)
+    return Built(network, instance_postproc(objects), loss)
 
 
 def instance_postproc(objects: int) -> DetectionPostproc:
@@ -100,4 +100,15 @@ def _objects_alone(sample: Sample) -> Sample:
     return replace(sample, **{name: getattr(sample, name)[:, :most] for name in parts})
 
 
-register_detector("mask_rcnn", mask_rcnn, 320, "faster_rcnn with a mask for each object", masks=True)
+register(
+    ModelEntry(
+        "detection",
+        "mask_rcnn",
+        mask_rcnn,
+        320,
+        "faster_rcnn with a mask for each object",
+        Paper("Mask R-CNN", "He et al.", 2017, "1703.06870"),
+        parameters=0,
+        masks=True,
+    )
+)

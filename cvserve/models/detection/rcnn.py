@@ -13,11 +13,11 @@ from cvserve.artifact import PreprocSpec
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import backbone_features, load_backbone_weights
 from cvserve.models.detection.anchors import RATIOS
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.given_regions import GRID, check_regions, region_detector, region_inputs
 from cvserve.models.detection.roi_head import detector_outputs, roi_head
 from cvserve.models.layers.roi_align import RoIAlign
 from cvserve.models.options import check_whole, fills_whole_network
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 FILL = float(PreprocSpec(height=1, width=1).fill[0])
 """What lies around a letterboxed image lies around the image's border as well."""
@@ -38,7 +38,7 @@ def rcnn(
     ratios: Sequence[float] = RATIOS,
     units: int = 256,
     sampled: int = 32,
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     The paper's parts that were trained one after the other (fine-tuned classifier, linear SVMs, box regression) are one
@@ -106,4 +106,19 @@ def _describe(crop: int, backbone: str, weights: str | None, options: dict[str, 
     return keras.Model(cut, layers.GlobalAveragePooling2D(name="crop_mean")(coarsest), name="crop_features")
 
 
-register_detector("rcnn", rcnn, 256, "a classifier looks at each given region, cut out of the image")
+register(
+    ModelEntry(
+        "detection",
+        "rcnn",
+        rcnn,
+        256,
+        "a classifier looks at each given region, cut out of the image",
+        Paper(
+            "Rich Feature Hierarchies for Accurate Object Detection and Semantic Segmentation",
+            "Girshick et al.",
+            2014,
+            "1311.2524",
+        ),
+        parameters=0,
+    )
+)

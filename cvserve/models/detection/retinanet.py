@@ -13,7 +13,6 @@ from cvserve.errors import InvalidInput
 from cvserve.models.backbones import backbone_features, load_backbone_weights, pick_strides
 from cvserve.models.detection.anchors import OCTAVES, RATIOS, levels_of, pyramid_anchors
 from cvserve.models.detection.coding import decode_deltas, encode_deltas
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.feature_pyramid import Norm, feature_pyramid
 from cvserve.models.detection.heads import shared_output, shared_tower
 from cvserve.models.detection.losses import mean_over, prior_bias, sigmoid_focal_loss, smooth_l1
@@ -26,6 +25,7 @@ from cvserve.models.options import (
     check_whole,
     fills_whole_network,
 )
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 from cvserve.postproc.boxes import anchors as anchors_of
 
 BoxLoss = Literal["smooth_l1", "ciou"]
@@ -51,7 +51,7 @@ def retinanet(
     anchor_ratios: Sequence[float] = RATIOS,
     box_loss: BoxLoss = "smooth_l1",
     force_best: bool = True,
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     Args:
@@ -109,7 +109,7 @@ def retinanet(
             force_best=force_best,
         )
 
-    return Detector(network, DetectionPostproc(activation="sigmoid", boxes=coding, iou_threshold=0.5), loss)
+    return Built(network, DetectionPostproc(activation="sigmoid", boxes=coding, iou_threshold=0.5), loss)
 
 
 def _check(
@@ -169,4 +169,14 @@ def retinanet_loss(
     }
 
 
-register_detector("retinanet", retinanet, 320, "anchors on a feature pyramid, focal loss")
+register(
+    ModelEntry(
+        "detection",
+        "retinanet",
+        retinanet,
+        320,
+        "anchors on a feature pyramid, focal loss",
+        Paper("Focal Loss for Dense Object Detection", "Lin et al.", 2017, "1708.02002"),
+        parameters=0,
+    )
+)

@@ -18,11 +18,11 @@ from cvserve.models.backbones import backbone_features, load_backbone_weights, p
 from cvserve.models.backbones.vgg import conv_maybe_norm_relu
 from cvserve.models.detection.anchors import levels_of, ssd_anchors
 from cvserve.models.detection.coding import Variances, encode_deltas
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.heads import joined
 from cvserve.models.detection.losses import hardest_negatives, mean_over, smooth_l1
 from cvserve.models.detection.matching import match_anchors
 from cvserve.models.options import check_positive, check_whole, fills_whole_network
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 from cvserve.postproc.boxes import anchors as anchors_of
 
 MAPS = 6
@@ -49,7 +49,7 @@ def ssd(
     normalized: bool = True,
     smallest_scale: float = 0.1,
     scales: Sequence[float] = (0.2, 0.9),
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     The boxes lie on maps of stride 8 and 16 (VGG16's conv4_3 and fc7) or, of other backbones, 8, 16 and 32, and on ever
@@ -61,7 +61,7 @@ def ssd(
         weights: "imagenet" (vgg16 of width 64, and backbones of keras.applications), a file, or None.
         backbone, backbone_options: of `backbone_features`. A width of 16 makes vgg16 sixteen times lighter.
         extra_channels: of the maps behind the backbone's; None takes the paper's 512, narrower where vgg16 is.
-        normalised: batch normalisation in vgg16 and in the layers behind the backbone, without which the network only
+        normalized: batch normalisation in vgg16 and in the layers behind the backbone, without which the network only
             trains from imagenet weights.
         smallest_scale, scales: of `ssd_anchors`, of the geometric mean of the image's sides.
 
@@ -75,7 +75,7 @@ def ssd(
     if not isinstance(scales, Sequence) or len(scales) != 2 or scales[0] >= scales[1]:
         raise InvalidInput(f"ssd needs scales as (least, greatest), not {scales!r}")
     if backbone == "vgg16":
-        options.setdefault("normalised", normalized)
+        options.setdefault("normalized", normalized)
 
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     stages = backbone_features(images, backbone, weights=weights, **options)
@@ -120,7 +120,7 @@ def ssd(
         return ssd_loss(answers["class_logits"], answers["box_offsets"], tf.constant(reference), boxes, labels)
 
     spec = DetectionPostproc(activation="softmax", boxes=coding, iou_threshold=SUPPRESSION, max_results=200)
-    return Detector(network, spec, loss)
+    return Built(network, spec, loss)
 
 
 def _vgg_maps(
@@ -185,4 +185,14 @@ def ssd_loss(
     }
 
 
-register_detector("ssd", ssd, 300, "default boxes on six maps, softmax, hard negative mining")
+register(
+    ModelEntry(
+        "detection",
+        "ssd",
+        ssd,
+        300,
+        "default boxes on six maps, softmax, hard negative mining",
+        Paper("SSD: Single Shot MultiBox Detector", "Liu et al.", 2015, "1512.02325"),
+        parameters=0,
+    )
+)

@@ -18,10 +18,10 @@ from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones.csp import conv_norm_silu, csp_block, csp_features
 from cvserve.models.backbones.weights import load_backbone_weights
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.overlaps import complete_iou
 from cvserve.models.detection.task_aligned import assign
 from cvserve.models.layers import pixel_range
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 STRIDES = (8, 16, 32)
 # Weights of the three parts, as YOLOv8 has them.
@@ -36,7 +36,7 @@ def yolo(
     width: int = 16,
     depth: int = 1,
     bins: int = 16,
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     Args:
@@ -90,7 +90,7 @@ def yolo(
         bin_values, class_values, means = inner(batch, training=True)
         return yolo_loss(bin_values, class_values, means, centers, cells, boxes, labels)
 
-    return Detector(network, DetectionPostproc(activation="sigmoid", boxes=coding), loss)
+    return Built(network, DetectionPostproc(activation="sigmoid", boxes=coding), loss)
 
 
 def _neck(stages: dict[int, keras.KerasTensor], width: int, depth: int) -> dict[int, keras.KerasTensor]:
@@ -139,7 +139,7 @@ def yolo_loss(
 
     Args:
         bin_logits: float32 [B, A, 4, bins]. class_logits: float32 [B, A, C]. offsets: float32 [B, A, 4], in cells.
-        centres, cells: float32 [A, 2], pixels.
+        centers, cells: float32 [A, 2], pixels.
         boxes: float32 [B, M, 4], pixels. labels: int32 [B, M], -1 for padding.
 
     Returns:
@@ -178,4 +178,19 @@ def yolo_loss(
     }
 
 
-register_detector("yolo", yolo, 320, "anchor-free, one stage, 3 M parameters")
+register(
+    ModelEntry(
+        "detection",
+        "yolo",
+        yolo,
+        320,
+        "one stage without anchors, in the structure of YOLOv8",
+        Paper(
+            "Generalized Focal Loss: Learning Qualified and Distributed Bounding Boxes for Dense Object Detection",
+            "Li et al.",
+            2020,
+            "2006.04388",
+        ),
+        parameters=0,
+    )
+)

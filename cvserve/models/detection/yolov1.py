@@ -19,9 +19,9 @@ from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc
 from cvserve.errors import InvalidInput
 from cvserve.models.backbones import backbone_features, load_backbone_weights
 from cvserve.models.backbones.darknet import LEAK, conv_norm_leaky
-from cvserve.models.detection.detector import Detector, register_detector
 from cvserve.models.detection.grid_loss import grid_loss
 from cvserve.models.options import check_whole, fills_whole_network
+from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 _LIGHT = {"width": 32}
 SUPPRESSION = 0.5
@@ -39,7 +39,7 @@ def yolov1(
     neck: int = 256,
     hidden: int = 512,
     dropout: float = 0.0,
-) -> Detector:
+) -> Built:
     """Builds the network and its loss.
 
     Args:
@@ -115,7 +115,17 @@ def yolov1(
             width=width,
         )
 
-    return Detector(network, DetectionPostproc(activation="sigmoid", boxes=coding, iou_threshold=SUPPRESSION), loss)
+    return Built(network, DetectionPostproc(activation="sigmoid", boxes=coding, iou_threshold=SUPPRESSION), loss)
 
 
-register_detector("yolov1", yolov1, 448, "a 7 x 7 grid of cells with two boxes each")
+register(
+    ModelEntry(
+        "detection",
+        "yolov1",
+        yolov1,
+        448,
+        "a 7 x 7 grid of cells with two boxes each",
+        Paper("You Only Look Once: Unified, Real-Time Object Detection", "Redmon et al.", 2015, "1506.02640"),
+        parameters=0,
+    )
+)

@@ -17,8 +17,9 @@ from cvserve.models.layers import (
 )
 from cvserve.models.layers.convolution import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 from cvserve.models.options import check_sides, check_whole, check_whole_numbers
+from cvserve.models.registry import ModelEntry, Paper, register
 from cvserve.models.segmentation.head import class_scores
-from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 from cvserve.models.segmentation.segnet import VGG16_BLOCKS
 
 
@@ -84,4 +85,14 @@ def _deconv_norm_relu(features: keras.KerasTensor, filters: int, kernel_size: in
     return layers.ReLU(name=f"{name}_relu")(features)
 
 
-register_segmenter("deconvnet", deconvnet, 256, "down to stride 32 and back, max unpooling and transposed convolutions")
+register(
+    ModelEntry(
+        "segmentation",
+        "deconvnet",
+        deconvnet,
+        256,
+        "down to stride 32 and back, max unpooling and transposed convolutions",
+        Paper("Learning Deconvolution Network for Semantic Segmentation", "Noh et al.", 2015, "1505.04366"),
+        parameters=0,
+    )
+)

@@ -12,10 +12,11 @@ from cvserve.errors import InvalidInput
 from cvserve.models.backbones.encoder import dilated_features
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import conv_norm_relu
-from cvserve.models.options import check_share, check_sides, check_whole, check_whole_numbers
+from cvserve.models.options import check_fraction, check_sides, check_whole, check_whole_numbers
+from cvserve.models.registry import ModelEntry, Paper, register
 from cvserve.models.segmentation.aspp import spatial_pyramid
 from cvserve.models.segmentation.head import class_scores, enlarge
-from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 
 DECODER_STRIDE = 4
 
@@ -56,7 +57,7 @@ def deeplab(
     check_sides(name, image_size, 32)
     check_whole(name, channels=(channels, 4), low_channels=(low_channels, 4))
     check_whole_numbers(name, rates=rates)
-    check_share(name, dropout=dropout)
+    check_fraction(name, dropout=dropout)
     if output_stride not in (8, 16):
         raise InvalidInput(f"{name} has an output_stride of 16 or 8, not {output_stride!r}")
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
@@ -91,5 +92,30 @@ def deeplabv3plus(**options: Any) -> Segmenter:
     return deeplab(has_decoder=True, **options)
 
 
-register_segmenter("deeplabv3", deeplabv3, 256, "dilated backbone, spatial pyramid pooling")
-register_segmenter("deeplabv3plus", deeplabv3plus, 256, "deeplabv3 with a decoder at stride 4")
+register(
+    ModelEntry(
+        "segmentation",
+        "deeplabv3",
+        deeplabv3,
+        256,
+        "dilated backbone, spatial pyramid pooling",
+        Paper("Rethinking Atrous Convolution for Semantic Image Segmentation", "Chen et al.", 2017, "1706.05587"),
+        parameters=0,
+    )
+)
+register(
+    ModelEntry(
+        "segmentation",
+        "deeplabv3plus",
+        deeplabv3plus,
+        256,
+        "deeplabv3 with a decoder at stride 4",
+        Paper(
+            "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
+            "Chen et al.",
+            2018,
+            "1802.02611",
+        ),
+        parameters=0,
+    )
+)

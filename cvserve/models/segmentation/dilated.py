@@ -12,10 +12,11 @@ from cvserve.errors import InvalidInput
 from cvserve.models.backbones.encoder import dilated_features
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import conv_norm_relu
-from cvserve.models.options import check_choice, check_share, check_sides, check_whole
+from cvserve.models.options import check_choice, check_fraction, check_sides, check_whole
+from cvserve.models.registry import ModelEntry, Paper, register
 from cvserve.models.segmentation.context_module import context_module
 from cvserve.models.segmentation.head import class_scores
-from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 
 Context = Literal["basic", "large", "none"]
 STRIDE = 8
@@ -59,7 +60,7 @@ def dilated(
     """
     check_sides("dilated", image_size, 32)
     check_choice("dilated", context=(context, get_args(Context)))
-    check_share("dilated", dropout=dropout)
+    check_fraction("dilated", dropout=dropout)
     if hidden is not None and backbone != "vgg16":
         raise InvalidInput(f"dilated has hidden layers behind vgg16 only, not behind {backbone}")
     hidden = HIDDEN if hidden is None else hidden
@@ -82,4 +83,14 @@ def dilated(
     return network
 
 
-register_segmenter("dilated", dilated, 256, "backbone dilated from stride 8 on, context module")
+register(
+    ModelEntry(
+        "segmentation",
+        "dilated",
+        dilated,
+        256,
+        "backbone dilated from stride 8 on, context module",
+        Paper("Multi-Scale Context Aggregation by Dilated Convolutions", "Yu & Koltun", 2015, "1511.07122"),
+        parameters=0,
+    )
+)

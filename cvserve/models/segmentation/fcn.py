@@ -6,6 +6,7 @@ Class scores of stride 32 are enlarged by transposed convolutions; fcn16s and fc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,8 +16,9 @@ from cvserve.models.backbones import pick_strides
 from cvserve.models.backbones.encoder import encoder_features
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import BilinearKernel, conv_norm_relu
-from cvserve.models.options import check_share, check_sides, check_whole
-from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.options import check_fraction, check_sides, check_whole
+from cvserve.models.registry import ModelEntry, Paper, register
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 
 
 def fcn(
@@ -50,7 +52,7 @@ def fcn(
     name = f"fcn{finest}s"
     check_sides(name, image_size, 32)
     check_whole(name, hidden=(hidden, 8))
-    check_share(name, dropout=dropout)
+    check_fraction(name, dropout=dropout)
     strides = [stride for stride in (8, 16, 32) if stride >= finest]
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     stages = pick_strides(encoder_features(images, backbone, backbone_options, weights), strides, backbone)
@@ -90,12 +92,16 @@ def _enlarged(scores: keras.KerasTensor, factor: int, *, learned: bool, name: st
     )(scores)
 
 
-def _register(finest: int) -> None:
-    def build(**options: Any) -> Segmenter:
-        return fcn(finest=finest, **options)
-
-    register_segmenter(f"fcn{finest}s", build, 256, f"fully convolutional classifier, scores of stride {finest}")
-
-
-for _finest in (32, 16, 8):
-    _register(_finest)
+_PAPER = Paper("Fully Convolutional Networks for Semantic Segmentation", "Long et al.", 2014, "1411.4038")
+for _finest, _parameters in ((32, 0), (16, 0), (8, 0)):
+    register(
+        ModelEntry(
+            "segmentation",
+            f"fcn{_finest}s",
+            partial(fcn, finest=_finest),
+            256,
+            f"fully convolutional classifier, scores of stride {_finest}",
+            _PAPER,
+            _parameters,
+        )
+    )

@@ -1,8 +1,8 @@
-"""What every semantic segmentation network comes with: how it answers, and what it is trained on."""
+"""The outputs and the loss that all semantic segmentation networks share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,23 +10,23 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from cvserve.errors import InvalidInput
-from cvserve.models.registry import ModelEntry, find, register, sized
+from cvserve.models.registry import Built
+from cvserve.models.segmentation.losses import combined
 
 LOGITS = "logits"
-"""The layer, float32 [B, H, W, C] at the size of the images, whose answer the network's outputs are made from."""
+"""The layer, float32 [B, H, W, C] at the size of the images, that the network's outputs are made from."""
 
 
 @dataclass(frozen=True)
-class Segmenter:
-    """A segmentation network with what its loss is made from.
+class Segmenter(Built):
+    """Holds a segmentation network.
 
     network: uint8 images [B, H, W, 3] to {"class_map": uint8 [B, H, W], "confidence": float32 [B, H, W]}: the best
     class of each pixel, and its probability.
+    loss: of images and labels uint8 [B, H, W], with the settings of `combined` by name.
     logits: the same network, images to float32 [B, H, W, C]; it is what is trained.
     """
 
-    network: keras.Model
     logits: keras.Model
 
 
@@ -37,8 +37,28 @@ def segmenter(images: keras.KerasTensor, logits: keras.KerasTensor, *, name: str
         images: the input. logits: [B, H, W, C] at the size of the images, of any dtype.
     """
     logits = layers.Activation("linear", dtype="float32", name=LOGITS)(logits)
-    answers = ClassMap(name="answers")(logits)
-    return Segmenter(keras.Model(images, answers, name=name), keras.Model(images, logits, name=f"{name}_logits"))
+    network = keras.Model(images, ClassMap(name="answers")(logits), name=name)
+    to_logits = keras.Model(images, logits, name=f"{name}_logits")
+
+    def loss(
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        *,
+        losses: Mapping[str, float] | None = None,
+        class_weights: Sequence[float] | None = None,
+        focal_gamma: float = 2.0,
+        smoothing: float = 0.0,
+    ) -> dict[str, tf.Tensor]:
+        return combined(
+            to_logits(images, training=True),
+            labels,
+            losses or {"cross_entropy": 1.0},
+            class_weights=class_weights,
+            focal_gamma=focal_gamma,
+            smoothing=smoothing,
+        )
+
+    return Segmenter(network, None, loss, to_logits)
 
 
 @keras.saving.register_keras_serializable(package="cvserve")
@@ -70,42 +90,3 @@ class ClassMap(layers.Layer):
         config = super().get_config()
         config.pop("dtype", None)
         return config
-
-
-_builders: dict[str, Callable[..., Segmenter]] = {}
-
-
-def register_segmenter(name: str, builder: Callable[..., Segmenter], image_size: int, summary: str) -> None:
-    """Adds a segmentation network. builder: called with num_classes, image_size (height, width), weights and the
-    network's own options."""
-    _builders[name] = builder
-
-    def network(**options: Any) -> keras.Model:
-        return builder(**options).network
-
-    register(ModelEntry("segmentation", name, network, image_size, summary))
-
-
-def create_segmenter(
-    name: str,
-    *,
-    num_classes: int,
-    image_size: int | tuple[int, int] | None = None,
-    weights: str | None = None,
-    **options: Any,
-) -> Segmenter:
-    """Builds a segmentation network.
-
-    Args:
-        num_classes: with background, where that is a class.
-        image_size, weights, options: as of `create_model`.
-
-    Raises:
-        InvalidInput: an unknown name, option or size, or weights that do not fit.
-    """
-    entry = find("segmentation", name)
-    if not 2 <= num_classes <= 255:
-        raise InvalidInput(f"a segmentation model has from 2 to 255 classes, not {num_classes}")
-    return sized(
-        entry, _builders[name], num_classes=num_classes, image_size=image_size, weights=weights, options=options
-    )

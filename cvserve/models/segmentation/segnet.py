@@ -10,8 +10,9 @@ from cvserve.errors import InvalidInput
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import MaxPoolingWithSwitches, MaxUnpooling, conv_norm_relu, pixel_range
 from cvserve.models.options import check_sides, check_whole, check_whole_numbers
+from cvserve.models.registry import ModelEntry, Paper, register
 from cvserve.models.segmentation.head import class_scores
-from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 
 VGG16_BLOCKS = (2, 2, 3, 3, 3)
 
@@ -61,4 +62,19 @@ def segnet(
     return network
 
 
-register_segmenter("segnet", segnet, 256, "VGG16 and its mirror image, max unpooling")
+register(
+    ModelEntry(
+        "segmentation",
+        "segnet",
+        segnet,
+        256,
+        "VGG16 and its mirror image, max unpooling",
+        Paper(
+            "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation",
+            "Badrinarayanan et al.",
+            2015,
+            "1511.00561",
+        ),
+        parameters=0,
+    )
+)

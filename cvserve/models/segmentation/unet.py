@@ -13,9 +13,10 @@ from cvserve.models.backbones import Features
 from cvserve.models.backbones.encoder import encoder_features
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.layers import BilinearKernel, NearestUnpooling, conv_norm_relu
-from cvserve.models.options import check_choice, check_share, check_sides, check_whole
+from cvserve.models.options import check_choice, check_fraction, check_sides, check_whole
+from cvserve.models.registry import ModelEntry, Paper, register
 from cvserve.models.segmentation.head import class_scores
-from cvserve.models.segmentation.segmenter import Segmenter, register_segmenter, segmenter
+from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 
 Upsampling = Literal["nearest", "transposed"]
 
@@ -53,7 +54,7 @@ def unet(
     check_sides("unet", image_size, 32)
     check_whole("unet", width=(width, 4), depth=(depth, 1))
     check_choice("unet", upsampling=(upsampling, get_args(Upsampling)))
-    check_share("unet", dropout=dropout)
+    check_fraction("unet", dropout=dropout)
     if finest not in (1, 2, 4):
         raise InvalidInput(f"unet tells classes at a finest stride of 1, 2 or 4 pixels, not {finest!r}")
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
@@ -106,4 +107,16 @@ def _enlarged(features: keras.KerasTensor, upsampling: Upsampling, *, name: str)
     )(features)
 
 
-register_segmenter("unet", unet, 256, "encoder and decoder with concatenated skips")
+register(
+    ModelEntry(
+        "segmentation",
+        "unet",
+        unet,
+        256,
+        "encoder and decoder with concatenated skips",
+        Paper(
+            "U-Net: Convolutional Networks for Biomedical Image Segmentation", "Ronneberger et al.", 2015, "1505.04597"
+        ),
+        parameters=0,
+    )
+)

@@ -17,7 +17,7 @@ from cvserve.export.formats import FORMATS, write_formats
 from cvserve.export.further import Asked, check_further, further_functions
 from cvserve.export.network import Network
 from cvserve.export.parity import check_parity
-from cvserve.models.captioning import create_captioner
+from cvserve.models import build_model
 from cvserve.models.captioning.captions import with_decoding
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ BEAM = Decoding(method="beam", beam_width=3, length_penalty=0.7, no_repeat_ngram
 def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decoding: Decoding, tmp_path: Path) -> None:
     words = vocabulary(length=7)
     keras.utils.set_random_seed(0)
-    built = create_captioner(name, num_tokens=len(words), length=words.length, image_size=SIZE, **options)
+    built = build_model("captioning", name, num_classes=len(words), length=words.length, image_size=SIZE, **options)
     for variable in built.decoder.trainable_variables:
         variable.assign(3.0 * variable)  # or every place and every word would be nearly alike
     preproc = PreprocSpec(height=SIZE[0], width=SIZE[1], resize="exact")

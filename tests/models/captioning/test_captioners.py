@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from cvserve.artifact.vocabulary import END, PAD, START, UNKNOWN
 from cvserve.errors import InvalidInput
-from cvserve.models import create_model, list_models
-from cvserve.models.captioning import Captioner, create_captioner
+from cvserve.models import build_model, create_model, list_models
+from cvserve.models.captioning.captioner import Captioner
 
 SIZE = (32, 48)
 TOKENS, LENGTH = 11, 7
@@ -37,8 +37,13 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
 def _small(name: str, **more: Any) -> Captioner:
     model, options = ALL[name]
     keras.utils.set_random_seed(0)
-    built = create_captioner(
-        model, num_tokens=TOKENS, length=LENGTH, image_size=SIZE, **{"backbone": "resnet18", **options, **more}
+    built = build_model(
+        "captioning",
+        model,
+        num_classes=TOKENS,
+        length=LENGTH,
+        image_size=SIZE,
+        **{"backbone": "resnet18", **options, **more},
     )
     # Scores of some size: with those of a new network every place and every word would be nearly alike.
     for variable in built.decoder.trainable_variables:

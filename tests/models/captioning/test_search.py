@@ -57,7 +57,7 @@ def padded(sentence: tuple[int, ...], count: int) -> list[int]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_wide_beam_equals_brute_force(seed: int, alpha: float) -> None:
     """3 words, 4 tokens: 121 sentences; a beam as wide loses none."""
-    decoder, features = make_decoder(num_tokens=7, length=5, seed=seed, temper=0.3), make_features(1, seed)
+    decoder, features = make_decoder(num_classes=7, length=5, seed=seed, temper=0.3), make_features(1, seed)
     every = sentences_of(7, 4)
     scores = dict(zip(every, log_probabilities(decoder, features, every), strict=True))
     ranked = sorted(every, key=lambda sentence: -scores[sentence] / length_penalty(len(sentence), alpha))
@@ -135,7 +135,7 @@ def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) 
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_ngrams_are_not_repeated(ngram: int, method: str) -> None:
     """Sentences of 9 tokens from 3 words, which would repeat themselves."""
-    decoder, features = make_decoder(num_tokens=7, length=10), make_features(8)
+    decoder, features = make_decoder(num_classes=7, length=10), make_features(8)
     width = {} if method == "greedy" else {"beam_width": 3}
 
     def repeats(sentence: list[int]) -> bool:

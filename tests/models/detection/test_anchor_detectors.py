@@ -17,7 +17,7 @@ from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
 from cvserve.export.saved_model import write_saved_model
 from cvserve.export.tflite import write_tflite
-from cvserve.models.detection import Detector, create_detector
+from cvserve.models import Built, build_model
 from cvserve.models.detection.grid_loss import _corners, _decode
 from cvserve.postproc.boxes import decode_boxes
 from cvserve.postproc.detection import decode_detection_arrays
@@ -52,10 +52,10 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 ALL = {**{name: (name, options) for name, options in SMALL.items()}, **OTHERS}
 
 
-def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Detector:
+def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Built:
     model, options = ALL[name]
     keras.utils.set_random_seed(0)
-    return create_detector(model, num_classes=3, image_size=image_size, **{**options, **more})
+    return build_model("detection", model, num_classes=3, image_size=image_size, **{**options, **more})
 
 
 def _images(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -161,7 +161,9 @@ def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
     keras.utils.set_random_seed(1)
     model, options = ALL[name]
-    fresh = create_detector(model, num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options)
+    fresh = build_model(
+        "detection", model, num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options
+    )
     for ours, theirs in zip(fresh.network.get_weights(), trained.network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -182,7 +184,7 @@ def test_bfloat16_answers_float32() -> None:
 
 def test_published_sizes() -> None:
     """SSD300: 26.3 million parameters for 20 classes (torchvision and the authors' 26.2), 8732 boxes."""
-    detector = create_detector("ssd", num_classes=20, normalized=False)
+    detector = build_model("detection", "ssd", num_classes=20, normalized=False)
     assert round(detector.network.count_params() / 1e6, 1) == 26.3
     assert detector.postproc.boxes is not None
     assert [(level.rows, level.columns) for level in detector.postproc.boxes.levels] == [
@@ -230,4 +232,4 @@ def test_retinanet_scores_start_at_one_percent() -> None:
 def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     size = options.pop("image_size", SIZE)
     with pytest.raises(InvalidInput, match=sentence):
-        create_detector(name, num_classes=3, image_size=size, **options)
+        build_model("detection", name, num_classes=3, image_size=size, **options)

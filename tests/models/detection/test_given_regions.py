@@ -14,7 +14,8 @@ import tensorflow as tf
 from cvserve.artifact import PreprocSpec
 from cvserve.errors import ExportError, MissingExtra
 from cvserve.export.network import Network
-from cvserve.models.detection import create_detector, given_regions
+from cvserve.models import build_model
+from cvserve.models.detection import given_regions
 from cvserve.models.detection.given_regions import FoundRegions, GridRegions, windows
 
 SMALL: dict[str, Any] = {"backbone_options": {"width": 4}, "units": 8, "sampled": 8}
@@ -80,7 +81,7 @@ def test_a_network_that_asks_opencv_trains_and_says_that_it_cannot_leave_python(
     options = {**SMALL, "proposals": "selective_search", "count": 10}
     if name == "rcnn":
         options["crop"] = 32
-    detector = create_detector(name, num_classes=2, image_size=64, **options)
+    detector = build_model("detection", name, num_classes=2, image_size=64, **options)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     parts = detector.loss(images, tf.constant([[[0, 0, 30.0, 10]]] * 2), tf.constant([[1]] * 2))
     assert all(np.isfinite(part) for part in parts.values())
@@ -95,7 +96,7 @@ def test_a_network_that_asks_opencv_trains_and_says_that_it_cannot_leave_python(
 @pytest.mark.skipif(hasattr(cv2, "ximgproc"), reason="this OpenCV has the contributed modules")
 def test_without_contributed_modules_it_is_said_before_training() -> None:
     with pytest.raises(MissingExtra, match=r"cvserve\[proposals\]"):
-        create_detector("fast_rcnn", num_classes=2, image_size=64, proposals="selective_search", count=64)
+        build_model("detection", "fast_rcnn", num_classes=2, image_size=64, proposals="selective_search", count=64)
 
 
 @pytest.mark.parametrize("name", ["fast_rcnn", "rcnn"])
@@ -103,7 +104,7 @@ def test_given_proposals_are_a_second_input(name: str) -> None:
     options = {**SMALL, "proposals": "given", "count": 12}
     if name == "rcnn":
         options["crop"] = 32
-    detector = create_detector(name, num_classes=2, image_size=64, **options)
+    detector = build_model("detection", name, num_classes=2, image_size=64, **options)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
     proposals = np.tile(np.array([10, 10, 40, 40], np.float32), (2, 12, 1))

@@ -17,7 +17,7 @@ from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
 from cvserve.export.saved_model import write_saved_model
 from cvserve.export.tflite import write_tflite
-from cvserve.models.detection import Detector, create_detector, learns_masks
+from cvserve.models import Built, build_model, find
 from cvserve.models.detection.mask_head import MaskHead, mask_loss, mask_targets
 from cvserve.models.detection.sampling import Sample
 from cvserve.postproc import ObjectMasks
@@ -38,9 +38,9 @@ SMALL: dict[str, Any] = {
 }
 
 
-def _small(**more: Any) -> Detector:
+def _small(**more: Any) -> Built:
     keras.utils.set_random_seed(0)
-    return create_detector("mask_rcnn", num_classes=3, image_size=SIZE, **{**SMALL, **more})
+    return build_model("detection", "mask_rcnn", num_classes=3, image_size=SIZE, **{**SMALL, **more})
 
 
 def _images(count: int = 2) -> np.ndarray:
@@ -232,14 +232,16 @@ def test_a_run_fills_a_new_network(tmp_path: Path) -> None:
     for role, values in loaded(_images(), training=False).items():
         np.testing.assert_allclose(values, wanted[role], atol=1e-5)
     keras.utils.set_random_seed(1)
-    again = create_detector("mask_rcnn", num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **SMALL)
+    again = build_model(
+        "detection", "mask_rcnn", num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **SMALL
+    )
     for role, values in again.network(_images(), training=False).items():
         np.testing.assert_allclose(values, wanted[role], atol=1e-5)
 
 
 def test_options() -> None:
-    assert learns_masks("mask_rcnn")
-    assert not learns_masks("faster_rcnn")
+    assert find("detection", "mask_rcnn").masks
+    assert not find("detection", "faster_rcnn").masks
     with pytest.raises(InvalidInput, match="mask_rcnn needs a objects of at least 1"):
         _small(objects=0)
     with pytest.raises(InvalidInput, match="mask_rcnn takes no such option: 'depht'"):

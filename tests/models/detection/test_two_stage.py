@@ -17,7 +17,7 @@ from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
 from cvserve.export.saved_model import write_saved_model
 from cvserve.export.tflite import write_tflite
-from cvserve.models.detection import Detector, create_detector
+from cvserve.models import Built, build_model
 from cvserve.postproc.detection import decode_detection_arrays
 
 SIZE = (64, 96)
@@ -38,10 +38,10 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _small(name: str, **more: Any) -> Detector:
+def _small(name: str, **more: Any) -> Built:
     model, options = ALL[name]
     keras.utils.set_random_seed(0)
-    return create_detector(model, num_classes=3, image_size=SIZE, **{**options, **more})
+    return build_model("detection", model, num_classes=3, image_size=SIZE, **{**options, **more})
 
 
 def _images(count: int = 2) -> np.ndarray:
@@ -171,7 +171,9 @@ def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
     keras.utils.set_random_seed(1)
     model, options = ALL[name]
-    fresh = create_detector(model, num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options)
+    fresh = build_model(
+        "detection", model, num_classes=3, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options
+    )
     for ours, theirs in zip(fresh.network.get_weights(), trained.network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -219,4 +221,4 @@ def test_bfloat16_answers_float32_and_exports_as_float32(name: str) -> None:
 def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     size = options.pop("image_size", SIZE)
     with pytest.raises(InvalidInput, match=sentence):
-        create_detector(name, num_classes=3, image_size=size, **options)
+        build_model("detection", name, num_classes=3, image_size=size, **options)

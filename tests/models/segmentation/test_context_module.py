@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cvserve.models.layers import IdentityKernel
-from cvserve.models.segmentation import context_module
-from cvserve.models.segmentation.context_module import DILATIONS, WIDTHS
+from cvserve.models.segmentation.context_module import DILATIONS, WIDTHS, context_module
 
 
 def test_receptive_fields() -> None:

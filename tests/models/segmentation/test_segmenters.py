@@ -17,8 +17,8 @@ from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
 from cvserve.export.saved_model import write_saved_model
 from cvserve.export.tflite import write_tflite
-from cvserve.models import create_model, list_models
-from cvserve.models.segmentation import Segmenter, create_segmenter
+from cvserve.models import build_model, create_model, list_models
+from cvserve.models.segmentation.segmenter import Segmenter
 
 SIZE = (64, 96)
 CLASSES = 5
@@ -74,7 +74,7 @@ ALL = {**{name: (name, options) for name, options in SMALL.items()}, **OTHERS}
 def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Segmenter:
     model, options = ALL[name]
     keras.utils.set_random_seed(0)
-    return create_segmenter(model, num_classes=CLASSES, image_size=image_size, **{**options, **more})
+    return build_model("segmentation", model, num_classes=CLASSES, image_size=image_size, **{**options, **more})
 
 
 def _images(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -180,8 +180,8 @@ def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
     model, options = ALL[name]
     keras.utils.set_random_seed(1)
-    fresh = create_segmenter(
-        model, num_classes=CLASSES, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options
+    fresh = build_model(
+        "segmentation", model, num_classes=CLASSES, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options
     )
     for ours, theirs in zip(fresh.network.get_weights(), trained.network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -221,8 +221,8 @@ def test_the_pixels_see_what_they_should() -> None:
 @pytest.mark.parametrize("context", ["basic", "large"])
 def test_a_context_module_stops_no_class(context: str) -> None:
     """A class whose scores are below zero everywhere, which the module's ReLUs would stop, can still be learned."""
-    logits = create_segmenter(
-        "dilated", num_classes=3, image_size=SIZE, **{**SMALL["dilated"], "context": context}
+    logits = build_model(
+        "segmentation", "dilated", num_classes=3, image_size=SIZE, **{**SMALL["dilated"], "context": context}
     ).logits
     scores = logits.get_layer("scores")
     scores.bias.assign([0.0, 0.0, -1e3])
@@ -238,7 +238,7 @@ def test_a_context_module_stops_no_class(context: str) -> None:
 
 
 def test_a_new_context_module_passes_on_all_features() -> None:
-    logits = create_segmenter("dilated", num_classes=3, image_size=SIZE, **SMALL["dilated"]).logits
+    logits = build_model("segmentation", "dilated", num_classes=3, image_size=SIZE, **SMALL["dilated"]).logits
     ends = [logits.get_layer(name).output for name in ("reduced_relu", "context_8")]
     images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
     before, after = keras.Model(logits.inputs, ends)([images], training=True)
@@ -268,11 +268,11 @@ def test_dilated_vgg16_keeps_its_weights_and_sees_as_far(stride: int) -> None:
 @pytest.mark.parametrize("name", ["dilated", "deeplabv3"])
 def test_a_vgg16_of_another_run_fills_a_dilated_one(name: str, tmp_path: Path) -> None:
     vgg16 = {"backbone": "vgg16", "backbone_options": {"width": 4}}
-    other = create_segmenter("fcn8s", num_classes=3, image_size=SIZE, **SMALL["fcn8s"]).network
+    other = build_model("segmentation", "fcn8s", num_classes=3, image_size=SIZE, **SMALL["fcn8s"]).network
     file = tmp_path / "fcn8s.keras"
     other.save(file)
     options = {**SMALL[name], **vgg16}
-    filled = create_segmenter(name, num_classes=4, image_size=SIZE, weights=str(file), **options).network
+    filled = build_model("segmentation", name, num_classes=4, image_size=SIZE, weights=str(file), **options).network
     for layer in ("block1_conv1", "block5_conv3"):
         np.testing.assert_array_equal(filled.get_layer(layer).kernel, other.get_layer(layer).kernel)
 
@@ -292,7 +292,7 @@ def test_dilated_backbones_see_as_far(stride: int) -> None:
 
 def test_published_sizes() -> None:
     """VGG16's 14.71 M weights and biases make half of SegNet; its authors' own count is 29.5 M (arXiv 1511.00561)."""
-    segnet = create_segmenter("segnet", num_classes=12, image_size=32, width=64)
+    segnet = build_model("segmentation", "segnet", num_classes=12, image_size=32, width=64)
     assert round(segnet.network.count_params() / 1e6, 1) == 29.5
 
 
@@ -333,7 +333,7 @@ def test_published_sizes() -> None:
 def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     given = {"num_classes": CLASSES, "image_size": SIZE, **options}
     with pytest.raises(InvalidInput, match=sentence):
-        create_segmenter(name, **given)
+        build_model("segmentation", name, **given)
 
 
 def test_it_is_a_model_like_all_others() -> None:

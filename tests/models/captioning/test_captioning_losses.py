@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvserve.training.captioning_losses import attention_penalty, caption_cross_entropy
+from cvserve.models.captioning.losses import attention_penalty, caption_cross_entropy
 
 # Two sentences of two and one words: probabilities of the tokens 0 to 3.
 SHARES = np.array([[[0.1, 0.2, 0.3, 0.4], [0.25] * 4], [[0.1, 0.1, 0.6, 0.2], [0.01, 0.01, 0.01, 0.97]]], np.float32)

@@ -1,4 +1,4 @@
-"""Losses, on logits."""
+"""Losses of classification, on logits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import tensorflow as tf
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Mean cross-entropy of softmax against one-hot labels mixed with the uniform distribution.
+    """Returns the mean cross-entropy of softmax against one-hot labels mixed with the uniform distribution.
 
     Args:
         logits: float32 [B, C]. labels: int32 [B].
-        smoothing: share of the uniform distribution, 0 to 1 (Szegedy et al. 2015, arXiv 1512.00567, section 7).
+        smoothing: fraction of the uniform distribution, 0 to 1 (Szegedy et al. 2015, arXiv 1512.00567, section 7).
 
     Returns:
         float32 scalar; at initialisation about log(C).

@@ -1,4 +1,4 @@
-"""Losses of captioning, over the words that are there."""
+"""Losses of captioning, over the tokens that are no padding."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from cvserve.artifact.vocabulary import PAD
 
 
 def caption_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Mean cross-entropy of the tokens that are not <pad>: -sum_t log p(y_t | y_1 ... y_{t-1}, image) a token.
+    """Returns the mean cross-entropy of the tokens that are not <pad>, -log p(y_t | y_1 ... y_{t-1}, image) a token.
 
     Args:
         logits: float32 [B, N, V]. targets: int32 [B, N].
-        smoothing: share of the uniform distribution in the targets, 0 to 1 (Szegedy et al. 2015, arXiv 1512.00567).
+        smoothing: fraction of the uniform distribution in the targets, 0 to 1 (Szegedy et al. 2015, arXiv 1512.00567).
 
     Returns:
         float32 scalar; at initialisation about log(V), and 0 where there is nothing but <pad>.
@@ -26,7 +26,7 @@ def caption_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, smoothing: floa
 
 
 def attention_penalty(attention: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Mean over images and places of (1 - sum_t alpha_ti)^2 (Xu et al. 2015, arXiv 1502.03044, equation 14).
+    """Returns the mean over images and places of (1 - sum_t alpha_ti)^2 (Xu et al. 2015, 1502.03044, equation 14).
 
     Args:
         attention: float32 [B, N, L], each [L] summing to 1. targets: int32 [B, N]; steps to <pad> do not count.

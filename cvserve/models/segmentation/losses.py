@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from cvserve.data.masks import VOID
-from cvserve.training.config import SegmentationLoss
+VOID = 255
+"""The label of pixels that have none, see `cvserve.data.masks`."""
 
 
 def pixel_cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, class_weights: Sequence[float] | None = None, smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Mean cross-entropy of the pixels, each weighted by its class: sum(w * loss) / sum(w).
+    """Returns the mean cross-entropy of the pixels, each weighted by its class: sum(w * loss) / sum(w).
 
     Args:
         class_weights: C numbers; None weighs all classes alike.
@@ -34,8 +34,8 @@ def pixel_cross_entropy(
 def focal(
     logits: tf.Tensor, labels: tf.Tensor, gamma: float = 2.0, class_weights: Sequence[float] | None = None
 ) -> tf.Tensor:
-    """Mean of (1 - p) ** gamma * cross-entropy, p being the probability of the true class: what is known already
-    counts little (Lin et al. 2017, arXiv 1708.02002, equation 4, with softmax)."""
+    """Returns the mean of (1 - p) ** gamma * cross-entropy, p being the probability of the true class: pixels that are
+    right already count little (Lin et al. 2017, arXiv 1708.02002, equation 4, with softmax)."""
     classes, counted = _targets(labels)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
     wrong = 1.0 - tf.exp(-losses)
@@ -45,8 +45,10 @@ def focal(
 
 
 def dice(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Mean of 1 - 2 |P T| / (|P| + |T|) over the classes that the batch has, with probabilities for P (Milletari et al.
-    2016, arXiv 1606.04797, without their squares): every class counts alike, however small its area."""
+    """Returns the mean of 1 - 2 |P T| / (|P| + |T|) over the classes that the batch has, with probabilities for P.
+
+    Every class counts alike, however small its area (Milletari et al. 2016, arXiv 1606.04797, without their squares).
+    """
     probabilities, ground_truth = _flat(logits, labels)
     shared = tf.reduce_sum(probabilities * ground_truth, axis=0)
     areas = tf.reduce_sum(probabilities, axis=0) + tf.reduce_sum(ground_truth, axis=0)
@@ -54,7 +56,7 @@ def dice(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def lovasz_softmax(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """A convex stand-in for 1 - IoU, mean over the classes that the batch has (Berman et al. 2017, arXiv 1705.08790).
+    """Returns a convex surrogate of 1 - IoU, the mean over the classes that the batch has (arXiv 1705.08790).
 
     The errors of each class are sorted, which takes longer than a light network does.
     """
@@ -75,29 +77,29 @@ def lovasz_softmax(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def combined(
     logits: tf.Tensor,
     labels: tf.Tensor,
-    losses: Mapping[SegmentationLoss, float],
+    losses: Mapping[str, float],
     *,
     class_weights: Sequence[float] | None = None,
     focal_gamma: float = 2.0,
     smoothing: float = 0.0,
-) -> tf.Tensor:
-    """A weighted sum.
+) -> dict[str, tf.Tensor]:
+    """Returns losses by name, each times its weight.
 
     Args:
         losses: "cross_entropy", "focal", "dice" or "lovasz" to weight.
         class_weights: of cross-entropy and focal loss. smoothing: of cross-entropy.
     """
-    known: dict[SegmentationLoss, Callable[[], tf.Tensor]] = {
+    known: dict[str, Callable[[], tf.Tensor]] = {
         "cross_entropy": lambda: pixel_cross_entropy(logits, labels, class_weights, smoothing),
         "focal": lambda: focal(logits, labels, focal_gamma, class_weights),
         "dice": lambda: dice(logits, labels),
         "lovasz": lambda: lovasz_softmax(logits, labels),
     }
-    return tf.add_n([weight * known[name]() for name, weight in losses.items()])
+    return {name: weight * known[name]() for name, weight in losses.items()}
 
 
 def _targets(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """int32 classes, 0 for void, and a bool of which pixels count."""
+    """Returns int32 classes, 0 for void, and a bool of which pixels count."""
     counted = tf.not_equal(labels, VOID)
     return tf.where(counted, tf.cast(labels, tf.int32), 0), counted
 
@@ -114,7 +116,7 @@ def _weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 def _flat(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Probabilities and one-hot truth of all pixels of the batch, float32 [N, C] each; rows of zeros for void."""
+    """Returns probabilities and one-hot labels of all pixels, float32 [N, C] each; rows of zeros for void."""
     count = logits.shape[-1]
     classes, counted = _targets(labels)
     weights = tf.cast(tf.reshape(counted, [-1, 1]), tf.float32)
