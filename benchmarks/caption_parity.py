@@ -29,7 +29,7 @@ from cvserve.evaluation.predictors import open_predictor
 from cvserve.export.comparison.captioning import CaptionComparison
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import CaptionResult
-from cvserve.postproc.captioning import decode_captioning
+from cvserve.postproc.decoders.captioning import decode_captioning
 from cvserve.preproc import preprocess
 from cvserve.runtimes import FORMAT_OF, usable_runtimes
 from cvserve.stepwise import load_stepwise

@@ -217,7 +217,7 @@ def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Ch
 
 def _score(outputs: dict[str, Any], postproc: Any, pipeline: DetectionPipeline) -> Any:
     from cvserve.evaluation.detection import SCORING, detection_report
-    from cvserve.postproc.detection import decode_detection_arrays, in_original
+    from cvserve.postproc.decoders.detection import decode_detection_arrays, in_original
 
     source = pipeline.source
     arrays = {role: np.asarray(values) for role, values in outputs.items()}

@@ -21,7 +21,7 @@ import numpy as np
 from cvserve import console
 from cvserve.artifact import BoxCoding, BoxLevel, DetectionPostproc
 from cvserve.postproc.boxes import anchors, cells
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection_arrays
 
 IMAGES = 100
 CANDIDATES = 1000

@@ -55,7 +55,7 @@ class TaskTable(Generic[Entry]):
         return self._registered[task]
 
     def __contains__(self, task: str) -> bool:
-        return task in self.names()
+        return task in self._registered or task in self._modules()
 
     def register(self, task: str, entry: Entry) -> None:
         """Adds a task from outside the package, or replaces the entry of one."""

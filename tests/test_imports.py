@@ -49,7 +49,6 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
 
 KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (
     ("cvserve.runtimes.choose", "cvserve.runtimes.opening"),
-    ("cvserve.postproc.encoded", "cvserve.postproc.encoded_masks", "cvserve.postproc.results"),
     (
         "cvserve.export.comparison.base",
         "cvserve.export.comparison.captioning",

@@ -17,8 +17,13 @@ from cvserve.client.many import in_turn_async
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import AsyncSending
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
-from cvserve.postproc.encoded import EncodedSegmentation
-from cvserve.postproc.results import CaptionResult, ClassificationResult, DetectionResult, SegmentationResult
+from cvserve.postproc.results import (
+    CaptionResult,
+    ClassificationResult,
+    DetectionResult,
+    EncodedSegmentation,
+    SegmentationResult,
+)
 from cvserve.protos import vision_pb2_grpc
 
 

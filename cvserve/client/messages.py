@@ -11,7 +11,7 @@ import numpy as np
 
 from cvserve import errors
 from cvserve.client.failures import STATUS_OF_NUMBER, fault
-from cvserve.postproc.encoded import EncodedSegmentation, check_mask_format
+from cvserve.postproc.mask_formats import check_mask_format
 from cvserve.postproc.object_masks import ObjectMasks, placed_run_lengths
 from cvserve.postproc.results import (
     CaptionResult,
@@ -19,6 +19,7 @@ from cvserve.postproc.results import (
     ClassificationResult,
     ClassScore,
     DetectionResult,
+    EncodedSegmentation,
     Result,
     ScoredCaption,
     SegmentationResult,

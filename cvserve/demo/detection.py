@@ -13,7 +13,7 @@ from cvserve.data import write_coco
 from cvserve.demo.task import DemoTask, Difference
 from cvserve.export.comparison.detection import Tolerance, match
 from cvserve.postproc import DetectionResult, Result
-from cvserve.postproc.detection import Found
+from cvserve.postproc.decoders.detection import Found
 
 _TOLERANCE = Tolerance()
 _THRESHOLD, _MOST = 0.25, 100

@@ -1,6 +1,6 @@
 """The signature `detect`: decoding and suppression inside the graph, for clients without cvserve.
 
-It answers what `cvserve.postproc.detection` does with the manifest's own postproc, in pixels of the graph's input.
+It answers what `cvserve.postproc.decoders.detection` does with the manifest's postproc, in pixels of the graph's input.
 Without control flow (see `cvserve.models.layers.nms`), so that every format holds it. Two things differ: at most
 `CANDIDATES` boxes an image take part in the suppression, and of equal scores another one may come first.
 """

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract, NetworkContract
-from cvserve.postproc.decode import AS_IT_IS, Options, decode_outputs
-from cvserve.postproc.encoded import MASK_FORMATS, EncodedSegmentation, encode_segmentation
+from cvserve.postproc.decode import AS_IT_IS, DECODERS, Options, decode_outputs
+from cvserve.postproc.decoders.classification import class_scores, decode_classification
+from cvserve.postproc.mask_formats import MASK_FORMATS
 from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.results import (
     Attention,
@@ -20,9 +20,11 @@ from cvserve.postproc.results import (
     ClassScore,
     Detection,
     DetectionResult,
+    EncodedSegmentation,
     Result,
     ScoredCaption,
     SegmentationResult,
+    encode_segmentation,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AS_IT_IS",
+    "DECODERS",
     "MASK_FORMATS",
     "Attention",
     "CaptionResult",

@@ -1,4 +1,4 @@
-"""A graph's outputs to typed results, by the manifest's task."""
+"""Turns a graph's outputs into typed results, by the table of the tasks' decoders."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvserve.artifact import ClassificationPostproc, Task
 from cvserve.errors import InvalidInput
-from cvserve.postproc.captioning import decode_captioning
-from cvserve.postproc.classification import class_scores, decode_classification
 from cvserve.postproc.contract import Contract
-from cvserve.postproc.encoded import check_mask_format
+from cvserve.postproc.mask_formats import check_mask_format
 from cvserve.postproc.results import Result
-from cvserve.postproc.segmentation import decode_segmentation
+from cvserve.tasks import TaskTable
 
 if TYPE_CHECKING:
     from cvserve.preproc import Geometry
@@ -23,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What a request asks of its results; None takes the manifest's. A task ignores what it has no use for.
+    """What a request wants of its results; None takes the manifest's setting. Each task reads the fields that it has.
 
     top_k: how many classes an image (classification), at least 1.
     score_threshold: the least score of an object (detection), 0 to 1.
     max_results: how many objects an image (detection) or sentences (captioning), at least 1.
     mask_format: how masks are written or sent, one of `cvserve.postproc.MASK_FORMATS`; None is "png" for class maps and
-    "rle" for those of objects. Decoding has one use for it: with "none", objects are given without their masks.
+    "rle" for those of objects. Decoding reads it only for objects: with "none" they come without their masks.
 
     Raises:
-        InvalidInput: a value that makes no sense.
+        InvalidInput: a value out of its range.
     """
 
     top_k: int | None = None
@@ -52,7 +49,13 @@ class Options:
 
 
 AS_IT_IS = Options()
-"""Everything as the manifest says."""
+"""All settings are those of the manifest."""
+
+
+Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Options], Sequence[Result]]
+"""Takes what `decode_outputs` takes, and returns what it returns."""
+
+DECODERS: TaskTable[Decoder] = TaskTable("cvserve.postproc.decoders", "DECODER", what="decoder")
 
 
 def decode_outputs(
@@ -61,65 +64,15 @@ def decode_outputs(
     manifest: Contract,
     options: Options = AS_IT_IS,
 ) -> list[Result]:
-    """One typed result an image, in order.
+    """Returns one typed result an image, in order.
 
     Args:
         outputs: the graph's outputs by name, batch first.
         geometries: how each image of the batch was resized, B of them.
-        wishes: what the results are to hold.
+        options: what the results are to hold.
 
     Raises:
         InvalidInput: another number of geometries than images.
         ArtifactError: the outputs are not what the manifest says.
     """
-    return _DECODERS[manifest.task](outputs, geometries, manifest, options)
-
-
-def _classification(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
-) -> list[Result]:
-    scores = class_scores(outputs, manifest)
-    if len(scores) != len(geometries):
-        raise InvalidInput(f"the graph answered for {len(scores)} images, {len(geometries)} were given")
-    return list(
-        decode_classification(scores, manifest.labels, options.top_k or ClassificationPostproc.of(manifest).top_k)
-    )
-
-
-def _detection(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
-) -> list[Result]:
-    # At the point of use: it loads OpenCV, which the client does without.
-    from cvserve.postproc.detection import decode_detection
-
-    return list(
-        decode_detection(
-            outputs,
-            geometries,
-            manifest,
-            score_threshold=options.score_threshold,
-            max_results=options.max_results,
-            masks=options.mask_format != "none",
-        )
-    )
-
-
-def _segmentation(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
-) -> list[Result]:
-    return list(decode_segmentation(outputs, geometries, manifest))
-
-
-def _captioning(
-    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
-) -> list[Result]:
-    return list(decode_captioning(outputs, manifest, max_results=options.max_results, geometries=geometries))
-
-
-_Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Options], list[Result]]
-_DECODERS: dict[Task, _Decoder] = {
-    "classification": _classification,
-    "detection": _detection,
-    "captioning": _captioning,
-    "segmentation": _segmentation,
-}
+    return list(DECODERS[manifest.task](outputs, geometries, manifest, options))

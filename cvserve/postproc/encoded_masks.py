@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cvserve.postproc.encoded import check_mask_format
+from cvserve.postproc.mask_formats import check_mask_format
 from cvserve.postproc.masks import compress, to_png
 from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.postproc.polygons import to_polygons

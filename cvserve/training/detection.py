@@ -14,7 +14,7 @@ from cvserve.data.pipelines.detection import DetectionPipeline
 from cvserve.evaluation.detection import SCORING, detection_report
 from cvserve.models import build_model, default_preproc, find
 from cvserve.postproc import DetectionResult
-from cvserve.postproc.detection import decode_detection_arrays, in_original
+from cvserve.postproc.decoders.detection import decode_detection_arrays, in_original
 from cvserve.training.config import TrainConfig
 from cvserve.training.step import Trainable
 

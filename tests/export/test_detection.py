@@ -13,7 +13,7 @@ from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import ExportError, InvalidInput
 from cvserve.export.detect_signature import detect_spec
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection_arrays
 from cvserve.runtimes import open_graph
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from tiny_segmenter import make_images
 from cvserve.errors import ExportError
 from cvserve.export import report_table
 from cvserve.export.comparison.detection import Tolerance, mask_overlaps, match
-from cvserve.postproc.detection import Found
+from cvserve.postproc.decoders.detection import Found
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def test_other_arrays_are_errors(image: np.ndarray) -> None:
 
 def test_a_result_of_a_later_version_is_named() -> None:
     class Other:
-        task = "detection"
+        task = "depth"
 
         def to_dict(self) -> dict[str, object]:
             return {}

@@ -57,7 +57,7 @@ def test_masks_that_nobody_wants_are_not_pasted(monkeypatch: pytest.MonkeyPatch)
     [whole] = decode_outputs(outputs, [Geometry(8, 8)], contract)
     assert isinstance(whole, DetectionResult)
     assert whole.masks is not None
-    monkeypatch.setattr("cvserve.postproc.detection.paste", None)
+    monkeypatch.setattr("cvserve.postproc.decoders.detection.paste", None)
     [bare] = decode_outputs(outputs, [Geometry(8, 8)], contract, Options(mask_format="none"))
     assert isinstance(bare, DetectionResult)
     assert bare.masks is None

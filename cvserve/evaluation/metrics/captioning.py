@@ -13,7 +13,7 @@ from cvserve.evaluation.captions import CaptionReport, caption_report
 from cvserve.evaluation.captions.page import Told, draw_page
 from cvserve.evaluation.coco_format import coco_caption_ground_truth, coco_caption_results
 from cvserve.postproc import CaptionResult, Contract
-from cvserve.postproc.captioning import decode_captioning
+from cvserve.postproc.decoders.captioning import decode_captioning
 from cvserve.preproc import Geometry
 from cvserve.runs import write_text
 

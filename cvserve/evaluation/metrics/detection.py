@@ -17,7 +17,7 @@ from cvserve.evaluation.matching import curves, match_image
 from cvserve.evaluation.misses import Scored, draw_worst, worst
 from cvserve.evaluation.plots import draw_precision_recall
 from cvserve.postproc import Contract, DetectionResult, ObjectMasks
-from cvserve.postproc.detection import decode_detection
+from cvserve.postproc.decoders.detection import decode_detection
 from cvserve.preproc import Geometry
 from cvserve.runs import write_text
 

@@ -13,7 +13,7 @@ from cvserve.errors import ArtifactError, MissingExtra
 from cvserve.export.comparison.base import Compared, Outputs
 from cvserve.export.detect_signature import detect_spec
 from cvserve.postproc.boxes import iou_matrix
-from cvserve.postproc.detection import ROLES, Found, decode_detection_arrays
+from cvserve.postproc.decoders.detection import ROLES, Found, decode_detection_arrays
 from cvserve.postproc.pasting import THRESHOLD
 from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import DetectionResult

@@ -30,7 +30,7 @@ class Captions(layers.Layer):
         {"token_ids": int32 [B, N], "log_probability": float32 [B]}, N being the decoder's length less 1, for <start> is
         left out; with decoders that attend also "attention": float32 [B, N, rows, columns], shares of the image that
         sum to 1 at each token, and 0 behind the end of the sentence. Where several sentences are wanted, K of them, the
-        shapes are [B, K, N], [B, K] and [B, K, N, rows, columns], as `cvserve.postproc.captioning` takes them.
+        shapes are [B, K, N], [B, K] and [B, K, N, rows, columns], as `cvserve.postproc.decoders.captioning` takes them.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """From raw heads to objects inside the graph: the best pairs of a box and a class, decoded and suppressed.
 
-It answers what `cvserve.postproc.detection` does, without control flow (see `cvserve.models.layers.nms`), so that every
-format holds it. Of equal scores another one may come first.
+It answers what `cvserve.postproc.decoders.detection` does, without control flow (see `cvserve.models.layers.nms`), so
+that every format holds it. Of equal scores another one may come first.
 """
 
 from __future__ import annotations

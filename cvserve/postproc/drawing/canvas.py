@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from cvserve.errors import InvalidInput
+
 # Below 256 pixels no five rows of readable letters fit.
 _SMALLEST_LONG_SIDE = 256
 _SMALLEST_LETTERS = 12
@@ -25,3 +27,20 @@ def readable_copy(image: np.ndarray) -> tuple[np.ndarray, int]:
 def letter_size(image: np.ndarray, share: int) -> int:
     """Letters in pixels: one `share`-th of the short side, at least 12."""
     return max(_SMALLEST_LETTERS, min(image.shape[:2]) // share)
+
+
+def readable_copy_of(image: np.ndarray, width: int, height: int) -> tuple[np.ndarray, int]:
+    """Returns `readable_copy` of an image that has the size of the image of a result.
+
+    Args:
+        image: uint8 RGB [H, W, 3]. width, height: of the result's image, pixels.
+
+    Raises:
+        InvalidInput: the sizes differ.
+    """
+    if image.shape[:2] != (height, width):
+        raise InvalidInput(
+            f"the image has {image.shape[1]} x {image.shape[0]} pixels, but the result is of one with "
+            f"{width} x {height}"
+        )
+    return readable_copy(image)

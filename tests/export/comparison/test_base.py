@@ -13,7 +13,7 @@ from cvserve.errors import ArtifactError, ExportError
 from cvserve.export.comparison.base import comparison_of
 from cvserve.export.comparison.detection import Tolerance, match
 from cvserve.export.parity import check_parity
-from cvserve.postproc.detection import Found
+from cvserve.postproc.decoders.detection import Found
 
 BOX = (10.0, 10.0, 30.0, 40.0)
 

@@ -20,7 +20,7 @@ from cvserve.export.tflite import write_tflite
 from cvserve.models import Built, build_model
 from cvserve.models.detection.grid_loss import _corners, _decode
 from cvserve.postproc.boxes import decode_boxes
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection_arrays
 
 SIZE = (64, 128)
 # The smallest of each that has all of its parts.

@@ -21,7 +21,7 @@ from cvserve.models import Built, build_model, find
 from cvserve.models.detection.mask_head import MaskHead, mask_loss, mask_targets
 from cvserve.models.detection.sampling import Sample
 from cvserve.postproc import ObjectMasks
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection_arrays
 from cvserve.postproc.pasting import paste
 
 SIZE = (64, 96)

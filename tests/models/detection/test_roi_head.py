@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cvserve.models.detection.roi_head import PaddingIsBackground, detector_postproc, roi_head, roi_head_loss
 from cvserve.models.detection.sampling import Sample
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection_arrays
 
 
 def test_one_head_for_any_number_of_regions() -> None:

@@ -14,6 +14,7 @@ from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import SegmentationResult
 
 if TYPE_CHECKING:
+    from cvserve.postproc.decode import Options
     from cvserve.preproc import Geometry
 
 
@@ -107,3 +108,12 @@ def _output(outputs: Mapping[str, np.ndarray], role: str, manifest: Contract) ->
         wanted = f"of role {role}" if spec is None else repr(spec.name)
         raise ArtifactError(f"{manifest.name}: the graph has no output {wanted}, only {sorted(outputs)}")
     return spec, np.asarray(outputs[spec.name])
+
+
+def _decode(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
+) -> list[SegmentationResult]:
+    return decode_segmentation(outputs, geometries, manifest)
+
+
+DECODER = _decode

@@ -1,19 +1,95 @@
-"""A segmentation as it is sent and written: figures of each class, and its pixels in one of several formats."""
+"""The class of every pixel of an image, and the same encoded for a file or a message."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from cvserve.errors import InvalidInput
-from cvserve.postproc.results import ClassArea, SegmentationResult
+from cvserve.postproc.mask_formats import check_mask_format
 
-MASK_FORMATS = ("png", "rle", "polygons", "none")
-"""The class map as one PNG; for each class COCO's run lengths, or polygons; or the figures alone."""
+# Counted at once: see `SegmentationResult.coverage`.
+_COUNTED_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class ClassArea:
+    """One class of a segmentation. coverage: share of the image, 0 to 1. confidence: mean of its pixels, 0 to 1."""
+
+    label: str
+    index: int
+    coverage: float
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationResult:
+    """The class of every pixel of an image.
+
+    class_map: uint8 [image height, image width] of the upright original, indices into `names`. confidence: float32 [C],
+    the mean probability of the pixels of each class, 0 to 1; 0 of a class that is nowhere. colours: RGB of each class,
+    or empty: the drawing chooses.
+    """
+
+    class_map: np.ndarray
+    confidence: np.ndarray
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...] = ()
+    task: ClassVar[str] = "segmentation"
+
+    def __post_init__(self) -> None:
+        if self.class_map.ndim != 2 or self.class_map.dtype != np.uint8:
+            raise ValueError(f"a class map is uint8 [H, W], not {self.class_map.dtype} {list(self.class_map.shape)}")
+        if self.confidence.shape != (len(self.names),):
+            raise ValueError(f"{list(self.confidence.shape)} confidences do not fit {len(self.names)} classes")
+
+    @property
+    def image_width(self) -> int:
+        return int(self.class_map.shape[1])
+
+    @property
+    def image_height(self) -> int:
+        return int(self.class_map.shape[0])
+
+    @cached_property
+    def coverage(self) -> np.ndarray:
+        """float64 [C]: the share of the image that each class covers, 0 to 1."""
+        import cv2  # ten times as fast as numpy.bincount
+
+        counts = np.zeros(256)
+        # In pieces, since OpenCV counts in float32, which holds whole numbers up to 2 ** 24.
+        for piece in np.array_split(self.class_map, self.class_map.size // _COUNTED_AT_ONCE + 1):
+            counts += cv2.calcHist([piece], [0], None, [256], [0, 256]).reshape(-1) if piece.size else 0
+        return counts[: len(self.names)] / max(self.class_map.size, 1)
+
+    @property
+    def classes(self) -> tuple[ClassArea, ...]:
+        """The classes that there are, the largest first; equal ones in index order."""
+        coverage, confidence = self.coverage.tolist(), self.confidence.tolist()
+        there = sorted(np.flatnonzero(self.coverage).tolist(), key=lambda index: -coverage[index])
+        return tuple(ClassArea(self.names[index], index, coverage[index], confidence[index]) for index in there)
+
+    def to_dict(self, mask_format: str = "png") -> dict[str, Any]:
+        """See `EncodedSegmentation.to_dict`.
+
+        Args:
+            mask_format: one of `cvserve.postproc.MASK_FORMATS`.
+        """
+        return encode_segmentation(self, mask_format).to_dict()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SegmentationResult):
+            return NotImplemented
+        return (self.names, self.colors) == (other.names, other.colors) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("class_map", "confidence")
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +201,3 @@ def encode_segmentation(result: SegmentationResult, mask_format: str = "png") ->
         outlines = class_polygons(result.class_map)
         masks = tuple(tuple(outlines[item.index]) for item in classes)
     return EncodedSegmentation(result.image_width, result.image_height, classes, mask_format, png, masks)
-
-
-def check_mask_format(mask_format: str) -> None:
-    """
-    Raises:
-        InvalidInput: it is none of MASK_FORMATS.
-    """
-    if mask_format not in MASK_FORMATS:
-        raise InvalidInput(
-            f"mask_format must be {', '.join(MASK_FORMATS[:-1])} or {MASK_FORMATS[-1]}, not {mask_format!r}"
-        )

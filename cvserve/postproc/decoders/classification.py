@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from cvserve.postproc.activations import sigmoid, softmax
 from cvserve.postproc.contract import Contract
 from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import ClassificationResult, ClassScore
+
+if TYPE_CHECKING:
+    from cvserve.postproc.decode import Options
+    from cvserve.preproc import Geometry
 
 
 def class_scores(outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.ndarray:
@@ -64,3 +69,15 @@ def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: in
         ClassificationResult(tuple(ClassScore(labels[index], int(index), float(row[index])) for index in order))
         for row, order in zip(scores, best, strict=True)
     ]
+
+
+def _decode(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
+) -> list[ClassificationResult]:
+    scores = class_scores(outputs, manifest)
+    if len(scores) != len(geometries):
+        raise InvalidInput(f"the graph answered for {len(scores)} images, {len(geometries)} were given")
+    return decode_classification(scores, manifest.labels, options.top_k or ClassificationPostproc.of(manifest).top_k)
+
+
+DECODER = _decode

@@ -23,7 +23,7 @@ from cvserve.artifact.graphs import FileEntry
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import DetectionResult, NetworkContract, Options, decode_outputs
 from cvserve.postproc.boxes import decode_boxes, iou_matrix
-from cvserve.postproc.detection import decode_detection, decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection, decode_detection_arrays
 from cvserve.preproc.geometry import Geometry, resize
 
 HEIGHT, WIDTH = 48, 64

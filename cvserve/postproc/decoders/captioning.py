@@ -17,6 +17,7 @@ from cvserve.postproc.results import CaptionResult, ScoredCaption
 from cvserve.text import decode
 
 if TYPE_CHECKING:
+    from cvserve.postproc.decode import Options
     from cvserve.preproc import Geometry
 
 
@@ -114,3 +115,12 @@ def _of_role(role: str, outputs: Mapping[str, np.ndarray], manifest: Contract) -
     if role == "token_ids" and values.dtype.kind not in "iu":
         raise ArtifactError(f"{manifest.name}: token ids are whole numbers, not {values.dtype}")
     return values
+
+
+def _decode(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
+) -> list[CaptionResult]:
+    return decode_captioning(outputs, manifest, max_results=options.max_results, geometries=geometries)
+
+
+DECODER = _decode

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cvserve.artifact import PreprocSpec, SegmentationPostproc
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import NetworkContract, SegmentationResult, decode_outputs
-from cvserve.postproc.segmentation import decode_segmentation, seen_by
+from cvserve.postproc.decoders.segmentation import decode_segmentation, seen_by
 from cvserve.preproc import Geometry
 from cvserve.preproc.geometry import plan, resize
 

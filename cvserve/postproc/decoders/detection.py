@@ -16,6 +16,7 @@ from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import DetectionResult
 
 if TYPE_CHECKING:
+    from cvserve.postproc.decode import Options
     from cvserve.preproc import Geometry
 
 ROLES = ("box_offsets", "class_logits", "objectness", "proposals", "boxes", "scores", "classes", "masks")
@@ -210,3 +211,19 @@ def _check_labels(outputs: Mapping[str, np.ndarray], manifest: Contract) -> None
         raise ArtifactError(
             f"{manifest.name}: class_logits have shape {list(logits.shape)}, which is not [batch, boxes, {classes}]"
         )
+
+
+def _decode(
+    outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract, options: Options
+) -> list[DetectionResult]:
+    return decode_detection(
+        outputs,
+        geometries,
+        manifest,
+        score_threshold=options.score_threshold,
+        max_results=options.max_results,
+        masks=options.mask_format != "none",
+    )
+
+
+DECODER = _decode

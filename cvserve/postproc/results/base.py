@@ -1,0 +1,14 @@
+"""What the results of all tasks share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+
+class Result(Protocol):
+    """The result of any task for one image. task: its name."""
+
+    task: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the task's part of a row of `cvserve predict`, ready for JSON."""

@@ -1,0 +1,35 @@
+"""The classes of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class of an image. score: 0 to 1."""
+
+    label: str
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """The best classes of an image, best first; equal scores in index order."""
+
+    classes: tuple[ClassScore, ...]
+    task: ClassVar[str] = "classification"
+
+    @property
+    def best(self) -> ClassScore:
+        return self.classes[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"classes": [{"label", "index", "score"}, ...]}`"""
+        return {
+            "classes": [
+                {"label": item.label, "index": item.index, "score": round(item.score, 6)} for item in self.classes
+            ]
+        }
