@@ -138,5 +138,5 @@ def test_a_result_of_a_later_version_is_named() -> None:
         def to_dict(self) -> dict[str, object]:
             return {}
 
-    with pytest.raises(Unimplemented, match="results of detection cannot be drawn"):
+    with pytest.raises(Unimplemented, match="results of depth cannot be drawn"):
         draw(np.zeros((9, 9, 3), np.uint8), Other())  # type: ignore[arg-type]
