@@ -18,7 +18,7 @@ from cvserve.export.onnx import write_onnx
 from cvserve.export.saved_model import write_saved_model
 from cvserve.export.tflite import write_tflite
 from cvserve.models import Built, build_model
-from cvserve.postproc.detection import decode_detection_arrays
+from cvserve.postproc.decoders.detection import decode_detection_arrays
 
 SIZE = (64, 96)
 _TINY: dict[str, Any] = {"backbone_options": {"width": 4}, "units": 16, "sampled": 16}
