@@ -109,12 +109,16 @@ class Health:
         watchers.add(changed)
         written = None
         try:
-            while not self._closed:
+            # The last state is written before the end is looked at: draining and the end may come in the same turn of
+            # the loop, and a watcher is owed NOT_SERVING.
+            while True:
                 changed.clear()
                 state = self._states.get(request.service, SERVICE_UNKNOWN)
                 if state != written:
                     await context.write(health_pb2.HealthCheckResponse(status=state))
                     written = state
+                elif self._closed:
+                    break
                 else:
                     await changed.wait()
         finally:

@@ -62,6 +62,23 @@ async def test_a_stuck_watcher_holds_up_nobody() -> None:
     assert not service._watchers
 
 
+async def test_watchers_get_the_last_state_also_where_drain_and_end_come_together() -> None:
+    from cvserve.serving.transport.grpc.health import Health as Service
+
+    service, context = Service(), Stuck()
+    context.reads.set()
+    service.starting()
+    service.update([status("m", 1, State.AVAILABLE)], True)
+    watching = asyncio.ensure_future(service.Watch(health_pb2.HealthCheckRequest(service="m"), context))  # type: ignore[arg-type]
+    await eventually(lambda: context.written == [1])
+    # Nothing runs between the two: how many turns of the loop lie between them differs between versions of Python.
+    service.draining()
+    service.close()
+    with pytest.raises(Unavailable):
+        await watching
+    assert context.written == [1, 2]
+
+
 async def test_a_watcher_that_does_not_read_does_not_delay_a_drain(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime) as server, grpc.aio.insecure_channel(server.address) as channel:
         calls = [
