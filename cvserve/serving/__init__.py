@@ -1,4 +1,4 @@
-"""The server: `serve(...)` blocks until it is told to stop, `Server` runs on an event loop.
+"""The server: `serve(...)` blocks until a signal stops it, `Server` runs on an event loop.
 
 Importing this package imports neither gRPC nor TensorFlow: both names are loaded at first use.
 """

@@ -11,7 +11,7 @@ from cvserve import errors
 
 @dataclass(frozen=True)
 class Status:
-    """grpc: the name of a grpc.StatusCode. http: the status that TensorFlow Serving's own table gives that code."""
+    """Holds a status. grpc: the name of a grpc.StatusCode. http: the code of TensorFlow Serving's own table for it."""
 
     grpc: str
     http: int

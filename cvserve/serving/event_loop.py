@@ -10,8 +10,10 @@ Result = TypeVar("Result")
 
 
 def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
-    """`asyncio.run` on uvloop's event loop where that is installed (it is not made for Windows): a call costs a tenth
-    less of the processor there."""
+    """Runs `main` as `asyncio.run` does, on uvloop's event loop where that is installed (there is none for Windows).
+
+    A call costs a tenth less of the processor there.
+    """
     try:
         import uvloop
     except ModuleNotFoundError:

@@ -21,7 +21,7 @@ def model_server(flags: Flags) -> None:
     """Serves until SIGTERM or SIGINT, then lets accepted requests finish.
 
     Raises:
-        CvserveError: tensorflow_model_server would not start either; the text is its own where it has one.
+        CvserveError: where tensorflow_model_server would not start either; with its text where it has one.
     """
     start = read_start(flags)
     for line in start.warnings:
@@ -34,7 +34,7 @@ def model_server(flags: Flags) -> None:
 
 
 async def _beside(flags: Flags, start: Start, server: Server) -> None:
-    """What happens while the server serves."""
+    """Prints the lines for which scripts wait, and then follows the config file."""
     for line in listening_lines(start):
         process.say(line)
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
@@ -48,7 +48,7 @@ async def _beside(flags: Flags, start: Start, server: Server) -> None:
 
 
 def listening_lines(start: Start) -> list[str]:
-    """The lines for which scripts wait."""
+    """Returns the lines that scripts of tensorflow_model_server wait for."""
     lines = []
     settings = start.settings
     if settings.port > 0:
@@ -61,7 +61,7 @@ def listening_lines(start: Start) -> list[str]:
 
 
 def version_lines() -> list[str]:
-    """For --version."""
+    """Returns the lines of --version."""
     try:
         tensorflow = metadata.version("tensorflow")
     except metadata.PackageNotFoundError:

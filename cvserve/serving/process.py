@@ -24,8 +24,8 @@ from cvserve.serving.settings import ServerSettings, load_settings
 _LOG = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0001
-"""How long a thread may keep the interpreter when another one wants it. With Python's 5 ms, a worker that has ended a
-batch waits, and its core with it, until the loop has gone through all the messages that came."""
+"""How long a thread may keep the interpreter's lock when another one wants it. With Python's 5 ms, a worker that has
+ended a batch waits, and its core with it, until the loop has handled all the messages that came."""
 
 _OUTPUT: list[logs.Handler] = []
 """Where the lines of the server that runs go: standard output."""
@@ -59,7 +59,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     """Starts the server and serves until SIGTERM or SIGINT; see `serve`.
 
     Args:
-        beside: what else is to be done on the server's loop, from the moment that it is ready until it is told to stop.
+        beside: further work on the server's loop, from the moment that it is ready until it is asked to stop.
     """
     logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -127,7 +127,7 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
 
 
 def _log_fault(task: asyncio.Future[None]) -> None:
-    """A fault of ours in what is done beside serving must not go unseen; serving goes on."""
+    """Logs an unexpected error of the work beside the server, which goes on serving."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _LOG.error("%r failed beside the server", task, exc_info=error)
 
@@ -138,7 +138,7 @@ def _cut_off(server: Server) -> NoReturn:
 
 
 def say(line: str) -> None:
-    """Prints a line of the server's story to stdout."""
+    """Prints a line for whoever started the server, to standard output."""
     # A model's name may hold what this terminal's encoding has not, or no text at all.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     text = logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding)
@@ -152,7 +152,7 @@ def say(line: str) -> None:
 
 
 def _flush() -> bool:
-    """Writes what waits, before the process ends; returns whether all is written."""
+    """Waits until all lines are written, for a second at most; returns whether they are."""
     return all([logs.flush(), *(handler.drain() for handler in _OUTPUT)])
 
 

@@ -39,14 +39,14 @@ PROTOCOLS: tuple[Protocol, ...] = (
     tensorflow_serving.PROTOCOL,
     vision.PROTOCOL,
 )
-"""What every server speaks. Over HTTP the first protocol with the prefix of a path answers."""
+"""The protocols of every server. Over HTTP the first one with the prefix of a path answers."""
 
 FLUSH_SECONDS = 1.0
 """After the last answer: for its bytes to leave, and for watchers of the health service to be cut off."""
 
 THREADS = 2
-"""For large JSON and the like: one large body does not keep the next one waiting, and hundreds do not fill the memory
-with what they stand for."""
+"""Threads for large JSON and the like: one large body does not keep the next one waiting, and hundreds do not fill the
+memory with what they are converted to."""
 
 
 def load(directory: Path, settings: ModelSettings, protocols: Sequence[Protocol] = PROTOCOLS) -> LoadedModel:
@@ -56,7 +56,7 @@ def load(directory: Path, settings: ModelSettings, protocols: Sequence[Protocol]
 
 
 class Server:
-    """The server of one repository, on the running event loop.
+    """Serves the models of one repository, on the running event loop.
 
     Example:
         async with Server("models/", ServerSettings(port=0)) as server:
@@ -82,7 +82,7 @@ class Server:
             load_model: opens a version directory; by default `load`.
             report: gets a line for each model that is loaded or broken.
             observer: is notified of what happens, beside the server's own `metrics`.
-            protocols: what the server speaks.
+            protocols: those that the server offers.
         """
         self.settings = settings or ServerSettings()
         if path is None and models is None:

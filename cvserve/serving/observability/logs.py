@@ -21,7 +21,7 @@ Format = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 MAX_WAITING = 10_000
-"""Lines that may wait to be written."""
+"""How many lines may wait to be written."""
 
 FLUSH_SECONDS = 1.0
 
@@ -30,7 +30,7 @@ FIELDS = "fields"
 
 
 class Request(Protocol):
-    """What the log reads of a request."""
+    """The attributes of a request that the log reads."""
 
     api: str
     model: str
@@ -51,7 +51,7 @@ REQUEST: ContextVar[Request | None] = ContextVar("cvserve_request", default=None
 
 
 def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | None = None) -> None:
-    """Sends the log of cvserve to `stream` (standard error), and warnings of everything else."""
+    """Sends the log of cvserve, and the warnings of all other libraries, to `stream` (by default standard error)."""
     handler = Handler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter())
     root = logging.getLogger()
@@ -96,7 +96,7 @@ class Handler(QueueHandler):
         return self._not_taken + self._writer.failed
 
     def write(self, line: str) -> None:
-        """Has a line written, soon."""
+        """Queues a line to be written."""
         self.handle(logging.LogRecord("cvserve", logging.INFO, "", 0, line, None, None))
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
@@ -148,12 +148,13 @@ class _Writer(QueueListener):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """`12:34:56 WARNING cvserve.serving.core.manager: text [id]`"""
+    """Formats lines for people: `12:34:56 WARNING cvserve.serving.core.manager: text [id]`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """Returns the line of a record, without its traceback."""
         # In one line, whatever a client put into a name; a traceback follows on lines of its own.
         line = super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
         identity = _fields(record).get("request_id")
@@ -161,9 +162,10 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, request_id, what else is known, traceback."""
+    """Formats one JSON object a line: time (UTC), level, logger, message, request_id, further fields, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Returns the JSON object of a record."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
             "time": f"{seconds}.{int(record.msecs):03d}Z",

@@ -17,11 +17,11 @@ from cvserve.extras import require
 from cvserve.serving.core.observer import Stage
 
 CLOSE_SECONDS = 2.0
-"""For the spans that are left when the server ends."""
+"""How long the server waits at its end for spans to be sent."""
 
 
 class TelemetrySettings(BaseModel):
-    """Where spans go, and how many."""
+    """The settings of tracing: where spans go, and how many requests are traced."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -29,40 +29,40 @@ class TelemetrySettings(BaseModel):
     """The collector's OTLP address over gRPC; https:// for TLS."""
 
     service_name: str = "cvserve"
-    """What the traces call this server."""
+    """The name of this server in the traces."""
 
     sample: float = Field(default=1.0, ge=0, le=1)
-    """The share of requests that are traced, where the client has not decided it."""
+    """The fraction of requests that are traced, where the client has not decided it."""
 
 
 class Span(Protocol):
-    """One request's span."""
+    """The span of one request."""
 
     def stage(self, stage: Stage, began: float, ended: float) -> None:
-        """A stage of the request is over; times of time.monotonic(). Thread-safe."""
+        """Reports that a stage of the request is over; times of time.monotonic(). Thread-safe."""
 
     def end(self, api: str, model: str, version: int | None, code: str) -> None:
-        """The request is answered. api: as in `Observer.request`. code: the name of the gRPC status."""
+        """Reports that the request was answered. api: as in `Observer.request`. code: the name of the gRPC status."""
 
 
 class Tracing:
-    """Begins spans. on: False spares even asking for the headers."""
+    """Begins spans. on: False where nothing is traced, so that headers need not be read."""
 
     on = False
 
     def begin(self, api: str, headers: Mapping[str, str]) -> Span | None:
-        """The span of a request; None where it is not traced."""
+        """Returns the span of a request; None where it is not traced."""
         return None
 
     def close(self) -> None:
-        """Sends what is left, for at most a few seconds."""
+        """Sends the spans that are left, for at most a few seconds."""
 
 
 NO_TRACES = Tracing()
 
 
 class OpenTelemetry(Tracing):
-    """Spans through opentelemetry-sdk, sent in the background; what the collector does not take is dropped."""
+    """Makes spans with opentelemetry-sdk and sends them in the background. What the collector refuses is lost."""
 
     on = True
 
@@ -96,6 +96,7 @@ class OpenTelemetry(Tracing):
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, api: str, headers: Mapping[str, str]) -> Span | None:
+        """Returns the span of a request, which continues the client's trace; None where it is not traced."""
         from opentelemetry.trace import SpanKind
 
         span = self._tracer.start_span(api, self._propagator.extract(dict(headers)), SpanKind.SERVER)
@@ -104,14 +105,15 @@ class OpenTelemetry(Tracing):
         return _RequestSpan(self._tracer, span)
 
     def close(self) -> None:
-        # Against a collector that does not answer it would try for half a minute.
+        """Sends the spans that are left, for CLOSE_SECONDS at most."""
+        # With a collector that does not answer it would try for half a minute.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
 
 
 class _RequestSpan:
-    """A span and, inside it, one for each stage."""
+    """A span with one span for each stage inside it."""
 
     def __init__(self, tracer: Any, span: Any) -> None:
         from opentelemetry.trace import set_span_in_context
@@ -119,7 +121,7 @@ class _RequestSpan:
         self._tracer = tracer
         self._span = span
         self._context = set_span_in_context(span)
-        # Spans are told in nanoseconds since 1970.
+        # The times of spans are nanoseconds since 1970.
         self._epoch = time.time_ns() - time.monotonic_ns()
 
     def stage(self, stage: Stage, began: float, ended: float) -> None:

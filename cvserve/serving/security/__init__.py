@@ -1,4 +1,4 @@
-"""Who may ask: certificates of both sides, bearer tokens with rights. Files are read again when they change."""
+"""TLS certificates and bearer tokens with rights. Their files are read again when they change."""
 
 from cvserve.serving.security.settings import TlsSettings
 from cvserve.serving.security.tls import grpc_credentials, http_context

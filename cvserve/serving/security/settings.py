@@ -7,14 +7,14 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from cvserve.errors import InvalidInput
 
 PEM = "-----BEGIN"
-"""A value that begins like this is the text itself rather than the name of its file."""
+"""A value that begins with this is the PEM text itself and not the name of a file."""
 
 
 class TlsSettings(BaseModel):
-    """The server's certificate, and that of its clients. Each a PEM file, or the PEM text.
+    """The certificates of the server and of its clients, each a PEM file or the PEM text.
 
-    Files are looked at when a client connects, and read again when they have changed; connections that stand keep
-    what they have.
+    Files are checked when a client connects, and read again when they have changed; open connections keep the
+    certificates that they have.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -36,7 +36,7 @@ class TlsSettings(BaseModel):
 
     @property
     def clients_must(self) -> bool:
-        """Whether a client without a certificate is refused."""
+        """Returns whether a client without a certificate is refused."""
         return self.client_ca is not None if self.require_client is None else self.require_client
 
     @model_validator(mode="after")

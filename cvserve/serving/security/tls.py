@@ -1,4 +1,4 @@
-"""Certificates for the two ports, read again when their files change."""
+"""Makes the TLS settings of the two ports from certificates, which are read again when their files change."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cvserve.serving.security.watched import Watched
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM of the server's chain and key, and of the authorities of clients."""
+    """Holds the PEM of the server's chain and key, and of the authorities that sign clients' certificates."""
 
     chain: bytes
     key: bytes
     client_ca: bytes | None
 
     def context(self, require_client: bool) -> ssl.SSLContext:
-        """As Python's own TLS wants them.
+        """Returns them as a context of Python's own TLS.
 
         Raises:
             ValueError (ssl.SSLError): they do not fit together.
@@ -42,7 +42,7 @@ class Certificates:
 
 
 def watch(settings: TlsSettings) -> Watched[Certificates]:
-    """The certificates of the settings, as they are now and will be.
+    """Returns the certificates of the settings, which follow their files.
 
     Raises:
         NotFound: a file is not there. InvalidInput: certificate and key do not fit together, or are none.
@@ -57,7 +57,7 @@ def watch(settings: TlsSettings) -> Watched[Certificates]:
             None if settings.client_ca is None else _read("client_ca", settings.client_ca),
         )
         try:
-            # gRPC only says so when a client connects, and then to nobody.
+            # gRPC finds out only when a client connects, and reports it nowhere.
             certificates.context(settings.clients_must)
         except (ssl.SSLError, ValueError) as error:
             raise InvalidInput(f"tls: the certificate, its key or client_ca cannot be used: {error}") from error
@@ -67,7 +67,7 @@ def watch(settings: TlsSettings) -> Watched[Certificates]:
 
 
 def grpc_credentials(settings: TlsSettings) -> Any:
-    """Credentials for the gRPC port, which look at the files whenever a client connects.
+    """Returns credentials for the gRPC port, which look at the files whenever a client connects.
 
     Raises:
         NotFound, InvalidInput: see `watch`.
@@ -95,7 +95,7 @@ def grpc_credentials(settings: TlsSettings) -> Any:
 
 
 def http_context(settings: TlsSettings) -> ssl.SSLContext:
-    """A context for the HTTP port, which looks at the files whenever a client connects.
+    """Returns a context for the HTTP port, which looks at the files whenever a client connects.
 
     Raises:
         NotFound, InvalidInput: see `watch`.
@@ -117,8 +117,10 @@ def http_context(settings: TlsSettings) -> ssl.SSLContext:
 
 @contextmanager
 def _as_file(secret: bytes) -> Iterator[str]:
-    """A file with these contents, since Python's TLS reads a key from nothing else; in memory where that is possible,
-    so that the key is on no disk and a full disk is no hindrance."""
+    """Yields the path of a file with these contents, since Python's TLS reads a key from a file only.
+
+    The file is in memory where that is possible, so that the key is on no disk, and a full disk does not matter.
+    """
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("tls"), "wb") as file:
             file.write(secret)

@@ -25,7 +25,7 @@ class TokenEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = ""
-    """What the log calls whoever has it."""
+    """The name of its owner in the log."""
 
     token: str | None = Field(default=None, min_length=8, repr=False)
     """The token itself, of at least 8 characters; `sha256` keeps it out of the file."""
@@ -34,10 +34,10 @@ class TokenEntry(BaseModel):
     """Its SHA-256 in hexadecimal: `printf %s "$TOKEN" | sha256sum`."""
 
     rights: tuple[Right, ...] = Field(default=("inference",), min_length=1)
-    """What it allows."""
+    """The requests that it allows."""
 
     models: tuple[str, ...] | Literal["all"] = "all"
-    """The models that it holds for."""
+    """The models for which it is valid."""
 
     @model_validator(mode="after")
     def _check(self) -> TokenEntry:
@@ -47,7 +47,7 @@ class TokenEntry(BaseModel):
 
     @property
     def digest(self) -> bytes:
-        """The SHA-256 of the token."""
+        """Returns the SHA-256 of the token."""
         if self.sha256 is not None:
             return bytes.fromhex(self.sha256)
         assert self.token is not None, "checked"
@@ -55,7 +55,7 @@ class TokenEntry(BaseModel):
 
 
 class TokenFile(BaseModel):
-    """The file: `tokens:` and a list."""
+    """The file: the key `tokens` with a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,7 +67,7 @@ _SHAPE = "the file has the key tokens and under it a list, each with token or sh
 
 @dataclass(frozen=True)
 class Known:
-    """A token in use. models: None for all."""
+    """Holds a token in use. models: None for all."""
 
     name: str
     digest: bytes
@@ -76,7 +76,7 @@ class Known:
 
 
 def read_tokens(path: Path) -> tuple[Known, ...]:
-    """The tokens of a YAML (or JSON) file.
+    """Returns the tokens of a YAML (or JSON) file.
 
     Raises:
         NotFound, InvalidInput: without the values, which are secrets.
@@ -116,7 +116,7 @@ class Access:
 
     @property
     def required(self) -> bool:
-        """Whether tokens are asked for at all."""
+        """Returns whether requests need a token at all."""
         return self._tokens is not None
 
     def authorize(self, authorization: str | None, right: Right, model: str) -> str:
@@ -131,8 +131,8 @@ class Access:
             The name of the token; "" where none are asked for.
 
         Raises:
-            Unauthenticated: no token, or one that is not known.
-            PermissionDenied: it does not hold for that.
+            Unauthenticated: no token, or an unknown one.
+            PermissionDenied: the token does not allow that.
         """
         if self._tokens is None:
             return ""
@@ -143,7 +143,7 @@ class Access:
             raise Unauthenticated("the authorization header must read 'Bearer TOKEN'")
         digest = _digest(token.strip())
         found: Known | None = None
-        # All of them, each in constant time, so that the time tells nothing of which one was nearly right.
+        # All of them, each in constant time, so that the time does not show which one was nearly right.
         for known in self._tokens():
             if hmac.compare_digest(known.digest, digest):
                 found = known

@@ -1,4 +1,4 @@
-"""A file that may be replaced while the server runs."""
+"""Values made of files that may be replaced while the server runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_SECONDS = 1.0
-"""Between two looks at the files."""
+"""Seconds between two checks of the files."""
 
 
 class Watched(Generic[T]):
-    """A value made of files, made anew when one of them has changed. Thread-safe.
+    """Holds a value made of files, and makes it anew when one of them has changed. Thread-safe.
 
-    It is looked at only when it is used, so an idle server does nothing. What cannot be read or used is logged, and
-    the last good value stays, so that a half-written file locks nobody out.
+    The files are checked only when the value is used, so an idle server does nothing. An error is logged and the last
+    good value stays, so that a half-written file locks nobody out.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Watched(Generic[T]):
         self._look_at = clock() + LOOK_SECONDS
 
     def get(self) -> T:
-        """The value; at most a second older than the files."""
+        """Returns the value, which is at most a second older than the files."""
         if self._clock() >= self._look_at:
             with self._lock:
                 self._look()
@@ -65,7 +65,7 @@ class Watched(Generic[T]):
             _LOG.info("%s changed and was read again", names)
 
     def _state(self) -> tuple[object, ...]:
-        """What changes with the contents, also where a link (as Kubernetes mounts secrets) points elsewhere."""
+        """Returns a value that changes with the files, also when a link (as Kubernetes mounts secrets) moves."""
         states: list[object] = []
         for path in self._paths:
             try:

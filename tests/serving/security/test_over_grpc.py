@@ -156,8 +156,8 @@ async def test_tokens(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> N
         file.write_text("tokens: [{token: half-writ")
         assert await classify(server.address, token="changed-secret") == "OK"
         text = server.metrics.text().decode()
-        assert 'cvserve_rejected_total{model="colours",reason="unauthenticated"} 3' in text
-        assert 'cvserve_rejected_total{model="colours",reason="permission"} 2' in text
+        assert 'cvserve_rejected_total{model="colours",reason="unauthenticated"} 3.0' in text
+        assert 'cvserve_rejected_total{model="colours",reason="permission"} 2.0' in text
 
 
 async def test_management_is_a_right_of_its_own(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:

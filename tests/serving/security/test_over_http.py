@@ -143,8 +143,9 @@ async def test_the_request_id_comes_back_and_the_request_is_counted(serve: Serve
         assert (status, headers["X-Request-Id"]) == (404, "mine-2")
         _, headers, text = await ask(port, "/monitoring/prometheus/metrics")
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        assert 'cvserve_requests_total{api="REST predict",model="colours",version="1",code="OK"} 1' in text
-        assert ':tensorflow:serving:request_count{model_name="colours",status="OK"} 1' in text
+        assert 'cvserve_requests_total{api="REST predict",code="OK",model="colours",version="1"} 1.0' in text
+        assert ':tensorflow:serving:request_count{model_name="colours",status="OK"} 1.0' in text
         assert (
-            ':tensorflow:serving:request_latency_count{model_name="colours",API="predict",entrypoint="REST"} 1' in text
+            ':tensorflow:serving:request_latency_count{API="predict",entrypoint="REST",model_name="colours"} 1.0'
+            in text
         )

@@ -152,7 +152,7 @@ async def test_under_pressure_requests_are_refused_before_their_message_is_read(
         trailers = dict(refused.value.trailing_metadata())
         assert trailers == {"grpc-retry-pushback-ms": "100", "x-request-id": "mine"}
         assert batcher(server).counts.rejected == 2
-        counted = 'cvserve_requests_total{api="Classify",model="colours",version="",code="RESOURCE_EXHAUSTED"} 2'
+        counted = 'cvserve_requests_total{api="Classify",code="RESOURCE_EXHAUSTED",model="colours",version=""} 2.0'
         assert counted in server.metrics.text().decode()
         # Whoever finds room under pressure is answered as always, and what is wrong with a message is told as always.
         runtime.gate.set()

@@ -1,4 +1,4 @@
-"""TensorFlow's TensorProto and numpy arrays, tf.Examples and their results: the one place that knows both sides.
+"""Converts between messages and plain values: TensorProto and numpy arrays, tf.Examples and their results.
 
 Answers are written in typed fields (`float_val`, ...), since official clients read those, and never in
 `tensor_content`; requests may use either. Floats, booleans and class maps (uint8) are packed with numpy into the
@@ -62,7 +62,7 @@ _LITTLE_ENDIAN = {"float_val": "<f4", "double_val": "<f8", "scomplex_val": "<f4"
 
 
 def data_type(dtype: str) -> int:
-    """The DataType number of a dtype's name ("float32", "bytes", ...).
+    """Returns the DataType number of a dtype's name ("float32", "bytes", ...).
 
     Raises:
         InvalidInput: TensorProto has no such type.
@@ -80,7 +80,7 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def to_array(tensor: Any, name: str, max_bytes: int = 1 << 31) -> np.ndarray:
-    """The array that a request's tensor means.
+    """Returns the array that a request's tensor means.
 
     Args:
         tensor: with its values in tensor_content or in the typed field of its dtype; fewer values than elements are
@@ -203,8 +203,10 @@ def write_tensor(array: np.ndarray, tensor: Any, *, as_content: bool = False) ->
 
 
 def _packed(flat: np.ndarray, field: str) -> bytes | None:
-    """The values as a packed repeated field (protobuf.dev/programming-guides/encoding), or None where numpy has no
-    quick way to write them."""
+    """Returns the values as a packed repeated field (protobuf.dev/programming-guides/encoding).
+
+    Returns None where numpy has no quick way to write them.
+    """
     if field in _LITTLE_ENDIAN:
         fixed = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
         return fixed.astype(_LITTLE_ENDIAN[field], copy=False).tobytes()
@@ -230,7 +232,7 @@ def _varint(number: int) -> bytes:
 
 
 def to_arrays(tensors: Mapping[str, Any], max_bytes: int) -> dict[str, np.ndarray]:
-    """A request's tensors by name. See `to_array`; max_bytes holds for all of them together.
+    """Returns a request's tensors as arrays, by name. See `to_array`; max_bytes holds for all of them together.
 
     A few bytes may stand for a large tensor of one repeated value, and a request may hold many of those.
     """

@@ -1,7 +1,7 @@
-"""Classify, Regress and MultiInference: serialised tf.Examples in, classes or values out.
+"""The rules of Classify, Regress and MultiInference, which take serialised tf.Examples.
 
-The graph parses the examples itself; here are the rules around it. They, their order and their texts are those of
-TensorFlow Serving (servables/tensorflow/util.cc, classifier.cc, regressor.cc, multi_inference.cc).
+The graph parses the examples itself; here is what a request and an answer must fulfil. The rules, their order and their
+texts are those of TensorFlow Serving (servables/tensorflow/util.cc, classifier.cc, regressor.cc, multi_inference.cc).
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ class Task:
 
     @property
     def effective_signature(self) -> str:
+        """Returns the name of the signature, also where the request names none."""
         return self.signature or DEFAULT
 
 
 def merged(examples: Sequence[bytes], context: bytes | None = None) -> np.ndarray:
-    """The tensor of strings [N] that the graph parses.
+    """Returns the serialised examples as the tensor of strings [N] that the graph parses.
 
     Args:
         examples: serialised tf.Examples.
@@ -64,10 +65,10 @@ def merged(examples: Sequence[bytes], context: bytes | None = None) -> np.ndarra
 
 
 def check_classify(signature: Signature) -> tuple[str, ...]:
-    """The outputs that Classify needs of a signature.
+    """Returns the outputs that Classify needs of a signature.
 
     Raises:
-        InvalidInput, FailedPrecondition: it is none for Classify.
+        InvalidInput, FailedPrecondition: the signature does not fit Classify.
     """
     if len(signature.inputs) != 1:
         raise InvalidInput("Expected one input Tensor.")
@@ -85,10 +86,10 @@ def check_classify(signature: Signature) -> tuple[str, ...]:
 
 
 def check_regress(signature: Signature) -> tuple[str, ...]:
-    """The outputs that Regress needs of a signature.
+    """Returns the outputs that Regress needs of a signature.
 
     Raises:
-        InvalidInput, FailedPrecondition: it is none for Regress.
+        InvalidInput, FailedPrecondition: the signature does not fit Regress.
     """
     if len(signature.inputs) != 1:
         raise InvalidInput("Expected one input Tensor.")
@@ -102,10 +103,10 @@ def check_regress(signature: Signature) -> tuple[str, ...]:
 
 
 def check_task(method: str, signature: Signature) -> tuple[str, ...]:
-    """The outputs that a task needs of its signature.
+    """Returns the outputs that a task needs of its signature.
 
     Raises:
-        InvalidInput: the method is no task. InvalidInput, FailedPrecondition: the signature is none for it.
+        InvalidInput: the method is no task. InvalidInput, FailedPrecondition: the signature does not fit it.
     """
     if method == CLASSIFY_METHOD:
         return check_classify(signature)
@@ -115,7 +116,7 @@ def check_task(method: str, signature: Signature) -> tuple[str, ...]:
 
 
 def check_tasks(tasks: Sequence[Task]) -> None:
-    """What the tasks of one request must have in common; their signatures are not looked at.
+    """Checks what the tasks of one request must have in common; their signatures are not looked at.
 
     Raises:
         InvalidInput
@@ -132,7 +133,10 @@ def check_tasks(tasks: Sequence[Task]) -> None:
 
 
 def class_lists(outputs: Tensors, count: int) -> list[ClassList]:
-    """The outputs of Classify for `count` examples: classes (strings) and scores (float32), both [N, C], or one.
+    """Returns the classes of `count` examples from the outputs of Classify.
+
+    Args:
+        outputs: classes (strings) and scores (float32), both [N, C], or one of them.
 
     Raises:
         InvalidInput: they are something else.
@@ -158,7 +162,10 @@ def class_lists(outputs: Tensors, count: int) -> list[ClassList]:
 
 
 def values(outputs: Tensors, count: int) -> list[float]:
-    """The output of Regress for `count` examples: float32 [N] or [N, 1].
+    """Returns the numbers of `count` examples from the output of Regress.
+
+    Args:
+        outputs: one tensor, float32 [N] or [N, 1].
 
     Raises:
         InvalidInput: it is something else.

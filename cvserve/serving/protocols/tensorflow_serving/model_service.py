@@ -1,4 +1,4 @@
-"""tensorflow.serving.ModelService."""
+"""The service tensorflow.serving.ModelService."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvserve.serving.protocols.tensorflow_serving.prediction_service import mode
 
 
 def model_status(engine: Engine, model: ModelRef) -> Any:
-    """A GetModelStatusResponse: of one version, or of every version of a model. REST answers it as JSON.
+    """Returns a GetModelStatusResponse: of one version, or of every version of a model. REST answers it as JSON.
 
     Raises:
         InvalidInput: an unknown label. NotFound: no such model or version.
@@ -32,13 +32,13 @@ def model_status(engine: Engine, model: ModelRef) -> Any:
 
 
 class ModelService:
-    """The state of the models, and which of them are served."""
+    """Reports the state of the models, and changes which of them are served."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def GetModelStatus(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The state of one version, or of every version of a model, with the error of those that failed."""
+        """Returns the state of one version, or of every version of a model, with the error of those that failed."""
         if not request.HasField("model_spec"):
             raise InvalidInput("Missing ModelSpec")
         return model_status(self._engine, model_ref(request.model_spec))

@@ -46,7 +46,7 @@ def model_metadata(engine: Engine, model: ModelRef) -> Any:
 
 
 class PredictionService:
-    """All methods of the service."""
+    """Converts requests to the engine's terms, and its answers back."""
 
     def __init__(
         self, engine: Engine, inference: ExampleInference, max_tensor_bytes: int, tensor_content: bool = False

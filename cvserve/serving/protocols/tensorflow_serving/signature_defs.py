@@ -1,4 +1,4 @@
-"""Signatures as TensorFlow's SignatureDef, which clients read to learn names, dtypes and shapes."""
+"""Converts signatures to TensorFlow's SignatureDef, from which clients learn names, dtypes and shapes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvserve.serving.protocols.tensorflow_serving.convert import data_type
 
 
 def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
-    """A SignatureDefMap of what the server answers, whichever runtime does.
+    """Returns a SignatureDefMap of these signatures, for every runtime.
 
     That of a SavedModel is the one in its file, without the values of defaults, as in TensorFlow Serving since 2.20.
     """

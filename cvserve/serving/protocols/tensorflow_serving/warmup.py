@@ -1,4 +1,4 @@
-"""Requests that lie beside a SavedModel, replayed before it takes any other (TensorFlow Serving's "SavedModel Warmup").
+"""Replays the requests that lie beside a SavedModel before it takes others (TensorFlow Serving's "SavedModel Warmup").
 
 The file is a TFRecord of `PredictionLog`. As in TensorFlow Serving (servables/tensorflow/saved_model_warmup_util.cc), a
 request that fails, one that cannot be read, and too many of them fail the load.
@@ -22,7 +22,7 @@ from cvserve.serving.protocols.tensorflow_serving import examples
 
 FILE = Path("assets.extra/tf_serving_warmup_requests")
 
-MOST_RECORDS = 1000
+MAX_RECORDS = 1000
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def replay(directory: Path, signatures: Mapping[str, Signature], runs: Mapping[s
         How many there were.
 
     Raises:
-        ArtifactError: a request fails or cannot be read, or there are more than MOST_RECORDS.
+        ArtifactError: a request fails or cannot be read, or there are more than MAX_RECORDS.
     """
     file = directory / FILE
     if not file.is_file():
@@ -55,8 +55,8 @@ def replay(directory: Path, signatures: Mapping[str, Signature], runs: Mapping[s
         except CvserveError as error:
             raise ArtifactError(f"warm-up request {count} of {file} fails: {error}") from error
         count += 1
-        if count > MOST_RECORDS:
-            raise ArtifactError(f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}")
+        if count > MAX_RECORDS:
+            raise ArtifactError(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
     _LOG.info("%d warm-up requests of %s replayed", count, file)
     return count
 

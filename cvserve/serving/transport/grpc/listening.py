@@ -1,4 +1,4 @@
-"""The gRPC port: its options, its certificates, and why it cannot be had."""
+"""Opens the gRPC port, with its options and certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from cvserve.serving.settings import ServerSettings
 
 
 def listen(settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
-    """A server that has its port, and does not answer yet; and the port, 0 where it has a UNIX socket only.
+    """Returns a server that is bound to its port and does not answer yet, and the port.
+
+    The port is 0 where the server has a UNIX socket only.
 
     Raises:
         InvalidInput: the port is in use, or there is none to listen on. NotFound: a certificate is not there.
@@ -51,7 +53,7 @@ def listen(settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings, target: str) -> int:
-    """The port that it listens on from now."""
+    """Binds the server to an address, and returns the port."""
     try:
         if settings.tls is not None:
             return int(server.add_secure_port(target, grpc_credentials(settings.tls)))
@@ -63,7 +65,7 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings, target: str) -> int
 
 
 def _why(host: str, port: int) -> str:
-    """What the system says about the address, since gRPC keeps it to itself."""
+    """Returns why the system refuses an address, which gRPC does not say."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

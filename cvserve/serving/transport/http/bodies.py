@@ -1,4 +1,4 @@
-"""The body of a request: read in bounded time and space, unpacked."""
+"""Reads and unpacks the bodies of requests, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _STEP = 1 << 20
 
 
 class Bodies:
-    """Reads bodies. What all of them hold at a time is bounded, so that many senders cannot fill the memory."""
+    """Reads bodies. The bytes of all bodies together are bounded, so that many senders cannot fill the memory."""
 
     def __init__(self, max_bytes: int, max_held: int, seconds: float, threads: Executor) -> None:
         """
         Args:
             max_bytes: of one body, also after unpacking.
-            max_held: bytes of all bodies that are coming or in use.
-            seconds: that a body may take to come.
-            threads: unpack large ones.
+            max_held: bytes of all bodies that are being received or used.
+            seconds: how long a body may take to arrive.
+            threads: unpack large bodies.
         """
         self.max_bytes = max_bytes
         self.seconds = seconds
@@ -37,7 +37,7 @@ class Bodies:
         self.held = 0
 
     def open(self, request: web.BaseRequest) -> Body:
-        """The body of a request, not read yet."""
+        """Returns the body of a request, which is not read yet."""
         return Body(self, request)
 
     def take(self, body: Body, size: int) -> None:
@@ -56,7 +56,12 @@ class Bodies:
 
 
 class Body:
-    """One body: `with bodies.open(request) as body: data = await body.read()`. It counts until the block ends."""
+    """One body, which counts until its block ends.
+
+    Example:
+        with bodies.open(request) as body:
+            data = await body.read()
+    """
 
     def __init__(self, bodies: Bodies, request: web.BaseRequest) -> None:
         self._bodies = bodies
@@ -71,7 +76,7 @@ class Body:
         self.size = 0
 
     async def read(self) -> bytes:
-        """All of it, unpacked.
+        """Returns all of it, unpacked.
 
         Raises:
             TooLarge, TooSlow, Overloaded
@@ -116,7 +121,7 @@ class Body:
             chunks.append(chunk)
 
     def _unpack(self, packed: bytes) -> bytes:
-        """gzip, of one member or several."""
+        """Returns the content of gzip, which may have several members."""
         parts: list[bytes] = []
         size = 0
         rest: Any = packed

@@ -1,4 +1,4 @@
-"""The socket of the HTTP port."""
+"""Opens the socket of the HTTP port."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from cvserve.errors import InvalidInput
 from cvserve.serving.settings import ServerSettings
 
 DEFAULT_PORT = 8501
-"""Of TensorFlow Serving's images."""
+"""That of TensorFlow Serving's container images."""
 
 
 def http_port(settings: ServerSettings) -> int | None:
-    """The port that the settings mean; 0 is any that is free, None is no HTTP at all."""
+    """Returns the HTTP port of the settings: 0 for any free one, None for no HTTP at all."""
     if settings.http_port is None:
         return 0 if settings.port == 0 else DEFAULT_PORT
     return None if settings.http_port < 0 else settings.http_port
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that has the port, and does not listen yet.
+    """Returns a socket that is bound to the port and does not listen yet.
 
     Raises:
         InvalidInput: the port is in use, or the address is not one of this machine.

@@ -35,7 +35,7 @@ async def test_health_readiness_and_metrics(serve: Serve, runtime: PuppetRuntime
         assert (await ask(f"{base}{PREDICT}", GOOD)).status == 200
         metrics = await ask(f"{base}/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
-        assert b'api="REST predict",model="colours",version="1",code="OK"} 1' in metrics.body
+        assert b'api="REST predict",code="OK",model="colours",version="1"} 1.0' in metrics.body
         for path in ("/", "/monitoring/prometheus/metrics", "/healthz/x", "/v1", "/v2/models/m"):
             reply = await ask(f"{base}{path}")
             assert (reply.status, reply.error) == (404, f"Not found: GET {path}")

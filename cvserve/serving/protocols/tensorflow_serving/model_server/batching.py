@@ -1,4 +1,4 @@
-"""TensorFlow Serving's BatchingParameters as settings of our batcher."""
+"""Converts TensorFlow Serving's BatchingParameters to settings of our batcher."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ MAX_ENQUEUED_BATCHES = 10
 
 ANY = 2**31 - 1
 LONGEST_DELAY_MICROS = 60_000_000
-MOST_INSTANCES = 256
+MAX_INSTANCES = 256
 
 UNBATCHED: dict[str, Any] = {"batching": False, "max_request_rows": ANY}
 """Without --enable_batching every request runs alone, whatever its size."""
 
 
 def batching_settings(parameters: Any) -> dict[str, Any]:
-    """The keys of `ModelSettings` that a `BatchingParameters` decides.
+    """Returns the keys of `ModelSettings` that a `BatchingParameters` decides.
 
     A request may have max_batch_size rows there; our batcher splits what is larger than a batch in any case, so that
     enable_large_batch_splitting only says whether a batch may be smaller than that. Where max_batch_size is not given,
     requests may have 1000 rows, as there, but batches have the size that measuring at the start finds.
 
     Raises:
-        InvalidInput: in TensorFlow Serving's words.
+        InvalidInput: a value does not fit; the text is TensorFlow Serving's.
     """
     given = {
         name: getattr(parameters, name).value
@@ -57,7 +57,7 @@ def batching_settings(parameters: Any) -> dict[str, Any]:
         "max_request_rows": most_rows,
     }
     if "num_batch_threads" in given:
-        settings["instances"] = min(given["num_batch_threads"], MOST_INSTANCES)
+        settings["instances"] = min(given["num_batch_threads"], MAX_INSTANCES)
     return settings
 
 

@@ -1,4 +1,4 @@
-"""--model_config_file, read again while the server runs."""
+"""Reads --model_config_file again while the server runs."""
 
 from __future__ import annotations
 

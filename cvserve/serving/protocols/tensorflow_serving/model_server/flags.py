@@ -1,4 +1,4 @@
-"""The flags of tensorflow_model_server, with its defaults and the mistakes that it refuses.
+"""The flags of tensorflow_model_server, with its defaults and its checks.
 
 Names, types and defaults are those of tensorflow_serving/model_servers/main.cc and server.h. Nothing here imports more
 than the standard library, since `--help` asks this module.
@@ -17,13 +17,13 @@ def _flag(default: Any, text: str) -> Any:
 
 
 def _ignored(default: Any, text: str) -> Any:
-    """A flag that is accepted and changes nothing: what it steers does not exist here."""
+    """Returns a flag that is accepted and changes nothing: what it steers does not exist here."""
     return field(default=default, metadata={"text": text, "effect": False})
 
 
 @dataclass(frozen=True)
 class Flags:
-    """What was given on the command line, and the defaults for the rest."""
+    """Holds the flags of the command line, with defaults for those that are not given."""
 
     port: int = _flag(8500, "gRPC port; 0 with --grpc_socket_path: none")
     grpc_socket_path: str = _flag("", "listen for gRPC on a UNIX socket of this path too")
@@ -87,7 +87,7 @@ class Flags:
     enable_grpc_healthcheck_service: bool = _ignored(False, "the health service is always there")
 
     def without_effect(self) -> list[str]:
-        """The names of the flags that are not at their default and change nothing."""
+        """Returns the names of the flags that are not at their default and change nothing."""
         return [
             each.name
             for each in fields(self)
@@ -95,7 +95,7 @@ class Flags:
         ]
 
     def check(self) -> None:
-        """Refuses what tensorflow_model_server refuses, in its words.
+        """Refuses what tensorflow_model_server refuses, with its texts.
 
         Raises:
             InvalidInput: flags that exclude or need one another. Unimplemented: ALTS.
@@ -144,7 +144,7 @@ class Flags:
 
 
 def channel_options(text: str) -> dict[str, int | str]:
-    """The value of --grpc_channel_arguments: `name=value,name=value`; whole numbers become numbers.
+    """Returns the value of --grpc_channel_arguments: `name=value,name=value`; whole numbers become numbers.
 
     Raises:
         InvalidInput: a part without "=".

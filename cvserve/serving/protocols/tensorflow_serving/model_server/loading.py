@@ -1,4 +1,4 @@
-"""What tensorflow_model_server decides for each version by what lies in its directory."""
+"""Decides how a version runs from the files in its directory, as tensorflow_model_server does."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def loader(
 
 
 def version_settings(flags: Flags, directory: Path, settings: ModelSettings) -> ModelSettings:
-    """The settings of one version.
+    """Returns the settings of one version.
 
     Raises:
-        InvalidInput: batching_params.pbtxt cannot be read, or says what is not possible.
+        InvalidInput: batching_params.pbtxt cannot be read, or has a value that does not fit.
     """
     changes: dict[str, Any] = {}
     if flags.prefer_tflite_model and (directory / TFLITE_FILE).is_file():
@@ -45,7 +45,7 @@ def version_settings(flags: Flags, directory: Path, settings: ModelSettings) -> 
 
 
 def _batching(path: Path, settings: ModelSettings) -> dict[str, Any]:
-    """The model's own parameters; the threads stay those of the server, as they are shared there."""
+    """Returns the model's own parameters; the threads stay those of the server, as they are shared there."""
     values = batching_settings(read_text_proto(path, BatchingParameters)) if path.is_file() else UNBATCHED
     whole = {"max_batch_size": None, "allowed_batch_sizes": (), "batch_delay_ms": 0.0, **values}
     return whole | {"instances": settings.instances}

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's ModelServerConfig (a file, or a reload request) as the models that the server is to have."""
+"""Converts TensorFlow Serving's ModelServerConfig (a file, or a reload request) to the models to be served."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cvserve.serving.core.settings import ModelSettings
 
 PLATFORM = "tensorflow"
 MODEL_TYPE_TENSORFLOW = 1
-"""The deprecated way to say it."""
+"""The deprecated field for the platform."""
 
 
 def model_configs(
     config: Any, settings_of: Callable[[str], ModelSettings] = lambda name: ModelSettings()
 ) -> list[ModelConfig]:
-    """The models of a `tensorflow.serving.ModelServerConfig`, in its order.
+    """Returns the models of a `tensorflow.serving.ModelServerConfig`, in its order.
 
     Args:
         settings_of: how the model of that name runs, which TensorFlow Serving says elsewhere.
@@ -52,7 +52,7 @@ def _model(model: Any, settings_of: Callable[[str], ModelSettings]) -> ModelConf
 
 
 def base_path(name: str, text: str) -> Path:
-    """The directory of a model's versions: an absolute path, or a file:// URI.
+    """Returns the directory of a model's versions: an absolute path, or a file:// URI.
 
     Raises:
         InvalidInput

@@ -1,4 +1,4 @@
-"""The flags of tensorflow_model_server, with the files that they name, as settings of our server."""
+"""Converts the flags of tensorflow_model_server, with the files that they name, to settings of our server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ A_DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Start:
-    """All that the server needs. warnings: what was given and changes nothing, or not all that it seems to."""
+    """Holds what the server needs. warnings: about flags that change nothing, or less than their names say."""
 
     settings: ServerSettings
     models: tuple[ModelConfig, ...]
@@ -35,7 +35,7 @@ def read_start(flags: Flags) -> Start:
     """Reads the files that the flags name.
 
     Raises:
-        InvalidInput, NotFound, Unimplemented: as tensorflow_model_server would not start, in its words.
+        InvalidInput, NotFound, Unimplemented: where tensorflow_model_server would not start; with its texts.
     """
     flags.check()
     warnings = []
@@ -55,7 +55,7 @@ def read_start(flags: Flags) -> Start:
 
 
 def read_models(flags: Flags, settings_of: Callable[[str], ModelSettings]) -> list[ModelConfig]:
-    """The models, of --model_config_file or the single one.
+    """Returns the models of --model_config_file, or the single model of the flags.
 
     Raises:
         InvalidInput, NotFound, Unimplemented: see `model_configs`.
@@ -94,7 +94,7 @@ def _listening(flags: Flags, warnings: list[str]) -> dict[str, Any]:
 
 
 def _metrics(path: str) -> dict[str, Any]:
-    """Without a file the metrics are there too: whoever does not ask for them is not hurt by them."""
+    """Returns the path of the metrics. Without a file they have their usual path: nobody is hurt by them."""
     if not path:
         return {}
     config = read_text_proto(path, model_server_pb2.MonitoringConfig).prometheus_config
@@ -131,7 +131,7 @@ def _lifecycle(flags: Flags) -> dict[str, Any]:
 
 
 def _threads(flags: Flags) -> dict[str, Any]:
-    """Within an operation, and operations at a time. What flags say wins over the file."""
+    """Returns the threads within an operation, and the operations at a time. Flags win over the file."""
     intra = flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism
     inter = flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism
     if flags.tensorflow_session_config_file:

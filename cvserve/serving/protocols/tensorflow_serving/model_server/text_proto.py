@@ -1,4 +1,4 @@
-"""Text files of protocol buffers, read as TensorFlow Serving reads them, with its words for what is wrong."""
+"""Reads text files of protocol buffers as TensorFlow Serving does, with its error texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_text_proto(path: str | Path, kind: type[Proto], *, secret: bool = False
     """Reads a message in text format.
 
     Args:
-        secret: no piece of the file may stand in an error: only where it goes wrong is told.
+        secret: an error shows no piece of the file, only the place of the fault.
 
     Raises:
         NotFound: no such file. InvalidInput: it cannot be read, or is no such message.

@@ -1,4 +1,4 @@
-"""Before the ports open: tensorflow_model_server waits until there is a version to load."""
+"""Waits until there is a version to load, as tensorflow_model_server does before its ports open."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ def wait_for_a_version(
     report: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Looks at the disk every so many seconds until one of the models has a version that its policy wants; a volume
-    may be mounted, or a model copied, after the server has started. Says once what is missing.
+    """Looks at the disk every so many seconds until one of the models has a version that its policy wants.
+
+    A volume may be mounted, or a model copied, after the server has started. What is missing is reported once.
 
     Args:
-        seconds: 0 looks once, and leaves the fault to whoever loads.
+        seconds: between two looks; 0 looks once, and leaves the error to the loading.
     """
     reported: set[str] = set()
     while models:
@@ -36,7 +37,7 @@ def wait_for_a_version(
 
 
 def _missing(model: ModelConfig) -> str | None:
-    """What keeps the model from being served; None: nothing that can be seen from outside."""
+    """Returns what keeps the model from being served; None: nothing that can be seen from outside."""
     try:
         found = readable_versions(model)
     except CvserveError as error:

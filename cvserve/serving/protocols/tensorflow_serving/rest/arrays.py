@@ -1,4 +1,4 @@
-"""JSON values to arrays of a dtype, with the texts of TensorFlow Serving (json_tensor.cc).
+"""Converts JSON values to arrays of a dtype, with the error texts of TensorFlow Serving (json_tensor.cc).
 
 Large values are gone through in pieces of about VALUES numbers, between which other threads have their turn.
 """
@@ -19,9 +19,9 @@ from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.serving.protocols.tensorflow_serving.rest.documents import shown
 
 VALUES = 32 << 10
-"""In a piece: about a millisecond."""
+"""Numbers in a piece, which take about a millisecond."""
 
-MOST_DIMENSIONS = 32
+MAX_DIMENSIONS = 32
 
 TYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half", "bytes": "string"}
 """What TensorFlow calls a dtype (DataTypeString) where numpy's name is another."""
@@ -30,7 +30,7 @@ _NUMBER, _STRING = {int, float}, {str, dict}
 
 
 def decode_base64(value: Any) -> bytes:
-    """The bytes of `{"b64": "..."}`.
+    """Returns the bytes of `{"b64": "..."}`.
 
     Raises:
         InvalidInput: it is something else, or not base64.
@@ -45,12 +45,12 @@ def decode_base64(value: Any) -> bytes:
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a value is bytes as JSON gives them: an object whose only key is "b64"."""
+    """Returns whether a value is bytes as JSON gives them: an object whose only key is "b64"."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def to_bytes(value: str) -> bytes:
-    """A string of a document as UTF-8.
+    """Returns a string of a document as UTF-8.
 
     Raises:
         InvalidInput: it was not UTF-8, or half a surrogate pair.
@@ -62,7 +62,7 @@ def to_bytes(value: str) -> bytes:
 
 
 def json_type(value: Any) -> str:
-    """What rapidjson calls the type of a value."""
+    """Returns what rapidjson calls the type of a value."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -84,12 +84,12 @@ class Reader:
     def __init__(self, infinities: Callable[[], bool]) -> None:
         """
         Args:
-            infinities: whether the text holds the word Infinity; otherwise an infinite number is one too large.
+            infinities: returns whether the text holds the word Infinity; otherwise an infinite number was too large.
         """
         self._infinities = infinities
 
     def array(self, value: Any, dtype: str) -> np.ndarray:
-        """A number, a string, or lists of them nested to any depth, as an array of a dtype's name.
+        """Returns a number, a string, or lists of them nested to any depth, as an array of a dtype's name.
 
         Its shape is that of the first elements; the others must have it, too.
 
@@ -100,8 +100,8 @@ class Reader:
         first = value
         while isinstance(first, list):
             shape.append(len(first))
-            if len(shape) > MOST_DIMENSIONS:
-                raise InvalidInput(f"a tensor has at most {MOST_DIMENSIONS} dimensions")
+            if len(shape) > MAX_DIMENSIONS:
+                raise InvalidInput(f"a tensor has at most {MAX_DIMENSIONS} dimensions")
             first = first[0] if first else None
         pieces: list[np.ndarray] = []
         if shape:
@@ -136,7 +136,7 @@ class Reader:
                 raise
 
     def _flat(self, values: list[Any], dtype: str) -> np.ndarray:
-        """Values without lists among them as a vector."""
+        """Returns values without lists among them as a vector."""
         types = set(map(type, values))
         if dtype == "bytes":
             if not types <= _STRING:

@@ -1,4 +1,4 @@
-"""Reading a JSON document in pieces.
+"""Reads a JSON document in pieces.
 
 Python's JSON reader keeps the interpreter's lock from the first byte to the last: a body of 64 MiB would stop the event
 loop, and every worker, for seconds, on whatever thread it is read. Here the outer arrays and objects are walked in
@@ -56,7 +56,7 @@ class _Fault(Exception):
 
 
 def read_document(body: bytes) -> dict[str, Any]:
-    """The JSON object that a request's body begins with.
+    """Returns the JSON object that a request's body begins with.
 
     Objects become dict, arrays list, numbers int or float (also NaN and the infinities; a number too large for a
     double becomes infinite), strings str, where bytes that are not UTF-8 are kept as lone surrogates.
@@ -123,7 +123,7 @@ def uncollected() -> Iterator[None]:
 
 
 def shown(value: Any, most: int = 256) -> str:
-    """A value as JSON for an error's text, cut to `most` characters."""
+    """Returns a value as JSON for an error's text, cut to `most` characters."""
     text = ""
     for piece in _pieces(value, most, WALKED_LEVELS):
         text += piece
@@ -133,7 +133,7 @@ def shown(value: Any, most: int = 256) -> str:
 
 
 def _pieces(value: Any, most: int, levels: int) -> Iterator[str]:
-    """The JSON of a value bit by bit, so that a large one is not written to its end."""
+    """Returns the JSON of a value bit by bit, so that a large one is not written to its end."""
     if isinstance(value, str):
         yield json.dumps(value[:most], ensure_ascii=False).encode(errors="replace").decode()
     elif not isinstance(value, list | dict):
@@ -157,7 +157,7 @@ def _pieces(value: Any, most: int, levels: int) -> Iterator[str]:
 
 
 def _value(text: str, at: int, level: int) -> tuple[Any, int]:
-    """The value that begins at `at`, and where it ends."""
+    """Returns the value that begins at `at`, and where it ends."""
     if len(text) - at > PIECE and level < WALKED_LEVELS and text[at : at + 1] in _CLOSING:
         with contextlib.suppress(json.JSONDecodeError, StopIteration):
             value, length = _scan(text[at : at + PIECE], 0)
@@ -173,7 +173,7 @@ def _value(text: str, at: int, level: int) -> tuple[Any, int]:
 
 
 def _array(text: str, at: int, level: int) -> tuple[list[Any], int]:
-    """The rest of an array whose opening bracket is before `at`."""
+    """Returns the rest of an array whose opening bracket is before `at`."""
     values: list[Any] = []
     try:
         return values, _fill(values, text, at, level)
@@ -209,7 +209,9 @@ def _fill(values: list[Any], text: str, at: int, level: int) -> int:
 
 
 def _run(text: str, at: int) -> tuple[list[Any], int] | None:
-    """Several elements of an array from `at` on, as many as a piece holds, and where they end; None: read one alone.
+    """Returns several elements of an array from `at` on, as many as a piece holds, and where they end.
+
+    Returns None where the next element has to be read alone.
 
     Where the last of them ends is guessed. After a wrong guess a bracket or a string is open, or one too many closed,
     and what was cut out is not one whole array; if it is, then its elements are those that are there.
@@ -231,7 +233,7 @@ def _run(text: str, at: int) -> tuple[list[Any], int] | None:
 
 
 def _object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
-    """The rest of an object whose opening brace is before `at`."""
+    """Returns the rest of an object whose opening brace is before `at`."""
     values: dict[str, Any] = {}
     at = _space(text, at)
     if text[at : at + 1] == "}":

@@ -1,4 +1,4 @@
-"""tf.Examples in JSON, as classify and regress take them (json_tensor.cc): `{"feature": value or list, ...}`."""
+"""Converts the JSON of classify and regress to tf.Examples (json_tensor.cc): `{"feature": value or list, ...}`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def to_examples(document: Mapping[str, Any]) -> Examples:
     """Returns the examples of a classify or regress request.
 
     Raises:
-        InvalidInput: it has not the form, in TensorFlow Serving's words.
+        InvalidInput: the document does not have the form; the text is TensorFlow Serving's.
     """
     context = _example(document["context"]) if "context" in document else None
     if "examples" not in document:

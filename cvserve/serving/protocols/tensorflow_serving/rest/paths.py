@@ -1,4 +1,4 @@
-"""What the path of a REST request asks for."""
+"""Parses the path of a REST request."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _LARGEST_VERSION = 2**63 - 1
 
 @dataclass(frozen=True)
 class Route:
-    """what: the method that is asked for. model: of which model."""
+    """Holds what a path asks for. what: the method. model: the model."""
 
     what: Asked
     model: ModelRef
 
 
 def route(method: str, path: str) -> Route:
-    """What a request to the REST API asks.
+    """Returns what a request to the REST API asks.
 
     Args:
         method: of HTTP, in capitals.
         path: as it was sent, not decoded, without the query.
 
     Raises:
-        InvalidInput: nothing that the API has, in TensorFlow Serving's words.
+        InvalidInput: the API has no such path; the text is TensorFlow Serving's.
     """
     if method == "POST" and (found := _POST.fullmatch(path)):
         name, version, label, what = found.groups()

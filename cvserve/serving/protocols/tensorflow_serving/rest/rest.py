@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API: requests to the engine, answers as JSON."""
+"""Answers the requests of TensorFlow Serving's REST API."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from cvserve.serving.transport.protocol import HttpAnswer, HttpCall, HttpRequest
 T = TypeVar("T")
 
 INLINE_VALUES = 2000
-"""Bodies with more commas, and answers with more numbers, are worked on by a thread: a millisecond of JSON, while a
-image in base64, which is one value, is read in a fraction of that."""
+"""Bodies with more commas, and answers with more numbers, are worked on by a thread, since they take a millisecond
+or more; an image in base64 is one value, and is read in a fraction of that."""
 
 INLINE_BYTES = 1 << 20
 
@@ -105,7 +105,7 @@ class Rest:
         return HttpAnswer(written, answer.model.version)
 
     async def _apart(self, large: bool, function: Callable[..., T], *arguments: Any) -> T:
-        """`function(*arguments)`, on a thread if it is large work."""
+        """Returns `function(*arguments)`, computed on a thread if the work is large."""
         if not large:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -117,7 +117,7 @@ def _is_large(body: bytes) -> bool:
 
 @contextlib.contextmanager
 def _document(body: bytes) -> Iterator[dict[str, Any]]:
-    """The document of a body, and no trace of it afterwards."""
+    """Yields the document of a body, and frees its memory afterwards."""
     with uncollected() if _is_large(body) else contextlib.nullcontext():
         document = read_document(body)
         try:
@@ -144,7 +144,7 @@ def _read_examples(body: bytes) -> tuple[str, Examples]:
 
 
 def _plain(message: Any) -> Any:
-    """A message as TensorFlow Serving prints it: names as in the proto, fields also when they are empty."""
+    """Returns a message as TensorFlow Serving prints it: names as in the proto, fields also when they are empty."""
     return json_format.MessageToDict(
         message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
     )

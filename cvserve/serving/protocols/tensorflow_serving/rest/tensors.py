@@ -1,4 +1,4 @@
-"""The row and the column form of TensorFlow Serving's predict (json_tensor.cc): a request's JSON to its inputs."""
+"""Converts the JSON of a predict request to its inputs, in the row and the column form (json_tensor.cc)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Form = Literal["row", "column"]
 
 @dataclass(frozen=True)
 class Tensors:
-    """The inputs of a request, and the form that its answer takes, too."""
+    """Holds the inputs of a request, and the form of the request, which its answer has too."""
 
     form: Form
     inputs: dict[str, np.ndarray]
@@ -30,7 +30,7 @@ def to_tensors(
     inputs: Mapping[str, TensorInfo],
     infinities: Callable[[], bool] = lambda: True,
 ) -> Tensors:
-    """The arrays that a predict request means.
+    """Returns the arrays that a predict request means.
 
     Args:
         document: the request.
@@ -39,7 +39,8 @@ def to_tensors(
             was too large.
 
     Raises:
-        InvalidInput: it has not the form, or a value does not fit. Unimplemented: a dtype that JSON cannot give.
+        InvalidInput: the document has neither form, or a value does not fit. Unimplemented: a dtype that JSON cannot
+            give.
     """
     if "instances" in document and "inputs" in document:
         raise InvalidInput(
@@ -55,7 +56,7 @@ def to_tensors(
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The signature that a request names, "" where it names none.
+    """Returns the signature that a request names, "" where it names none.
 
     Raises:
         InvalidInput: it is no string.
@@ -105,7 +106,7 @@ def _rows(document: Mapping[str, Any], infos: Mapping[str, TensorInfo], read: Re
 
 
 def _stacked(rows: list[Any], dtype: str, read: Reader, key: str) -> np.ndarray:
-    """The rows as one array, with the number of rows first."""
+    """Returns the rows as one array, with the number of rows first."""
     try:
         return read.array(rows, dtype)
     except InvalidInput as error:

@@ -1,4 +1,4 @@
-"""Arrays and results to JSON, as TensorFlow Serving writes them (json_tensor.cc).
+"""Writes arrays and results as JSON, as TensorFlow Serving does (json_tensor.cc).
 
 Large answers are written in pieces of about VALUES numbers, between which other threads have their turn.
 """
@@ -26,7 +26,7 @@ _DIGITS = {"float32": range(6, 10), "float16": range(3, 6), "bfloat16": range(2,
 
 
 def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
-    """The answer to a predict request.
+    """Returns the answer to a predict request.
 
     Args:
         outputs: by name; strings as dtype object or S.
@@ -50,7 +50,7 @@ def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
 
 
 def classes_json(results: Sequence[Sequence[tuple[str, float]]]) -> bytes:
-    """The answer to a classify request: (label, score) of each class of each example."""
+    """Returns the answer to a classify request: (label, score) of each class of each example."""
     if not results:
         raise InvalidInput("Cannot convert empty ClassificationResults to JSON")
     values = [
@@ -61,7 +61,7 @@ def classes_json(results: Sequence[Sequence[tuple[str, float]]]) -> bytes:
 
 
 def values_json(values: Sequence[float]) -> bytes:
-    """The answer to a regress request."""
+    """Returns the answer to a regress request."""
     if not values:
         raise InvalidInput("Cannot convert empty RegressionResults to JSON")
     return _document("results", [json.dumps(_floats(values))])
@@ -117,7 +117,7 @@ def _slices(count: int, each: int) -> Iterator[tuple[int, int]]:
 
 
 def _values(name: str, array: np.ndarray) -> Any:
-    """An array as what `json` writes."""
+    """Returns an array as what `json` writes."""
     kind = array.dtype.name
     if array.dtype.kind in "OSU":
         written = np.empty(array.size, object)
@@ -148,7 +148,7 @@ def _floats(values: Sequence[float]) -> list[float]:
 
 
 def short_decimals(array: np.ndarray) -> np.ndarray:
-    """float64 numbers that print as short as tells the numbers of a shorter float dtype apart.
+    """Returns numbers of a shorter float dtype as float64 numbers that print with few digits.
 
     0.2 as a float32 is 0.20000000298 as a float64, and would be printed so. Of the decimals with few digits, the first
     that rounds to the same number of the array's dtype is taken.
