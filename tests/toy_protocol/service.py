@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from cvserve.errors import NotFound
+from cvserve.errors import FailedPrecondition, NotFound
 from cvserve.postproc.results import ClassificationResult
 from cvserve.serving.core.engine import Engine, ModelRef
 from cvserve.serving.transport.grpc.calls import deadline_of
@@ -40,6 +40,7 @@ class ToyService:
     async def _best(self, model: str, image: bytes, deadline: float) -> tuple[str, int | None]:
         if image == b"bug":
             raise RuntimeError("the toy is broken")
-        answer = await self._engine.answer(ModelRef(model), image, task="classification", deadline=deadline)
-        assert isinstance(answer.result, ClassificationResult)
+        answer = await self._engine.answer(ModelRef(model), image, deadline=deadline)
+        if not isinstance(answer.result, ClassificationResult):
+            raise FailedPrecondition(f"model {model!r} gives no classes")
         return answer.result.best.label, answer.model.version
