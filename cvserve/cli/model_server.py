@@ -1,8 +1,8 @@
-"""Takes the place of tensorflow_model_server: its flags, its config files, its protocols, in a script that changes
-one word. What it refuses is refused, in the same words; flags that change nothing here are named in one line.
+"""Replaces tensorflow_model_server: its flags, config files and protocols, in a script that changes one word. What it
+refuses is refused here with the same text; flags that change nothing here are named in one line.
 
-Beyond it: SIGTERM drains, images are decoded (cvserve.v1.VisionService) for models that cvserve exported, and health
-and reflection are always there. `cvserve serve` has the settings that TensorFlow Serving does not know.
+In addition SIGTERM drains, images are decoded (cvserve.v1.VisionService) for models that cvserve exported, and health
+and reflection are always on. `cvserve serve` has the settings that TensorFlow Serving does not have.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flag
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of tensorflow_model_server."""
     parser.usage = "cvserve model-server [--FLAG=VALUE ...]"
     used = parser.add_argument_group("flags")
     unused = parser.add_argument_group("flags that are accepted and change nothing")
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Serves until a signal ends it, or prints the version."""
     flags = Flags(**{each.name: getattr(arguments, each.name) for each in fields(Flags)})
     from cvserve.serving.model_server import model_server, version_lines
 
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _boolean(text: str) -> bool:
-    # No other spellings, as there: `--enable_batching=1` is refused.
+    # No other spellings, as in tensorflow_model_server: `--enable_batching=1` is refused.
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"couldn't interpret value {text!r}; give true or false")
     return text == "true"

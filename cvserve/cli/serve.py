@@ -1,8 +1,8 @@
-"""Serves a repository of models over gRPC and HTTP, until SIGTERM or Ctrl-C; then accepted requests are still answered.
+"""Serves a repository of models over gRPC and HTTP until SIGTERM or Ctrl-C, and then answers the accepted requests.
 
-On one port: TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (images in, typed
-results out), health and reflection. On the other: TensorFlow Serving's REST API, Prometheus, /healthz and /readyz.
-Settings come from --config (YAML), then --set, then the other flags; settings of single models stand in the file under
+The gRPC port has TensorFlow Serving's PredictionService and ModelService, cvserve.v1.VisionService (images in, typed
+results out), health and reflection. The HTTP port has TensorFlow Serving's REST API, Prometheus, /healthz and /readyz.
+Settings come from --config (YAML), then --set, then the other flags. Settings of one model are in the file under
 `models: NAME:`, or are set as models.NAME.KEY.
 """
 
@@ -16,6 +16,7 @@ from cvserve.cli.arguments import add_runtime, example, file_and_set, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `cvserve serve`."""
     parser.add_argument("models", metavar="MODELS", help="a repository, a model's directory or a version's")
     parser.add_argument("--config", metavar="FILE.yaml", help="settings of the server and of single models")
     parser.add_argument(
@@ -35,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime(parser, default=None)  # as all the flags here: what is not given must not beat the file
     group = parser.add_argument_group("batching, of every model")
     group.add_argument("--devices", type=_devices, metavar="D,D", help="cpu, gpu:0, ...; default: cpu")
-    group.add_argument("--instances", type=positive, metavar="N", help="batches at the same time on each device")
+    group.add_argument("--instances", type=positive, metavar="N", help="batches at the same time, on each device")
     group.add_argument("--max-batch-size", type=positive, metavar="N", help="default: measured while loading")
-    group.add_argument("--batch-delay-ms", type=float, metavar="X", help="a batch may wait for company; default: 0")
+    group.add_argument(
+        "--batch-delay-ms", type=float, metavar="X", help="time that a batch waits to fill up; default: 0"
+    )
     group.add_argument("--no-batching", action="store_true", help="run every request alone")
     group.add_argument("--max-queue-requests", type=positive, metavar="N", help="more are refused; default: 256")
     example(
@@ -63,6 +66,7 @@ def _devices(text: str) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Serves until a signal ends it."""
     from cvserve.serving import serve
 
     serve(arguments.models, file_and_set(arguments), **_flags(arguments))
