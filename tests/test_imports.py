@@ -45,6 +45,17 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
         {"captioning", "detection", "segmentation"},
         {"catalogue"},
     ),
+    "serving": (
+        {"errors", "event_loop"},
+        {"core"},
+        {"observability", "security", "status_lines"},
+        {"settings"},
+        {"transport"},
+        {"protocols"},
+        {"server"},
+        {"process"},
+        {"model_server"},
+    ),
 }
 
 KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (
@@ -204,6 +215,20 @@ def test_inside_a_room_imports_go_downward_only(room: str) -> None:
         if other.startswith(f"cvserve.{room}.")
         and inner_room_of(other) != inner_room_of(module)
         and floor_of[inner_room_of(other)] >= floor_of[inner_room_of(module)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_protocol_imports_another() -> None:
+    room = "cvserve.serving.protocols."
+    graph = {name: found for name, found in module_graph().items() if name.startswith(room)}
+    protocol_of = {name: name.removeprefix(room).partition(".")[0] for name in graph}
+    assert {"tensorflow_serving", "vision"} <= set(protocol_of.values())
+    wrong = [
+        f"{module} imports {other}"
+        for module, found in graph.items()
+        for other in found
+        if other.startswith(room) and protocol_of[other] != protocol_of[module]
     ]
     assert not wrong, "\n".join(wrong)
 
