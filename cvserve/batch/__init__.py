@@ -3,12 +3,13 @@
 from cvserve.batch.coco_numbers import CocoNumbers, GroundTruthNumbers, OwnNumbers
 from cvserve.batch.instances import open_instances
 from cvserve.batch.predict import Summary, predict
-from cvserve.batch.sinks import CocoResultsSink, CsvSink, JsonLinesSink, Sink, open_sink
+from cvserve.batch.sinks import SINK_RULES, CocoSink, CsvSink, JsonLinesSink, Sink, open_sink
 from cvserve.batch.sources import Source, Sources
 
 __all__ = [
+    "SINK_RULES",
     "CocoNumbers",
-    "CocoResultsSink",
+    "CocoSink",
     "CsvSink",
     "GroundTruthNumbers",
     "JsonLinesSink",

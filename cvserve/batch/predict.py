@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -14,15 +14,14 @@ from queue import SimpleQueue
 
 from cvserve.artifact import Manifest
 from cvserve.batch.annotate import write_annotated
-from cvserve.batch.mask_files import write_mask
-from cvserve.batch.sinks import Row, Sink
+from cvserve.batch.sinks import SINK_RULES, Row, Sink
+from cvserve.batch.sinks.rules import RowOptions
 from cvserve.batch.sources import Source
 from cvserve.console import Progress
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.parallel import ordered_map
 from cvserve.pipeline import Pipeline, Prepared
-from cvserve.postproc import DetectionResult, Options, Result, SegmentationResult
-from cvserve.postproc.encoded_masks import DEFAULT_FORMAT
+from cvserve.postproc import Options, Result
 from cvserve.runtimes.device import usable_cores
 
 REPORTED_FAILURES = 1000
@@ -98,7 +97,11 @@ def predict(
     if workers < 1:
         raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
     options = Options(top_k, score_threshold, max_results, mask_format)
-    finish = _Finish(options, None if masks is None else Path(masks), keep=annotate is not None)
+    row_options = RowOptions(mask_format, None if masks is None else Path(masks))
+
+    def finish(source: Source, result: Result) -> _Answer:
+        return _Answer(SINK_RULES[result.task].row(source, result, row_options), result if annotate else None)
+
     # Masks that are not written are drawn all the same.
     asked = options if annotate is None else replace(options, mask_format=None)
     graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, asked, finish)
@@ -155,34 +158,15 @@ class _Answer:
     result: Result | None
 
 
-class _Finish:
-    """A result to what is written of it, on the threads of the graphs."""
-
-    def __init__(self, options: Options, masks: Path | None, *, keep: bool) -> None:
-        self._of_objects = options.mask_format or DEFAULT_FORMAT
-        self._mask_format = options.mask_format or ("png" if masks is None else "none")
-        self._masks = masks
-        self._keep = keep
-
-    def __call__(self, source: Source, result: Result) -> _Answer:
-        if isinstance(result, DetectionResult):
-            return _Answer(result.to_dict(self._of_objects), result if self._keep else None)
-        if not isinstance(result, SegmentationResult):
-            return _Answer(result.to_dict(), result if self._keep else None)
-        row = result.to_dict(self._mask_format)
-        if self._masks is not None:
-            path = write_mask(source, result, self._masks)
-            row["segmentation"]["file"] = path.relative_to(self._masks).as_posix()
-        return _Answer(row, result if self._keep else None)
-
-
 class _Graphs:
     """The pipelines, handed out to one batch each. An image that failed goes along as its reason.
 
     The reason alone, not the exception: its traceback would keep the file's bytes alive until the row is written.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline], options: Options, finish: _Finish) -> None:
+    def __init__(
+        self, pipelines: Sequence[Pipeline], options: Options, finish: Callable[[Source, Result], _Answer]
+    ) -> None:
         if not pipelines:
             raise InvalidInput("there is no pipeline to run the images through")
         self._finish = finish

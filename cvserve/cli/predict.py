@@ -89,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.batch import (
-        CocoResultsSink,
+        SINK_RULES,
+        CocoSink,
         CsvSink,
         GroundTruthNumbers,
         Sources,
@@ -112,13 +113,13 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
     ) as pipelines:
         manifest, runtime = pipelines[0].manifest, pipelines[0].runtime.name
+        rules = SINK_RULES[manifest.task]
         for option in ("mask_format", "masks"):
-            fits = manifest.task == "segmentation" or (option == "mask_format" and manifest.has_masks)
-            if getattr(arguments, option) and not fits:
+            if getattr(arguments, option) and option not in rules.mask_options(manifest):
                 raise InvalidInput(
                     f"--{option.replace('_', '-')} is for segmentation models; {manifest.name} does {manifest.task}"
                 )
-        top_k = arguments.top_k or getattr(manifest.postproc, "top_k", 5)
+        top_k = arguments.top_k or (rules.top_k(manifest) if rules.top_k else None)
         numbers = None
         if arguments.coco is not None:
             numbers = GroundTruthNumbers(arguments.coco, manifest.labels)
@@ -133,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
             task=manifest.task,
             labels=manifest.labels,
             numbers=numbers,
-            top_k=min(top_k, len(manifest.labels) or top_k),
+            top_k=top_k and min(top_k, len(manifest.labels) or top_k),
             made_by=(manifest.name, manifest.version),
         )
         mask_format = arguments.mask_format
@@ -141,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
             if mask_format not in (None, "none"):
                 raise InvalidInput(f"CSV has no masks as {mask_format}; write JSON lines, or --masks DIR")
             mask_format = "none"
-        if isinstance(sink, CocoResultsSink) and mask_format not in (None, "rle", "none"):
+        if isinstance(sink, CocoSink) and mask_format not in (None, "rle", "none"):
             raise InvalidInput(f"COCO results have no masks as {mask_format}; they hold run lengths, rle")
         try:
             with sink:

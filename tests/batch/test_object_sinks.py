@@ -144,7 +144,7 @@ def test_coco_results_cannot_be_continued(tmp_path: Path) -> None:
 
 
 def test_coco_results_are_of_detectors(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="of detection and captioning models, not of classification"):
+    with pytest.raises(InvalidInput, match="of captioning and detection models, not of classification"):
         open_sink(tmp_path / "r.json", format="coco")
     with pytest.raises(InvalidInput, match="only in COCO results, not in csv"):
         open_sink(tmp_path / "r.csv", task="detection", labels=LABELS, numbers=OwnNumbers(LABELS))

@@ -132,7 +132,7 @@ def test_csv_of_regions_refuses_other_tasks(tmp_path: Path) -> None:
         open_sink(tmp_path / "r.csv", task="segmentation") as sink,
     ):
         sink.write({"image": "a.jpg", "classes": []})
-    with pytest.raises(InvalidInput, match="COCO results are of detection and captioning models, not of segmentation"):
+    with pytest.raises(InvalidInput, match="COCO results are of captioning and detection models, not of segmentation"):
         open_sink(tmp_path / "r.json", task="segmentation", format="coco")
 
 

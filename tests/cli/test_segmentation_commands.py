@@ -53,7 +53,7 @@ def test_predict(cvserve, root: Path, tmp_path: Path) -> None:
         (["classifier", "photos", "--mask-format", "png"], "--mask-format is for segmentation models"),
         (
             ["model", "photos", "--out", "r.json", "--format", "coco"],
-            "COCO results are of detection and captioning models",
+            "COCO results are of captioning and detection models",
         ),
     ],
 )

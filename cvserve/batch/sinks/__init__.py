@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvserve.artifact import Task
 from cvserve.batch.coco_numbers import CocoNumbers, OwnNumbers
 from cvserve.batch.sinks.base import Row, Sink
-from cvserve.batch.sinks.caption_table import CaptionTable
-from cvserve.batch.sinks.coco_captions import CocoCaptionsSink
-from cvserve.batch.sinks.coco_results import CocoResultsSink
+from cvserve.batch.sinks.coco import CocoSink
 from cvserve.batch.sinks.csv_rows import CsvSink
 from cvserve.batch.sinks.json_lines import JsonLinesSink
-from cvserve.batch.sinks.tables import ClassTable, ObjectTable, RegionTable, Table
+from cvserve.batch.sinks.rules import SINK_RULES
 from cvserve.batch.sinks.target import Target
 from cvserve.errors import InvalidInput
 
-__all__ = ["FORMATS", "CocoResultsSink", "CsvSink", "JsonLinesSink", "Row", "Sink", "open_sink"]
+__all__ = ["FORMATS", "SINK_RULES", "CocoSink", "CsvSink", "JsonLinesSink", "Row", "Sink", "open_sink"]
 
 FORMATS = ("jsonl", "csv", "coco")
-
-_OF_COCO: tuple[Task, ...] = ("detection", "captioning")
 
 
 def open_sink(
@@ -30,18 +25,18 @@ def open_sink(
     format: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    task: Task = "classification",
+    task: str = "classification",
     labels: Sequence[str] = (),
     top_k: int | None = None,
     made_by: tuple[str, int] | None = None,
     numbers: CocoNumbers | None = None,
 ) -> Sink:
-    """The sink for `out`.
+    """Returns the sink for `out`.
 
     Args:
         out: a file, or "-" for stdout.
-        format: "jsonl", "csv" or "coco" (detection and captioning: COCO's results); by default what the suffix says:
-            .csv, and .json of these two is COCO's; JSON lines for any other.
+        format: "jsonl", "csv" or "coco" (COCO's results, of tasks that have them); by default by the suffix: .csv, and
+            .json for COCO's results where the task has them; JSON lines for any other.
         resume: continue an unfinished (or finished) file: its last half-written line is dropped, images that it
             has are skipped. Not of COCO's results.
         overwrite: replace an unfinished file.
@@ -56,8 +51,9 @@ def open_sink(
             overwrite; a file that is not of this format, or has rows of another model, version or top_k (both when
             the sink is entered); resume with stdout or COCO's results.
     """
+    rules = SINK_RULES[task]
     if format is None:
-        format = {".csv": "csv", ".json": "coco" if task in _OF_COCO else "jsonl"}.get(_suffix(out), "jsonl")
+        format = {".csv": "csv", ".json": "coco" if rules.coco else "jsonl"}.get(_suffix(out), "jsonl")
     if format not in FORMATS:
         raise InvalidInput(f"{format!r} is no format of results; it is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     if resume and overwrite:
@@ -65,25 +61,21 @@ def open_sink(
     if numbers is not None and format != "coco":
         raise InvalidInput(f"numbers of COCO are only in COCO results, not in {format}; choose the format coco")
     if format == "coco":
-        if task not in _OF_COCO:
-            raise InvalidInput(
-                f"COCO results are of {' and '.join(_OF_COCO)} models, not of {task}; write jsonl or csv"
-            )
+        if rules.coco is None:
+            having = [name for name in SINK_RULES.names() if SINK_RULES[name].coco]
+            raise InvalidInput(f"COCO results are of {' and '.join(having)} models, not of {task}; write jsonl or csv")
         if resume:
             raise InvalidInput(
                 "COCO results cannot be continued, for they do not tell which images had no objects or failed; "
                 "write JSON lines to use --resume"
             )
-        if task == "captioning":
-            return CocoCaptionsSink(Target(out, overwrite=overwrite, resumable=False), numbers or OwnNumbers(labels))
-        return CocoResultsSink(Target(out, overwrite=overwrite, resumable=False), numbers or OwnNumbers(labels))
+        return rules.coco(Target(out, overwrite=overwrite, resumable=False), numbers or OwnNumbers(labels))
+    if format == "csv" and rules.table is None:
+        raise InvalidInput(f"CSV has no columns for {task}; write JSON lines")
     target = Target(out, resume=resume, overwrite=overwrite)
-    if format == "csv" and task == "captioning":
-        return CsvSink(target, CaptionTable(), made_by)
-    if format == "jsonl":
-        return JsonLinesSink(target, made_by, top_k=top_k if task == "classification" else None)
-    tables: dict[Task, Table] = {"detection": ObjectTable(), "segmentation": RegionTable()}
-    return CsvSink(target, tables.get(task, ClassTable(top_k or 5)), made_by)
+    if format == "csv" and rules.table is not None:
+        return CsvSink(target, rules.table(top_k or 5), made_by)
+    return JsonLinesSink(target, made_by, top_k=top_k if rules.top_k else None)
 
 
 def _suffix(out: str | Path) -> str:

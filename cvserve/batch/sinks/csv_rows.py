@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from cvserve.batch.sinks.base import FileSink, Known, Row
-from cvserve.batch.sinks.tables import ClassTable, Table, top_k_of
+from cvserve.batch.sinks.tables import Table
 from cvserve.batch.sinks.target import Target
 from cvserve.errors import InvalidInput
 
@@ -19,7 +19,7 @@ class CsvSink(FileSink):
     _newline = ""
 
     def __init__(self, target: Target, table: Table, made_by: tuple[str, int] | None = None) -> None:
-        super().__init__(target, made_by, top_k=table.top_k if isinstance(table, ClassTable) else None)
+        super().__init__(target, made_by, top_k=table.top_k)
         self._table = table
         self._header = list(table.columns)
 
@@ -48,7 +48,7 @@ class CsvSink(FileSink):
         try:
             for number, cells in enumerate(csv.reader(lines()), 1):
                 if number == 1 and whole and cells != self._header:
-                    top_k = None if self._top_k is None else top_k_of(cells)
+                    top_k = self._table.top_k_of(cells)
                     if top_k is not None:
                         raise self._other_top_k(top_k)
                     raise InvalidInput(f"{self._target.final} has other columns than {','.join(self._header)}")

@@ -1,10 +1,10 @@
-"""Captions in COCO's results format."""
+"""Base of the sinks of COCO's results formats: one JSON array, which cannot be continued."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cvserve.batch.coco_numbers import CocoNumbers
 from cvserve.batch.sinks.base import FileSink, Known, Row
@@ -12,12 +12,8 @@ from cvserve.batch.sinks.target import Target
 from cvserve.errors import InvalidInput
 
 
-class CocoCaptionsSink(FileSink):
-    """One JSON array of {"image_id", "caption", "file_name"}, the best caption of each image.
-
-    pycocotools and pycocoevalcap load it as it is, and have no use for "file_name". Images with errors are not in it:
-    it cannot be continued.
-    """
+class CocoSink(FileSink):
+    """Writes the entries of each image into one JSON array. Images with errors are not in it."""
 
     resumable = False
     _errors = "backslashreplace"
@@ -27,15 +23,20 @@ class CocoCaptionsSink(FileSink):
         self._numbers = numbers
         self._separator = "[\n"
 
+    def entries(self, row: Row) -> list[dict[str, Any]]:
+        """Returns the entries of a row that is no error.
+
+        Raises:
+            InvalidInput: the row belongs to another task.
+        """
+        raise NotImplementedError
+
     def write(self, row: Row) -> None:
         if "error" in row:
             return
-        if "captions" not in row:
-            raise InvalidInput(f"captions are of captioning models, not of {row.get('task')}; write JSON lines")
-        number, name = self._numbers.image_id(row["image"]), row["image"]
-        result = {"image_id": number, "caption": row["captions"][0]["text"], "file_name": name}
-        self._open.write(self._separator + json.dumps(result))
-        self._separator = ",\n"
+        for entry in self.entries(row):
+            self._open.write(self._separator + json.dumps(entry))
+            self._separator = ",\n"
 
     def _end(self) -> None:
         self._open.write("[]\n" if self._separator == "[\n" else "\n]\n")

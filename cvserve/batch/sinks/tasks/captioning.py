@@ -1,0 +1,48 @@
+"""Captioning: JSON lines, CSV with a line a caption, and COCO's results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cvserve.batch.sinks.base import Row
+from cvserve.batch.sinks.coco import CocoSink
+from cvserve.batch.sinks.rules import SinkRules
+from cvserve.batch.sinks.tables import COMMON, Table, check_columns
+from cvserve.errors import InvalidInput
+
+
+class CaptionTable(Table):
+    """Captioning: a line a caption, best first; an image with an error has one without a caption.
+
+    captions: how many the image has, which is how many lines.
+    """
+
+    columns = (*COMMON, "captions", "caption", "log_probability")
+
+    def lines(self, row: Row) -> list[list[Any]]:
+        check_columns(row, "captions")
+        captions = row.get("captions", [])
+        known = [row.get(name, "") for name in COMMON]
+        if not captions:
+            return [[*known, "" if "error" in row else 0, "", ""]]
+        return [[*known, len(captions), item["text"], item["log_probability"]] for item in captions]
+
+    def count(self, cells: Sequence[str]) -> int:
+        return max(int(cells[self.columns.index("captions")] or 0), 1)
+
+
+class CocoCaptionsSink(CocoSink):
+    """{"image_id", "caption", "file_name"} for each image, the best caption.
+
+    pycocotools and pycocoevalcap load it as it is, and ignore "file_name".
+    """
+
+    def entries(self, row: Row) -> list[dict[str, Any]]:
+        if "captions" not in row:
+            raise InvalidInput(f"captions are of captioning models, not of {row.get('task')}; write JSON lines")
+        number, name = self._numbers.image_id(row["image"]), row["image"]
+        return [{"image_id": number, "caption": row["captions"][0]["text"], "file_name": name}]
+
+
+RULES = SinkRules(table=lambda _: CaptionTable(), coco=CocoCaptionsSink)

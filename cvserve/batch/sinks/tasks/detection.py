@@ -1,0 +1,77 @@
+"""Detection: JSON lines, CSV with a line an object, and COCO's results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cvserve.batch.sinks.base import Row
+from cvserve.batch.sinks.coco import CocoSink
+from cvserve.batch.sinks.rules import RowOptions, SinkRules
+from cvserve.batch.sinks.tables import COMMON, Table, check_columns
+from cvserve.batch.sources import Source
+from cvserve.errors import InvalidInput
+from cvserve.postproc import DetectionResult
+from cvserve.postproc.encoded_masks import DEFAULT_FORMAT
+
+
+class ObjectTable(Table):
+    """Detection: a line an object, best first; an image without objects, or with an error, has one without an object.
+
+    width, height: of the image, pixels. objects: how many it has, which is how many lines.
+    """
+
+    columns = (
+        *COMMON,
+        *("width", "height", "objects"),
+        *("label", "index", "score", "x1", "y1", "x2", "y2"),
+    )
+
+    def lines(self, row: Row) -> list[list[Any]]:
+        check_columns(row, "width", "height", "detections")
+        objects = row.get("detections", [])
+        known = [row.get(name, "") for name in (*COMMON, "width", "height")]
+        known.append("" if "error" in row else len(objects))
+        found = [[*known, item["label"], item["index"], item["score"], *item["box"]] for item in objects]
+        return found or [known + [""] * (len(self.columns) - len(known))]
+
+    def count(self, cells: Sequence[str]) -> int:
+        return max(int(cells[self.columns.index("objects")] or 0), 1)
+
+
+class CocoResultsSink(CocoSink):
+    """{"image_id", "category_id", "bbox": [x, y, width, height], "score", "file_name"} for each object.
+
+    Objects with masks have theirs as "segmentation", run lengths. pycocotools loads it as it is, for boxes and for
+    masks (whose AP by size then goes by the boxes' areas), and ignores "file_name".
+    """
+
+    def entries(self, row: Row) -> list[dict[str, Any]]:
+        if "detections" not in row:
+            raise InvalidInput(f"COCO results are of detection models, not of {row.get('task')}; write JSON lines")
+        image_id = self._numbers.image_id(row["image"])
+        return [self._entry(image_id, row["image"], item) for item in row["detections"]]
+
+    def _entry(self, image_id: int, name: str, item: dict[str, Any]) -> dict[str, Any]:
+        x1, y1, x2, y2 = item["box"]
+        mask = {"segmentation": item["mask"]} if "mask" in item else {}
+        return {
+            "image_id": image_id,
+            "category_id": self._numbers.category_ids[item["index"]],
+            "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+            "score": item["score"],
+            **mask,
+            "file_name": name,
+        }
+
+
+def _row(source: Source, result: DetectionResult, options: RowOptions) -> Row:
+    return result.to_dict(options.mask_format or DEFAULT_FORMAT)
+
+
+RULES = SinkRules(
+    row=_row,
+    table=lambda _: ObjectTable(),
+    coco=CocoResultsSink,
+    mask_options=lambda manifest: ("mask_format",) if manifest.has_masks else (),
+)
