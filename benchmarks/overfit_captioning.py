@@ -20,7 +20,7 @@ from typing import Any
 
 from cvserve.console import say, table
 from cvserve.data import open_dataset
-from cvserve.data.captions import CaptionSource
+from cvserve.data.source import CaptionSource
 from cvserve.evaluation import evaluate
 from cvserve.evaluation.coco_format import coco_caption_ground_truth
 from cvserve.runs import write_json

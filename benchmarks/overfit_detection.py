@@ -25,8 +25,9 @@ import numpy as np
 
 from cvserve.console import say, table
 from cvserve.data import open_dataset
-from cvserve.data.objects import DetectionSource, InstanceSource, Objects
+from cvserve.data.objects import Objects
 from cvserve.data.pipelines.detection import DetectionPipeline
+from cvserve.data.source import DetectionSource, InstanceSource
 from cvserve.postproc import ObjectMasks
 from cvserve.preproc import ImageSource
 from cvserve.runs import write_json

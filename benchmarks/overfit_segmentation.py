@@ -29,8 +29,8 @@ import numpy as np
 
 from cvserve.console import say, table
 from cvserve.data import open_dataset
-from cvserve.data.masks import SegmentationSource
 from cvserve.data.pipelines.segmentation import SegmentationPipeline
+from cvserve.data.source import SegmentationSource
 from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
 from cvserve.preproc import ImageSource
 from cvserve.runs import write_json

@@ -56,6 +56,15 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
         {"process"},
         {"model_server"},
     ),
+    "data": (
+        {"instance_masks", "masks", "splits"},
+        {"objects"},
+        {"source"},
+        {"problems"},
+        {"readers", "augment", "scenes"},
+        {"pipelines"},
+        {"dataset"},
+    ),
 }
 
 KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (

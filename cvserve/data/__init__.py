@@ -1,21 +1,21 @@
 """Labelled images: folders and generated scenes, augmented and batched. TensorFlow is imported by `epoch` alone."""
 
 from cvserve.data.augment.augment import Augmentation, augment
-from cvserve.data.captions import CaptionSource
 from cvserve.data.dataset import Dataset, open_dataset, same_data
-from cvserve.data.masks import VOID, SegmentationSource
-from cvserve.data.objects import DetectionSource, Objects
+from cvserve.data.masks import VOID
+from cvserve.data.objects import Objects
 from cvserve.data.pipelines.captioning import CaptionPipeline, all_captions
 from cvserve.data.pipelines.classification import ImagePipeline, image_dataset
 from cvserve.data.pipelines.detection import DetectionPipeline
 from cvserve.data.pipelines.segmentation import SegmentationPipeline
+from cvserve.data.problems import BadImage, verify
 from cvserve.data.readers.annotated import AnnotatedImage, AnnotatedSplit
 from cvserve.data.readers.captioned import CaptionedImage, CaptionedSplit
 from cvserve.data.readers.class_folder import ImageFolder, Sample, Split
 from cvserve.data.readers.masked import LabelledImage, MaskedSplit
-from cvserve.data.readers.problems import BadImage, verify
-from cvserve.data.readers.splitting import Shares
 from cvserve.data.scenes import Scene, Scenes, write_captions, write_coco, write_image_folder, write_mask_folder
+from cvserve.data.source import CaptionSource, DetectionSource, SegmentationSource
+from cvserve.data.splits import SplitFractions
 
 __all__ = [
     "VOID",
@@ -40,8 +40,8 @@ __all__ = [
     "Scenes",
     "SegmentationPipeline",
     "SegmentationSource",
-    "Shares",
     "Split",
+    "SplitFractions",
     "all_captions",
     "augment",
     "image_dataset",

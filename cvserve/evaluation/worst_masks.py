@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from cvserve.data.augment.placement import nearest
-from cvserve.data.masks import VOID, SegmentationSource
+from cvserve.data.masks import VOID
+from cvserve.data.source import SegmentationSource
 from cvserve.evaluation.segmentation import SegmentationReport
 from cvserve.postproc.drawing.colors import Color
 from cvserve.postproc.text import drawable, shortened, text_width, write

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cvserve.data.masks import SegmentationSource
+from cvserve.data.source import SegmentationSource
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.training.config import ClassWeights
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from cvserve.artifact import DetectionPostproc
 from cvserve.data import open_dataset
-from cvserve.data.objects import InstanceSource
 from cvserve.data.pipelines.detection import DetectionPipeline
+from cvserve.data.source import InstanceSource
 from cvserve.evaluation.detection import SCORING, detection_report
 from cvserve.models import build_model, default_preproc, find
 from cvserve.postproc import DetectionResult

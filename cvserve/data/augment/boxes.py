@@ -11,7 +11,7 @@ from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment.augment import Augmentation
 from cvserve.data.augment.placement import Placement, SizedImage
 from cvserve.data.augment.random_placement import as_served, blank, draw_orientation, draw_placement, recolored
-from cvserve.data.augment.shapes import Shapes, joined
+from cvserve.data.instance_masks import InstanceMasks, joined
 from cvserve.data.objects import Objects
 
 LEAST_SIDE = 2.0
@@ -23,13 +23,13 @@ _MEETING = (0.25, 0.75)
 
 
 class Example(NamedTuple):
-    """pixels: uint8 RGB [H, W, 3]. boxes: float32 [N, 4] x1, y1, x2, y2. labels: int32 [N]. shapes: the masks of the N,
+    """pixels: uint8 RGB [H, W, 3]. boxes: float32 [N, 4] x1, y1, x2, y2. labels: int32 [N]. masks: the masks of the N,
     where the objects have them."""
 
     pixels: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    shapes: Shapes | None = None
+    masks: InstanceMasks | None = None
 
 
 Labelled = tuple[SizedImage, Objects]
@@ -64,8 +64,8 @@ def augment_example(
     canvas = blank(spec)
     placement.draw(image, canvas, spec.interpolation)
     moved, kept = placement.visible(boxes, augmentation.least_visible, LEAST_SIDE)
-    shapes = moved_shapes(objects, used, kept, placement)
-    return Example(recolored(canvas, augmentation, rng), moved, labels[kept], shapes)
+    masks = moved_masks(objects, used, kept, placement)
+    return Example(recolored(canvas, augmentation, rng), moved, labels[kept], masks)
 
 
 def mosaic(
@@ -81,7 +81,7 @@ def mosaic(
         round(side * share) for side, share in zip((spec.width, spec.height), rng.uniform(*_MEETING, 2), strict=True)
     )
     boxes, labels = [], []
-    shapes: list[Shapes] = []
+    masks: list[InstanceMasks] = []
     for number, (image, objects) in enumerate(examples):
         right, below = number % 2, number // 2
         window = (
@@ -97,13 +97,13 @@ def mosaic(
         moved, kept = placement.visible(objects.boxes[used], augmentation.least_visible, LEAST_SIDE)
         boxes.append(moved)
         labels.append(objects.labels[used][kept])
-        own = moved_shapes(objects, used, kept, placement)
+        own = moved_masks(objects, used, kept, placement)
         if own is not None:
-            shapes.append(own)
-    all_shapes = joined(shapes) if shapes else None
-    return Example(recolored(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels), all_shapes)
+            masks.append(own)
+    all_masks = joined(masks) if masks else None
+    return Example(recolored(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels), all_masks)
 
 
-def moved_shapes(objects: Objects, used: np.ndarray, kept: np.ndarray, placement: Placement) -> Shapes | None:
+def moved_masks(objects: Objects, used: np.ndarray, kept: np.ndarray, placement: Placement) -> InstanceMasks | None:
     """The masks of the `kept`, bool [K], of the K objects that are `used`, bool [N]; None where there are none."""
-    return None if objects.shapes is None else placement.moved_shapes(objects.shapes[used][kept])
+    return None if objects.masks is None else placement.moved_masks(objects.masks[used][kept])

@@ -1,14 +1,17 @@
-"""Augmentation of segmentation: an image and its label map, laid, scaled and moved by chance together."""
+"""Augments images for segmentation: an image and its label map are turned, scaled and moved together at random."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment.augment import Augmentation
+from cvserve.data.augment.placement import SizedImage
 from cvserve.data.augment.random_placement import as_served, blank, draw_orientation, draw_placement, recolored
 from cvserve.data.masks import VOID
-from cvserve.data.pipelines.masked_cache import MaskedImage
+from cvserve.preproc import Geometry
 
 _TRIES = 10
 
@@ -16,13 +19,31 @@ Example = tuple[np.ndarray, np.ndarray]
 """Pixels uint8 RGB [H, W, 3] and labels uint8 [H, W]."""
 
 
+@dataclass(frozen=True)
+class MaskedImage:
+    """An image, which may have been shrunk, and its labels, uint8 [h, w] of the size of its pixels."""
+
+    image: SizedImage
+    labels: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels and labels."""
+        return self.image.nbytes + self.labels.nbytes
+
+    @property
+    def geometry(self) -> Geometry:
+        """From the upright original to the pixels."""
+        return self.image.geometry
+
+
 def augment_masked(
     example: MaskedImage, spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator
 ) -> Example:
-    """One image and its label map, as `Augmentation` says; padding is `VOID`.
+    """Augments one image and its label map as `Augmentation` says; padding is `VOID`.
 
-    A place at which not one labelled pixel can be seen is drawn again, up to ten times; after that the image is shown
-    as in serving.
+    A placement without any visible labelled pixel is drawn again, up to ten times; after that the image is shown as in
+    serving.
 
     Args:
         rng: decides everything; the same state gives the same example.

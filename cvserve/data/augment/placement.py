@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from cvserve.data.augment.shapes import Shapes
+from cvserve.data.instance_masks import InstanceMasks
 from cvserve.preproc import Geometry, resize_to
 
 _TURNS = {1: cv2.ROTATE_90_CLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -116,9 +116,9 @@ class Placement:
         laid = self.orientation.boxes(boxes, self.width, self.height)
         return laid * (*self.scale, *self.scale) + (*self.offset, *self.offset)
 
-    def moved_shapes(self, shapes: Shapes) -> Shapes:
-        """Shapes of the original where they come to lie, laid as the image is."""
-        return Shapes(self.moved(shapes.frames).astype(np.float32), self.orientation.grids(shapes.grids))
+    def moved_masks(self, masks: InstanceMasks) -> InstanceMasks:
+        """InstanceMasks of the original where they come to lie, laid as the image is."""
+        return InstanceMasks(self.moved(masks.frames).astype(np.float32), self.orientation.grids(masks.grids))
 
     def settled(self, image: SizedImage) -> Placement:
         """The same place after all rounding, as `draw` draws the image; the window is what the image fills."""

@@ -1,4 +1,4 @@
-"""What all pipelines share: the order of the seed, batches in threads, images that fail on the way."""
+"""Makes batches in threads, in an order that a seed fixes: what the pipelines of all tasks share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Required, TypedDict, TypeVar
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
+from cvserve.data.augment.augment import Augmentation
 from cvserve.data.pipelines.cache import Cache
-from cvserve.data.readers.problems import summary
+from cvserve.data.problems import summary
 from cvserve.data.source import Source
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.extras import require
@@ -25,44 +26,73 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 2 << 30
 
-# Keeps the draws for the order apart from those for the images, which every pipeline numbers for itself.
+# Keeps the random numbers for the order apart from those for the images; each pipeline has a number of its own.
 _ORDER = 1
 
 Example = TypeVar("Example")
 AnySource = TypeVar("AnySource", bound=Source)
 
 
+class PipelineOptions(TypedDict, total=False):
+    """The options that the pipelines of all tasks have; all but `batch_size` may be left out.
+
+    batch_size: the last batch of an epoch may be smaller, unless drop_remainder.
+    augmentation: None (the default) shows images as `preproc.preprocess` gives them, byte for byte.
+    shuffle: a new order in each epoch; by default in index order, as evaluation needs it.
+    seed: 0 or more; 0 by default.
+    drop_remainder: leaves out a last batch that is smaller; by default it is kept.
+    cache_bytes: memory for decoded images at most; 2 GiB by default.
+    workers: threads; None (the default) takes one per core.
+    """
+
+    batch_size: Required[int]
+    augmentation: Augmentation | None
+    shuffle: bool
+    seed: int
+    drop_remainder: bool
+    cache_bytes: int
+    workers: int | None
+
+
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array of a batch. shape: None where it differs between batches."""
+    """Describes an array of a batch. shape: None for a dimension that differs between batches."""
 
     dtype: str
     shape: tuple[int | None, ...]
 
 
 class BatchPipeline(ABC, Generic[AnySource, Example]):
-    """The batches of one split, epoch by epoch; what an image becomes and how examples are joined is the task's.
+    """Makes the batches of one split, epoch by epoch; each task says what an example is and how examples are joined.
+
+    Everything is decided by (seed, epoch): the order, and the augmentation of image i by (seed, epoch, i). Threads,
+    the cache and earlier epochs have no influence, so that a training resumed at epoch k sees the very same batches.
+
+    On construction every image that the cache has room for is decoded, and of the others the header is read. Images
+    that cannot be used are reported (in the log of the pipeline's module, and in `bad`) and left out. An image that
+    fails later, because it is not cached and damaged behind its header, or because its disk is gone, is left out of
+    its batch with a warning; a batch of which no image can be read raises.
 
     Args:
         source: the images.
         preproc: the geometry of the network's input.
-        cache: of the images; it is filled here.
-        batch_size, shuffle, seed, drop_remainder, workers: see `ImagePipeline`.
-        log: the name under which the pipeline reports.
+        log: the name of the log.
+        batch_size, ...: see `PipelineOptions`.
     """
 
     def __init__(
         self,
         source: AnySource,
         preproc: PreprocSpec,
-        cache: Cache[Any],
         *,
-        batch_size: int,
-        shuffle: bool,
-        seed: int,
-        drop_remainder: bool,
-        workers: int | None,
         log: str,
+        batch_size: int,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_remainder: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+        workers: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
@@ -72,6 +102,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
             raise InvalidInput(f"the number of workers must be at least 1, not {workers}")
         self.source = source
         self.preproc = preproc
+        self.augmentation = augmentation or Augmentation.none()
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -81,7 +112,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
         self._reported: set[int] = set()
         self._lock = threading.Lock()
         self._failure: ImageError | None = None
-        self.bad = cache.fill(self.workers)
+        self.bad = self._open_cache(cache_bytes).fill(self.workers)
         self._usable = np.setdiff1d(np.arange(len(source)), [item.index for item in self.bad]).astype(np.int64)
         if self.bad:
             self._log.warning("%s: %s", source.split, summary(self.bad, len(source)))
@@ -92,12 +123,16 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
             )
 
     @abstractmethod
+    def _open_cache(self, limit: int) -> Cache[Any]:
+        """Makes the cache of the images, of at most `limit` bytes; it is filled afterwards."""
+
+    @abstractmethod
     def _read_targets(self) -> None:
-        """Reads and checks what belongs to the images, once it is known which of them are usable."""
+        """Reads and checks the targets of the images, once it is known which images are usable."""
 
     @abstractmethod
     def _example(self, epoch: int, index: int) -> Example:
-        """An image as this epoch shows it.
+        """Returns an image and its targets as this epoch shows them.
 
         Raises:
             ImageError: it cannot be read.
@@ -105,27 +140,27 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
 
     @abstractmethod
     def _join(self, indices: list[int], examples: list[Example]) -> Any:
-        """A batch of examples: a nested tuple of arrays as in `_specs`."""
+        """Joins examples to a batch: a nested tuple of arrays as in `_specs`."""
 
     @abstractmethod
     def _specs(self) -> Any:
-        """`ArraySpec`s, nested as a batch is."""
+        """Returns `ArraySpec`s, nested as a batch is."""
 
     def __len__(self) -> int:
-        """Number of usable images."""
+        """Returns the number of usable images."""
         return len(self._usable)
 
     @property
     def steps(self) -> int:
-        """Number of batches an epoch."""
+        """The number of batches in an epoch."""
         full, rest = divmod(len(self), self.batch_size)
         return full + (rest > 0 and not self.drop_remainder)
 
     def plan(self, epochs: int) -> None:
-        """Says how many epochs the whole training has, as far as is known. Sub-classes may show its end differently."""
+        """Sets how many epochs the whole training has. Sub-classes may show its last epochs differently."""
 
     def order(self, epoch: int = 0) -> np.ndarray:
-        """int64 [N]: the indices into `source` in the order of this epoch."""
+        """Returns the indices into `source` in the order of this epoch: int64 [N]."""
         if not self.shuffle:
             return self._usable
         # All indices are shuffled, then the unusable ones taken out: the rest keep their order whatever is missing.
@@ -133,7 +168,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
         return shuffled[np.isin(shuffled, self._usable)]
 
     def epoch(self, epoch: int = 0) -> tf.data.Dataset:
-        """The epoch's batches as a tf.data.Dataset, prefetched; its cardinality is `steps`.
+        """Returns the epoch's batches as a tf.data.Dataset, prefetched; its cardinality is `steps`.
 
         Raises:
             MissingExtra: TensorFlow is not installed.
@@ -157,7 +192,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
                 tensor.set_shape(spec.shape)
             return tensorflow.nest.pack_sequence_as(specs, tensors)
 
-        # A whole batch a call: the cost of entering Python is paid once, and OpenCV works without the GIL.
+        # One call makes a whole batch: the cost of entering Python is paid once, and OpenCV works without the GIL.
         dataset = tensorflow.data.Dataset.range(self.steps)
         dataset = dataset.map(shaped, num_parallel_calls=self.workers, deterministic=True).prefetch(self.workers)
         options = tensorflow.data.Options()
@@ -169,7 +204,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
         """Iterates over `epoch(epoch)`.
 
         Raises:
-            ImageError: not one image of a batch can be read. (The dataset itself would raise an error of TensorFlow.)
+            ImageError: no image of a batch can be read. (The dataset itself would raise an error of TensorFlow.)
         """
         self._failure = None
         try:
@@ -180,9 +215,9 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
             raise self._failure from None
 
     def indexed(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, Any]]:
-        """The epoch's batches as numpy arrays, each with the indices of its images, int64 [B], for scoring.
+        """Yields the epoch's batches as numpy arrays, each after the indices of its images, int64 [B], for scoring.
 
-        Images that fail late are missing in both alike. Raises as `batches` does.
+        Images that fail late are missing in both. Raises as `batches` does.
         """
         order = self.order(epoch)
         make: Callable[[int], tuple[np.ndarray, Any]] = lambda step: self._batch(epoch, self._part(order, step))  # noqa: E731
@@ -192,10 +227,10 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
         return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def _batch(self, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, Any]:
-        """The indices of the images that could be read, and their batch.
+        """Returns the indices of the images that could be read, and their batch.
 
         Raises:
-            ImageError: not one of them can be read.
+            ImageError: none of them can be read.
         """
         shown: list[int] = []
         examples: list[Example] = []
@@ -212,7 +247,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
         return np.array(shown, np.int64), self._join(shown, examples)
 
     def _stack(self, examples: list[np.ndarray]) -> np.ndarray:
-        """uint8 RGB [B, H, W, 3]; B may be 0."""
+        """Stacks images to uint8 RGB [B, H, W, 3]; B may be 0."""
         images = np.empty((len(examples), self.preproc.height, self.preproc.width, 3), np.uint8)
         for row, pixels in enumerate(examples):
             images[row] = pixels

@@ -1,4 +1,4 @@
-"""Images on their way into batches: decoded once, kept in memory as far as it is allowed."""
+"""Decodes the images of a data set once, and keeps as many of them in memory as is allowed."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ import numpy as np
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.console import Progress
 from cvserve.data.augment.augment import Augmentation, crop_and_resize
-from cvserve.data.readers.problems import BadImage, verify
+from cvserve.data.problems import BadImage, verify
 from cvserve.data.source import Source
 from cvserve.errors import ImageError
 from cvserve.parallel import ordered_map
 from cvserve.preproc import decode, preprocess, resize_to
 
-# An image is shrunk before it is cached where it has this many times the pixels a side that its smallest crop needs.
+# An image is shrunk before it is cached where it has this many times the pixels per side that its smallest crop needs.
 MUCH_LARGER = 1.5
 
 
 class Sized(Protocol):
-    """What a cache keeps: anything that says how many bytes it takes, as arrays do."""
+    """An item of a cache. It states its size in bytes, as arrays do."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """The number of bytes."""
 
 
-Kept = TypeVar("Kept", bound=Sized)
+Item = TypeVar("Item", bound=Sized)
 
 
-class Cache(ABC, Generic[Kept]):
-    """The images of a data set as a pipeline wants them before its random part.
+class Cache(ABC, Generic[Item]):
+    """Caches the images of a data set as a pipeline needs them before its random part.
 
     Whether an image is cached never changes what is shown of it, only the time it takes. Filled once by `fill`, only
     read afterwards: safe for threads.
 
     Args:
-        limit: bytes to keep at most.
+        limit: the most bytes in memory.
     """
 
     def __init__(self, dataset: Source, limit: int) -> None:
         self._dataset = dataset
         self._limit = limit
-        self._kept: dict[int, Kept] = {}
+        self._cached: dict[int, Item] = {}
         self.bytes = 0
 
     @abstractmethod
-    def _load(self, index: int) -> Kept:
+    def _load(self, index: int) -> Item:
         """Decodes an image.
 
         Raises:
@@ -56,8 +57,8 @@ class Cache(ABC, Generic[Kept]):
         """
 
     def __len__(self) -> int:
-        """Number of images in memory."""
-        return len(self._kept)
+        """Returns the number of images in memory."""
+        return len(self._cached)
 
     def fill(self, workers: int) -> tuple[BadImage, ...]:
         """Decodes images in index order until the limit is reached, and reads the headers of the rest.
@@ -75,30 +76,26 @@ class Cache(ABC, Generic[Kept]):
                 if isinstance(image, BadImage):
                     bad.append(image)
                 elif self.bytes + image.nbytes <= self._limit:
-                    self._kept[index] = image
+                    self._cached[index] = image
                     self.bytes += image.nbytes
                 else:
                     break
                 progress.advance()
             loaded.close()
-            bad += self._verify(range(next_index, total), workers)
+            bad += verify(self._dataset, range(next_index, total), workers=workers)
             progress.update(total)
         return tuple(bad)
 
-    def get(self, index: int) -> Kept:
-        """The image, from memory or decoded now. It must not be written to.
+    def get(self, index: int) -> Item:
+        """Returns the image, from memory or decoded now. It must not be written to.
 
         Raises:
             ImageError: it cannot be decoded.
         """
-        kept = self._kept.get(index)
-        return self._load(index) if kept is None else kept
+        cached = self._cached.get(index)
+        return self._load(index) if cached is None else cached
 
-    def _verify(self, indices: range, workers: int) -> tuple[BadImage, ...]:
-        """Those of the images whose headers show that they cannot be used."""
-        return verify(self._dataset, indices, workers=workers)
-
-    def _try_load(self, index: int) -> Kept | BadImage:
+    def _try_load(self, index: int) -> Item | BadImage:
         try:
             return self._load(index)
         except ImageError as error:
@@ -106,7 +103,7 @@ class Cache(ABC, Generic[Kept]):
 
 
 class ImageCache(Cache[np.ndarray]):
-    """Images ready for `augment`'s random part, uint8 RGB [h, w, 3].
+    """Caches images ready for the random part of `augment`, uint8 RGB [h, w, 3].
 
     Without random crops that is the graph's input itself, [height, width, 3]. With them it is the decoded image,
     shrunk where it is much larger than the smallest crop needs.
@@ -119,7 +116,7 @@ class ImageCache(Cache[np.ndarray]):
         self._needed = None if augmentation.crop_scale is None else smallest_source(spec, augmentation)
 
     def finish(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The geometry that is left to do: uint8 RGB [h, w, 3] to [height, width, 3]."""
+        """Crops and resizes an image as far as that is not done yet: uint8 RGB [h, w, 3] to [height, width, 3]."""
         if self._needed is None:
             return pixels
         return crop_and_resize(pixels, self._spec, self._augmentation, rng)
@@ -132,16 +129,16 @@ class ImageCache(Cache[np.ndarray]):
 
 
 def smallest_source(spec: PreprocSpec, augmentation: Augmentation) -> PreprocSpec:
-    """The size that an image must have for its smallest crop still to fill the graph's input, as a PreprocSpec."""
-    share, (narrowest, widest) = (augmentation.crop_scale or (1.0, 1.0))[0], augmentation.crop_aspect
-    # A crop of this share and the least ratio r is sqrt(share * r) of the image's width.
-    width = math.ceil(spec.width / math.sqrt(share * min(1.0, narrowest)))
-    height = math.ceil(spec.height / math.sqrt(share / max(1.0, widest)))
+    """Returns the size at which the smallest crop of an image still fills the graph's input, as a PreprocSpec."""
+    fraction, (narrowest, widest) = (augmentation.crop_scale or (1.0, 1.0))[0], augmentation.crop_aspect
+    # A crop of this fraction of the area and the least ratio r has sqrt(fraction * r) of the image's width.
+    width = math.ceil(spec.width / math.sqrt(fraction * min(1.0, narrowest)))
+    height = math.ceil(spec.height / math.sqrt(fraction / max(1.0, widest)))
     return PreprocSpec(height=min(height, 8192), width=min(width, 8192), resize="short_side")
 
 
 def shrink(image: np.ndarray, needed: PreprocSpec) -> np.ndarray:
-    """Shrinks an image, keeping its shape, that is much larger than `needed`: uint8 RGB [h, w, 3] to the same."""
+    """Shrinks an image that is much larger than `needed`, keeping its proportions: uint8 RGB [h, w, 3] to the same."""
     height, width = image.shape[:2]
     factor = min(width / needed.width, height / needed.height)
     if factor < MUCH_LARGER:

@@ -1,14 +1,14 @@
-"""Labelled images to batches: decoded by `preproc`, augmented, in an order that a seed fixes."""
+"""Makes batches for classification: images, and the index of the class of each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
-from cvserve.data.augment.augment import Augmentation, flip_and_color
-from cvserve.data.pipelines.base import CACHE_BYTES, ArraySpec, BatchPipeline
+from cvserve.data.augment.augment import flip_and_color
+from cvserve.data.pipelines.base import ArraySpec, BatchPipeline, PipelineOptions
 from cvserve.data.pipelines.cache import ImageCache
 from cvserve.data.source import Dataset
 from cvserve.errors import InvalidInput
@@ -16,31 +16,19 @@ from cvserve.errors import InvalidInput
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# Keeps the draws for the images apart from those for the order.
+# Keeps the random numbers apart from those of the other pipelines and of the order.
 _IMAGE = 2
 
 
 class ImagePipeline(BatchPipeline[Dataset, np.ndarray]):
-    """The batches of one split, epoch by epoch.
+    """Makes the batches of one split for classification: (uint8 [B, H, W, 3], int32 [B]).
 
-    Everything is decided by (seed, epoch): the order, and the augmentation of image i by (seed, epoch, i). Threads,
-    the cache and earlier epochs have no influence, so that a training resumed at epoch k sees the very same batches.
-
-    On construction every image that the cache has room for is decoded, and of the others the header is read. What
-    cannot be used is reported (log "cvserve.data.pipelines.classification" and `bad`) and left out. An image that
-    fails later, because
-    it is not cached and damaged behind its header, or its disk went away, is left out of its batch with a warning; a
-    batch of which nothing can be read raises.
+    Order, cache, threads and images that cannot be used: see `BatchPipeline`.
 
     Args:
         source: the images and their labels.
         preproc: the geometry of the network's input.
-        batch_size: the last batch of an epoch may be smaller, unless drop_remainder.
-        augmentation: None shows images as `preproc.preprocess` gives them, byte for byte.
-        shuffle: a new order each epoch; otherwise index order, as evaluation wants it.
-        seed: 0 or more.
-        cache_bytes: memory for decoded images at most.
-        workers: threads; None takes one a core.
+        batch_size, ...: see `PipelineOptions`.
 
     Raises:
         InvalidInput: an option out of range, or no image of some class can be used.
@@ -52,41 +40,21 @@ class ImagePipeline(BatchPipeline[Dataset, np.ndarray]):
                 ...
     """
 
-    def __init__(
-        self,
-        source: Dataset,
-        preproc: PreprocSpec,
-        *,
-        batch_size: int,
-        augmentation: Augmentation | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
-        drop_remainder: bool = False,
-        cache_bytes: int = CACHE_BYTES,
-        workers: int | None = None,
-    ) -> None:
-        self.augmentation = augmentation or Augmentation.none()
-        self._cache = ImageCache(source, preproc, self.augmentation, cache_bytes)
-        super().__init__(
-            source,
-            preproc,
-            self._cache,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            drop_remainder=drop_remainder,
-            workers=workers,
-            log=__name__,
-        )
+    def __init__(self, source: Dataset, preproc: PreprocSpec, **options: Unpack[PipelineOptions]) -> None:
+        super().__init__(source, preproc, log=__name__, **options)
 
     def batch(self, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images as this epoch shows them: uint8 RGB [B, H, W, 3] and their labels, int32 [B].
+        """Returns images as this epoch shows them, uint8 RGB [B, H, W, 3], and their labels, int32 [B].
 
         Raises:
-            ImageError: not one of them can be read.
+            ImageError: none of them can be read.
         """
         images, labels = self._batch(epoch, indices)[1]
         return images, labels
+
+    def _open_cache(self, limit: int) -> ImageCache:
+        self._cache = ImageCache(self.source, self.preproc, self.augmentation, limit)
+        return self._cache
 
     def _read_targets(self) -> None:
         self._labels = np.array([self.source.label(index) for index in range(len(self.source))], np.int32)
@@ -109,28 +77,7 @@ class ImagePipeline(BatchPipeline[Dataset, np.ndarray]):
 
 
 def image_dataset(
-    source: Dataset,
-    preproc: PreprocSpec,
-    *,
-    batch_size: int,
-    augmentation: Augmentation | None = None,
-    shuffle: bool = False,
-    seed: int = 0,
-    epoch: int = 0,
-    drop_remainder: bool = False,
-    cache_bytes: int = CACHE_BYTES,
-    workers: int | None = None,
+    source: Dataset, preproc: PreprocSpec, *, epoch: int = 0, **options: Unpack[PipelineOptions]
 ) -> tf.data.Dataset:
-    """One epoch as a tf.data.Dataset; for several epochs make one `ImagePipeline`, whose cache outlives them."""
-    pipeline = ImagePipeline(
-        source,
-        preproc,
-        batch_size=batch_size,
-        augmentation=augmentation,
-        shuffle=shuffle,
-        seed=seed,
-        drop_remainder=drop_remainder,
-        cache_bytes=cache_bytes,
-        workers=workers,
-    )
-    return pipeline.epoch(epoch)
+    """Returns one epoch as a tf.data.Dataset; for several epochs make one `ImagePipeline`, which keeps its cache."""
+    return ImagePipeline(source, preproc, **options).epoch(epoch)

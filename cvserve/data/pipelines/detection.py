@@ -1,44 +1,94 @@
-"""Images with objects to batches: as `ImagePipeline`, with boxes that move with the pixels."""
+"""Makes batches for detection: images, and boxes that move with the pixels."""
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
+from typing import Unpack, cast
 
 import numpy as np
 
 from cvserve.artifact.specs import PreprocSpec
 from cvserve.data.augment.augment import Augmentation
-from cvserve.data.augment.boxes import Example, Labelled, augment_example, mosaic, moved_shapes
+from cvserve.data.augment.boxes import Example, Labelled, augment_example, mosaic, moved_masks
+from cvserve.data.augment.placement import SizedImage
 from cvserve.data.augment.random_placement import as_served, recolored
-from cvserve.data.augment.shapes import SIDE, Shapes
-from cvserve.data.objects import DetectionSource, InstanceSource, Objects
-from cvserve.data.pipelines.base import CACHE_BYTES, ArraySpec, BatchPipeline
-from cvserve.data.pipelines.boxed_cache import BoxedImageCache
+from cvserve.data.instance_masks import GRID_SIZE, InstanceMasks
+from cvserve.data.objects import Objects
+from cvserve.data.pipelines.base import ArraySpec, BatchPipeline, PipelineOptions
+from cvserve.data.pipelines.sized_cache import SizedImageCache
+from cvserve.data.problems import few_names
+from cvserve.data.source import DetectionSource, InstanceSource, StatesSizes
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import Geometry
 
-# Apart from the draws of `ImagePipeline` and of the order.
+# Keeps the random numbers apart from those of the other pipelines and of the order.
 _DETECTION = 3
 
 Targets = tuple[np.ndarray, ...]
-"""boxes float32 [B, M, 4] and labels int32 [B, M]; with masks also frames float32 [B, M, 4] and grids uint8
-[B, M, R, R], see `cvserve.data.augment.shapes`."""
+"""Boxes float32 [B, M, 4] and labels int32 [B, M]; with masks also frames float32 [B, M, 4] and grids uint8
+[B, M, R, R], see `cvserve.data.instance_masks`."""
+
+
+class BoxedImageCache(SizedImageCache[SizedImage]):
+    """Caches images with their geometry, and their objects.
+
+    Args:
+        masks: the source of the objects' masks, which are read too; they do not count for the limit, 3 kB per object.
+    """
+
+    def __init__(
+        self,
+        source: DetectionSource,
+        spec: PreprocSpec,
+        augmentation: Augmentation,
+        limit: int,
+        *,
+        masks: InstanceSource | None = None,
+    ) -> None:
+        super().__init__(source, spec, augmentation, limit)
+        self._source = source
+        self._masks = masks
+        self._objects: dict[int, Objects] = {}
+
+    def objects(self, index: int) -> Objects:
+        """Returns the objects in the image, in pixels of the original.
+
+        Raises:
+            ImageError: its masks are read and cannot be used.
+        """
+        objects = self._objects.get(index)
+        if objects is None:
+            objects = self._source.objects(index)
+            if self._masks is not None:
+                objects = replace(objects, masks=InstanceMasks.of(self._masks.object_masks(index)))
+            self._objects[index] = objects
+        return objects
+
+    def _load(self, index: int) -> SizedImage:
+        data, name, size = self._read(index)
+        self.objects(index)
+        stated = self._source.size(index) if isinstance(self._source, StatesSizes) else None
+        if stated is not None and stated != size:
+            raise ImageError(
+                name, f"is {size[0]} x {size[1]} pixels upright, but its annotations are of {stated[0]} x {stated[1]}"
+            )
+        return self._sized(data, name, size)
 
 
 class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
-    """The batches of one split for detection: (uint8 [B, H, W, 3], (float32 [B, M, 4], int32 [B, M])).
+    """Makes the batches of one split for detection: (uint8 [B, H, W, 3], (float32 [B, M, 4], int32 [B, M])).
 
     Boxes are x1, y1, x2, y2 in pixels of the network's input; M is the largest number of objects in the batch, and -1
-    the label of what fills up. Objects that the data set ignores are left out. Order, cache, threads and images that
-    cannot be used are as in `ImagePipeline`; an image whose annotations say another size than it has cannot be used.
+    the label of padding. Objects that the data set ignores are left out. Order, cache, threads and images that cannot
+    be used: see `BatchPipeline`; an image whose annotations state another size than it has cannot be used either.
 
     With masks the targets are four, see `Targets`; then an image with an object whose mask cannot be used is left out.
 
     Args:
         source: an `InstanceSource`, where there are to be masks.
-        augmentation: None shows images as `preproc.preprocess` gives them, byte for byte.
-        epochs: as of `plan`. None: mosaics do not end.
-        masks: of the objects too.
+        epochs: of the whole training, see `plan`; None: mosaics are shown in all epochs.
+        masks: reads the masks of the objects too.
+        batch_size, ...: see `PipelineOptions`.
 
     Raises:
         InvalidInput: an option out of range, a training split without any object, or a source without masks.
@@ -49,41 +99,20 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         source: DetectionSource,
         preproc: PreprocSpec,
         *,
-        batch_size: int,
-        augmentation: Augmentation | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
         epochs: int | None = None,
         masks: bool = False,
-        drop_remainder: bool = False,
-        cache_bytes: int = CACHE_BYTES,
-        workers: int | None = None,
+        **options: Unpack[PipelineOptions],
     ) -> None:
-        self.augmentation = augmentation or Augmentation.none()
-        self._plain_from: int | None = None
-        if epochs is not None:
-            self.plan(epochs)
+        self._epochs = epochs
         self._with_masks = masks
-        instances = cast(InstanceSource, source) if masks else None
-        self._cache = BoxedImageCache(source, preproc, self.augmentation, cache_bytes, masks=instances)
-        super().__init__(
-            source,
-            preproc,
-            self._cache,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            drop_remainder=drop_remainder,
-            workers=workers,
-            log=__name__,
-        )
+        super().__init__(source, preproc, log=__name__, **options)
 
     def plan(self, epochs: int) -> None:
-        """epochs: of the whole training. Mosaics end before its last ones, `Augmentation.plain_share` of them."""
-        self._plain_from = round(epochs * (1 - self.augmentation.plain_share))
+        """Sets how many epochs the whole training has: the last ones, `Augmentation.plain_share`, have no mosaics."""
+        self._epochs = epochs
 
     def geometry(self, index: int) -> Geometry:
-        """From the upright original of an image to the network's input, as in serving.
+        """Returns the geometry from the upright original of an image to the network's input, as in serving.
 
         Raises:
             ImageError: the image cannot be read.
@@ -91,36 +120,40 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         return self._cache.geometry(index)
 
     def objects(self, index: int) -> Objects:
-        """What the data set says is in the image, in pixels of the original."""
+        """Returns the objects in the image, in pixels of the original."""
         return self._cache.objects(index)
 
     def batch(self, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, Targets]:
-        """Images as this epoch shows them, and their boxes and labels.
+        """Returns images as this epoch shows them, and their boxes and labels.
 
         Raises:
-            ImageError: not one of them can be read.
+            ImageError: none of them can be read.
         """
         images, targets = self._batch(epoch, indices)[1]
         return images, targets
 
+    def _open_cache(self, limit: int) -> BoxedImageCache:
+        instances = cast(InstanceSource, self.source) if self._with_masks else None
+        self._cache = BoxedImageCache(self.source, self.preproc, self.augmentation, limit, masks=instances)
+        return self._cache
+
     def _read_targets(self) -> None:
-        there = {label for index in self._usable.tolist() for label in self.objects(index).labels.tolist()}
+        present = {label for index in self._usable.tolist() for label in self.objects(index).labels.tolist()}
         if self.source.split != "train":
             return
-        if not there:
+        if not present:
             raise InvalidInput(f"train: not one of the {len(self)} images that can be used has an object")
-        missing = [name for label, name in enumerate(self.source.classes) if label not in there]
+        missing = [name for label, name in enumerate(self.source.classes) if label not in present]
         if missing:
-            shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-            self._log.warning("train: no image that can be used has an object of class %s", shown)
+            self._log.warning("train: no image that can be used has an object of class %s", few_names(missing))
 
     def _example(self, epoch: int, index: int) -> Example:
         example = self._labelled(index)
         rng = np.random.default_rng((self.seed, epoch, index, _DETECTION))
         if not self.augmentation.moves:
             return self._unmoved(example, rng)
-        with_mosaic = self._plain_from is None or epoch < self._plain_from
-        if rng.random() < self.augmentation.mosaic and with_mosaic:
+        with_mosaics = self._epochs is None or epoch < round(self._epochs * (1 - self.augmentation.plain_share))
+        if rng.random() < self.augmentation.mosaic and with_mosaics:
             return mosaic([example, *self._partners(rng)], self.preproc, self.augmentation, rng)
         return augment_example(example, self.preproc, self.augmentation, rng)
 
@@ -128,7 +161,7 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         return self._cache.get(index), self._cache.objects(index)
 
     def _partners(self, rng: np.random.Generator) -> list[Labelled]:
-        """Three images by chance; one that cannot be read leaves its place to the next."""
+        """Returns three images at random, or fewer where one of them cannot be read."""
         found: list[Labelled] = []
         for other in rng.choice(self._usable, size=3).tolist():
             try:
@@ -138,13 +171,13 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         return found
 
     def _unmoved(self, example: Labelled, rng: np.random.Generator) -> Example:
-        """As in serving, apart from the colours."""
+        """Returns an example as in serving, apart from the colours."""
         image, objects = example
         used = ~objects.ignored
         placement = as_served(image, self.preproc)
-        boxes, kept = placement.visible(objects.boxes[used], 0.0, 0.0)
-        shapes = moved_shapes(objects, used, kept, placement)
-        return Example(recolored(image.pixels, self.augmentation, rng), boxes, objects.labels[used][kept], shapes)
+        boxes, visible = placement.visible(objects.boxes[used], 0.0, 0.0)
+        masks = moved_masks(objects, used, visible, placement)
+        return Example(recolored(image.pixels, self.augmentation, rng), boxes, objects.labels[used][visible], masks)
 
     def _join(self, indices: list[int], examples: list[Example]) -> tuple[np.ndarray, Targets]:
         most = max((len(example.labels) for example in examples), default=0)
@@ -154,15 +187,15 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
             count = len(example.labels)
             boxes[row, :count], labels[row, :count] = example.boxes, example.labels
         images = self._stack([example.pixels for example in examples])
-        return images, (boxes, labels, *self._join_shapes(examples, most)) if self._with_masks else (boxes, labels)
+        return images, (boxes, labels, *self._join_masks(examples, most)) if self._with_masks else (boxes, labels)
 
-    def _join_shapes(self, examples: list[Example], most: int) -> tuple[np.ndarray, np.ndarray]:
+    def _join_masks(self, examples: list[Example], most: int) -> tuple[np.ndarray, np.ndarray]:
         frames = np.zeros((len(examples), most, 4), np.float32)
-        grids = np.zeros((len(examples), most, SIDE, SIDE), np.uint8)
+        grids = np.zeros((len(examples), most, GRID_SIZE, GRID_SIZE), np.uint8)
         for row, example in enumerate(examples):
             # A mosaic of images without objects has none.
-            shapes = example.shapes or Shapes.none()
-            frames[row, : len(shapes)], grids[row, : len(shapes)] = shapes.frames, shapes.grids
+            masks = example.masks or InstanceMasks.none()
+            frames[row, : len(masks)], grids[row, : len(masks)] = masks.frames, masks.grids
         return frames, grids
 
     def _specs(self) -> tuple[ArraySpec, tuple[ArraySpec, ...]]:
@@ -170,4 +203,4 @@ class DetectionPipeline(BatchPipeline[DetectionSource, Example]):
         boxes, labels = ArraySpec("float32", (None, None, 4)), ArraySpec("int32", (None, None))
         if not self._with_masks:
             return images, (boxes, labels)
-        return images, (boxes, labels, boxes, ArraySpec("uint8", (None, None, SIDE, SIDE)))
+        return images, (boxes, labels, boxes, ArraySpec("uint8", (None, None, GRID_SIZE, GRID_SIZE)))

@@ -1,30 +1,36 @@
-"""One split of images with boxes, as every reader of annotation files gives it."""
+"""Holds one split of images with boxes, as every reader of boxes gives it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Protocol, Self
 
 from cvserve.data.objects import Objects
-from cvserve.data.pipelines.sized import upright_size
-from cvserve.data.readers.boxes import BoxProblem
-from cvserve.data.readers.coco_segmentation import CocoMasks
-from cvserve.data.readers.problems import BadImage, verify
-from cvserve.data.readers.splitting import Shares, content_position
+from cvserve.data.problems import Problem
+from cvserve.data.readers.base import FileSplit
+from cvserve.data.readers.boxes import log_boxes
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.postproc.object_masks import ObjectMasks
+from cvserve.preproc import read_header
 from cvserve.preproc.header import IMAGE_SUFFIXES
 from cvserve.preproc.source import read_file
 
 
+class MasksOfImage(Protocol):
+    """The masks of one image's objects, not read yet."""
+
+    def read(self, width: int, height: int) -> ObjectMasks:
+        """Returns the masks of an image of this size, or raises ImageError where one of them cannot be used."""
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """An image and what is in it.
+    """An image and the objects in it.
 
-    name: what reports call it. image_id: its number in COCO files. size: (width, height) in pixels that the
-    annotations say; None where they say nothing. masks: of the objects; None where the data set has boxes alone.
+    name: of the image in reports. image_id: its number in COCO files. size: (width, height) in pixels that the
+    annotations state; None where they do not. masks: of the objects; None where the data set has boxes alone.
     """
 
     path: Path
@@ -32,43 +38,25 @@ class AnnotatedImage:
     image_id: int
     size: tuple[int, int] | None
     objects: Objects
-    masks: CocoMasks | None = None
+    masks: MasksOfImage | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class AnnotatedSplit:
-    """One side of a data set with boxes, as a `cvserve.data.objects.DetectionSource`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AnnotatedSplit(FileSplit[AnnotatedImage]):
+    """One split of a data set with boxes, as a `cvserve.data.source.DetectionSource`.
 
-    origin: what `describe` calls the data set. dropped: boxes that are not used. clipped: boxes that were cut at the
-    borders of their images. note: a sentence more for `describe`.
+    dropped: boxes that are not used. clipped: boxes that were cut at the borders of their images.
     """
 
-    origin: str
-    split: str
-    classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    images: tuple[AnnotatedImage, ...]
-    dropped: tuple[BoxProblem, ...] = ()
-    clipped: tuple[BoxProblem, ...] = ()
-    note: str = ""
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def image(self, index: int) -> Path:
-        """The image's file."""
-        return self.images[index].path
-
-    def name(self, index: int) -> str:
-        """What reports call the image."""
-        return self.images[index].name
+    clipped: tuple[Problem, ...] = ()
 
     def objects(self, index: int) -> Objects:
-        """What is in the image."""
+        """Returns the objects in the image."""
         return self.images[index].objects
 
     def object_masks(self, index: int) -> ObjectMasks:
-        """The masks of the objects, in the size of the upright image.
+        """Returns the masks of the objects, of the size of the upright image.
 
         Raises:
             ImageError: one of them cannot be used, or the image cannot be read.
@@ -79,22 +67,22 @@ class AnnotatedSplit:
             raise InvalidInput(
                 f"{self.origin} has boxes without masks; masks are in COCO's JSON, and of generated scenes"
             )
-        size = image.size or upright_size(read_file(image.path, image.name), image.name)
+        size = image.size or read_header(read_file(image.path, image.name), name=image.name).size
         try:
             return image.masks.read(*size)
         except ImageError as error:
             raise ImageError(image.name, f"its masks in {error.source} cannot be used: {error.reason}") from None
 
     def image_id(self, index: int) -> int:
-        """The image's number in COCO files."""
+        """Returns the image's number in COCO files."""
         return self.images[index].image_id
 
     def size(self, index: int) -> tuple[int, int] | None:
-        """(width, height) that the annotations say of the image, or None."""
+        """Returns (width, height) that the annotations state for the image, or None."""
         return self.images[index].size
 
     def describe(self) -> str:
-        """One line: data set, split, images, objects by class, what is ignored, dropped and clipped."""
+        """Returns one line: data set, split, images, objects by class, what is ignored, dropped and clipped."""
         numbers = [0] * len(self.classes)
         ignored = 0
         for image in self.images:
@@ -104,43 +92,29 @@ class AnnotatedSplit:
         shown = ", ".join(f"{name} {number}" for name, number in zip(self.classes, numbers, strict=True))
         if len(self.classes) > 20:
             shown = f"{', '.join(self.classes[:3])} and {len(self.classes) - 3} more"
-        text = (
-            f"{self.origin} {self.split}: {len(self)} images with {sum(numbers)} objects in {len(self.classes)} "
-            f"classes ({shown})"
-        )
-        parts = [
+        return self._described(
+            f"images with {sum(numbers)} objects in {len(self.classes)} classes ({shown})",
             f"{ignored} objects ignored" * bool(ignored),
             f"{len(self.dropped)} boxes left out" * bool(self.dropped),
             f"{len(self.clipped)} boxes clipped" * bool(self.clipped),
-            self.note,
-        ]
-        return "; ".join([text, *filter(None, parts)])
+        )
 
-    def verify(self) -> tuple[BadImage, ...]:
-        """The files whose headers show that they cannot be used; see `cvserve.data.readers.problems.verify`."""
-        return verify(self)
-
-    def without(self, indices: Iterable[int]) -> AnnotatedSplit:
-        """The same split, less these images."""
-        left_out = set(indices)
-        kept = tuple(image for index, image in enumerate(self.images) if index not in left_out)
-        return replace(self, images=kept)
-
-    def part(self, split: str, images: Sequence[AnnotatedImage], note: str) -> AnnotatedSplit:
-        """The side `split` with these of its images and their problems, and a sentence more for `describe`."""
+    def part(self, split: str, images: Sequence[AnnotatedImage], note: str) -> Self:
+        """Returns `split` with these of the images and their problems, and a sentence more for `describe`."""
         names = {image.name for image in images}
         return replace(
-            self,
-            split=split,
-            images=tuple(images),
+            super().part(split, images, note),
             dropped=tuple(item for item in self.dropped if item.image in names),
             clipped=tuple(item for item in self.clipped if item.image in names),
-            note="; ".join(filter(None, (self.note, note))),
         )
+
+    def log_problems(self) -> None:
+        """Warns of the boxes that are left out or clipped (log "cvserve.data.readers.boxes")."""
+        log_boxes(f"{self.origin} {self.split}", self.dropped, self.clipped)
 
 
 class ImageFiles:
-    """Finds images of one folder by their names without suffix, reading the folder once."""
+    """Finds images of one folder by their names without suffix. It reads the folder once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -157,27 +131,22 @@ class ImageFiles:
         return (self.folder / name for name in self._by_stem.values())
 
     def find(self, stem: str) -> Path | None:
-        """The image of this name, whatever its suffix."""
+        """Returns the image of this name, whatever its suffix; None where there is none."""
         name = self._by_stem.get(stem)
         return None if name is None else self.folder / name
 
 
-def check_images(images: Sequence[AnnotatedImage], annotations: Path, split: str) -> None:
-    """Raises InvalidInput where a split has no images, or not one of its files is there.
+def upright_size(image: Path) -> tuple[int, int] | None:
+    """Returns (width, height) of the upright image by its header.
 
-    Single missing files are no error here: a pipeline reports them with other damaged ones and goes on.
+    None where it cannot be read, which a pipeline reports.
     """
-    if not images:
-        raise InvalidInput(f"{annotations}: there are no images in {split}")
-    if not any(image.path.exists() for image in images):
-        raise InvalidInput(
-            f"{annotations}: not one of its {len(images)} images is there; the first would be {images[0].path}"
-        )
-
-
-def side_of(path: Path, shares: Shares) -> Literal["train", "val", "test"]:
-    """The side of an image in a data set that has no sides of its own; one that cannot be read is in train."""
     try:
-        return shares.side(content_position(path))
-    except OSError:
-        return "train"
+        return read_header(read_file(image, str(image)), name=str(image)).size
+    except InvalidInput:
+        return None
+
+
+def numbered(images: Iterable[AnnotatedImage]) -> tuple[AnnotatedImage, ...]:
+    """Numbers the images of a format without numbers of its own from 1."""
+    return tuple(replace(image, image_id=index + 1) for index, image in enumerate(images))

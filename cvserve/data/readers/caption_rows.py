@@ -1,25 +1,20 @@
-"""Captions a line each: the token files of Flickr8k and Flickr30k, and CSV."""
+"""Reads captions from text files with one caption per line: those of Flickr8k and Flickr30k, and CSV."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from cvserve.data.readers.captioned import CaptionedSplit, CaptionProblem, image_folder, make_split, usable
-from cvserve.data.readers.class_folder import ALL, SPLIT_FOLDERS
-from cvserve.data.readers.splits import Sides
-from cvserve.data.readers.splitting import SPLITS
+from cvserve.data.problems import Problem
+from cvserve.data.readers.base import SPLIT_FOLDERS, Reader, SplitFiles, in_order, read_text
+from cvserve.data.readers.captioned import CaptionedSplit, has_words, image_folder, make_split
+from cvserve.data.splits import ALL
 from cvserve.errors import InvalidInput
 
-LOOKED_FOR = (
-    "captions_{train,val,test}.csv, captions.csv, captions.txt or results.csv with the columns image and caption; "
-    "*.token or *.token.txt (Flickr8k, Flickr30k)"
-)
-
-_WHOLE = ("captions.csv", "captions.txt", "results.csv")
+_UNDIVIDED = ("captions.csv", "captions.txt", "results.csv")
 _IMAGE = frozenset({"image", "image_name", "file_name", "filename", "file"})
 _CAPTION = frozenset({"caption", "comment", "text", "sentence"})
 # As the two data sets unpack, and as others have packed them.
@@ -33,52 +28,49 @@ Row = tuple[int, str, str]
 """Line, image, caption."""
 
 
-def find_caption_rows(root: Path) -> Sides[CaptionedSplit] | None:
-    """The sides of a folder with captions a line each; None for other folders.
+def recognise(root: Path, classes: Sequence[str] | None = None) -> SplitFiles[CaptionedSplit] | None:
+    """Finds the splits of a folder with one caption per line; None for other folders.
 
-    Of Flickr8k the lists *trainImages.txt, *devImages.txt and *testImages.txt are the sides, where they are there.
+    Of Flickr8k the lists *trainImages.txt, *devImages.txt and *testImages.txt name the splits, where they exist.
+    Captions have no `classes`.
     """
     files: dict[str, Path] = {}
     for path in sorted(root.glob("captions_*.csv")):
         if name := SPLIT_FOLDERS.get(path.stem.removeprefix("captions_")):
             files.setdefault(name, path)
     if files:
-        return Sides(
-            root, tuple(name for name in SPLITS if name in files), lambda split: _read(files[split], split, root)
-        )
-    whole = next((root / name for name in _WHOLE if (root / name).is_file()), None)
+        return SplitFiles(root, in_order(files), lambda split: _read(files[split], split, root))
+    table = next((root / name for name in _UNDIVIDED if (root / name).is_file()), None)
     tokens = sorted([*root.glob("*.token"), *root.glob("*.token.txt")])
-    tokens = [path for path in tokens if "lemma" not in path.name]  # of Flickr8k, words made their stems
-    file = whole or next(iter(tokens), None)
+    tokens = [path for path in tokens if "lemma" not in path.name]  # of Flickr8k, with words replaced by their stems
+    file = table or next(iter(tokens), None)
     if file is None:
         return None
     lists = _lists(root)
     if not lists:
-        return Sides(root, (ALL,), partial(_read, file, root=root))
-    return Sides(
-        root, tuple(name for name in SPLITS if name in lists), lambda split: _read(file, split, root, lists[split])
-    )
+        return SplitFiles(root, (ALL,), partial(_read, file, root=root))
+    return SplitFiles(root, in_order(lists), lambda split: _read(file, split, root, lists[split]))
 
 
 def _lists(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(root.glob("*.txt")):
-        for ending, side in _LISTS.items():
+        for ending, split in _LISTS.items():
             if path.stem.lower().endswith(ending):
-                found.setdefault(side, path)
+                found.setdefault(split, path)
     return found
 
 
 def _read(path: Path, split: str, root: Path, only: Path | None = None) -> CaptionedSplit:
-    """One file. Lines and images that cannot be used are left out, and reported.
+    """Reads one file. Lines and images that cannot be used are left out, and reported in `dropped`.
 
     Args:
-        only: a file with the names of this side's images, a line each.
+        only: a file with the names of this split's images, one per line.
 
     Raises:
-        InvalidInput: it cannot be read, has no such columns, or nothing of it can be used.
+        InvalidInput: it cannot be read, has no such columns, or none of its captions can be used.
     """
-    dropped: list[CaptionProblem] = []
+    dropped: list[Problem] = []
     is_tokens = path.name.endswith((".token", ".token.txt"))
     rows = _token_rows(path, dropped) if is_tokens else _csv_rows(path, dropped)
     wanted = None if only is None else {line.strip() for line in _lines(only) if line.strip()}
@@ -86,28 +78,31 @@ def _read(path: Path, split: str, root: Path, only: Path | None = None) -> Capti
     for line, name, caption in rows:
         if wanted is not None and name not in wanted:
             continue
-        if usable(caption):
+        if has_words(caption):
             captions.setdefault(name, []).append(" ".join(caption.split()))
         else:
-            dropped.append(CaptionProblem(path.name, f"line {line}", "has no words"))
+            dropped.append(Problem(path.name, f"line {line}", "has no words"))
     folder = image_folder(
         captions, [*(root / split / name for name in ("images", ".")), *(root / name for name in _FOLDERS)]
     )
     return make_split(root, path, split, captions, folder, dropped)
 
 
-def _token_rows(path: Path, dropped: list[CaptionProblem]) -> Iterator[Row]:
-    """Lines "image.jpg#0<tab>caption"."""
+def _token_rows(path: Path, dropped: list[Problem]) -> Iterator[Row]:
+    """Yields the captions of lines "image.jpg#0<tab>caption"."""
     for number, line in enumerate(_lines(path), start=1):
         match = re.fullmatch(r"(?P<name>[^\t]+?)#\d+\t(?P<caption>.*)", line.rstrip("\r\n"))
         if match:
             yield number, match["name"], match["caption"]
         elif line.strip():
-            dropped.append(CaptionProblem(path.name, f"line {number}", "is not image#number, a tab and a caption"))
+            dropped.append(Problem(path.name, f"line {number}", "is not image#number, a tab and a caption"))
 
 
-def _csv_rows(path: Path, dropped: list[CaptionProblem]) -> Iterator[Row]:
-    """Rows under a header with a column for the image and one for the caption, between commas, "|", tabs or ";"."""
+def _csv_rows(path: Path, dropped: list[Problem]) -> Iterator[Row]:
+    """Yields the captions of a table whose header names a column for the image and one for the caption.
+
+    Columns are separated by commas, "|", tabs or ";".
+    """
     lines = _lines(path)
     header = lines[0] if lines else ""
     # Captions with "|" between are not quoted (Flickr30k's results.csv), and have quotation marks of their own.
@@ -117,8 +112,8 @@ def _csv_rows(path: Path, dropped: list[CaptionProblem]) -> Iterator[Row]:
     else:
         reader = csv.reader(lines, delimiter=delimiter)
     columns = [name.strip().lower() for name in next(reader, [])]
-    image = next((place for place, name in enumerate(columns) if name in _IMAGE), None)
-    caption = next((place for place, name in enumerate(columns) if name in _CAPTION), None)
+    image = next((index for index, name in enumerate(columns) if name in _IMAGE), None)
+    caption = next((index for index, name in enumerate(columns) if name in _CAPTION), None)
     if image is None or caption is None:
         raise InvalidInput(
             f"{path}: its first line is {header.strip()[:80]!r}, where columns such as image and caption belong"
@@ -129,22 +124,27 @@ def _csv_rows(path: Path, dropped: list[CaptionProblem]) -> Iterator[Row]:
                 yield reader.line_num, cells[image].strip(), _text(cells, columns, caption, delimiter)
             elif cells:
                 dropped.append(
-                    CaptionProblem(path.name, f"line {reader.line_num}", f"has {len(cells)} cells, not {len(columns)}")
+                    Problem(path.name, f"line {reader.line_num}", f"has {len(cells)} cells, not {len(columns)}")
                 )
     except csv.Error as error:
-        raise InvalidInput(f"{path}, line {reader.line_num}: is no CSV ({error})") from error
+        raise InvalidInput(f"{path}, line {reader.line_num}: is not CSV ({error})") from error
 
 
 def _text(cells: list[str], columns: list[str], caption: int, delimiter: str) -> str:
-    """The caption; one in the last column may have the delimiter in it without being quoted."""
+    """Returns the caption; one in the last column may contain the delimiter without being quoted."""
     is_last = caption == len(columns) - 1
     return delimiter.join(cells[caption:]) if is_last else cells[caption]
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
+    return read_text(path, encoding="utf-8-sig").splitlines(keepends=True)
+
+
+READER = Reader(
+    task="captioning",
+    looked_for=(
+        "captions_{train,val,test}.csv, captions.csv, captions.txt or results.csv with the columns image and caption; "
+        "*.token or *.token.txt (Flickr8k, Flickr30k)"
+    ),
+    recognise=recognise,
+)

@@ -1,4 +1,4 @@
-"""One folder a class: DIR/train/<class>/*.jpg beside DIR/val and DIR/test, or DIR/<class>/*.jpg split by hash."""
+"""Reads folders with one sub-folder per class: DIR/train/<class>/*.jpg, or DIR/<class>/*.jpg split by hash."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cvserve.data.readers.problems import BadImage, verify
+from cvserve.data.problems import BadImage, few_names, verify
+from cvserve.data.readers.base import SPLIT_FOLDERS, Reader
 from cvserve.data.readers.scan import find_images, loose_images, subfolders
-from cvserve.data.readers.splitting import SPLITS, Shares, content_position
+from cvserve.data.splits import ALL, SPLITS, SplitFractions
 from cvserve.errors import InvalidInput, NotFound
 
 _log = logging.getLogger(__name__)
 
-ALL = "all"
-
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
 
 @dataclass(frozen=True)
 class Sample:
-    """One image. label: index into the classes."""
+    """An image and its class. label: index into the classes."""
 
     path: Path
     label: int
@@ -30,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Split:
-    """One side of an `ImageFolder`, as a `cvserve.data.Dataset`.
+    """One split of an `ImageFolder`, as a `cvserve.data.Dataset`.
 
     root: the folder that names are relative to. samples: by class, then by path. ignored: suffix ("" for none,
     "hidden") to number of files that are no images.
@@ -46,19 +43,19 @@ class Split:
         return len(self.samples)
 
     def image(self, index: int) -> Path:
-        """The image's file."""
+        """Returns the image's file."""
         return self.samples[index].path
 
     def label(self, index: int) -> int:
-        """The image's class, an index into `classes`."""
+        """Returns the image's class, an index into `classes`."""
         return self.samples[index].label
 
     def name(self, index: int) -> str:
-        """The path below `root`, in POSIX form."""
+        """Returns the path below `root`, in POSIX form."""
         return self.samples[index].path.relative_to(self.root).as_posix()
 
     def describe(self) -> str:
-        """One line: folder, split, images by class, files that were ignored."""
+        """Returns one line: folder, split, images by class, files that were ignored."""
         numbers = Counter(sample.label for sample in self.samples)
         shown = ", ".join(f"{name} {numbers[label]}" for label, name in enumerate(self.classes))
         text = f"{self.root} {self.split}: {len(self)} images in {len(self.classes)} classes ({shown})"
@@ -68,29 +65,27 @@ class Split:
         return text
 
     def verify(self) -> tuple[BadImage, ...]:
-        """The files whose headers show that they cannot be used; see `cvserve.data.readers.problems.verify`."""
+        """Returns the images whose headers show that they cannot be used; see `cvserve.data.problems.verify`."""
         return verify(self)
 
     def without(self, indices: Iterable[int]) -> Split:
-        """The same split, less these samples."""
+        """Returns the same split, less these samples."""
         left_out = set(indices)
-        kept = tuple(sample for index, sample in enumerate(self.samples) if index not in left_out)
-        return replace(self, samples=kept)
+        return replace(self, samples=tuple(item for index, item in enumerate(self.samples) if index not in left_out))
 
 
 class ImageFolder:
-    """A folder of images, one sub-folder a class, in either of two forms.
+    """A folder of images, one sub-folder per class, in either of two forms.
 
     With split folders, DIR/train/<class>/, DIR/val/<class>/ (also "valid" or "validation") and DIR/test/<class>/; or
-    without, DIR/<class>/, and then the images are divided by `cvserve.data.readers.splitting`. Classes are the names of
-    the folders, sorted; below a class folder any depth is fine. Hidden files and files without an image's suffix are
-    ignored, and counted. Other folders beside train, val and test are not read; a warning (log
-    "cvserve.data.readers.class_folder")
-    names them.
+    without, DIR/<class>/, and then the images are divided by their contents (`cvserve.data.splits`). Classes are the
+    names of the folders, sorted; below a class folder any depth is fine. Hidden files and files without an image's
+    suffix are ignored, and counted. Other folders beside train, val and test are not read; a warning (log
+    "cvserve.data.readers.class_folder") names them.
 
     Args:
         root: the folder.
-        shares: of the sides, where there are no split folders; by default 80 % train, 10 % val, 10 % test.
+        fractions: of the splits, where there are no split folders; by default 80 % train, 10 % val, 10 % test.
         classes: label order of a trained model. The folder may then lack some of these classes (or all of train), but
             must have no others. None takes the classes from train, and val and test must have the same.
 
@@ -99,10 +94,12 @@ class ImageFolder:
         InvalidInput: no classes, only one, or other folders beside val or test where there is no train.
     """
 
-    def __init__(self, root: str | Path, *, shares: Shares | None = None, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, root: str | Path, *, fractions: SplitFractions | None = None, classes: Sequence[str] | None = None
+    ) -> None:
         self.root = Path(root)
-        self.shares = shares or Shares()
-        self._given = classes is not None
+        self.fractions = fractions or SplitFractions()
+        self._classes_given = classes is not None
         self._split_folders = self._find_split_folders()
         if classes is not None:
             self.classes = tuple(classes)
@@ -119,14 +116,14 @@ class ImageFolder:
         return (*SPLITS, ALL)
 
     def split(self, name: str = "train") -> Split:
-        """Reads one side.
+        """Reads one split.
 
         Args:
             name: "train", "val" or "test"; of a folder without split folders also "all".
 
         Raises:
             NotFound: there is no such split.
-            InvalidInput: a class folder without images, classes that differ from train's, or a side that the hash
+            InvalidInput: a class folder without images, classes that differ from train's, or a split that the hash
                 left without images.
         """
         folder = self._folder_of(name) if self._split_folders else self.root
@@ -147,11 +144,11 @@ class ImageFolder:
                 )
             samples += [Sample(path, label) for path in found.images]
         if not self._split_folders and name != ALL:
-            samples = self._side(samples, name)
+            samples = self._divided(samples, name)
         return Split(self.root, name, self.classes, tuple(samples), dict(ignored))
 
     def _find_split_folders(self) -> dict[str, Path]:
-        """Split name to folder; empty for a folder without split folders."""
+        """Returns the folder of each split; nothing for a folder without split folders."""
         found: dict[str, Path] = {}
         others: list[str] = []
         for folder in subfolders(self.root):
@@ -167,12 +164,12 @@ class ImageFolder:
         if found and others and "train" not in found:
             split = next(iter(found.values())).name
             raise InvalidInput(
-                f"{self.root}: there is a {split} folder beside other folders ({_few(others)}) but no train folder; "
-                f"put the class folders into train, or rename {split} if it is a class"
+                f"{self.root}: there is a {split} folder beside other folders ({few_names(others)}) but no train "
+                f"folder; put the class folders into train, or rename {split} if it is a class"
             )
         if found and others:
             read = ", ".join(folder.name for folder in found.values())
-            _log.warning("%s: only %s are read, not the folders beside them: %s", self.root, read, _few(others))
+            _log.warning("%s: only %s are read, not the folders beside them: %s", self.root, read, few_names(others))
         return found
 
     def _folder_of(self, split: str) -> Path:
@@ -184,45 +181,49 @@ class ImageFolder:
         names = tuple(entry.name for entry in subfolders(folder))
         if not names:
             loose = loose_images(folder)
-            lying = f" ({loose} images lie in it directly)" if loose else ""
-            raise InvalidInput(f"{folder}: no class folders{lying}; images belong in {folder}/<class>/")
-        if len(names) == 1 and not self._given:
+            where = f" ({loose} images lie in it directly)" if loose else ""
+            raise InvalidInput(f"{folder}: no class folders{where}; images belong in {folder}/<class>/")
+        if len(names) == 1 and not self._classes_given:
             raise InvalidInput(f"{folder}: only one class ({names[0]}); a classifier needs at least two class folders")
         return names
 
     def _check_classes(self, folder: Path, present: tuple[str, ...]) -> None:
         unknown = sorted(set(present) - set(self.classes))
         missing = sorted(set(self.classes) - set(present))
-        if self._given:
+        if self._classes_given:
             if unknown:
                 raise InvalidInput(
-                    f"{folder}: class folders that the model does not know: {_few(unknown)}; it knows "
-                    f"{_few(self.classes)}"
+                    f"{folder}: class folders that the model does not know: {few_names(unknown)}; it knows "
+                    f"{few_names(self.classes)}"
                 )
         elif unknown or missing:
-            faults = [f"has {_few(unknown)} in addition"] * bool(unknown) + [f"lacks {_few(missing)}"] * bool(missing)
+            faults = [f"has {few_names(unknown)} in addition"] * bool(unknown) + [f"lacks {few_names(missing)}"] * bool(
+                missing
+            )
             train = self._folder_of("train")
             raise InvalidInput(f"{folder}: its class folders differ from those of {train}: it {' and '.join(faults)}")
 
-    def _side(self, samples: list[Sample], name: str) -> list[Sample]:
-        kept = [sample for sample in samples if self._side_of(sample.path) == name]
-        missing = sorted(set(self.classes) - {self.classes[sample.label] for sample in kept})
-        if not kept or (name == "train" and missing and not self._given):
-            what = f"of class {missing[0]}" if kept else f"of all {len(samples)}"
+    def _divided(self, samples: list[Sample], name: str) -> list[Sample]:
+        chosen = [sample for sample in samples if self.fractions.split_of(sample.path) == name]
+        missing = sorted(set(self.classes) - {self.classes[sample.label] for sample in chosen})
+        if not chosen or (name == "train" and missing and not self._classes_given):
+            what = f"of class {missing[0]}" if chosen else f"of all {len(samples)}"
             raise InvalidInput(
-                f"{self.root}: no image {what} fell into {name}; add images, raise the share of {name}, or make "
+                f"{self.root}: no image {what} fell into {name}; add images, raise the fraction of {name}, or make "
                 "train and val folders"
             )
-        return kept
-
-    def _side_of(self, path: Path) -> str:
-        try:
-            return self.shares.side(content_position(path))
-        except OSError:
-            # One file that cannot be read is no reason to refuse the folder: in train it is reported and left out.
-            return "train"
+        return chosen
 
 
-def _few(names: Sequence[str], limit: int = 8) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+@dataclass(frozen=True)
+class _ClassFolders:
+    """Opens the splits of an `ImageFolder`. Any folder is taken for one; `ImageFolder` says what is missing."""
+
+    root: Path
+    classes: Sequence[str] | None
+
+    def open(self, split: str, fractions: SplitFractions | None) -> Split:
+        return ImageFolder(self.root, fractions=fractions, classes=self.classes).split(split)
+
+
+READER = Reader(task="classification", looked_for="<class>/ or train/<class>/ with images", recognise=_ClassFolders)

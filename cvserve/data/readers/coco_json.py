@@ -1,4 +1,4 @@
-"""COCO's JSON of instances: which file is of which side, and what each must have, boxes and masks aside."""
+"""Finds and checks COCO's JSON files of instances, which hold the boxes and the masks of a split."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvserve.data.readers.class_folder import ALL, SPLIT_FOLDERS
+from cvserve.data.readers.base import SPLIT_FOLDERS, in_order
 from cvserve.data.readers.scan import subfolders
-from cvserve.data.readers.splitting import SPLITS
+from cvserve.data.splits import ALL
 from cvserve.errors import InvalidInput
+
+LOOKED_FOR = (
+    "annotations/instances_{train,val}*.json, annotations.json beside the images, or _annotations.coco.json in "
+    "train/ and val/ (COCO)"
+)
 
 _BESIDE = ("_annotations.coco.json", "annotations.json", "instances.json")
 _NEEDED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
@@ -21,7 +26,7 @@ _NEEDED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_
 
 @dataclass(frozen=True)
 class Category:
-    """A category. category_id: a number or a text. parent: its supercategory."""
+    """A category of a file. category_id: a number or a text. parent: its supercategory."""
 
     category_id: Any
     name: str
@@ -29,31 +34,30 @@ class Category:
 
 
 def find_files(root: Path) -> dict[str, Path]:
-    """The files of the sides "train", "val", "test", or of "all"; see `cvserve.data.readers.coco.find_coco`."""
+    """Returns the files of the splits "train", "val", "test", or of "all"; see `cvserve.data.readers.coco_boxes`."""
     found: dict[str, Path] = {}
     folder = root / "annotations"
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         match = re.fullmatch(r"(?:instances_)?(train|valid(?:ation)?|val|test)[-_]?\d*", path.stem)
         if match:
             found.setdefault(SPLIT_FOLDERS[match[1]], path)
-    for side in subfolders(root):
-        name = SPLIT_FOLDERS.get(side.name.lower())
-        beside = next((side / file for file in _BESIDE if (side / file).is_file()), None)
+    for subfolder in subfolders(root):
+        name = SPLIT_FOLDERS.get(subfolder.name.lower())
+        beside = next((subfolder / file for file in _BESIDE if (subfolder / file).is_file()), None)
         if name is not None and beside is not None:
             found.setdefault(name, beside)
     if found:
-        return {name: found[name] for name in SPLITS if name in found}
-    whole = next((root / file for file in _BESIDE if (root / file).is_file()), None)
-    if whole is None and folder.is_dir():
-        whole = next((folder / file for file in _BESIDE if (folder / file).is_file()), None)
-    return {ALL: whole} if whole else {}
+        return {name: found[name] for name in in_order(found)}
+    candidates = [directory / file for directory in (root, folder) for file in _BESIDE]
+    undivided = next((path for path in candidates if path.is_file()), None)
+    return {ALL: undivided} if undivided else {}
 
 
 def load_instances(path: Path) -> dict[str, Any]:
-    """The content of a file, with lists of images, annotations and categories that have their numbers and names.
+    """Reads a file. Its lists of images, annotations and categories are checked to have their ids and names.
 
     Raises:
-        InvalidInput: it cannot be read, or is not like that.
+        InvalidInput: it cannot be read, or lacks them.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -84,26 +88,26 @@ def _is_key(value: Any) -> bool:
 
 
 def categories_of(content: dict[str, Any], path: Path) -> tuple[Category, ...]:
-    """The categories by their numbers, less the one that Roboflow adds as the parent of all others."""
+    """Returns the categories by their ids, less the one that Roboflow adds as the parent of all others."""
     items = [Category(item["id"], str(item["name"]), str(item.get("supercategory"))) for item in content["categories"]]
     used = {item.get("category_id") for item in content["annotations"]}
     parents = {item.parent for item in items if item.parent != item.name}
-    kept = [
+    named = [
         item
         for item in items
         if not (item.name in parents and item.parent == "none" and item.category_id not in used and len(items) > 1)
     ]
-    for what, values in (("id", [item.category_id for item in items]), ("name", [item.name for item in kept])):
+    for what, values in (("id", [item.category_id for item in items]), ("name", [item.name for item in named])):
         value, times = Counter(values).most_common(1)[0] if values else (None, 0)
         if times > 1:
             raise InvalidInput(f"{path}: {times} categories have the {what} {value!r}")
-    if all(isinstance(item.category_id, int) for item in kept):
-        kept.sort(key=lambda item: item.category_id)
-    return tuple(kept)
+    if all(isinstance(item.category_id, int) for item in named):
+        named.sort(key=lambda item: item.category_id)
+    return tuple(named)
 
 
 def annotations_by_image(content: dict[str, Any], path: Path) -> dict[Any, list[dict[str, Any]]]:
-    """Annotations by their images' numbers."""
+    """Returns the annotations of each image, by the images' ids."""
     grouped: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
     for item in content["annotations"]:
         if item["image_id"] not in grouped:
@@ -115,12 +119,12 @@ def annotations_by_image(content: dict[str, Any], path: Path) -> dict[Any, list[
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a number."""
+    """Returns whether a value of JSON is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def as_float(value: int | float) -> float:
-    """A number of JSON, whose whole numbers have no limit."""
+    """Converts a number of JSON, whose integers have no limit; those too large for a float become infinite."""
     try:
         return float(value)
     except OverflowError:
@@ -128,7 +132,7 @@ def as_float(value: int | float) -> float:
 
 
 def stated_size(image: dict[str, Any], path: Path) -> tuple[int, int] | None:
-    """(width, height) that the file says of an image; None where it says nothing."""
+    """Returns (width, height) that the file states for an image; None where it does not."""
     width, height = image.get("width"), image.get("height")
     if width is None or height is None:
         return None
@@ -138,7 +142,7 @@ def stated_size(image: dict[str, Any], path: Path) -> tuple[int, int] | None:
 
 
 def image_folder(root: Path, path: Path, split: str, images: list[dict[str, Any]]) -> Path:
-    """The folder below which the first image that is there lies."""
+    """Returns the folder below which the first image that exists lies."""
     stem = re.sub(r"^(instances_)?", "", path.stem)
     candidates = [
         *(path.parent, path.parent / "images") * (path.parent.name != "annotations"),

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cvserve.data.masks import VOID
-from cvserve.data.readers.class_table import ClassTable
+from cvserve.data.readers.mask_classes import ClassTable
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import MAX_PIXELS, ImageHeader, read_header
 from cvserve.preproc.exif import upright

@@ -1,35 +1,36 @@
-"""True sentences about a scene. Every phrase in them names exactly one object of the image."""
+"""Writes true sentences about a scene. Every phrase in them names exactly one object of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cvserve.data.scenes.layout import SceneObject
+from cvserve.data.scenes.shapes import SceneObject
 
 DOUBT = 0.02
-"""Of a scene's side: sentences that would change if the sides of boxes lay so much further out or in are in doubt."""
+"""A fraction of the image's side: sentences that would change if boxes were larger or smaller by it are in doubt."""
 
 _DISTINCT = 2.0
-"""So many times as far apart along an axis as across it is a relation."""
+"""Two boxes have a relation where they are so many times as far apart along an axis as across it."""
 _RATIOS_IN_DOUBT = (1.7, 2.4)
 
 _INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
 def phrase(item: SceneObject) -> str:
-    """ "a large red circle"; "a red circle" for an object whose size is not named."""
+    """Returns "a large red circle", or "a red circle" for an object without a named size."""
     return " ".join(["a", *filter(None, (item.size, item.color, item.shape))])
 
 
 def relation(one: np.ndarray, other: np.ndarray, distinct: float = _DISTINCT) -> str | None:
-    """How box `one` lies to box `other` (both x1, y1, x2, y2): "left of", "right of", "above", "below", or None.
+    """Returns where box `one` is from box `other`: "left of", "right of", "above", "below", or None.
 
-    A word is used only where nobody would doubt it: the boxes are clear of each other along its axis, and the centres
-    are at least twice (`distinct` times) as far apart along it as across it. Oblique neighbours have no relation.
+    A word is used only where nobody would doubt it: the boxes do not overlap along its axis, and the centres are at
+    least twice (`distinct` times) as far apart along it as across it. Oblique neighbours have no relation.
+
+    Args:
+        one, other: x1, y1, x2, y2.
     """
     across, down = (other[:2] + other[2:] - one[:2] - one[2:]) / 2
     if abs(across) >= distinct * abs(down):
@@ -46,11 +47,11 @@ def relation(one: np.ndarray, other: np.ndarray, distinct: float = _DISTINCT) ->
 
 
 def describe(objects: Sequence[SceneObject], boxes: np.ndarray) -> tuple[str, ...]:
-    """All sentences about the scene, the one that says most first.
+    """Returns all sentences about the scene, the most detailed one first.
 
-    Two objects: "a large red circle left of a small blue square", and the same from the other's side; "... and ..."
+    Two objects: "a large red circle left of a small blue square", and the same the other way round; "... and ..."
     where they have no relation. Three or more: all of them in order ("..., ... and ... from left to right", or "from
-    top to bottom", where their boxes are clear of each other along that axis), then each pair that has a relation.
+    top to bottom", where their boxes do not overlap along that axis), then each pair that has a relation.
 
     Args:
         objects: no two with the same size, colour and shape.
@@ -89,15 +90,15 @@ def _in_order(objects: Sequence[SceneObject], boxes: np.ndarray, order: list[int
 
 
 def _clear(boxes: np.ndarray, axis: int) -> bool:
-    """Whether each box ends before the next begins along this axis."""
+    """Returns whether each box ends before the next begins along this axis."""
     return bool(np.all(boxes[:-1, axis + 2] <= boxes[1:, axis]))
 
 
 def is_beyond_doubt(boxes: np.ndarray) -> bool:
-    """Whether what `describe` says of such boxes does not hang on a pixel: which relations there are, which order.
+    """Returns whether a pixel more or less would not change what `describe` says: the relations and the order.
 
     Args:
-        boxes: float [N, 4] x1, y1, x2, y2 in shares of the image's side.
+        boxes: float [N, 4] x1, y1, x2, y2 as fractions of the image's side.
     """
     outwards = np.array([-DOUBT, -DOUBT, DOUBT, DOUBT]) / 2
     larger, smaller = boxes + outwards, boxes - outwards

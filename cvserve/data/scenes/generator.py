@@ -1,37 +1,33 @@
-"""Generated images with exact ground truth for all four tasks."""
+"""Generates images with exact ground truth for every task."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from cvserve.artifact.specs import TASKS, Task
 from cvserve.data.objects import Objects
-from cvserve.data.readers.splitting import SPLITS
 from cvserve.data.scenes.describe import describe
-from cvserve.data.scenes.layout import SceneObject, several_objects, single_object
+from cvserve.data.scenes.layout import SceneTask
 from cvserve.data.scenes.render import boxes_of, render
-from cvserve.data.scenes.shapes import SHAPES
+from cvserve.data.scenes.shapes import SHAPES, SceneObject
+from cvserve.data.splits import SPLITS
 from cvserve.errors import InvalidInput
 from cvserve.postproc.object_masks import ObjectMasks
+from cvserve.tasks import TaskTable
 
-GROUND = "ground"
-"""What segmentation scenes call pixels of no object."""
-
-_SIZE: dict[Task, int] = {"classification": 64, "detection": 128, "segmentation": 128, "captioning": 128}
+SCENE_TASKS: TaskTable[SceneTask] = TaskTable("cvserve.data.scenes.tasks", "SCENE_TASK", what="generated data set")
+"""How the scenes of each task differ."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and everything that is true of it.
+    """One image and its ground truth for every task.
 
     image: uint8 RGB [S, S, 3]. objects: N of them, in the order of what follows. masks: bool [N, S, S], disjoint.
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels, tight around the masks, x2 and y2 past the last pixel. labels: int32
-    [N], the shapes as indices into `SHAPES`. sentences: the first says most.
+    [N], the shapes as indices into `SHAPES`. sentences: true captions, the most detailed one first.
     """
 
     image: np.ndarray
@@ -48,7 +44,7 @@ class Scene:
 
     @property
     def class_map(self) -> np.ndarray:
-        """uint8 [S, S]: 0 is ground, otherwise 1 + the label of the object there."""
+        """The label map, uint8 [S, S]: 0 is ground, otherwise 1 + the label of the object there."""
         values = (self.labels + 1).astype(np.uint8)
         return (self.masks * values[:, None, None]).sum(axis=0, dtype=np.uint8)
 
@@ -63,7 +59,7 @@ class Scenes:
     Args:
         count: number of scenes.
         seed: 0 or more.
-        image_size: pixels a side, 32 to 1024; None takes 64 for classification and 128 for the other tasks.
+        image_size: pixels per side, 32 to 1024; None takes 64 for classification and 128 for the other tasks.
         task: classification scenes hold one object of any size, nearly upright, whose shape is the class (as many of
             each class as possible); detection and segmentation scenes 1 to 5 objects, captioning scenes 1 to 3.
         split: "train", "val" or "test".
@@ -79,12 +75,14 @@ class Scenes:
     count: int
     seed: int = 0
     image_size: int | None = None
-    task: Task = "classification"
+    task: str = "classification"
     split: str = "train"
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise InvalidInput(f"there are no scenes for the task {self.task!r}; the tasks are {', '.join(TASKS)}")
+        if self.task not in SCENE_TASKS:
+            raise InvalidInput(
+                f"there are no scenes for the task {self.task!r}; the tasks are {', '.join(SCENE_TASKS.names())}"
+            )
         if self.split not in SPLITS:
             raise InvalidInput(f"scenes have no split {self.split!r}; the splits are {', '.join(SPLITS)}")
         if self.count < 1:
@@ -96,19 +94,19 @@ class Scenes:
 
     @property
     def side(self) -> int:
-        """Pixels a side of every image."""
-        return self.image_size or _SIZE[self.task]
+        """Pixels per side of every image."""
+        return self.image_size or self._task.image_size
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The shapes, sorted by name; of segmentation scenes "ground" before them."""
-        return (GROUND, *SHAPES) if self.task == "segmentation" else SHAPES
+        return (*filter(None, (self._task.background,)), *SHAPES)
 
     def __len__(self) -> int:
         return self.count
 
     def scene(self, index: int) -> Scene:
-        """Makes scene `index`: about 2 ms at 64 x 64 pixels.
+        """Makes scene `index`; this takes about 2 ms at 64 x 64 pixels.
 
         Raises:
             IndexError: there is no scene of this number.
@@ -120,26 +118,25 @@ class Scenes:
         return Scene(image, objects, masks, boxes, labels, describe(objects, boxes))
 
     def image(self, index: int) -> np.ndarray:
-        """The image: uint8 RGB [S, S, 3]."""
+        """Returns the image, uint8 RGB [S, S, 3]."""
         return _remembered(self, index).image.copy()
 
     def label(self, index: int) -> int:
-        """The shape of the largest object, an index into `classes`."""
-        if self.task == "classification":
-            return self._single_label(index)
-        return self.scene(index).label + self._first_shape
+        """Returns the shape of the largest object, an index into `classes`."""
+        shape_of = self._task.shape
+        return (self.scene(index).label if shape_of is None else shape_of(index)) + self._first_shape
 
     def objects(self, index: int) -> Objects:
-        """Every object of the scene, with the area of its mask."""
+        """Returns every object of the scene, with the area of its mask."""
         scene = _remembered(self, index)
         return Objects.of(scene.boxes, scene.labels + self._first_shape, areas=scene.masks.sum(axis=(1, 2)))
 
     def object_masks(self, index: int) -> ObjectMasks:
-        """The masks of `objects(index)`."""
+        """Returns the masks of `objects(index)`."""
         return ObjectMasks.of(_remembered(self, index).masks)
 
     def mask(self, index: int) -> np.ndarray:
-        """The scene's label map, uint8 [S, S]: indices into `classes` of segmentation scenes."""
+        """Returns the label map, uint8 [S, S]: indices into `classes` of segmentation scenes."""
         return _remembered(self, index).class_map
 
     @property
@@ -148,24 +145,24 @@ class Scenes:
         return ()
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """All sentences about the scene; the first says most."""
+        """Returns all sentences about the scene, the most detailed one first."""
         return _remembered(self, index).sentences
 
     def image_id(self, index: int) -> int:
-        """index + 1."""
+        """Returns the number of the image in COCO files: index + 1."""
         return index + 1
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """1 for the first shape, and so on; 0 for the ground, where that is a class."""
+        """The number of each class in COCO files: 1 for the first shape, and so on; 0 for the ground."""
         return tuple(range(1 - self._first_shape, len(SHAPES) + 1))
 
     def name(self, index: int) -> str:
-        """For example "scenes/train/000012"."""
+        """Returns the name of the image in reports, for example "scenes/train/000012"."""
         return f"scenes/{self.split}/{index:06d}"
 
     def describe(self) -> str:
-        """One line: task, split, number, size, seed and classes."""
+        """Returns one line: task, split, number, size, seed and classes."""
         return (
             f"scenes:{self.task} {self.split}: {self.count} generated images of {self.side} x {self.side}, seed "
             f"{self.seed}, in {len(self.classes)} classes ({', '.join(self.classes)})"
@@ -173,44 +170,22 @@ class Scenes:
 
     @property
     def _first_shape(self) -> int:
-        """The place of the first shape in `classes`."""
+        """The index of the first shape in `classes`."""
         return len(self.classes) - len(SHAPES)
 
-    def _single_label(self, index: int) -> int:
-        return index % len(SHAPES)
+    @property
+    def _task(self) -> SceneTask:
+        return SCENE_TASKS[self.task]
 
     def _layout(self, index: int) -> tuple[tuple[SceneObject, ...], np.random.Generator]:
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
-        key = (self.seed, TASKS.index(self.task), SPLITS.index(self.split), index)
+        key = (self.seed, self._task.number, SPLITS.index(self.split), index)
         layout_rng, render_rng = np.random.default_rng(key).spawn(2)
-        if self.task == "classification":
-            return single_object(SHAPES[self._single_label(index)], layout_rng), render_rng
-        return several_objects(self.task, layout_rng), render_rng
+        return self._task.layout(index, layout_rng), render_rng
 
 
 @lru_cache(maxsize=32)
 def _remembered(scenes: Scenes, index: int) -> Scene:
-    """A scene that was made just now: who asks for its image asks for its objects next."""
+    """Keeps the last scenes, since a pipeline asks for the objects of an image right after its pixels."""
     return scenes.scene(index)
-
-
-class ScenesOptions(BaseModel):
-    """What may follow the question mark in "scenes:classification?count=600&seed=1".
-
-    count: scenes in train. val_count, test_count: by default a quarter of count. seed, image_size: as in `Scenes`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    count: int = Field(default=2400, ge=1)
-    val_count: int | None = Field(default=None, ge=1)
-    test_count: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
-    image_size: int | None = Field(default=None, ge=32, le=1024)
-
-    def open(self, split: Literal["train", "val", "test"] | str, task: Task) -> Scenes:
-        """The scenes of one split."""
-        quarter = max(1, self.count // 4)
-        counts = {"train": self.count, "val": self.val_count or quarter, "test": self.test_count or quarter}
-        return Scenes(counts[split], self.seed, self.image_size, task, split)

@@ -1,4 +1,4 @@
-"""Pixels and masks of a scene."""
+"""Renders the pixels and masks of a scene."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from cvserve.data.scenes.layout import SceneObject
+from cvserve.data.scenes.shapes import SceneObject
 
 # Sub-pixels a side in which outlines are drawn; their mean is how much of a pixel an object covers. fillPoly fills all
 # sub-pixels that the outline touches, so that objects come out 1/32 of a pixel too large at each side.

@@ -1,15 +1,16 @@
-"""The shapes and colours of the scenes: outlines in units, names in sentences."""
+"""Defines the objects of scenes: their shapes, colours and sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 
 def _ring(count: int, radius: float = 1.0, start: float = -90.0) -> np.ndarray:
-    """`count` points on a circle, the first at `start` degrees (-90 is up, since y points down)."""
+    """Returns `count` points on a circle, the first at `start` degrees (-90 is up, since y points down)."""
     angles = np.radians(start + np.arange(count) * 360.0 / count)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius
 
@@ -41,7 +42,7 @@ def _area(points: np.ndarray) -> float:
 
 
 def _same_area(points: np.ndarray) -> np.ndarray:
-    """Scaled to the area of the unit circle, for "large" to mean the same of each; centred to turn in least room."""
+    """Scales to the area of the unit circle, so that "large" means the same for each shape, and centres the points."""
     (x, y), _ = cv2.minEnclosingCircle(points.astype(np.float32))
     return (points - (x, y)) * np.sqrt(np.pi / _area(points))
 
@@ -60,7 +61,7 @@ SHAPES: tuple[str, ...] = tuple(OUTLINES)
 # The farthest point of each outline from its centre: no rotation reaches beyond it.
 REACH: Mapping[str, float] = {name: float(np.linalg.norm(points, axis=1).max()) for name, points in OUTLINES.items()}
 
-# RGB centres that stay apart under the jitter of `layout`.
+# RGB values that stay apart under the random variation of `layout`.
 COLORS: Mapping[str, tuple[int, int, int]] = {
     "blue": (45, 90, 215),
     "green": (40, 165, 70),
@@ -70,17 +71,45 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
     "yellow": (245, 215, 50),
 }
 
-# Radius of the circle of the same area, as a share of the image's side. The gap between the two is what makes the
-# words exact.
+# Radius of the circle of the same area, as a fraction of the image's side. The gap between the two makes the words
+# exact.
 SIZES: Mapping[str, tuple[float, float]] = {"large": (0.13, 0.18), "small": (0.065, 0.095)}
 
 
 def outline(shape: str, x: float, y: float, radius: float, angle: float) -> np.ndarray:
-    """The corners [K, 2] (x, y) of a shape, in the units of x, y and radius.
+    """Returns the corners [K, 2] (x, y) of a shape, in the units of x, y and radius.
 
     Args:
-        radius: of the circle of the same area. angle: degrees, clockwise as the image is seen.
+        radius: of the circle of the same area. angle: degrees, clockwise.
     """
     turn = np.radians(angle)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     return OUTLINES[shape] @ rotation.T * radius + (x, y)
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object of a scene.
+
+    size: "small" or "large"; "" for the single object of a classification scene, which may have any size. x, y, radius:
+    the centre, and the radius of the circle of the same area, as fractions of the image's side. angle: degrees,
+    clockwise. rgb: its colour, a variation of the named one.
+    """
+
+    shape: str
+    color: str
+    size: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+    rgb: tuple[int, int, int]
+
+    def outline(self) -> np.ndarray:
+        """Returns the corners [K, 2] (x, y), as fractions of the image's side."""
+        return outline(self.shape, self.x, self.y, self.radius, self.angle)
+
+    @property
+    def reach(self) -> float:
+        """Radius of the circle around (x, y) that contains the object however it is turned."""
+        return self.radius * REACH[self.shape]

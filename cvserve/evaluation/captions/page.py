@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cvserve.data.captions import CaptionSource
+from cvserve.data.source import CaptionSource
 from cvserve.evaluation.captions.report import ImageScores
 from cvserve.evaluation.captions.rouge import rouge_l
 from cvserve.postproc.drawing.colors import Color

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvserve.data.captions import CaptionSource
+from cvserve.data.source import CaptionSource
 from cvserve.evaluation.captions import CaptionReport, caption_report
 from cvserve.evaluation.captions.page import Told, draw_page
 from cvserve.evaluation.coco_format import coco_caption_ground_truth, coco_caption_results

@@ -10,7 +10,8 @@ from typing import cast
 import numpy as np
 
 from cvserve.artifact import DetectionPostproc
-from cvserve.data.objects import DetectionSource, InstanceSource, Objects
+from cvserve.data.objects import Objects
+from cvserve.data.source import DetectionSource, InstanceSource
 from cvserve.evaluation.coco_format import coco_ground_truth, coco_results
 from cvserve.evaluation.detection import SCORING, DetectionReport, detection_report
 from cvserve.evaluation.matching import curves, match_image

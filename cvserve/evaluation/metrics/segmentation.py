@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from cvserve.artifact import SegmentationPostproc
-from cvserve.data.masks import SegmentationSource
+from cvserve.data.source import SegmentationSource
 from cvserve.evaluation.plots import draw_confusion
 from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
 from cvserve.evaluation.worst_masks import WorstMasks, draw_worst_masks

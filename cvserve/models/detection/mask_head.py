@@ -102,7 +102,7 @@ def mask_targets(sample: Sample, frames: tf.Tensor, grids: tf.Tensor, cells: int
 
     Args:
         sample: of S regions. frames: float32 [B, M, 4] and grids: uint8 [B, M, R, R] of the objects, see
-            `cvserve.data.augment.shapes`; M may be 0.
+            `cvserve.data.instance_masks`; M may be 0.
         cells: rows and columns of a mask.
 
     Returns:

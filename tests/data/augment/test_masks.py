@@ -11,10 +11,9 @@ from mask_files import painted, random_labels
 
 from cvserve.artifact import PreprocSpec
 from cvserve.data import VOID, Augmentation
-from cvserve.data.augment.masks import augment_masked
+from cvserve.data.augment.masks import MaskedImage, augment_masked
 from cvserve.data.augment.placement import SizedImage, nearest
 from cvserve.data.masks import labels_in_input
-from cvserve.data.pipelines.masked_cache import MaskedImage
 from cvserve.preproc import Geometry, resize, resize_to
 from cvserve.preproc.geometry import plan
 

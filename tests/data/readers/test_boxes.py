@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from cvserve.data.readers.boxes import BoxProblem, BoxReport, check_boxes, log_boxes
+from cvserve.data.problems import Problem
+from cvserve.data.readers.boxes import BoxReport, check_boxes, log_boxes
 
 SIZE = (100, 50)
 
@@ -69,7 +70,7 @@ def test_the_places_of_those_that_are_kept() -> None:
 
 
 def test_one_line_tells_of_all(caplog: pytest.LogCaptureFixture) -> None:
-    problems = [BoxProblem(f"{number}.jpg", "cat", "is empty") for number in range(7)]
+    problems = [Problem(f"{number}.jpg", "cat", "is empty") for number in range(7)]
     with caplog.at_level(logging.WARNING):
         log_boxes("photos train", problems, problems[:1])
         log_boxes("photos val", [], [])

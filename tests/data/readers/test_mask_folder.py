@@ -12,14 +12,14 @@ from image_files import exif_block, jpeg_with_exif
 from mask_files import painted, random_labels, write_camvid, write_pair
 
 from cvserve.artifact import PreprocSpec
-from cvserve.data import SegmentationPipeline, Shares, open_dataset
+from cvserve.data import SegmentationPipeline, SplitFractions, open_dataset
 from cvserve.data.readers.mask_folder import voc_color
 from cvserve.errors import ImageError, InvalidInput, NotFound
 
 SPEC = PreprocSpec(height=24, width=32, resize="exact")
 NAMES = "sky\nroad\ncar\nUnlabelled\n"
 
-# Where the image and the mask "a" of side train, and those of side val, lie.
+# Where the image and the mask "a" of train, and those of val, are.
 LAYOUTS = {
     "camvid": ("{side}/images/a.png", "{side}/masks/a.png"),
     "labels beside": ("{side}/images/a.png", "{side}/labels/a.png"),
@@ -56,12 +56,12 @@ def test_one_piece_is_divided(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(NAMES)
     for seed in range(40):
         write_pair(tmp_path / "images" / f"{seed}.png", tmp_path / "masks" / f"{seed}.png", random_labels(8, 9, seed))
-    shares = Shares(train=0.6, val=0.2, test=0.2)
-    sides = [open_(tmp_path, side, shares=shares) for side in ("train", "val", "test")]
+    fractions = SplitFractions(train=0.6, val=0.2, test=0.2)
+    sides = [open_(tmp_path, side, fractions=fractions) for side in ("train", "val", "test")]
     names = [side.name(index) for side in sides for index in range(len(side))]
     assert len(names) == len(set(names)) == 40
     assert len(open_(tmp_path, "all")) == 40
-    assert "has no sides: val is the" in sides[1].describe()
+    assert "has no splits: val is the" in sides[1].describe()
     for side in sides:
         seed = int(Path(side.name(0)).stem)
         np.testing.assert_array_equal(side.mask(0), random_labels(8, 9, seed))
@@ -87,7 +87,7 @@ class TestVoc:
         (lists / "val.txt").write_text("2007_000039\n")
         return tmp_path
 
-    def test_lists_are_the_sides_and_the_classes_are_known(self, root: Path) -> None:
+    def test_lists_are_the_splits_and_the_classes_are_known(self, root: Path) -> None:
         train, val = open_(root), open_(root, "val")
         assert (train.name(0), val.name(0)) == ("JPEGImages/2007_000032.jpg", "JPEGImages/2007_000039.jpg")
         assert (train.classes[0], train.classes[1], train.classes[20]) == ("background", "aeroplane", "tvmonitor")
@@ -163,7 +163,7 @@ class TestProblems:
     def test_no_mask_fits(self, root: Path) -> None:
         for path in (root / "train" / "masks").iterdir():
             path.rename(path.with_name(f"mask{path.name}"))
-        with pytest.raises(InvalidInput, match="not one of the 4 masks is called as one of the 4 images of train"):
+        with pytest.raises(InvalidInput, match="not one of the 4 masks has the name of one of the 4 images of train"):
             open_(root)
 
     def test_masks_without_a_image_are_counted(self, root: Path) -> None:
@@ -174,7 +174,7 @@ class TestProblems:
 
     def test_neither_masks_nor_folder(self, tmp_path: Path) -> None:
         (tmp_path / "sub" / "train" / "images").mkdir(parents=True)
-        with pytest.raises(InvalidInput, match="no masks were found; looked for train/images/"):
+        with pytest.raises(InvalidInput, match="no data set for segmentation was found; looked for train/images/"):
             open_(tmp_path / "sub")
         with pytest.raises(NotFound, match="there is no such folder"):
             open_(tmp_path / "none")
@@ -189,7 +189,9 @@ def test_a_missing_val_is_divided_off(tmp_path: Path) -> None:
 
 def test_the_order_of_a_model(tmp_path: Path) -> None:
     root = write_camvid(tmp_path, {"train": 1})
-    split = open_(root, "train", classes=("car", "sky", "road", "tree"), shares=Shares(train=1.0, val=0.0, test=0.0))
+    split = open_(
+        root, "train", classes=("car", "sky", "road", "tree"), fractions=SplitFractions(train=1.0, val=0.0, test=0.0)
+    )
     own = random_labels(48, 64, seed=5000)
     np.testing.assert_array_equal(split.mask(0), np.array([1, 2, 0, *[255] * 253], np.uint8)[own])
     with pytest.raises(InvalidInput, match=r"classes.txt: the model does not know the class 'road'; it knows sky, car"):
@@ -207,7 +209,7 @@ def test_a_image_stored_lying(tmp_path: Path) -> None:
     (tmp_path / "train" / "images" / "a.jpg").write_bytes(jpeg_with_exif(data, exif_block(6)))
     for mask in (labels, cv2.rotate(labels, cv2.ROTATE_90_COUNTERCLOCKWISE)):
         cv2.imwrite(str(tmp_path / "train" / "masks" / "a.png"), mask)
-        split = open_(tmp_path, shares=Shares(train=1.0, val=0.0, test=0.0))
+        split = open_(tmp_path, fractions=SplitFractions(train=1.0, val=0.0, test=0.0))
         np.testing.assert_array_equal(split.mask(0), labels)
         spec = PreprocSpec(height=40, width=64, resize="exact")
         images, shown = SegmentationPipeline(split, spec, batch_size=1).batch(0, np.array([0]))

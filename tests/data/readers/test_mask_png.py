@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from image_files import exif_block, png_chunk, png_with
 
-from cvserve.data.readers.class_table import MaskClass, table_of
+from cvserve.data.readers.mask_classes import MaskClass, table_of
 from cvserve.data.readers.mask_png import check_mask, read_mask
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.preproc import ImageHeader

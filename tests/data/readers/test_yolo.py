@@ -90,9 +90,9 @@ def test_the_classes_of_a_model_are_matched_by_name(root: Path) -> None:
         ("0 0.5 0.5 0.5", r"c\.txt, line 2: a class and 3 numbers"),
         ("0 0.5 0.5 0.5 0.5 0.9", r"c\.txt, line 2: a class and 5 numbers"),
         ("cat 0.5 0.5 0.5 0.5", r"c\.txt, line 2: 'cat 0.5 0.5 0.5 0.5' is not made of numbers"),
-        ("0.5 0.5 0.5 0.5 0.5", r"c\.txt, line 2: 0.5 is no number of a class"),
-        ("inf 0.5 0.5 0.5 0.5", r"c\.txt, line 2: inf is no number of a class"),
-        ("-1 0.5 0.5 0.5 0.5", r"c\.txt, line 2: -1 is no number of a class"),
+        ("0.5 0.5 0.5 0.5 0.5", r"c\.txt, line 2: 0.5 is not the number of a class"),
+        ("inf 0.5 0.5 0.5 0.5", r"c\.txt, line 2: inf is not the number of a class"),
+        ("-1 0.5 0.5 0.5 0.5", r"c\.txt, line 2: -1 is not the number of a class"),
         ("2 0.5 0.5 0.5 0.5", r"c\.txt, line 2: class 2 is not one of the 2 classes \(cat, dog\)"),
     ],
 )
@@ -123,7 +123,7 @@ def test_bad_boxes_are_reported(root: Path) -> None:
         ("names: cat\ntrain: images/train\n", "names must be a list of classes, not 'cat'"),
         ("names: [cat, cat]\ntrain: images/train\n", "the class 'cat' is named twice"),
         ("names: [cat]\n", "it has neither train nor val nor test"),
-        ("names: [cat]\ntrain: images\n", r"data\.yaml: train is images, but .*images is not there"),
+        ("names: [cat]\ntrain: photos\n", r"data\.yaml: train is photos, but .*photos is not there"),
     ],
 )
 def test_wrong_descriptions(root: Path, text: str, sentence: str) -> None:

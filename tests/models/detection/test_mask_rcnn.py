@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cvserve.artifact import PreprocSpec
-from cvserve.data.augment.shapes import SIDE, Shapes
+from cvserve.data.instance_masks import GRID_SIZE, InstanceMasks
 from cvserve.errors import InvalidInput
 from cvserve.export.network import Network
 from cvserve.export.onnx import write_onnx
@@ -77,11 +77,11 @@ def test_every_part_learns_in_one_graph() -> None:
         return parts, tape.gradient(total, variables)
 
     specs = [((None, *SIZE, 3), tf.uint8), ((None, None, 4), tf.float32), ((None, None), tf.int32)]
-    specs += [((None, None, 4), tf.float32), ((None, None, SIDE, SIDE), tf.uint8)]
+    specs += [((None, None, 4), tf.float32), ((None, None, GRID_SIZE, GRID_SIZE), tf.uint8)]
     run = tf.function(step, input_signature=[tf.TensorSpec(*spec) for spec in specs])
     boxes = np.array([[[10, 10, 50, 60], [60, 5, 90, 60]], [[0, 0, 96, 64], [0, 0, 0, 0]]], np.float32)
     labels = np.array([[0, 2], [1, -1]], np.int32)
-    grids = np.random.default_rng(0).integers(0, 256, (2, 2, SIDE, SIDE), np.uint8)
+    grids = np.random.default_rng(0).integers(0, 256, (2, 2, GRID_SIZE, GRID_SIZE), np.uint8)
     parts, gradients = run(_images(), boxes, labels, boxes, grids)
     assert set(parts) == {"head_class", "head_box", "rpn_class", "rpn_box", "mask"}
     assert all(np.isfinite(part) and part > 0 for part in parts.values())
@@ -103,9 +103,9 @@ def _sample(proposals: list[list[float]], objects: list[int]) -> Sample:
 
 def test_targets_are_the_objects_seen_through_the_regions() -> None:
     """Two objects of which the left or the upper half is there, through their own frames and through others."""
-    grids = np.zeros((1, 2, SIDE, SIDE), np.uint8)
-    grids[0, 0, :, : SIDE // 2] = 255
-    grids[0, 1, : SIDE // 2] = 255
+    grids = np.zeros((1, 2, GRID_SIZE, GRID_SIZE), np.uint8)
+    grids[0, 0, :, : GRID_SIZE // 2] = 255
+    grids[0, 1, : GRID_SIZE // 2] = 255
     frames = np.array([[[10, 10, 30, 30], [40, 0, 60, 40]]], np.float32)
     proposals = [[10, 10, 30, 30], [40, 0, 60, 40], [10, 10, 20, 30], [0, 10, 20, 30], [50, 30, 60, 40], [0, 0, 5, 5]]
     found = mask_targets(_sample(proposals, [0, 1, 0, 0, 1, 0]), tf.constant(frames), tf.constant(grids), 4)[0].numpy()
@@ -121,11 +121,14 @@ def test_targets_come_back_as_the_masks_they_were() -> None:
     masks = ObjectMasks.of(
         np.stack([(x - 40) ** 2 / 900 + (y - 30) ** 2 / 400 < 1, (x > 50) & (y > x - 48) & (x < 90)])
     )
-    shapes = Shapes.of(masks)
+    instance_masks = InstanceMasks.of(masks)
     targets = mask_targets(
-        _sample(shapes.frames.tolist(), [0, 1]), tf.constant(shapes.frames[None]), tf.constant(shapes.grids[None]), 28
+        _sample(instance_masks.frames.tolist(), [0, 1]),
+        tf.constant(instance_masks.frames[None]),
+        tf.constant(instance_masks.grids[None]),
+        28,
     )
-    back = paste(targets[0].numpy(), shapes.frames, 64, 96)
+    back = paste(targets[0].numpy(), instance_masks.frames, 64, 96)
     for index in range(2):
         mine, theirs = back.mask(index), masks.mask(index)
         assert (mine & theirs).sum() / (mine | theirs).sum() > 0.95
@@ -161,11 +164,15 @@ def _scene() -> tuple[np.ndarray, ...]:
         (1, 0): ((y > 20) & (y < 60) & (x > 30) & (x < 80) & (x - 30 < (y - 20) * 1.25), 1),
     }
     boxes, labels = np.zeros((2, 2, 4), np.float32), np.full((2, 2), -1, np.int32)
-    grids = np.zeros((2, 2, SIDE, SIDE), np.uint8)
+    grids = np.zeros((2, 2, GRID_SIZE, GRID_SIZE), np.uint8)
     colors = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255]], np.uint8)
     for (row, place), (mask, label) in drawn.items():
-        shapes = Shapes.of(ObjectMasks.of(mask[None]))
-        boxes[row, place], grids[row, place], labels[row, place] = shapes.frames[0], shapes.grids[0], label
+        instance_masks = InstanceMasks.of(ObjectMasks.of(mask[None]))
+        boxes[row, place], grids[row, place], labels[row, place] = (
+            instance_masks.frames[0],
+            instance_masks.grids[0],
+            label,
+        )
         images[row][mask] = colors[label]
     return images, boxes, labels, boxes, grids
 

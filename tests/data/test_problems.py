@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cvserve.data import BadImage, ImageFolder, Scenes, Shares, verify
-from cvserve.data.readers.problems import summary
+from cvserve.data import BadImage, ImageFolder, Scenes, SplitFractions, verify
+from cvserve.data.problems import summary
 
 
 @pytest.fixture
@@ -47,14 +47,16 @@ def test_without_the_bad_ones_all_is_well(folder: ImageFolder) -> None:
 
 
 def test_a_tree_without_split_folders_keeps_them_in_train(folder: ImageFolder) -> None:
-    train = ImageFolder(folder.root / "train", shares=Shares(train=0.0, val=0.5, test=0.5), classes=["a", "b"]).split()
+    train = ImageFolder(
+        folder.root / "train", fractions=SplitFractions(train=0.0, val=0.5, test=0.5), classes=["a", "b"]
+    ).split()
     assert [item.name for item in train.verify()] == ["b/gone.png"]
     assert len(train) == 1
 
 
 def test_a_named_pipe_is_a_bad_image_not_a_wait_for_ever(folder: ImageFolder) -> None:
     os.mkfifo(folder.root / "train" / "a" / "pipe.jpg")
-    one_tree = ImageFolder(folder.root / "train", shares=Shares(train=1.0, val=0.0, test=0.0)).split("train")
+    one_tree = ImageFolder(folder.root / "train", fractions=SplitFractions(train=1.0, val=0.0, test=0.0)).split("train")
     for split in (folder.split("train"), one_tree):  # the second reads the files to divide them
         assert [item.reason for item in split.verify() if "pipe.jpg" in item.name] == ["is not a regular file"]
 
@@ -70,4 +72,4 @@ def test_generated_images_are_always_good() -> None:
 def test_summary() -> None:
     bad = [BadImage(index, f"{index}.jpg", "is empty") for index in range(7)]
     assert summary(bad[:1], 9) == "1 of 9 images cannot be used and are left out: 0.jpg: is empty"
-    assert summary(bad, 9, shown=2).endswith("0.jpg: is empty; 1.jpg: is empty; and 5 more")
+    assert summary(bad, 9).endswith("3.jpg: is empty; 4.jpg: is empty; and 2 more")

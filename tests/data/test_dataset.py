@@ -46,7 +46,7 @@ def test_scenes_as_a_dataset() -> None:
         ("scenes?count=many", "option 'count': Input should be a valid integer"),
         ("scenes?count=0", "option 'count': Input should be greater than or equal to 1"),
         ("scenes?count", r"options are written as \?count=600&seed=1"),
-        ("scenes:poses", "no scenes for 'poses'; the tasks are classification"),
+        ("scenes:poses", "no scenes for 'poses'; the tasks are captioning, classification"),
     ],
 )
 def test_wrong_scenes(data: str, sentence: str) -> None:

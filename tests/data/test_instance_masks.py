@@ -14,7 +14,7 @@ from cvserve.artifact import PreprocSpec
 from cvserve.data import Augmentation, DetectionPipeline, Objects, Scenes, open_dataset, write_coco
 from cvserve.data.augment.boxes import augment_example, mosaic
 from cvserve.data.augment.placement import SizedImage
-from cvserve.data.augment.shapes import SIDE, Shapes
+from cvserve.data.instance_masks import GRID_SIZE, InstanceMasks
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.postproc import ObjectMasks
 from cvserve.postproc.pasting import paste
@@ -35,14 +35,14 @@ def flag(width: int = 120, height: int = 90) -> tuple[SizedImage, Objects]:
     pixels[masks[0] > 0] = (255, 0, 0)
     pixels[masks[1] > 0] = (0, 255, 0)
     kept = ObjectMasks.of(masks > 0)
-    shapes = Shapes.of(kept)
-    objects = Objects(shapes.frames, np.array([0, 1], np.int32), np.zeros(2, bool), kept.areas, shapes)
+    instance_masks = InstanceMasks.of(kept)
+    objects = Objects(instance_masks.frames, np.array([0, 1], np.int32), np.zeros(2, bool), kept.areas, instance_masks)
     return SizedImage(pixels, Geometry(width, height)), objects
 
 
-def overlaps(pixels: np.ndarray, labels: np.ndarray, shapes: Shapes) -> list[float]:
+def overlaps(pixels: np.ndarray, labels: np.ndarray, instance_masks: InstanceMasks) -> list[float]:
     """Of each object, IoU of its mask with the pixels of its colour."""
-    masks = paste(shapes.grids.astype(np.float32) / 255, shapes.frames, *pixels.shape[:2])
+    masks = paste(instance_masks.grids.astype(np.float32) / 255, instance_masks.frames, *pixels.shape[:2])
     found = []
     for index, label in enumerate(labels.tolist()):
         mine, seen = masks.mask(index), pixels[..., label] > 127
@@ -54,18 +54,18 @@ def overlaps(pixels: np.ndarray, labels: np.ndarray, shapes: Shapes) -> list[flo
 
 def test_masks_lie_on_their_pixels_however_a_image_is_laid() -> None:
     for seed in range(60):
-        pixels, boxes, labels, shapes = augment_example(flag(), SPEC, MOVES, np.random.default_rng(seed))
-        assert shapes is not None
-        assert len(shapes) == len(labels) == len(boxes)
-        assert min(overlaps(pixels, labels, shapes)) > 0.8
+        pixels, boxes, labels, instance_masks = augment_example(flag(), SPEC, MOVES, np.random.default_rng(seed))
+        assert instance_masks is not None
+        assert len(instance_masks) == len(labels) == len(boxes)
+        assert min(overlaps(pixels, labels, instance_masks)) > 0.8
 
 
 def test_four_images_on_one_canvas() -> None:
     still = MOVES.model_copy(update={"scale": (0.5, 0.6)})
     for seed in range(10):
-        pixels, boxes, labels, shapes = mosaic([flag()] * 4, SPEC, still, np.random.default_rng(seed))
-        assert shapes is not None
-        masks = paste(shapes.grids.astype(np.float32) / 255, shapes.frames, 96, 128)
+        pixels, boxes, labels, instance_masks = mosaic([flag()] * 4, SPEC, still, np.random.default_rng(seed))
+        assert instance_masks is not None
+        masks = paste(instance_masks.grids.astype(np.float32) / 255, instance_masks.frames, 96, 128)
         for index, (box, label) in enumerate(zip(np.rint(boxes).astype(int).tolist(), labels.tolist(), strict=True)):
             # A mask reaches beyond the window at which its image, and with it its box, is cut off.
             part = (slice(box[1], box[3]), slice(box[0], box[2]))
@@ -76,13 +76,13 @@ def test_four_images_on_one_canvas() -> None:
         assert (seen & ~covered).sum() < 0.1 * seen.sum()
 
 
-@pytest.mark.parametrize("length", [2, 3, SIDE, SIDE + 1, 300])
+@pytest.mark.parametrize("length", [2, 3, GRID_SIZE, GRID_SIZE + 1, 300])
 def test_a_grid_has_the_objects_share(length: int) -> None:
     """Along one axis: a half stays a half, whether cells are smaller than pixels or larger."""
     mask = np.zeros((1, 4, length + 2), bool)
     mask[0, :, 1:-1] = True
     mask[0, 2:, 1 + length // 2 : -1] = False
-    grid = Shapes.of(ObjectMasks.of(mask)).grids[0] / 255
+    grid = InstanceMasks.of(ObjectMasks.of(mask)).grids[0] / 255
     assert grid[0].min() == 1
     assert grid[-1].mean() == pytest.approx((length // 2) / length, abs=0.02)
 
@@ -93,7 +93,7 @@ class TestPipeline:
         spec = PreprocSpec(height=64, width=64, resize="letterbox")
         pipeline = DetectionPipeline(scenes, spec, batch_size=6, masks=True)
         images, (boxes, labels, frames, grids) = pipeline.batch(0, np.arange(6))
-        assert grids.shape == (*labels.shape, SIDE, SIDE)
+        assert grids.shape == (*labels.shape, GRID_SIZE, GRID_SIZE)
         for index in range(6):
             scene, count = scenes.scene(index), len(scenes.objects(index))
             np.testing.assert_array_equal(boxes[index, :count], frames[index, :count])
@@ -106,7 +106,7 @@ class TestPipeline:
             (None, None, 4),
             (None, None),
             (None, None, 4),
-            (None, None, SIDE, SIDE),
+            (None, None, GRID_SIZE, GRID_SIZE),
         ]
 
     def test_boxes_without_masks_are_refused(self, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cvserve.data import CaptionedSplit, Shares, open_dataset
+from cvserve.data import CaptionedSplit, SplitFractions, open_dataset
 from cvserve.errors import InvalidInput, NotFound
 
 
@@ -85,8 +85,8 @@ def test_one_file_is_divided_by_contents(tmp_path: Path) -> None:
     assert sides["train"] | sides["val"] | sides["test"] == sides["all"]
     assert len(sides["train"]) + len(sides["val"]) + len(sides["test"]) == 60
     assert "60 images" in opened(tmp_path, "val").note
-    halves = Shares(train=0.5, val=0.5, test=0)
-    assert len(opened(tmp_path, "val", shares=halves)) > len(sides["val"])
+    halves = SplitFractions(train=0.5, val=0.5, test=0)
+    assert len(opened(tmp_path, "val", fractions=halves)) > len(sides["val"])
 
 
 def test_what_is_broken_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,7 +218,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: str, mess
 def test_what_is_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such folder"):
         opened(tmp_path / "none")
-    with pytest.raises(InvalidInput, match=r"no captions were found; looked for .*COCO.*Flickr8k"):
+    with pytest.raises(InvalidInput, match=r"no data set for captioning was found; looked for .*COCO.*Flickr8k"):
         opened(tmp_path)
     (tmp_path / "captions.csv").write_bytes(b"image,caption\na.png,caf\xe9\n")
     with pytest.raises(InvalidInput, match="is not UTF-8: byte 23 is 0xe9"):

@@ -1,10 +1,10 @@
-"""Which side of a split an image is on, decided by the image alone.
+"""Decides to which split (train, val or test) an image belongs, by the image alone.
 
-The side is a hash of the file's content, not of its name or place. So an image stays on its side when it is renamed,
-moved to another class or another disk, or when others are added or removed; and two copies of one image, under
-whatever names, are always on the same side, so that no copy of a training image is ever asked in validation. (A hash
-of the name would be cheaper, and wrong in just these cases.) The price: re-encoding an image makes it another one,
-and the shares are met on average, not exactly.
+The split follows from a hash of the file's content, not of its name or folder. So an image stays in its split when it
+is renamed, moved to another class or another disk, or when others are added or removed; and two copies of one image,
+under whatever names, are always in the same split, so that no copy of a training image is used in validation. (A hash
+of the name would be cheaper, and wrong in just these cases.) The price: re-encoding an image makes it another one, and
+the fractions are met on average, not exactly.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from cvserve.preproc.source import open_without_waiting
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
+ALL = "all"
+"""The split that holds every image of a data set which is not divided on disk."""
+
 _BLOCK = 64 * 1024
 
 
-class Shares(BaseModel):
-    """The expected share of the images on each side; they add up to 1."""
+class SplitFractions(BaseModel):
+    """The expected fraction of the images in each split; they add up to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,28 +39,39 @@ class Shares(BaseModel):
     test: float = Field(default=0.1, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _check(self) -> Shares:
+    def _check(self) -> SplitFractions:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"the shares of train, val and test must add up to 1, not {total:g}")
+            raise ValueError(f"the fractions of train, val and test must add up to 1, not {total:g}")
         return self
 
-    def side(self, position: float) -> SplitName:
-        """The side of an image at `position` (0 <= position < 1).
+    def split_at(self, position: float) -> SplitName:
+        """Returns the split of an image at `position` (0 <= position < 1).
 
-        val lies at the low end and test at the high end, train between: changing the share of one of the two never
+        val is at the low end and test at the high end, train between: changing the fraction of one of the two never
         moves an image of the other.
         """
         if position < self.val:
             return "val"
         return "test" if position >= 1 - self.test else "train"
 
+    def split_of(self, path: Path) -> SplitName:
+        """Returns the split of an image file by its content.
+
+        A file that cannot be read is in train: it is no reason to refuse the data set, and is reported there and left
+        out.
+        """
+        try:
+            return self.split_at(content_position(path))
+        except OSError:
+            return "train"
+
 
 def content_position(path: Path) -> float:
-    """Where the file's content falls in [0, 1): BLAKE2b over its size and its bytes.
+    """Returns the position of the file's content in [0, 1): BLAKE2b over its size and its bytes.
 
     Of files over 192 KiB only three blocks (start, middle, end) are read, since a folder of large images should open
-    fast; should two different images agree in size and in all three, they merely share a side.
+    fast; two different images that agree in size and in all three are in the same split.
 
     Raises:
         OSError: the file cannot be read, or is no regular file (a named pipe).

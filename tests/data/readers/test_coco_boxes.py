@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cvserve.data import open_dataset
-from cvserve.data.readers.coco import read_coco
+from cvserve.data.readers.coco_boxes import read_coco
 from cvserve.errors import InvalidInput
 
 

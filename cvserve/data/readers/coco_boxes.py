@@ -1,4 +1,4 @@
-"""Data sets in COCO's JSON: one file of all annotations of a side."""
+"""Reads boxes and instance masks in COCO's JSON: one file holds all annotations of a split."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from cvserve.data.objects import Objects
-from cvserve.data.readers.annotated import AnnotatedImage, AnnotatedSplit, check_images
-from cvserve.data.readers.boxes import BoxProblem, BoxReport, check_boxes
-from cvserve.data.readers.class_folder import ALL
+from cvserve.data.problems import Problem
+from cvserve.data.readers.annotated import AnnotatedImage, AnnotatedSplit
+from cvserve.data.readers.base import Reader, SplitFiles, check_exist, relative_name, unknown_class
+from cvserve.data.readers.boxes import BoxReport, check_boxes
 from cvserve.data.readers.coco_json import (
+    LOOKED_FOR,
     Category,
     annotations_by_image,
     as_float,
@@ -24,21 +26,16 @@ from cvserve.data.readers.coco_json import (
     load_instances,
     stated_size,
 )
-from cvserve.data.readers.coco_segmentation import CocoMasks
-from cvserve.data.readers.splits import Sides, unknown_class
+from cvserve.data.readers.coco_run_lengths import CocoMasks
+from cvserve.data.splits import ALL
 from cvserve.errors import InvalidInput
 
-LOOKED_FOR = (
-    "annotations/instances_{train,val}*.json, annotations.json beside the images, or _annotations.coco.json in "
-    "train/ and val/ (COCO)"
-)
 
+def recognise(root: Path, classes: Sequence[str] | None = None) -> SplitFiles[AnnotatedSplit] | None:
+    """Finds the splits of a folder in one of COCO's layouts; None for other folders.
 
-def find_coco(root: Path, classes: Sequence[str] | None = None) -> Sides[AnnotatedSplit] | None:
-    """The sides of a folder in one of COCO's layouts; None for other folders.
-
-    annotations/instances_<side>*.json (or annotations/<side>.json) with the images in <side>*/, images/<side>*/,
-    images/ or the folder itself; <side>/_annotations.coco.json as Roboflow writes it; or one annotations.json for all
+    annotations/instances_<split>*.json (or annotations/<split>.json) with the images in <split>*/, images/<split>*/,
+    images/ or the folder itself; <split>/_annotations.coco.json as Roboflow writes it; or one annotations.json for all
     images.
 
     Args:
@@ -55,7 +52,7 @@ def find_coco(root: Path, classes: Sequence[str] | None = None) -> Sides[Annotat
             known = tuple(item.name for item in categories_of(load_instances(reference), reference))
         return read_coco(files[split], split, classes=known, root=root)
 
-    return Sides(root, tuple(files), read)
+    return SplitFiles(root, tuple(files), read)
 
 
 def read_coco(
@@ -66,10 +63,10 @@ def read_coco(
     root: Path | None = None,
     images_folder: Path | None = None,
 ) -> AnnotatedSplit:
-    """One JSON file of instances.
+    """Reads one JSON file of instances.
 
-    Crowds are ignored objects. Masks are read where they are asked for; areas are those of the file. Numbers of
-    images and categories stay as they are.
+    Crowds are ignored objects. Masks are read when they are asked for; areas are those of the file. The ids of images
+    and categories stay as they are.
 
     Args:
         classes: label order, matched by name; None takes the file's categories by their numbers.
@@ -77,7 +74,7 @@ def read_coco(
         images_folder: the folder of the images, by default the one beside the file in which the first image lies.
 
     Raises:
-        InvalidInput: it is no such file, or contradicts itself; the text names the file and the annotation.
+        InvalidInput: it is no such file, or contradicts itself; the error names the file and the annotation.
     """
     path = Path(path)
     root = root or path.parent
@@ -88,44 +85,44 @@ def read_coco(
         raise InvalidInput(f"{path}: it has no categories")
     label_of = {name: label for label, name in enumerate(names)}
     labels = {item.category_id: label_of.get(item.name, -1) for item in categories}
-    called = {item.category_id: item.name for item in categories}
+    name_of = {item.category_id: item.name for item in categories}
     by_image = annotations_by_image(content, path)
     for item in content["annotations"]:
         number = item["category_id"]
-        if number not in called:
+        if number not in name_of:
             raise InvalidInput(f"{path}: annotation {item.get('id')} is of category {number}, which is not there")
         if labels[number] < 0:
-            raise unknown_class(f"{path}: annotation {item.get('id')}", called[number], names)
+            raise unknown_class(f"{path}: annotation {item.get('id')}", name_of[number], names)
     images = content["images"]
     folder = images_folder or image_folder(root, path, split, images)
     own_numbers = all(type(image["id"]) is int for image in images)
     with_masks = any(item.get("segmentation") for item in content["annotations"])
     report = BoxReport()
-    found = []
+    annotated = []
     for index, image in enumerate(images):
         file = folder / image["file_name"]
-        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+        name = relative_name(file, root)
         size = stated_size(image, path)
-        objects, used = _objects(by_image[image["id"]], labels, called, size, name, path, report)
+        objects, used = _objects(by_image[image["id"]], labels, name_of, size, name, path, report)
         masks = CocoMasks(
             path.name, tuple(item.get("id") for item in used), tuple(item.get("segmentation") for item in used)
         )
         number = image["id"] if own_numbers else index + 1
-        found.append(AnnotatedImage(file, name, number, size, objects, masks if with_masks else None))
-    check_images(found, path, split)
+        annotated.append(AnnotatedImage(file, name, number, size, objects, masks if with_masks else None))
+    check_exist(annotated, path, split)
     return AnnotatedSplit(
-        str(root),
-        split,
-        names,
-        _category_ids(names, categories),
-        tuple(found),
-        tuple(report.dropped),
-        tuple(report.clipped),
+        origin=str(root),
+        split=split,
+        classes=names,
+        category_ids=_category_ids(names, categories),
+        images=tuple(annotated),
+        dropped=tuple(report.dropped),
+        clipped=tuple(report.clipped),
     )
 
 
 def _category_ids(names: tuple[str, ...], categories: tuple[Category, ...]) -> tuple[int, ...]:
-    """The number of each class: the file's own where they are numbers, and new ones for classes that it lacks."""
+    """Returns the id of each class: the file's own where they are numbers, and new ones for classes that it lacks."""
     own = {item.name: item.category_id for item in categories}
     if not all(type(number) is int for number in own.values()):
         return tuple(range(1, len(names) + 1))
@@ -140,19 +137,19 @@ def _category_ids(names: tuple[str, ...], categories: tuple[Category, ...]) -> t
 def _objects(
     annotations: list[dict[str, Any]],
     labels: dict[Any, int],
-    called: dict[Any, str],
+    name_of: dict[Any, str],
     size: tuple[int, int] | None,
     image: str,
     path: Path,
     report: BoxReport,
 ) -> tuple[Objects, list[dict[str, Any]]]:
-    """The objects of an image, and the annotations that they come from."""
+    """Returns the objects of an image, and the annotations that they come from."""
     boxes, used = [], []
     for item in annotations:
         box = item.get("bbox")
         if not box:
-            what = f"{called[item['category_id']]} ({path.name}, annotation {item.get('id')})"
-            report.dropped.append(BoxProblem(image, what, "has no box"))
+            what = f"{name_of[item['category_id']]} ({path.name}, annotation {item.get('id')})"
+            report.dropped.append(Problem(image, what, "has no box"))
             continue
         if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
             raise InvalidInput(
@@ -161,9 +158,9 @@ def _objects(
         left, top, width, height = map(as_float, box)
         boxes.append((left, top, left + width, top + height))
         used.append(item)
-    names = [f"{called[item['category_id']]} ({path.name}, annotation {item.get('id')})" for item in used]
-    usable, kept = check_boxes(np.array(boxes, np.float64), size, image, names, report)
-    used = [used[index] for index in kept]
+    names = [f"{name_of[item['category_id']]} ({path.name}, annotation {item.get('id')})" for item in used]
+    usable, indices = check_boxes(np.array(boxes, np.float64), size, image, names, report)
+    used = [used[index] for index in indices]
     areas = (usable[:, 2] - usable[:, 0]) * (usable[:, 3] - usable[:, 1])
     for index, item in enumerate(used):
         if is_number(item.get("area")) and 0 < as_float(item["area"]) < math.inf:
@@ -175,3 +172,6 @@ def _objects(
         areas,
     )
     return objects, used
+
+
+READER = Reader(task="detection", looked_for=LOOKED_FOR, recognise=recognise)

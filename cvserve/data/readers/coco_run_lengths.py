@@ -1,4 +1,4 @@
-"""A COCO annotation's "segmentation", polygons or run lengths, as run lengths."""
+"""Converts the "segmentation" of COCO annotations, polygons or run lengths, to run lengths."""
 
 from __future__ import annotations
 
@@ -21,32 +21,35 @@ _FARTHEST = 10
 
 @dataclass(frozen=True)
 class CocoMasks:
-    """The masks of one image's objects, as they stand in a file. shown: its name. numbers: of the annotations."""
+    """Holds the masks of one image's objects, as a file has them.
+
+    shown: the file's name in errors. ids: of the annotations.
+    """
 
     shown: str
-    numbers: Sequence[Any]
+    ids: Sequence[Any]
     segmentations: Sequence[Any]
 
     def read(self, width: int, height: int) -> ObjectMasks:
-        """The masks of an image of this size.
+        """Returns the masks of an image of this size.
 
         Raises:
-            ImageError: an object without a mask that can be used, or of another size than the image.
+            ImageError: an object has no mask that can be used, or one of another size than the image.
         """
         counts: list[np.ndarray] = []
-        for number, content in zip(self.numbers, self.segmentations, strict=True):
+        for annotation, content in zip(self.ids, self.segmentations, strict=True):
             try:
                 counts.extend(ObjectMasks((run_lengths_of(content, height, width),), height, width).counts)
             except InvalidInput as error:
-                raise ImageError(self.shown, f"annotation {number}: {error}") from None
+                raise ImageError(self.shown, f"annotation {annotation}: {error}") from None
         return ObjectMasks(tuple(counts), height, width)
 
 
 def run_lengths_of(content: Any, height: int, width: int) -> np.ndarray:
-    """COCO's counts, int64 [N], see `cvserve.postproc.masks`; polygons are filled as COCO's own tools do.
+    """Returns COCO's counts, int64 [N], see `cvserve.postproc.masks`; polygons are filled as COCO's own tools do.
 
     Raises:
-        InvalidInput: there is none, or none that can be used.
+        InvalidInput: there is no segmentation, or none that can be used.
     """
     if isinstance(content, dict):
         return _of_run_lengths(content, height, width)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cvserve.data import ImageFolder, Shares
+from cvserve.data import ImageFolder, SplitFractions
 from cvserve.errors import InvalidInput, NotFound
 
 
@@ -81,15 +81,15 @@ class TestOneTree:
 
     NAMES = [f"{kind}/{number:03d}.jpg" for kind in ("cat", "dog") for number in range(200)]
 
-    def test_every_image_is_on_exactly_one_side(self, tmp_path: Path) -> None:
+    def test_every_image_is_in_exactly_one_split(self, tmp_path: Path) -> None:
         make(tmp_path, *self.NAMES)
         folder = ImageFolder(tmp_path)
-        sides = [{sample.path for sample in folder.split(name).samples} for name in ("train", "val", "test")]
-        assert len(set.union(*sides)) == sum(map(len, sides)) == 400
+        splits = [{sample.path for sample in folder.split(name).samples} for name in ("train", "val", "test")]
+        assert len(set.union(*splits)) == sum(map(len, splits)) == 400
         assert len(folder.split("all")) == 400
         # 10 % of 400 is 40 +- 6 (one standard deviation); four of them are allowed.
-        assert 16 <= len(sides[1]) <= 64
-        assert 16 <= len(sides[2]) <= 64
+        assert 16 <= len(splits[1]) <= 64
+        assert 16 <= len(splits[2]) <= 64
 
     def test_adding_images_moves_none(self, tmp_path: Path) -> None:
         make(tmp_path, *self.NAMES)
@@ -98,30 +98,30 @@ class TestOneTree:
         after = {path: name for name in ("train", "val", "test") for path in _paths(tmp_path, name)}
         assert {path: after[path] for path in before} == before
 
-    def test_a_copy_under_another_name_is_on_the_same_side(self, tmp_path: Path) -> None:
+    def test_a_copy_under_another_name_is_in_the_same_split(self, tmp_path: Path) -> None:
         make(tmp_path, *self.NAMES)
         for name in self.NAMES[:40]:
             (tmp_path / f"dog/copy-of-{name.replace('/', '-')}").write_bytes(name.encode())
-        for side in ("train", "val", "test"):
-            contents = {path.read_bytes() for path in _paths(tmp_path, side)}
-            for other in {"train", "val", "test"} - {side}:
+        for split in ("train", "val", "test"):
+            contents = {path.read_bytes() for path in _paths(tmp_path, split)}
+            for other in {"train", "val", "test"} - {split}:
                 assert not contents & {path.read_bytes() for path in _paths(tmp_path, other)}
 
-    def test_shares(self, tmp_path: Path) -> None:
+    def test_fractions(self, tmp_path: Path) -> None:
         make(tmp_path, *self.NAMES)
-        folder = ImageFolder(tmp_path, shares=Shares(train=0.5, val=0.5, test=0.0))
+        folder = ImageFolder(tmp_path, fractions=SplitFractions(train=0.5, val=0.5, test=0.0))
         assert 160 <= len(folder.split("train")) <= 240
         with pytest.raises(InvalidInput, match="no image of all 400 fell into test"):
             folder.split("test")
 
     def test_too_few_for_a_split(self, tmp_path: Path) -> None:
         make(tmp_path, "a/1.jpg", "b/2.jpg")
-        with pytest.raises(InvalidInput, match="fell into val; add images, raise the share of val"):
-            ImageFolder(tmp_path, shares=Shares(train=1.0, val=0.0, test=0.0)).split("val")
+        with pytest.raises(InvalidInput, match="fell into val; add images, raise the fraction of val"):
+            ImageFolder(tmp_path, fractions=SplitFractions(train=1.0, val=0.0, test=0.0)).split("val")
 
 
-def _paths(root: Path, side: str) -> list[Path]:
-    return [sample.path for sample in ImageFolder(root).split(side).samples]
+def _paths(root: Path, split: str) -> list[Path]:
+    return [sample.path for sample in ImageFolder(root).split(split).samples]
 
 
 class TestRefusals:

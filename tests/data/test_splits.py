@@ -1,4 +1,4 @@
-"""Sides by content: where a file falls, and what shares do with it."""
+"""Splits by content: the position of a file, and what fractions make of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cvserve.data.readers.splitting import Shares, content_position
+from cvserve.data.splits import SplitFractions, content_position
 
 
 def test_position_depends_on_content_alone(tmp_path: Path) -> None:
@@ -49,12 +49,12 @@ def test_positions_are_uniform(tmp_path: Path) -> None:
 
 
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0, 0.5))
-def test_a_new_share_of_test_moves_nothing_out_of_val(position: float, val: float, test: float, other: float) -> None:
-    before = Shares(train=1 - val - test, val=val, test=test).side(position)
-    after = Shares(train=1 - val - other, val=val, test=other).side(position)
+def test_a_new_fraction_of_test_moves_nothing_from_val(position: float, val: float, test: float, other: float) -> None:
+    before = SplitFractions(train=1 - val - test, val=val, test=test).split_at(position)
+    after = SplitFractions(train=1 - val - other, val=val, test=other).split_at(position)
     assert (before == "val") == (after == "val")
 
 
-def test_shares_add_up() -> None:
+def test_fractions_add_up() -> None:
     with pytest.raises(ValidationError, match=r"must add up to 1, not 1\.1"):
-        Shares(train=0.8, val=0.2, test=0.1)
+        SplitFractions(train=0.8, val=0.2, test=0.1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cvserve.data.readers.class_table import FILES, find_class_table, read_class_table
+from cvserve.data.readers.mask_classes import FILES, find_class_table, read_class_table
 from cvserve.errors import InvalidInput
 
 
