@@ -179,7 +179,7 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
 def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Chosen, images: np.ndarray) -> Any:
     """Each format's parity over the images, or the sentence that says why it cannot hold the network."""
     from cvserve.errors import CvserveError
-    from cvserve.export import FORMATS, export_model
+    from cvserve.export import TARGETS, export_model
 
     ground_truth = []
     for index in pipeline.order(0).tolist():
@@ -187,7 +187,7 @@ def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Ch
         areas = (objects.areas * geometry.scale_x * geometry.scale_y).astype(np.float32)
         ground_truth.append(replace(objects, boxes=geometry.to_input(objects.boxes), areas=areas))
     found: dict[str, Any] = {}
-    for kind in FORMATS:
+    for kind in TARGETS:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 made = export_model(

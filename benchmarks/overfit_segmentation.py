@@ -187,7 +187,7 @@ def _created(name: str, source: Chosen, settings: Settings, policy: str) -> Any:
 def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarray, ground_truth: np.ndarray) -> Any:
     """Each format's parity over the images, or the sentence that says why it cannot hold the network."""
     from cvserve.errors import CvserveError
-    from cvserve.export import FORMATS, export_model
+    from cvserve.export import export_model
 
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -199,7 +199,6 @@ def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarr
                 preproc=preproc,
                 parity_images=images,
                 ground_truth=list(ground_truth),
-                formats=FORMATS,
             )
     except CvserveError as error:
         say(f"  not exported: {error}")

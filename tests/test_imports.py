@@ -68,7 +68,6 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
 }
 
 KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (
-    ("cvserve.runtimes.choose", "cvserve.runtimes.opening"),
     (
         "cvserve.export.comparison.base",
         "cvserve.export.comparison.captioning",

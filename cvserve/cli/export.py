@@ -16,15 +16,14 @@ from cvserve.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from cvserve.runtimes import FORMAT_OF
+    from cvserve.export.targets import TARGETS
 
-    formats = tuple(FORMAT_OF.values())
     parser.add_argument("run_directory", metavar="RUN", help="what cvserve train made")
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
     )
     parser.add_argument(
-        "--formats", metavar="A,B", help=f"some of {','.join(formats)}; default: all", type=names(formats)
+        "--formats", metavar="A,B", help=f"some of {','.join(TARGETS)}; default: all", type=names(tuple(TARGETS))
     )
     parser.add_argument("--data", metavar="DIR", help="the images to compare on; default: those of the training")
     parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="which of them; default: val")
@@ -69,10 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     if decoding is not None and task != "captioning":
         raise InvalidInput(f"decoding is of captioning models; {arguments.run_directory} does {task}")
     load_tensorflow()
-    chosen = {"formats": arguments.formats} if arguments.formats else {}
     artifact = export_run(
         arguments.run_directory,
         arguments.to,
+        formats=arguments.formats,
         data=arguments.data,
         split=arguments.split,
         image_count=arguments.images,
@@ -82,7 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
         decoding=decoding,
         step_graphs=arguments.step_graphs,
         on_step=console.note,
-        **chosen,
     )
     console.say(report_table(artifact.manifest))
     console.say(f"published {artifact.directory}")

@@ -1,9 +1,45 @@
-"""Networks to artifacts: SavedModel, ONNX and TFLite, each proven equal to the network it came from."""
+"""Networks to artifacts: SavedModel, ONNX and TFLite, each proven equal to the network it came from.
 
-from cvserve.export.exporter import FORMATS, export_model
-from cvserve.export.from_run import export_run
-from cvserve.export.import_spec import ImportSpec
-from cvserve.export.importer import import_model
-from cvserve.export.report import report_rows, report_table
+The names below are loaded at first use, so that `cvserve.export.targets` costs a help text nothing.
+"""
 
-__all__ = ["FORMATS", "ImportSpec", "export_model", "export_run", "import_model", "report_rows", "report_table"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cvserve.export.exporter import export_model
+    from cvserve.export.from_run import export_run
+    from cvserve.export.import_spec import ImportSpec
+    from cvserve.export.importer import import_model
+    from cvserve.export.report import report_rows, report_table
+    from cvserve.export.targets import TARGETS, ExportTarget
+
+__all__ = [
+    "TARGETS",
+    "ExportTarget",
+    "ImportSpec",
+    "export_model",
+    "export_run",
+    "import_model",
+    "report_rows",
+    "report_table",
+]
+
+_MODULES = {
+    "TARGETS": "targets",
+    "ExportTarget": "targets",
+    "ImportSpec": "import_spec",
+    "export_model": "exporter",
+    "export_run": "from_run",
+    "import_model": "importer",
+    "report_rows": "report",
+    "report_table": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"cvserve.export.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'cvserve.export' has no attribute {name!r}")

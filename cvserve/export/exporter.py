@@ -34,11 +34,12 @@ from cvserve.export.checks import check_images, check_outputs, outputs_of
 from cvserve.export.comparison.base import comparison_of
 from cvserve.export.detect_signature import DETECT_SIGNATURE
 from cvserve.export.encoded import as_png, check_encoded
-from cvserve.export.formats import FILES, FORMATS, Progress, checked_formats, write_formats
-from cvserve.export.further import Asked, check_further, further_functions
+from cvserve.export.extra_signatures import check_extra_signatures, extra_signatures
 from cvserve.export.network import Network
-from cvserve.export.parity import check_parity
+from cvserve.export.parity import ParityImages, check_parity
+from cvserve.export.targets import select_targets
 from cvserve.export.warmup import write_warmup
+from cvserve.export.writing import Progress, write_targets
 from cvserve.runtimes.choose import measure
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.settings import parse
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     import keras
 
     from cvserve.data.objects import Objects
-
-__all__ = ["FILES", "FORMATS", "Progress", "export_model", "model_name", "now"]
 
 _LATENCY_SECONDS = 0.5
 _PLACEHOLDER = FileEntry(path="unwritten", bytes=0, sha256="0" * 64)
@@ -63,7 +62,7 @@ def export_model(
     preproc: PreprocSpec,
     parity_images: np.ndarray,
     provenance: Provenance | None = None,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     encoded_images: Sequence[bytes] | None = None,
     parity_names: Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
@@ -87,8 +86,7 @@ def export_model(
         preproc: the geometry that the model was trained with.
         parity_images: uint8 RGB [N, H, W, 3], real images that went through `preproc`.
         provenance: where the model came from; version and date are filled in.
-        formats: which of "saved_model", "onnx", "tflite" to write. TFLite is made from the SavedModel, which is then
-            written for the moment even if it is not wanted.
+        formats: names of the targets to write, of `cvserve.export.TARGETS`; None: all.
         encoded_images: encoded images on which the SavedModel's signature `bytes` is held against OpenCV; by
             default the parity images as PNG, which proves the decoding but hardly the resizing.
         parity_names: what errors call the parity images.
@@ -115,7 +113,7 @@ def export_model(
     """
     to = Path(to)
     name = model_name(to)
-    formats = checked_formats(formats)
+    targets = select_targets(formats)
     if task not in TASK_SPECS:
         raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
     check_images(parity_images, preproc)
@@ -128,7 +126,7 @@ def export_model(
     network = Network(model, preproc)
     say(f"asking the network about {len(parity_images)} images")
     expected = network.answers(parity_images)
-    asked = Asked(parity_images, names, expected)
+    images = ParityImages(parity_images, names, expected)
     outputs = outputs_of(expected, roles or {})
     check_outputs(task, outputs, expected, labels, postproc)
     postproc = postproc or _default_postproc(task, outputs)
@@ -150,32 +148,36 @@ def export_model(
         }
         manifest = parse(Manifest, values, "the manifest")
         suppressed = isinstance(postproc, DetectionPostproc) and postproc.boxes.kind == "boxes"
-        further = further_functions(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
-        comparison = comparison_of(manifest, ground_truth=ground_truth, ties=network.ties)
+        signatures = extra_signatures(network, manifest, detect=detect_signature and not suppressed, steps=step_graphs)
         graphs, extra = [], []
-        for written in write_formats(network, directory, formats, further, say):
-            say(f"comparing {written.format} with the network")
-            what = f"the exported {written.format} graph"
+        for written in write_targets(network, directory, targets, signatures, say):
+            target = written.target
+            say(f"comparing {target.name} with the network")
+            comparison = comparison_of(
+                manifest, tolerance=target.tolerance, ground_truth=ground_truth, ties=network.ties
+            )
             runtime = written.open()
             try:
-                parity = check_parity(runtime, parity_images, names, expected, comparison, what=what)
+                parity = check_parity(runtime, images, comparison, what=f"the exported {target.name} graph")
                 latency = measure(runtime, manifest, budget_seconds=_LATENCY_SECONDS)
-                seconds = check_further(written, runtime, directory, asked, manifest, comparison)
+                extras = check_extra_signatures(written, runtime, directory, images, manifest, comparison)
                 compared, taken = None, encoded
                 if isinstance(runtime, TensorFlowRuntime):
                     say("comparing the signature for encoded images with OpenCV")
                     compared, taken = check_encoded(runtime, network, encoded, manifest, images=parity_images, say=say)
             finally:
                 runtime.close()
-            if written.format == "saved_model":
-                path = write_warmup(directory, name, parity_images, taken, detect=DETECT_SIGNATURE in further)
+            if target.format == "saved_model":
+                path = write_warmup(directory, name, parity_images, taken, detect=DETECT_SIGNATURE in signatures)
                 extra.append(file_entry(directory, path))
             values = {
-                "format": written.format,
-                "files": tuple(file_entry(directory, path) for path in written.files),
+                "format": target.format,
+                "precision": target.precision,
+                "batch": target.batch,
+                "files": tuple(file_entry(directory, path) for path in written.written.files),
                 "parity": parity,
                 "encoded": compared,
-                **seconds,
+                **extras,
                 "latency_ms": {str(batch): round(value, 3) for batch, value in latency.items()},
             }
             graphs.append(Graph.model_validate(values))

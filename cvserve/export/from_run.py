@@ -12,7 +12,8 @@ import numpy as np
 from cvserve.artifact import Artifact, Decoding, PreprocSpec, Provenance, SegmentationPostproc
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.export.encoded import as_png
-from cvserve.export.exporter import FORMATS, Progress, export_model
+from cvserve.export.exporter import export_model
+from cvserve.export.writing import Progress
 from cvserve.preproc import Geometry, preprocess
 from cvserve.preproc.source import read_file
 from cvserve.runs import load_run
@@ -26,7 +27,7 @@ def export_run(
     run_directory: str | Path,
     to: str | Path,
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     data: str | Path | None = None,
     split: str = "val",
     image_count: int = 64,

@@ -12,9 +12,10 @@ import numpy as np
 from cvserve.artifact import Artifact, ClassificationPostproc, PreprocSpec, Provenance
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.export.contract import input_contract, output_contract
-from cvserve.export.exporter import Progress, export_model
+from cvserve.export.exporter import export_model
 from cvserve.export.import_spec import ImportSpec
 from cvserve.export.network import output_names, with_pixel_input
+from cvserve.export.writing import Progress
 from cvserve.preproc import ImageSource, preprocess
 from cvserve.runtimes import TensorInfo
 from cvserve.runtimes.tensorflow import import_tensorflow

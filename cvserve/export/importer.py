@@ -23,10 +23,12 @@ from cvserve.artifact import (
 )
 from cvserve.errors import CvserveError, InvalidInput, NotFound
 from cvserve.export.contract import input_contract, output_contract
-from cvserve.export.exporter import FILES, Progress, model_name, now
+from cvserve.export.exporter import model_name, now
 from cvserve.export.import_keras import import_keras
 from cvserve.export.import_spec import ImportSpec, read_labels, read_spec
 from cvserve.export.onnx_file import companions, onnx_quantization
+from cvserve.export.targets import TARGETS
+from cvserve.export.writing import Progress
 from cvserve.preproc import ImageSource, encode_input
 from cvserve.runtimes import Runtime, open_graph
 from cvserve.runtimes.choose import measure
@@ -190,7 +192,7 @@ def _copy(path: Path, graph_format: str, directory: Path) -> list[Path]:
             copy(part, directory / part.name)
         graph = directory / "saved_model.pb"
         return [graph, *sorted(file for file in directory.rglob("*") if file.is_file() and file != graph)]
-    target = directory / FILES[graph_format]
+    target = directory / TARGETS[graph_format].file
     shutil.copyfile(path, target)
     files = [target]
     for relative in companions(path) if graph_format == "onnx" else []:

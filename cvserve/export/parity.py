@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,35 +19,39 @@ _ALONE = 16
 """Images that are also run one by one."""
 
 
-def check_parity(
-    runtime: Runtime,
-    images: np.ndarray,
-    names: Sequence[str],
-    expected: Mapping[str, np.ndarray],
-    comparison: Comparison,
-    *,
-    what: str,
-) -> Parity:
+@dataclass(frozen=True)
+class ParityImages:
+    """The images on which graphs are compared with the network.
+
+    Args:
+        pixels: uint8 RGB [N, H, W, 3].
+        names: what errors call each image.
+        expected: the network's own outputs [N, ...] by name.
+    """
+
+    pixels: np.ndarray
+    names: Sequence[str]
+    expected: Mapping[str, np.ndarray]
+
+
+def check_parity(runtime: Runtime, images: ParityImages, comparison: Comparison, *, what: str) -> Parity:
     """Runs the images at batch sizes 1 and 8 and compares the answers with the network's.
 
     Args:
         runtime: the written graph, opened; it has one input.
-        images: uint8 [N, H, W, 3].
-        names: what to call each image.
-        expected: the network's own outputs [N, ...] by name.
         comparison: of the model's task.
         what: what errors call the graph ("the exported onnx graph").
 
     Raises:
         ExportError: an image's answer is farther away than the limit, or the graph does not run.
     """
-
+    names = images.names
     parts, agreeing = [], np.ones(len(names), bool)
     for batch in BATCHES:
         count = min(_ALONE, len(names)) if batch == 1 else len(names)
         try:
-            got = _run(runtime, images[:count], batch)
-            part = comparison.compare(got, {name: values[:count] for name, values in expected.items()})
+            got = _run(runtime, images.pixels[:count], batch)
+            part = comparison.compare(got, {name: values[:count] for name, values in images.expected.items()})
         except CvserveError as error:
             raise ExportError(f"{what} does not run with batches of {batch}: {error}") from error
         worst = int(np.argmax(np.where(np.isnan(part.differences), np.inf, part.differences)))

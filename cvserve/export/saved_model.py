@@ -14,14 +14,14 @@ BYTES_SIGNATURE = "bytes"
 BYTES_INPUT = "image_bytes"
 
 
-def write_saved_model(network: Network, directory: Path, further: Mapping[str, Any] | None = None) -> list[Path]:
+def write_saved_model(network: Network, directory: Path, signatures: Mapping[str, Any] | None = None) -> list[Path]:
     """Writes the SavedModel into a directory, which may hold other files.
 
     Signatures: `serving_default` takes uint8 `images` [B, H, W, 3]; `bytes` takes strings `image_bytes` [B] (JPEG,
     PNG, GIF, BMP, WebP), which it decodes and resizes in the graph. Both give the network's outputs by name.
 
     Args:
-        further: tf.functions by the names of their signatures.
+        signatures: tf.functions of extra signatures, by name.
 
     Returns:
         The files, saved_model.pb first.
@@ -43,7 +43,7 @@ def write_saved_model(network: Network, directory: Path, further: Mapping[str, A
     # Not archive.track(model): the endpoints' own variables are enough, and would be written twice.
     archive.add_endpoint("serving_default", network.function)
     archive.add_endpoint(BYTES_SIGNATURE, tf.function(serve_bytes, [strings], autograph=False))
-    for signature, function in (further or {}).items():
+    for signature, function in (signatures or {}).items():
         archive.add_endpoint(signature, function)
     before = set(directory.rglob("*"))
     # Gradients of the network's functions (swish has its own) are of no use in what is served, and took two thirds of

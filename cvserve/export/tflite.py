@@ -21,13 +21,13 @@ _CHILD = "cvserve.export.tflite_child"
 
 
 def write_tflite(
-    saved_model: Path, path: Path, *, further: Sequence[str] = (), time_limit: float = TIME_LIMIT_SECONDS
+    saved_model: Path, path: Path, *, signatures: Sequence[str] = (), time_limit: float = TIME_LIMIT_SECONDS
 ) -> Path:
     """Converts `serving_default` of a SavedModel to `path`: float32, any batch size.
 
     Args:
         saved_model: the SavedModel's directory.
-        further: signatures that are taken along; all share their weights.
+        signatures: extra signatures to convert as well; all share their weights.
         time_limit: seconds after which the conversion is given up.
 
     Raises:
@@ -39,7 +39,7 @@ def write_tflite(
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(paths)}
     # -I would be stricter, but it would also hide the user's own site directories.
-    command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default", *further]
+    command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default", *signatures]
     try:
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit, check=False

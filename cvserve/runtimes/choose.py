@@ -19,6 +19,7 @@ from cvserve.artifact import Artifact, Graph, Manifest
 from cvserve.errors import CvserveError
 from cvserve.runtimes.base import Runtime, TensorInfo
 from cvserve.runtimes.device import Resources, usable_cores
+from cvserve.runtimes.opening import candidates as usable_graphs
 from cvserve.runtimes.opening import open_candidate
 from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
 
@@ -34,6 +35,38 @@ _MOST_TURNS = 17
 _MOST_CALLS = 50
 
 _PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+
+
+def open_runtime(
+    artifact: Artifact,
+    runtime: str = "auto",
+    threads: int | None = None,
+    precision: str | None = None,
+    device: str = "cpu",
+    resources: Resources | None = None,
+) -> Runtime:
+    """Opens a graph of an artifact.
+
+    Args:
+        artifact: what `cvserve.artifact.read` gave.
+        runtime: "tensorflow", "onnx", "litert", or "auto": the fastest here, measured once and remembered (see
+            `choose`) among the graphs whose parity holds and whose library is installed.
+        threads: CPU threads of a call; None takes every core.
+        precision: only graphs of this precision; None takes any.
+        device: "cpu" or "gpu:N"; "auto" then leaves LiteRT out.
+        resources: further threads and GPU memory; None: the defaults of `Resources`.
+
+    Raises:
+        InvalidInput: no such runtime.
+        NotFound: the artifact has no such graph.
+        MissingExtra: the library of the runtime asked for is not installed.
+        FailedPrecondition: nothing installed can run the model.
+        ArtifactError: a library does not take its file.
+    """
+    graphs = usable_graphs(artifact, runtime, precision, device)
+    if len(graphs) > 1:
+        return choose(artifact, graphs, threads=threads, device=device, resources=resources)[1]
+    return open_candidate(artifact, graphs[0], threads=threads, device=device, resources=resources)
 
 
 def choose(

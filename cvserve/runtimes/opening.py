@@ -66,40 +66,6 @@ def usable_runtimes(manifest: Manifest) -> list[str]:
     return [runtime for runtime in RUNTIMES if FORMAT_OF[runtime] in formats and is_installed(runtime)]
 
 
-def open_runtime(
-    artifact: Artifact,
-    runtime: str = "auto",
-    threads: int | None = None,
-    precision: str | None = None,
-    device: str = "cpu",
-    resources: Resources | None = None,
-) -> Runtime:
-    """Opens a graph of an artifact.
-
-    Args:
-        artifact: what `cvserve.artifact.read` gave.
-        runtime: "tensorflow", "onnx", "litert", or "auto": the fastest here, measured once and remembered (see
-            `cvserve.runtimes.choose`) among the graphs whose parity holds and whose library is installed.
-        threads: CPU threads of a call; None takes every core.
-        precision: only graphs of this precision; None takes any.
-        device: "cpu" or "gpu:N"; "auto" then leaves LiteRT out.
-        resources: further threads and GPU memory; None: the defaults of `Resources`.
-
-    Raises:
-        InvalidInput: no such runtime.
-        NotFound: the artifact has no such graph.
-        MissingExtra: the library of the runtime asked for is not installed.
-        FailedPrecondition: nothing installed can run the model.
-        ArtifactError: a library does not take its file.
-    """
-    graphs = candidates(artifact, runtime, precision, device)
-    if len(graphs) > 1:
-        from cvserve.runtimes.choose import choose
-
-        return choose(artifact, graphs, threads=threads, device=device, resources=resources)[1]
-    return open_candidate(artifact, graphs[0], threads=threads, device=device, resources=resources)
-
-
 def open_candidate(
     artifact: Artifact, graph: Graph, *, threads: int | None, device: str, resources: Resources | None = None
 ) -> Runtime:
@@ -111,7 +77,7 @@ def open_candidate(
 
 
 def candidates(artifact: Artifact, runtime: str, precision: str | None, device: str) -> list[Graph]:
-    """The graphs of an artifact that could be opened; arguments and errors as of `open_runtime`."""
+    """The graphs of an artifact that could be opened; arguments and errors as of `cvserve.runtimes.open_runtime`."""
     manifest = artifact.manifest
     if runtime != "auto" and runtime not in RUNTIMES:
         raise InvalidInput(f"{runtime!r} is no runtime; it is one of auto, {', '.join(RUNTIMES)}")

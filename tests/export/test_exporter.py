@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ import cvserve
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import ExportError, InvalidInput
-from cvserve.export import export_model, exporter, report_table
-from cvserve.export import formats as writing
-from cvserve.export.comparison.base import base as comparison
+from cvserve.export import TARGETS, export_model, exporter, report_table
 from cvserve.runtimes import open_runtime
 
 
@@ -63,15 +62,15 @@ def test_every_runtime_answers_as_keras(exported: Artifact, model: Any, runtime:
 @pytest.mark.parametrize("broken", ["saved_model", "onnx"])
 def test_a_wrong_graph_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """A graph whose weights are slightly off, as after a writer's bug: the sentence names format, figure, image."""
-    real = getattr(writing, f"write_{broken}")
 
-    def write(network: Any, path: Path, detect: Any = None) -> Any:
+    def write(network: Any, path: Path, signatures: Any) -> Any:
         other = exporter.Network(make_model(), PREPROC)
         kernel = other.model.get_layer("logits").kernel
         kernel.assign(kernel * 1.05)
-        return real(other, path)
+        return target.writer(other, path, signatures)
 
-    monkeypatch.setattr(writing, f"write_{broken}", write)
+    target = TARGETS[broken]
+    monkeypatch.setitem(TARGETS, broken, replace(target, writer=write))
     names = [f"daisy/{number}.jpg" for number in range(4)]
     with pytest.raises(ExportError, match=rf"exported {broken} graph .* daisy/\d\.jpg is 0\.\d+ away .*limit 0.0001"):
         _export(make_model(), tmp_path / "shapes", (broken,), parity_names=names)
@@ -80,7 +79,7 @@ def test_a_wrong_graph_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_failed_version_leaves_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _export(make_model(), tmp_path / "shapes")
-    monkeypatch.setitem(comparison.LIMITS, "float32", -1.0)
+    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], tolerance=-1.0))
     with pytest.raises(ExportError):
         _export(make_model(), tmp_path / "shapes")
     monkeypatch.undo()

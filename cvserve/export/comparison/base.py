@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 Outputs = Mapping[str, np.ndarray]
 
-LIMITS = {"float32": 1e-4}
-"""Largest allowed difference by precision, of a probability, or relative to an output's own size: float32 formats
-differ by about 1e-6."""
-
 
 @dataclass(frozen=True)
 class Compared:
@@ -77,15 +73,16 @@ class ClassComparison:
 def comparison_of(
     manifest: Manifest,
     *,
-    precision: str = "float32",
+    tolerance: float,
     ground_truth: Sequence[Objects] | Sequence[np.ndarray] | None = None,
     ties: bool = False,
 ) -> Comparison:
-    """How a graph of that precision is compared with the network.
+    """Returns how a graph is compared with the network.
 
     Args:
-        truth: of detection, the objects of each image in pixels of the graph's input, for the difference in mAP; of
-            segmentation, its label map in the size of the graph's input, for the difference in mIoU.
+        tolerance: the largest difference that is allowed, see `ExportTarget.tolerance`.
+        ground_truth: of detection, the objects of each image in pixels of the graph's input, for the difference in
+            mAP; of segmentation, its label map in the size of the graph's input, for the difference in mIoU.
         ties: whether the last digit decides inside of the network, see `Network.ties`.
     """
     from cvserve.export.comparison.captioning import CaptionComparison
@@ -93,15 +90,15 @@ def comparison_of(
     from cvserve.export.comparison.segmentation import TIED_PIXELS, SegmentationComparison
 
     if manifest.task == "classification":
-        return ClassComparison(manifest, LIMITS[precision])
+        return ClassComparison(manifest, tolerance)
     if manifest.task == "detection":
-        tolerance = Tolerance()
-        limit = LIMITS[precision] if in_order(manifest) else tolerance.score
-        return DetectionComparison(manifest, limit, tolerance, cast("Sequence[Objects] | None", ground_truth))
+        of_objects = Tolerance(score=max(Tolerance.score, tolerance))
+        limit = tolerance if in_order(manifest) else of_objects.score
+        return DetectionComparison(manifest, limit, of_objects, cast("Sequence[Objects] | None", ground_truth))
     if manifest.task == "segmentation":
         maps = cast("Sequence[np.ndarray] | None", ground_truth)
-        return SegmentationComparison(manifest, LIMITS[precision], tied=TIED_PIXELS if ties else 0.0, ground_truth=maps)
-    return CaptionComparison(manifest, LIMITS[precision])
+        return SegmentationComparison(manifest, tolerance, tied=TIED_PIXELS if ties else 0.0, ground_truth=maps)
+    return CaptionComparison(manifest, tolerance)
 
 
 def encoded_comparison(manifest: Manifest, *, ties: bool = False) -> Comparison:

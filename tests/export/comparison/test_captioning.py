@@ -49,7 +49,7 @@ def answers(sentences: int = 1) -> Answers:
 
 @pytest.mark.parametrize("sentences", [1, 2])
 def test_log_probabilities_are_compared_relatively_beyond_one(sentences: int) -> None:
-    comparison = comparison_of(manifest())
+    comparison = comparison_of(manifest(), tolerance=1e-4)
     assert comparison.limit == 1e-4
     other = answers(sentences)
     other["log_probability"] = other["log_probability"] + np.float32(1e-3)
@@ -59,7 +59,7 @@ def test_log_probabilities_are_compared_relatively_beyond_one(sentences: int) ->
 
 
 def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> None:
-    comparison = comparison_of(manifest())
+    comparison = comparison_of(manifest(), tolerance=1e-4)
     other = answers(2)
     other["token_ids"][1, 1, 0] = 5
     other["log_probability"][1, 1] = -9
@@ -81,11 +81,11 @@ def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> Non
 def test_a_number_that_is_none_is_never_the_same() -> None:
     other = answers()
     other["log_probability"][2] = np.nan
-    assert np.isnan(comparison_of(manifest()).compare(other, answers()).differences[2])
+    assert np.isnan(comparison_of(manifest(), tolerance=1e-4).compare(other, answers()).differences[2])
 
 
 def test_sentences_of_another_shape() -> None:
-    comparison = comparison_of(manifest())
+    comparison = comparison_of(manifest(), tolerance=1e-4)
     with pytest.raises(ArtifactError, match=r"the token ids are \[3, 2\], not \[3, 3\]"):
         comparison.compare(answers() | {"token_ids": answers()["token_ids"][:, :2]}, answers())
     with pytest.raises(ArtifactError, match=r"the log probabilities are \[3, 2\], not \[3, 1\]"):

@@ -36,7 +36,7 @@ def answers(images: int = 2) -> dict[str, np.ndarray]:
 
 
 def test_confidence_counts_where_the_classes_agree() -> None:
-    comparison = comparison_of(manifest())
+    comparison = comparison_of(manifest(), tolerance=1e-4)
     assert comparison.limit == 1e-4
     got = {name: values.copy() for name, values in answers().items()}
     # One pixel of 2000 has another class, and there the confidence is far away.
@@ -54,7 +54,7 @@ def test_confidence_counts_where_the_classes_agree() -> None:
 
 
 def test_where_ties_decide_a_few_pixels_may_be_farther_off() -> None:
-    comparison = comparison_of(manifest(), ties=True)
+    comparison = comparison_of(manifest(), tolerance=1e-4, ties=True)
     got = {name: values.copy() for name, values in answers().items()}
     got["confidence"][0, :2] += 0.3  # 100, 5 % of 2000
     got["confidence"][0, 2, 0] += 5e-5
@@ -67,12 +67,12 @@ def test_where_ties_decide_a_few_pixels_may_be_farther_off() -> None:
     assert comparison.compare(got, answers()).differences[0] == pytest.approx(0.3, abs=1e-4), "one more"
     got["confidence"][1, 0, 0] = np.nan
     assert np.isnan(comparison.compare(got, answers()).differences[1])
-    strict = comparison_of(manifest())
+    strict = comparison_of(manifest(), tolerance=1e-4)
     assert "beyond" not in strict.figures([strict.compare(answers(), answers())])
 
 
 def test_too_many_pixels_of_another_class_do_not_hold() -> None:
-    comparison = comparison_of(manifest())
+    comparison = comparison_of(manifest(), tolerance=1e-4)
     got = {name: values.copy() for name, values in answers().items()}
     got["class_map"][0, 0, :5] = (got["class_map"][0, 0, :5] + 1) % 3
     compared = comparison.compare(got, answers())
@@ -93,13 +93,13 @@ def test_no_number_is_never_close() -> None:
     got = {name: values.copy() for name, values in answers().items()}
     got["confidence"][0, 0, 0] = np.nan
     got["class_map"][0, 0, 0] = (got["class_map"][0, 0, 0] + 1) % 3
-    assert np.isnan(comparison_of(manifest()).compare(got, answers()).differences[0])
+    assert np.isnan(comparison_of(manifest(), tolerance=1e-4).compare(got, answers()).differences[0])
 
 
 def test_the_difference_in_miou_where_the_ground_truth_is_known() -> None:
     ground_truth = answers()["class_map"].copy()
     ground_truth[0, :10] = 255
-    comparison = comparison_of(manifest(), ground_truth=list(ground_truth))
+    comparison = comparison_of(manifest(), tolerance=1e-4, ground_truth=list(ground_truth))
     got = {name: values.copy() for name, values in answers().items()}
     # In the void nothing counts.
     got["class_map"][0, :10] = 0
@@ -127,4 +127,6 @@ def test_mean_iou_by_counting(pixels: list[tuple[int, int]]) -> None:
 
 def test_maps_of_another_size() -> None:
     with pytest.raises(ArtifactError, match=r"the class maps are \[2, 40, 49\], not \[2, 40, 50\]"):
-        comparison_of(manifest()).compare({name: values[..., :49] for name, values in answers().items()}, answers())
+        comparison_of(manifest(), tolerance=1e-4).compare(
+            {name: values[..., :49] for name, values in answers().items()}, answers()
+        )

@@ -13,11 +13,17 @@ from tiny_decoder import vocabulary
 from cvserve.artifact import CaptioningPostproc, Decoding, FileEntry, Graph, Manifest, PreprocSpec
 from cvserve.export.checks import outputs_of
 from cvserve.export.comparison.base import comparison_of
-from cvserve.export.formats import FORMATS, write_formats
-from cvserve.export.further import Asked, check_further, further_functions
+from cvserve.export.extra_signatures import check_extra_signatures, extra_signatures
 from cvserve.export.network import Network
+<<<<<<< HEAD
 from cvserve.export.parity import check_parity
 from cvserve.models import build_model
+=======
+from cvserve.export.parity import ParityImages, check_parity
+from cvserve.export.targets import select_targets
+from cvserve.export.writing import write_targets
+from cvserve.models.captioning import create_captioner
+>>>>>>> 62f5651 (Export targets: one row for each format and precision, and everything else follows from it)
 from cvserve.models.captioning.captions import with_decoding
 
 pytestmark = pytest.mark.slow
@@ -52,7 +58,7 @@ def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decodin
     preproc = PreprocSpec(height=SIZE[0], width=SIZE[1], resize="exact")
     network = Network(with_decoding(built.network, decoding), preproc)
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 6, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    asked = Asked(images, [f"image {number}" for number in range(9)], network.answers(images))
+    asked = ParityImages(images, [f"image {number}" for number in range(9)], network.answers(images))
     assert len(np.unique(asked.expected["token_ids"], axis=0)) > 1
     manifest = Manifest(
         name=name,
@@ -63,11 +69,11 @@ def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decodin
         postproc=CaptioningPostproc(vocabulary=words, decoding=decoding),
         graphs=(Graph(format="onnx", files=(FileEntry(path="unwritten", bytes=0, sha256="0" * 64),)),),
     )
-    comparison = comparison_of(manifest)
-    further = further_functions(network, manifest, detect=False, steps=True)
-    for written in write_formats(network, tmp_path, FORMATS, further, lambda _: None):
+    comparison = comparison_of(manifest, tolerance=1e-4)
+    signatures = extra_signatures(network, manifest, detect=False, steps=True)
+    for written in write_targets(network, tmp_path, select_targets(None), signatures, lambda _: None):
         runtime = written.open()
-        whole = check_parity(runtime, images, asked.names, asked.expected, comparison, what=written.format)
-        steps = check_further(written, runtime, tmp_path, asked, manifest, comparison)["steps"].parity
+        whole = check_parity(runtime, asked, comparison, what=written.target.name)
+        steps = check_extra_signatures(written, runtime, tmp_path, asked, manifest, comparison)["steps"].parity
         assert (whole.agreement, steps.agreement) == (1.0, 1.0)
         runtime.close()
