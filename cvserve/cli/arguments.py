@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from cvserve import console
 
@@ -52,6 +52,7 @@ def example(parser: argparse.ArgumentParser, *lines: str) -> None:
 
 def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -> argparse._ArgumentGroup:
     """--runtime, --precision and --threads; a command that also reads a settings file takes None as the default."""
+    from cvserve.artifact.graphs import Precision
     from cvserve.runtimes import RUNTIMES
 
     group = parser.add_argument_group("how the graph runs")
@@ -61,7 +62,7 @@ def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -
         default=default,
         help="auto (the default) takes the fastest graph on this machine whose parity holds",
     )
-    group.add_argument("--precision", choices=("float32", "float16", "int8"), help="only graphs of this precision")
+    group.add_argument("--precision", choices=get_args(Precision), help="only graphs of this precision")
     group.add_argument(
         "--threads", type=positive, metavar="N", help="CPU threads of a graph; default: all that there are"
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvserve.artifact.manifest import GraphFormat, Precision
+from cvserve.artifact.graphs import GraphFormat, Precision
 from cvserve.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cvserve.artifact.graphs import Precision
 from cvserve.errors import InvalidInput
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes.device import Resources, parse_device
@@ -27,7 +28,7 @@ class ModelSettings(BaseModel):
     runtime: Literal["auto", "tensorflow", "onnx", "litert"] = "auto"
     """"auto": the fastest here whose parity holds."""
 
-    precision: Literal["float32", "float16", "int8"] | None = None
+    precision: Precision | None = None
     """Only graphs of this precision; None takes any usable one."""
 
     devices: tuple[str, ...] = Field(default=("cpu",), min_length=1)
