@@ -67,14 +67,7 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
 }
 
-KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = (
-    (
-        "cvserve.export.comparison.base",
-        "cvserve.export.comparison.captioning",
-        "cvserve.export.comparison.detection",
-        "cvserve.export.comparison.segmentation",
-    ),
-)
+KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = ()
 
 # Whoever uses a model never imports what makes one.
 USERS = (

@@ -61,11 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from cvserve.export import export_run, report_table
+    from cvserve.export.task_export import TASK_EXPORTS
     from cvserve.runs import load_run
 
     decoding = decoding_of(arguments)
-    task = load_run(arguments.run_directory).task  # before TensorFlow's seconds: a wrong path is told at once
-    if decoding is not None and task != "captioning":
+    task = load_run(arguments.run_directory).task  # before TensorFlow's seconds: a wrong path is reported at once
+    if decoding is not None and not TASK_EXPORTS[task].takes_decoding:
         raise InvalidInput(f"decoding is of captioning models; {arguments.run_directory} does {task}")
     load_tensorflow()
     artifact = export_run(

@@ -11,10 +11,10 @@ import numpy as np
 
 from cvserve.artifact import TASK_SPECS, EncodedInput, Manifest, PreprocSpec
 from cvserve.errors import CvserveError, ExportError, ImageError
-from cvserve.export.comparison.base import encoded_comparison
 from cvserve.export.graph_preproc import load_pixels
 from cvserve.export.network import Network
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
+from cvserve.export.task_export import TASK_EXPORTS
 from cvserve.preproc import preprocess, read_header
 from cvserve.runtimes.quiet import without_chatter
 from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
@@ -62,7 +62,7 @@ def check_encoded(
     manifest: Manifest,
     *,
     images: np.ndarray,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> tuple[EncodedInput, list[bytes]]:
     """Asks the written signature for every image and compares it with the network behind `cvserve.preproc`.
 
@@ -70,7 +70,7 @@ def check_encoded(
         runtime: the written SavedModel.
         encoded_images: encoded; those that either side cannot decode, or that are not `is_comparable`, are left out.
         images: uint8 RGB [N, H, W, 3], compared as PNG if none of the encoded_images is left.
-        say: told how many were left out.
+        report: is called with a line that says how many were left out.
 
     Returns:
         The figures, and the encoded_images that were compared.
@@ -83,17 +83,17 @@ def check_encoded(
     load = tf.function(lambda data: load_pixels(data, spec), [tf.TensorSpec((), tf.string)], autograph=False)
     taken, pixels, differences = _compare(tf, load, encoded_images, spec)
     if len(taken) < len(encoded_images):
-        say(
+        report(
             f"{len(encoded_images) - len(taken)} of {len(encoded_images)} encoded images left out of the comparison: "
             f"the signature {BYTES_SIGNATURE!r} does not take them as cvserve does"
         )
     if not taken:
-        say("comparing the encoded_images as PNG instead")
+        report("comparing the encoded_images as PNG instead")
         taken, pixels, differences = _compare(tf, load, as_png(images), spec)
     if not taken:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded image nor a plain PNG")
     signature = runtime.with_signature(BYTES_SIGNATURE)
-    comparison = encoded_comparison(manifest, ties=network.ties)
+    comparison = TASK_EXPORTS[manifest.task].encoded_comparison(manifest, ties=network.ties)
     try:
         parts = [
             signature.run({BYTES_INPUT: np.array(taken[start : start + 8], object)})

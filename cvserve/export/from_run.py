@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from cvserve.artifact import Artifact, Decoding, PreprocSpec, Provenance, SegmentationPostproc
+from cvserve.artifact import Artifact, Decoding, Provenance
 from cvserve.errors import ImageError, InvalidInput
 from cvserve.export.encoded import as_png
 from cvserve.export.exporter import export_model
+from cvserve.export.task_export import TASK_EXPORTS
 from cvserve.export.writing import Progress
-from cvserve.preproc import Geometry, preprocess
+from cvserve.preproc import preprocess
 from cvserve.preproc.source import read_file
 from cvserve.runs import load_run
 from cvserve.runtimes.quiet import without_chatter
-
-if TYPE_CHECKING:
-    from cvserve.data.objects import Objects
 
 
 def export_run(
@@ -60,6 +57,7 @@ def export_run(
     from cvserve.data import open_dataset
 
     run = load_run(run_directory)
+    export = TASK_EXPORTS[run.task]
     dataset = open_dataset(data or run.data_path, split, task=run.task, classes=run.labels)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(image_count, len(dataset))).round().astype(int))
     images, encoded, names = [], [], []
@@ -76,10 +74,7 @@ def export_run(
         images.append(pixels)
         encoded.append(content)
         names.append(name)
-        if run.task == "detection":
-            ground_truth.append(_in_input(dataset.objects(index), geometry))
-        elif run.task == "segmentation":
-            ground_truth.append(_labels_in_input(dataset.mask(index), geometry, run.preproc))
+        ground_truth.append(export.ground_truth(dataset, index, geometry, run.preproc))
     if not images:
         raise InvalidInput(f"none of the {len(chosen)} {split} images of {data or run.data_path} can be used")
     with without_chatter():
@@ -94,11 +89,11 @@ def export_run(
         parity_names=names,
         encoded_images=encoded,
         formats=formats,
-        postproc=run.postproc or (SegmentationPostproc(colors=dataset.colors) if run.task == "segmentation" else None),
+        postproc=run.postproc or export.dataset_postproc(dataset),
         detect_signature=detect_signature,
         decoding=decoding,
         step_graphs=step_graphs,
-        ground_truth=ground_truth or None,
+        ground_truth=None if ground_truth[0] is None else ground_truth,
         provenance=Provenance(
             architecture=run.architecture,
             dataset=run.dataset,
@@ -108,35 +103,6 @@ def export_run(
         ),
         on_step=on_step,
     )
-
-
-def _in_input(objects: Objects, geometry: Geometry) -> Objects:
-    """Objects of the original image in the pixels of the graph's input."""
-    return replace(
-        objects,
-        boxes=geometry.to_input(objects.boxes),
-        areas=(objects.areas * geometry.scale_x * geometry.scale_y).astype(np.float32),
-    )
-
-
-def _labels_in_input(mask: np.ndarray, geometry: Geometry, preproc: PreprocSpec) -> np.ndarray:
-    """The label map of the original image, uint8 [H, W], in the size of the graph's input: of each pixel the label
-    where its centre lies, VOID where that is padding."""
-    from cvserve.data.masks import VOID
-
-    labels = np.full((preproc.height, preproc.width), VOID, np.uint8)
-    at = [
-        np.floor((np.arange(length) + 0.5 - offset) / scale).astype(int)
-        for length, scale, offset in (
-            (preproc.height, geometry.scale_y, geometry.offset_y),
-            (preproc.width, geometry.scale_x, geometry.offset_x),
-        )
-    ]
-    rows, columns = (
-        np.flatnonzero((places >= 0) & (places < size)) for places, size in zip(at, mask.shape, strict=True)
-    )
-    labels[np.ix_(rows, columns)] = mask[np.ix_(at[0][rows], at[1][columns])]
-    return labels
 
 
 def _read(source: str | Path | bytes, name: str) -> bytes:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from cvserve.artifact import PreprocSpec, Quantization
-from cvserve.artifact.specs import TASKS, Spec
+from cvserve.artifact.base import Spec
+from cvserve.artifact.task_spec import TASK_SPECS
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.settings import parse, read_yaml
 
@@ -104,7 +105,7 @@ class ImportSpec(Spec):
     @field_validator("task", mode="before")
     @classmethod
     def _task(cls, value: Any) -> Any:
-        if value in TASKS and value != "classification":
+        if value in TASK_SPECS and value not in get_args(cls.model_fields["task"].annotation):
             raise ValueError(
                 f"only classifiers can be imported; to serve somebody else's model for {value} as it is, put its "
                 "SavedModel or TFLite file into the repository and ask it with Predict"

@@ -1,49 +1,46 @@
-"""What an export or an import made, as a table."""
+"""The figures of an export or an import as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from cvserve.artifact import DetectionParity, FileEntry, Graph, Manifest, Parity, SegmentationParity, Task
+from cvserve.artifact import FileEntry, Graph, Manifest, Parity
 from cvserve.console import format_table
+from cvserve.export.task_export import TASK_EXPORTS
 
-COLUMNS = ("graph", "precision", "MB", "images", "max difference", "agreement", "ms x1", "ms x8")
-BOX_COLUMNS = ("box IoU", "least", "score", "unmatched", "mAP")
-"""Of detection: mean and least IoU of matched boxes, largest difference of their scores, share of objects without a
-partner, difference in mAP."""
-
-
-PIXEL_COLUMNS = ("pixels", "mIoU", "mIoU differs")
-"""Of segmentation: share of pixels of the same class, mIoU of the two sides, how their mIoU with the truth differs."""
-
-MASK_COLUMNS = ("mask IoU", "least mask")
-"""Of detection with masks: mean and least IoU of matched objects' masks."""
-
-_COLUMNS: dict[Task, tuple[str, ...]] = {"detection": BOX_COLUMNS, "segmentation": PIXEL_COLUMNS}
+_GRAPH_COLUMNS = ("graph", "precision", "MB")
+_PARITY_COLUMNS = ("images", "max difference", "agreement")
+_LATENCY_COLUMNS = ("ms x1", "ms x8")
 
 
 def columns(manifest: Manifest) -> tuple[str, ...]:
-    """What stands in `report_rows`."""
-    return (*COLUMNS[:6], *_more_columns(manifest), *COLUMNS[6:])
+    """Returns the titles of the columns of `report_rows`."""
+    own = TASK_EXPORTS[manifest.task].report_columns(manifest)
+    return (*_GRAPH_COLUMNS, *_PARITY_COLUMNS, *own, *_LATENCY_COLUMNS)
 
 
 def report_rows(manifest: Manifest) -> list[list[Any]]:
-    """A row a graph, and one for each further signature, by `columns`; None where unknown."""
+    """Returns a row for each graph and each extra signature, in the order of `columns`; None where unknown."""
     rows: list[list[Any]] = []
     for graph in manifest.graphs:
         latency = [graph.latency_ms.get("1"), graph.latency_ms.get("8")]
         megabytes = round(graph.bytes / 1e6, 2)
         rows.append([graph.format, graph.precision, megabytes, *_figures(graph.parity, manifest), *latency])
-        for name, files, parity in _further(graph):
+        for name, files, parity in _extra_signatures(graph):
             size = round(sum(file.bytes for file in files) / 1e6, 2) if files else None
             figures = _figures(parity, manifest)
             rows.append([f"{graph.format} ({name})", graph.precision, size, *figures, None, None])
     return rows
 
 
-def _further(graph: Graph) -> Iterator[tuple[str, tuple[FileEntry, ...], Parity]]:
-    """Name, own files and parity of each further signature."""
+def report_table(manifest: Manifest) -> str:
+    """Returns the rows as text."""
+    return format_table(report_rows(manifest), columns(manifest), title=f"{manifest.name} version {manifest.version}")
+
+
+def _extra_signatures(graph: Graph) -> Iterator[tuple[str, tuple[FileEntry, ...], Parity]]:
+    """Yields the name, the files and the parity of each extra signature; no files where it is in the graph's own."""
     if graph.encoded is not None:
         yield graph.encoded.signature, (), graph.encoded.parity
     if graph.detect is not None:
@@ -52,32 +49,9 @@ def _further(graph: Graph) -> Iterator[tuple[str, tuple[FileEntry, ...], Parity]
         yield f"{graph.steps.encode}, {graph.steps.step}", graph.steps.files, graph.steps.parity
 
 
-def _more_columns(manifest: Manifest) -> tuple[str, ...]:
-    return (*_COLUMNS.get(manifest.task, ()), *(MASK_COLUMNS if manifest.has_masks else ()))
-
-
-def report_table(manifest: Manifest) -> str:
-    """The rows as text."""
-    return format_table(report_rows(manifest), columns(manifest), title=f"{manifest.name} version {manifest.version}")
-
-
 def _figures(parity: Parity | None, manifest: Manifest) -> list[Any]:
+    export = TASK_EXPORTS[manifest.task]
     if parity is None:
-        return [None] * (3 + len(_more_columns(manifest)))
+        return [None] * (len(_PARITY_COLUMNS) + len(export.report_columns(manifest)))
     figures = [parity.images, f"{parity.max_abs_difference:.1e}", parity.agreement]
-    if isinstance(parity, SegmentationParity):
-        return [*figures, *_shares(parity.pixel_agreement, parity.miou), _small(parity.miou_difference)]
-    if isinstance(parity, DetectionParity):
-        ious = _shares(parity.box_iou, parity.box_iou_min)
-        unmatched = None if parity.unmatched is None else f"{parity.unmatched:.2%}"
-        masks = _shares(parity.mask_iou, parity.mask_iou_min) if manifest.has_masks else []
-        return [*figures, *ious, _small(parity.score_difference), unmatched, _small(parity.map_difference), *masks]
-    return figures
-
-
-def _shares(*values: float | None) -> list[str | None]:
-    return [None if value is None else f"{value:.5f}" for value in values]
-
-
-def _small(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1e}"
+    return [*figures, *export.report_figures(parity, manifest)]

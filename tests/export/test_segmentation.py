@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tiny_segmenter import COLORS, LABELS, PREPROC, make_images, make_segmenter
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact, PreprocSpec, SegmentationPostproc
 from cvserve.errors import ExportError, InvalidInput
-from cvserve.export.from_run import _labels_in_input
+from cvserve.export.task_export import TASK_EXPORTS
 from cvserve.pipeline import Pipeline
 from cvserve.preproc.geometry import plan
 from cvserve.runtimes import open_graph
@@ -179,7 +180,8 @@ def test_labels_go_into_the_graphs_input_where_the_image_does(mode: str, height:
         blocks[:, 1::2] = blocks[:, ::2]
     mask = blocks.repeat(8, axis=0).repeat(8, axis=1)
     spec = PreprocSpec.model_validate({"height": height, "width": width, "resize": mode})
-    labels = _labels_in_input(mask, plan(240, 160, spec).geometry(240, 160), spec)
+    dataset = SimpleNamespace(mask=[mask].__getitem__)
+    labels = TASK_EXPORTS["segmentation"].ground_truth(dataset, 0, plan(240, 160, spec).geometry(240, 160), spec)
     wanted = {
         "letterbox": np.pad(blocks, ((5, 5), (0, 0)), constant_values=255),
         "exact": blocks[:, ::2].repeat(2, axis=0),

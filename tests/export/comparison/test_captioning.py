@@ -17,7 +17,10 @@ from cvserve.artifact import (
 )
 from cvserve.artifact.vocabulary import SPECIAL
 from cvserve.errors import ArtifactError
-from cvserve.export.comparison.base import comparison_of, encoded_comparison
+from cvserve.export.task_export import TASK_EXPORTS
+
+EXPORT = TASK_EXPORTS["captioning"]
+TOLERANCE = 1e-4
 
 Answers = dict[str, np.ndarray]
 
@@ -49,7 +52,7 @@ def answers(sentences: int = 1) -> Answers:
 
 @pytest.mark.parametrize("sentences", [1, 2])
 def test_log_probabilities_are_compared_relatively_beyond_one(sentences: int) -> None:
-    comparison = comparison_of(manifest(), tolerance=1e-4)
+    comparison = EXPORT.comparison(manifest(), TOLERANCE)
     assert comparison.limit == 1e-4
     other = answers(sentences)
     other["log_probability"] = other["log_probability"] + np.float32(1e-3)
@@ -59,7 +62,7 @@ def test_log_probabilities_are_compared_relatively_beyond_one(sentences: int) ->
 
 
 def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> None:
-    comparison = comparison_of(manifest(), tolerance=1e-4)
+    comparison = EXPORT.comparison(manifest(), TOLERANCE)
     other = answers(2)
     other["token_ids"][1, 1, 0] = 5
     other["log_probability"][1, 1] = -9
@@ -74,18 +77,18 @@ def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> Non
     assert comparison.figures([found]) == {"agreement_limit": 1.0}
     assert (holds(2 / 3, 1.0), holds(1.0, 1.0)) == (False, True)
     # A rounded pixel may change a sentence: what takes encoded images is told of, and not judged by it.
-    assert encoded_comparison(manifest()).figures([found]) == {"agreement_limit": None}
+    assert EXPORT.encoded_comparison(manifest()).figures([found]) == {"agreement_limit": None}
     assert holds(2 / 3, None)
 
 
 def test_a_number_that_is_none_is_never_the_same() -> None:
     other = answers()
     other["log_probability"][2] = np.nan
-    assert np.isnan(comparison_of(manifest(), tolerance=1e-4).compare(other, answers()).differences[2])
+    assert np.isnan(EXPORT.comparison(manifest(), TOLERANCE).compare(other, answers()).differences[2])
 
 
 def test_sentences_of_another_shape() -> None:
-    comparison = comparison_of(manifest(), tolerance=1e-4)
+    comparison = EXPORT.comparison(manifest(), TOLERANCE)
     with pytest.raises(ArtifactError, match=r"the token ids are \[3, 2\], not \[3, 3\]"):
         comparison.compare(answers() | {"token_ids": answers()["token_ids"][:, :2]}, answers())
     with pytest.raises(ArtifactError, match=r"the log probabilities are \[3, 2\], not \[3, 1\]"):

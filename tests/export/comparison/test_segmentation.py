@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from cvserve.artifact import FileEntry, Graph, Manifest, OutputSpec, PreprocSpec, SegmentationParity
 from cvserve.errors import ArtifactError
-from cvserve.export.comparison.base import comparison_of, encoded_comparison
 from cvserve.export.comparison.segmentation import confusion, mean_iou
+from cvserve.export.task_export import TASK_EXPORTS
+
+EXPORT = TASK_EXPORTS["segmentation"]
+TOLERANCE = 1e-4
 
 LABELS = ("road", "tree", "sky")
 
@@ -36,7 +39,7 @@ def answers(images: int = 2) -> dict[str, np.ndarray]:
 
 
 def test_confidence_counts_where_the_classes_agree() -> None:
-    comparison = comparison_of(manifest(), tolerance=1e-4)
+    comparison = EXPORT.comparison(manifest(), TOLERANCE)
     assert comparison.limit == 1e-4
     got = {name: values.copy() for name, values in answers().items()}
     # One pixel of 2000 has another class, and there the confidence is far away.
@@ -54,7 +57,7 @@ def test_confidence_counts_where_the_classes_agree() -> None:
 
 
 def test_where_ties_decide_a_few_pixels_may_be_farther_off() -> None:
-    comparison = comparison_of(manifest(), tolerance=1e-4, ties=True)
+    comparison = EXPORT.comparison(manifest(), TOLERANCE, ties=True)
     got = {name: values.copy() for name, values in answers().items()}
     got["confidence"][0, :2] += 0.3  # 100, 5 % of 2000
     got["confidence"][0, 2, 0] += 5e-5
@@ -67,12 +70,12 @@ def test_where_ties_decide_a_few_pixels_may_be_farther_off() -> None:
     assert comparison.compare(got, answers()).differences[0] == pytest.approx(0.3, abs=1e-4), "one more"
     got["confidence"][1, 0, 0] = np.nan
     assert np.isnan(comparison.compare(got, answers()).differences[1])
-    strict = comparison_of(manifest(), tolerance=1e-4)
+    strict = EXPORT.comparison(manifest(), TOLERANCE)
     assert "beyond" not in strict.figures([strict.compare(answers(), answers())])
 
 
 def test_too_many_pixels_of_another_class_do_not_hold() -> None:
-    comparison = comparison_of(manifest(), tolerance=1e-4)
+    comparison = EXPORT.comparison(manifest(), TOLERANCE)
     got = {name: values.copy() for name, values in answers().items()}
     got["class_map"][0, 0, :5] = (got["class_map"][0, 0, :5] + 1) % 3
     compared = comparison.compare(got, answers())
@@ -85,7 +88,7 @@ def test_too_many_pixels_of_another_class_do_not_hold() -> None:
     fine = comparison.compare(answers(), answers())
     assert comparison.figures([fine, compared, fine])["pixel_agreement"] == parity.pixel_agreement
     # Of encoded images it is reported, and not judged.
-    loose = encoded_comparison(manifest()).figures([compared])
+    loose = EXPORT.encoded_comparison(manifest()).figures([compared])
     assert SegmentationParity(images=2, max_abs_difference=0, agreement=0.5, limit=0.25, **loose).holds
 
 
@@ -93,13 +96,13 @@ def test_no_number_is_never_close() -> None:
     got = {name: values.copy() for name, values in answers().items()}
     got["confidence"][0, 0, 0] = np.nan
     got["class_map"][0, 0, 0] = (got["class_map"][0, 0, 0] + 1) % 3
-    assert np.isnan(comparison_of(manifest(), tolerance=1e-4).compare(got, answers()).differences[0])
+    assert np.isnan(EXPORT.comparison(manifest(), TOLERANCE).compare(got, answers()).differences[0])
 
 
 def test_the_difference_in_miou_where_the_ground_truth_is_known() -> None:
     ground_truth = answers()["class_map"].copy()
     ground_truth[0, :10] = 255
-    comparison = comparison_of(manifest(), tolerance=1e-4, ground_truth=list(ground_truth))
+    comparison = EXPORT.comparison(manifest(), TOLERANCE, ground_truth=list(ground_truth))
     got = {name: values.copy() for name, values in answers().items()}
     # In the void nothing counts.
     got["class_map"][0, :10] = 0
@@ -127,6 +130,6 @@ def test_mean_iou_by_counting(pixels: list[tuple[int, int]]) -> None:
 
 def test_maps_of_another_size() -> None:
     with pytest.raises(ArtifactError, match=r"the class maps are \[2, 40, 49\], not \[2, 40, 50\]"):
-        comparison_of(manifest(), tolerance=1e-4).compare(
+        EXPORT.comparison(manifest(), TOLERANCE).compare(
             {name: values[..., :49] for name, values in answers().items()}, answers()
         )

@@ -11,19 +11,13 @@ import pytest
 from tiny_decoder import vocabulary
 
 from cvserve.artifact import CaptioningPostproc, Decoding, FileEntry, Graph, Manifest, PreprocSpec
-from cvserve.export.checks import outputs_of
-from cvserve.export.comparison.base import comparison_of
-from cvserve.export.extra_signatures import check_extra_signatures, extra_signatures
+from cvserve.export.checks import output_specs
 from cvserve.export.network import Network
-<<<<<<< HEAD
-from cvserve.export.parity import check_parity
-from cvserve.models import build_model
-=======
 from cvserve.export.parity import ParityImages, check_parity
 from cvserve.export.targets import select_targets
+from cvserve.export.task_export import TASK_EXPORTS
 from cvserve.export.writing import write_targets
-from cvserve.models.captioning import create_captioner
->>>>>>> 62f5651 (Export targets: one row for each format and precision, and everything else follows from it)
+from cvserve.models import build_model
 from cvserve.models.captioning.captions import with_decoding
 
 pytestmark = pytest.mark.slow
@@ -65,15 +59,16 @@ def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decodin
         version=1,
         task="captioning",
         preproc=preproc,
-        outputs=outputs_of(asked.expected, {}),
+        outputs=output_specs(asked.expected, {}),
         postproc=CaptioningPostproc(vocabulary=words, decoding=decoding),
         graphs=(Graph(format="onnx", files=(FileEntry(path="unwritten", bytes=0, sha256="0" * 64),)),),
     )
-    comparison = comparison_of(manifest, tolerance=1e-4)
-    signatures = extra_signatures(network, manifest, detect=False, steps=True)
+    export = TASK_EXPORTS["captioning"]
+    comparison = export.comparison(manifest, 1e-4)
+    signatures = export.extra_signatures(network, manifest, detect=False, steps=True)
     for written in write_targets(network, tmp_path, select_targets(None), signatures, lambda _: None):
         runtime = written.open()
         whole = check_parity(runtime, asked, comparison, what=written.target.name)
-        steps = check_extra_signatures(written, runtime, tmp_path, asked, manifest, comparison)["steps"].parity
+        steps = export.check_signatures(written, runtime, tmp_path, asked, comparison)["steps"].parity
         assert (whole.agreement, steps.agreement) == (1.0, 1.0)
         runtime.close()

@@ -10,15 +10,13 @@ import pytest
 
 from cvserve.artifact import DetectionParity, DetectionPostproc, FileEntry, Graph, Manifest, OutputSpec, PreprocSpec
 from cvserve.errors import ArtifactError, ExportError
-from cvserve.export.comparison.base import comparison_of
 from cvserve.export.comparison.detection import Tolerance, match
-<<<<<<< HEAD
-from cvserve.export.parity import check_parity
-from cvserve.postproc.decoders.detection import Found
-=======
 from cvserve.export.parity import ParityImages, check_parity
-from cvserve.postproc.detection import Found
->>>>>>> 62f5651 (Export targets: one row for each format and precision, and everything else follows from it)
+from cvserve.export.task_export import TASK_EXPORTS
+from cvserve.postproc.decoders.detection import Found
+
+EXPORT = TASK_EXPORTS["detection"]
+TOLERANCE = 1e-4
 
 BOX = (10.0, 10.0, 30.0, 40.0)
 
@@ -121,7 +119,7 @@ def check(answers: dict[str, np.ndarray]) -> DetectionParity:
     images = np.zeros((3, 32, 32, 3), np.uint8)
     graph: Any = Shifted(answers)
     asked = ParityImages(images, ["a", "b", "c"], outputs())
-    return check_parity(graph, asked, comparison_of(manifest(), tolerance=1e-4), what="the onnx graph")
+    return check_parity(graph, asked, EXPORT.comparison(manifest(), TOLERANCE), what="the onnx graph")
 
 
 def test_differences_are_relative_to_an_output() -> None:
@@ -155,7 +153,7 @@ def test_another_order_counts_only_where_there_is_one() -> None:
     boxes = np.array([[1, 1, 9, 9], [12, 2, 20, 12], [3, 20, 14, 30], [20, 20, 31, 31]], np.float32)
     wanted = outputs() | {"box_offsets": np.zeros((3, 4, 4), np.float32), "proposals": np.stack([boxes] * 3)}
     two_stage = manifest(wanted, boxes={"kind": "deltas"}, max_results=20)
-    comparison = comparison_of(two_stage, tolerance=1e-4)
+    comparison = EXPORT.comparison(two_stage, TOLERANCE)
     same = comparison.compare({name: values[:, ::-1] for name, values in wanted.items()}, wanted)
     assert same.agreeing.all()
     assert same.differences.max() == 0
@@ -167,7 +165,7 @@ def test_another_order_counts_only_where_there_is_one() -> None:
 def test_outputs_of_another_shape_or_no_numbers() -> None:
     short = {name: values[:, :2] for name, values in outputs().items()}
     with pytest.raises(ArtifactError, match=r"the box_offsets are \[3, 2, 4\], not \[3, 4, 4\]"):
-        comparison_of(manifest(), tolerance=1e-4).compare(short, outputs())
+        EXPORT.comparison(manifest(), TOLERANCE).compare(short, outputs())
     broken = outputs()
     broken["class_logits"][1, 1, 1] = np.nan
     with pytest.raises(ExportError, match="not numbers"):
