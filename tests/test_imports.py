@@ -37,6 +37,41 @@ FLOORS = (
 
 # The floors inside a room: its folders, and the files that lie directly in it.
 INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
+    "export": (
+        {
+            "checks",
+            "graph_preproc",
+            "import_spec",
+            "inlining",
+            "network",
+            "onnx_file",
+            "report_cells",
+            "tflite",
+            "tflite_child",
+        },
+        {"contract", "detect_signature", "onnx", "saved_model", "step_graphs"},
+        {"comparison", "targets", "warmup"},
+        {"parity", "task_export", "writing"},
+        {"encoded", "report", "tasks"},
+        {"exporter"},
+        {"from_run", "import_keras"},
+        {"importer"},
+    ),
+    "runtimes": (
+        {"base", "device", "instances", "onnx_errors", "quiet", "remembering", "unrestored"},
+        {"checks", "cuda", "fixed_batch", "tensorflow_gpus"},
+        {"litert", "onnx", "tensorflow"},
+        {"opening", "session"},
+        {"choose"},
+        {"choose_apart"},
+    ),
+    "bench": (
+        {"http2", "images", "processes", "stages"},
+        {"clients", "inside"},
+        {"results"},
+        {"measuring", "report"},
+        {"chart", "tuning"},
+    ),
     "models": (
         {"options", "registry", "scan", "tasks"},
         {"layers"},
