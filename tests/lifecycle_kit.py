@@ -15,7 +15,7 @@ from cvserve.serving.core.servable import Servable
 from cvserve.serving.settings import ServerSettings
 
 
-class FakeBatcher:
+class FakeQueue:
     def close(self) -> None:
         pass
 
@@ -27,7 +27,7 @@ class FakeServable:
         self.name, self.version, self.text = source.name, source.version, text
         self.settings = source.settings
         self.manifest = (source.directory / "manifest.json").is_file() or None
-        self.batcher = FakeBatcher()
+        self.queue = FakeQueue()
         self.closed = False
 
     def close(self) -> None:

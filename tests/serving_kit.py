@@ -71,7 +71,7 @@ class PuppetSlots:
         self.slots = [PuppetSlot(self) for _ in range(slots)]
 
     def finish(self, index: int = 0) -> None:
-        """Ends a running batch, and begins the next one if the batcher names one, as a worker would."""
+        """Ends a running batch, and begins the next one if the queue names one, as a worker would."""
         slot, job = self.running.pop(index)
         following = job(self.graph_of)
         if following is not None:

@@ -13,12 +13,12 @@ import pytest
 
 from cvserve.errors import DeadlineExceeded, ImageError, Overloaded, Unavailable
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 
 
 @contextmanager
 def pool(workers: int = 1, max_waiting: int = 2, max_bytes: int = 1 << 20) -> Iterator[DecodePool]:
-    made = DecodePool(workers, max_waiting, max_bytes, Mailbox(asyncio.get_running_loop()))
+    made = DecodePool(workers, max_waiting, max_bytes, LoopCallbacks(asyncio.get_running_loop()))
     try:
         yield made
     finally:

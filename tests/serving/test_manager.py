@@ -15,7 +15,7 @@ from cvserve.serving.core.repository import ModelVersion
 from cvserve.serving.core.servable import Servable
 
 
-class FakeBatcher:
+class FakeQueue:
     def close(self) -> None:
         pass
 
@@ -25,7 +25,7 @@ class FakeServable:
 
     def __init__(self, name: str, version: int) -> None:
         self.name, self.version = name, version
-        self.batcher = FakeBatcher()
+        self.queue = FakeQueue()
         self.closed = False
 
     def close(self) -> None:

@@ -19,12 +19,11 @@ from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, InvalidInput
 from cvserve.runtimes.instances import Layout
 from cvserve.serving.core import loading
-from cvserve.serving.core.batching.bounds import QueueBounds
 from cvserve.serving.core.batching.execution import RunGraph
-from cvserve.serving.core.batching.policy import BatchLimits
-from cvserve.serving.core.batching.queue import Batcher
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
+from cvserve.serving.core.batching.queue import BatchQueue
 from cvserve.serving.core.batching.worker import Worker
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.placement import Place, candidates, places, worker_count
 from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.settings import load_settings
@@ -114,9 +113,11 @@ async def test_idle_instances_take_turns() -> None:
         return run
 
     workers = [Worker(graph(index), f"test-{index}") for index in range(3)]
-    batcher = Batcher(workers, BatchLimits(4), QueueBounds(), Mailbox(asyncio.get_running_loop()), name="model 'm'")
+    queue = BatchQueue(
+        workers, BatchLimits(4), QueueBounds(), LoopCallbacks(asyncio.get_running_loop()), name="model 'm'"
+    )
     for _ in range(6):
-        await batcher.run({"x": np.zeros((1, 1))})
+        await queue.run({"x": np.zeros((1, 1))})
     for worker in workers:
         worker.end()
     assert used == [0, 1, 2, 0, 1, 2]
@@ -130,8 +131,10 @@ async def test_all_instances_run_at_the_same_time() -> None:
         return {"y": inputs["x"]}
 
     workers = [Worker(run, f"test-{index}") for index in range(3)]
-    batcher = Batcher(workers, BatchLimits(1), QueueBounds(), Mailbox(asyncio.get_running_loop()), name="model 'm'")
-    answers = await asyncio.gather(*(batcher.run({"x": np.full((1, 1), index)}) for index in range(3)))
+    queue = BatchQueue(
+        workers, BatchLimits(1), QueueBounds(), LoopCallbacks(asyncio.get_running_loop()), name="model 'm'"
+    )
+    answers = await asyncio.gather(*(queue.run({"x": np.full((1, 1), index)}) for index in range(3)))
     for worker in workers:
         worker.end()
     assert [answer["y"].item() for answer in answers] == [0, 1, 2]

@@ -1,5 +1,5 @@
 """The server without any protocol: models, their versions, batching, decoding, deadlines.
 
 Everything here is called from one event loop; native work happens on worker threads, which report back through a
-`Mailbox`. `grpc/` (and later `http/`) convert a protocol's messages to calls of `Engine` and back.
+`LoopCallbacks`. `grpc/` (and later `http/`) convert a protocol's messages to calls of `Engine` and back.
 """

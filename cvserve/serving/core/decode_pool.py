@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
 from cvserve.serving.core.batching.requests import answerable
-from cvserve.serving.core.batching.throughput import Pace
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.batching.throughput import ThroughputEstimate
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.thread_names import DECODING, name_thread
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class DecodePool:
     its image is let go at once. `start`, `run` and `close` are called on the loop's thread.
     """
 
-    def __init__(self, workers: int, max_waiting: int, max_bytes: int, mailbox: Mailbox) -> None:
+    def __init__(self, workers: int, max_waiting: int, max_bytes: int, callbacks: LoopCallbacks) -> None:
         """
         Args:
             workers: threads.
@@ -34,12 +34,12 @@ class DecodePool:
             max_bytes: of encoded images that may wait or be worked on.
         """
         self._loop = asyncio.get_running_loop()
-        self._mailbox = mailbox
+        self._callbacks = callbacks
         self.workers = workers
         self._limit = workers + max_waiting
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._pace = Pace(workers)
+        self._throughput = ThroughputEstimate(workers)
         self._pending = 0
         self._pending_bytes = 0
         self._closed = False
@@ -81,7 +81,7 @@ class DecodePool:
             if self._pending and (self._pending >= self._limit or self._pending_bytes + size > self._max_bytes):
                 raise Overloaded(
                     f"{self._pending} images of {self._pending_bytes >> 20} MiB wait to be decoded; try again later",
-                    self._pace.wait(self._pending),
+                    self._throughput.wait(self._pending),
                 )
             self._pending += 1
             self._pending_bytes += size
@@ -104,10 +104,10 @@ class DecodePool:
         answer: asyncio.Future[T] = self._loop.create_future()
 
         def done(result: T) -> None:
-            self._mailbox.post(_set_result, answer, result)
+            self._callbacks.post(_set_result, answer, result)
 
         def failed(error: BaseException) -> None:
-            self._mailbox.post(_set_exception, answer, error)
+            self._callbacks.post(_set_exception, answer, error)
 
         job = self.start(function, done, failed, size=size)
         late = DeadlineExceeded("the deadline passed while the image waited to be decoded")
@@ -129,7 +129,7 @@ class DecodePool:
 
     def took(self, seconds: float) -> None:
         """A thread was busy that long with an image. For `Job`."""
-        self._pace.took(seconds)
+        self._throughput.took(seconds)
 
     def leave(self, job: Job) -> None:
         """Takes a job out of the count. For `Job`."""

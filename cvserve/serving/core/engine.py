@@ -10,18 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cvserve.artifact import Task
+from cvserve.artifact import Manifest, Task
 from cvserve.errors import InvalidInput, Unavailable
 from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.runtimes.device import usable_cores
+from cvserve.serving.core.coalescing import CoalescingCallbacks
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
-from cvserve.serving.core.mailbox import Mailbox
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
@@ -70,7 +71,7 @@ class ImageAnswer:
     """What a model says of an image, and which model and version said it."""
 
     model: ModelRef
-    result: Result
+    result: Any
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ class Engine:
         self._load_model = load_model
         self.observer = observer or Observer()
         self._on_change = on_change
-        self._mailbox = Mailbox(self._loop)
+        self._callbacks = CoalescingCallbacks(self._loop)
         self._decode = DecodePool(
             settings.decode_workers or usable_cores(),
             settings.max_decode_waiting,
             settings.max_decode_bytes,
-            self._mailbox,
+            self._callbacks,
         )
         self.manager = Manager(self._load, self._changed)
         self.lifecycle = Lifecycle(self.manager, settings, repository=repository, roots=roots)
@@ -156,12 +157,13 @@ class Engine:
         options: Options = AS_IT_IS,
         *,
         task: Task | None = None,
+        check: Callable[[Manifest], None] | None = None,
         deadline: float = math.inf,
-        encode: Callable[[Result], Result] | None = None,
+        encode: Callable[[Result], Any] | None = None,
     ) -> ImageAnswer:
         """One encoded image to its result. See `Servable.answer` for the arguments and errors."""
         with self._accepted(), self._acquire(model) as servable:
-            result = await servable.answer(image, options, task=task, deadline=deadline, encode=encode)
+            result = await servable.answer(image, options, task=task, check=check, deadline=deadline, encode=encode)
             return ImageAnswer(ModelRef(servable.name, servable.version), result)
 
     @contextmanager
@@ -178,7 +180,7 @@ class Engine:
     def pressed(self) -> str | None:
         """The model whose requests are being refused for want of room, if it is the only one; else None."""
         servable = self.manager.sole()
-        return servable.name if servable is not None and servable.batcher.pressed else None
+        return servable.name if servable is not None and servable.queue.overloaded else None
 
     def check_room(self, deadline: float) -> None:
         """Refuses a request of which no more than the deadline is known, before its message is read: under overload
@@ -192,7 +194,7 @@ class Engine:
             raise Unavailable("the server is shutting down")
         servable = self.manager.sole()
         if servable is not None:
-            servable.batcher.check_room(0, deadline)
+            servable.queue.check_room(0, deadline)
 
     def model_info(self, model: ModelRef) -> ModelInfo:
         """What the model is.
@@ -299,7 +301,7 @@ class Engine:
             source.version,
             model,
             self._decode,
-            self._mailbox,
+            self._callbacks,
             self.observer,
             settings.max_pixels,
             self._settings.graph_nice,

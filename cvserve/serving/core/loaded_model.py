@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from cvserve.artifact import Manifest
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
-from cvserve.serving.core.batching.bounds import QueueBounds
 from cvserve.serving.core.batching.execution import Entries, RunGraph, WithLone
-from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
 
 

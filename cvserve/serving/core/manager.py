@@ -281,7 +281,7 @@ class Manager:
             await version.unused.wait()
         servable, version.servable = version.servable, None
         assert servable is not None, "a version is let go once"
-        servable.batcher.close()
+        servable.queue.close()
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(None, servable.close)

@@ -16,10 +16,10 @@ Stage = Literal["decode", "queue", "run", "postprocess"]
 result. What is left of the request's time is the protocol's."""
 
 
-TellStage = Callable[[Stage, float, float], None]
+ReportStage = Callable[[Stage, float, float], None]
 """Given a stage of one request and when it began and ended, in the time of time.monotonic(), on any thread."""
 
-TRACED: ContextVar[TellStage | None] = ContextVar("cvserve_traced", default=None)
+TRACE: ContextVar[ReportStage | None] = ContextVar("cvserve_traced", default=None)
 """Who is told the stages of the very request that this task works on: nobody, unless it is traced."""
 
 

@@ -7,22 +7,23 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from cvserve.artifact import Task
+from cvserve.artifact import Manifest, Task
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.preproc.geometry import Geometry
 from cvserve.serving.core.batching.execution import Tensors
-from cvserve.serving.core.batching.queue import Batcher, Fail, Give, GiveUp
+from cvserve.serving.core.batching.queue import BatchQueue, Fail, Give, GiveUp
 from cvserve.serving.core.batching.worker import Worker
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.mailbox import Mailbox
-from cvserve.serving.core.observer import TRACED, Observer, VersionReport
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
+from cvserve.serving.core.observer import TRACE, Observer, VersionReport
 from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
 
@@ -47,7 +48,7 @@ class Servable:
         version: int,
         model: LoadedModel,
         decode: DecodePool,
-        mailbox: Mailbox,
+        callbacks: LoopCallbacks,
         observer: Observer | None = None,
         max_pixels: int = MAX_PIXELS,
         graph_nice: int = GRAPH_NICE,
@@ -69,8 +70,8 @@ class Servable:
             Worker(graph, f"{name}-{version}-{index}", graph_nice) for index, graph in enumerate(model.graphs)
         ]
         self._report = VersionReport(observer or Observer(), name, version)
-        self.batcher = Batcher(
-            self._workers, model.limits, model.bounds, mailbox, name=f"model {name!r}", report=self._report
+        self.queue = BatchQueue(
+            self._workers, model.limits, model.bounds, callbacks, name=f"model {name!r}", report=self._report
         )
         self.signatures: Mapping[str, Signature] = model.signatures
         if self._pipeline is not None:
@@ -145,7 +146,7 @@ class Servable:
         alone = not signature.has_rows(tensors)
         if not alone:
             self._check_rows(max((len(array) for array in tensors.values() if array.ndim), default=1))
-        answer: Tensors = await self.batcher.run(
+        answer: Tensors = await self.queue.run(
             tensors, signature=entry, outputs=outputs, deadline=deadline, alone=alone
         )
         return answer
@@ -156,24 +157,32 @@ class Servable:
         options: Options = AS_IT_IS,
         *,
         task: Task | None = None,
+        check: Callable[[Manifest], None] | None = None,
         deadline: float = math.inf,
-        encode: Callable[[Result], Result] | None = None,
-    ) -> Result:
+        encode: Callable[[Result], Any] | None = None,
+    ) -> Any:
         """One encoded image to its result, whatever the model's task is.
 
         Args:
-            wishes: what the result is to hold.
+            image: an encoded image.
+            options: what the result is to hold.
             task: what the caller takes the model for; None: for anything.
+            check: raises what a model with this manifest is refused with, before the image is read.
             deadline: in the loop's time.
-            encode: called with the result on the worker's thread, for what would hold up the loop; what it returns is
-                the answer.
+            encode: called with the result on the worker's thread, for work that would hold up the loop; what it
+                returns is the answer.
+
+        Returns:
+            The result, or what `encode` made of it.
 
         Raises:
-            FailedPrecondition: the model does something else.
+            FailedPrecondition: the model does something else, or has no manifest. Whatever `check` raises.
             ImageError: the image cannot be used.
             Overloaded, Unavailable, DeadlineExceeded
         """
         pipeline = self.pipeline
+        if check is not None:
+            check(pipeline.manifest)
         does = pipeline.manifest.task
         # Objects with masks are a segmentation, too.
         fits = task in (None, does) or (task == "segmentation" and pipeline.manifest.has_masks)
@@ -194,7 +203,7 @@ class Servable:
                 geometries.append(geometry)
                 return tensors
 
-            made: Result = await self.batcher.run_made_by_worker(
+            return await self.queue.run_made_by_worker(
                 make_here,
                 self._empty,
                 size=len(image),
@@ -203,7 +212,6 @@ class Servable:
                 deadline=deadline,
                 finish=finish,
             )
-            return made
 
         def make(give: Give, fail: Fail) -> GiveUp:
             def done(prepared: tuple[Tensors, Geometry]) -> None:
@@ -213,10 +221,9 @@ class Servable:
             work = functools.partial(self._prepare, image, "image")
             return self._decode.start(work, done, fail, size=len(image)).give_up
 
-        result: Result = await self.batcher.run_when_made(
+        return await self.queue.run_when_made(
             make, signature=DEFAULT, outputs=self._result_outputs, deadline=deadline, finish=finish
         )
-        return result
 
     def close(self) -> None:
         """Ends the threads and gives the memory back; waits for what runs. Not to be called on the loop's thread."""
@@ -241,7 +248,7 @@ class Servable:
         self._check_rows(len(images))
         spec = self.pipeline.manifest.preproc
         # As large as the pixels; floats are four times that, which the batcher counts when they are there.
-        self.batcher.check_room(len(images) * spec.height * spec.width * 3, deadline)
+        self.queue.check_room(len(images) * spec.height * spec.width * 3, deadline)
         rows: list[Tensors | None] = [None] * len(images)
         remaining = iter(enumerate(images))
 
@@ -253,7 +260,7 @@ class Servable:
                 work = functools.partial(self._prepare, bytes(image), name)
                 rows[index], _ = await self._decode.run(work, size=len(image), deadline=deadline)
 
-        traced, began = TRACED.get(), time.monotonic()
+        traced, began = TRACE.get(), time.monotonic()
         tasks = [asyncio.ensure_future(decode_some()) for _ in range(min(len(images), self._decode.workers))]
         try:
             await asyncio.gather(*tasks)

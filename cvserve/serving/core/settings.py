@@ -12,8 +12,7 @@ from cvserve.artifact.graphs import Precision
 from cvserve.errors import InvalidInput
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes.device import Resources, parse_device
-from cvserve.serving.core.batching.bounds import QueueBounds
-from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.version_policy import parse_policy
 from cvserve.settings import parse

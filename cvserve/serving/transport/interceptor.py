@@ -12,7 +12,7 @@ from typing import Literal
 
 from cvserve.errors import PermissionDenied, Unauthenticated
 from cvserve.serving.core.batching.requests import PRIORITY, PRIORITY_HEADER
-from cvserve.serving.core.observer import TRACED, Observer
+from cvserve.serving.core.observer import TRACE, Observer
 from cvserve.serving.observability.logs import REQUEST, log_request
 from cvserve.serving.observability.tracing import NO_TRACES, OpenTelemetry, Span, Tracing
 from cvserve.serving.security import Access, Right
@@ -142,7 +142,7 @@ class RequestContext:
             PRIORITY.set(self.headers.get(PRIORITY_HEADER))
         if interceptor.tracing.on:
             self._span = interceptor.tracing.begin(api, self.headers)
-            TRACED.set(None if self._span is None else self._span.stage)
+            TRACE.set(None if self._span is None else self._span.stage)
 
     @property
     def headers(self) -> dict[str, str]:

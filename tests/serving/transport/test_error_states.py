@@ -41,7 +41,7 @@ async def test_a_full_queue(serve: Serve, runtime: PuppetRuntime) -> None:
         await runtime.wait_for_call()
         waiting = [asyncio.ensure_future(ask.predict()) for _ in range(2)]
         with server.engine.manager.acquire("colours") as servable:
-            await eventually(lambda: servable.batcher.waiting == 2)
+            await eventually(lambda: servable.queue.waiting == 2)
         start = time.perf_counter()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await ask.predict()
@@ -86,7 +86,7 @@ async def test_a_device_that_is_full(serve: Serve) -> None:
         await runtime.wait_for_call()
         two = [asyncio.ensure_future(ask.code()) for _ in range(2)]
         with server.engine.manager.acquire("colours") as servable:
-            await eventually(lambda: servable.batcher.waiting == 2)
+            await eventually(lambda: servable.queue.waiting == 2)
         runtime.gate.set()
         assert [(await task)[0] for task in (first, *two)] == [CODES.OK] * 3
         assert [len(call) for call in runtime.calls[-4:]] == [1, 2, 1, 1]
@@ -129,10 +129,10 @@ async def test_a_client_that_goes_away_while_it_waits(serve: Serve, runtime: Pup
         gone = [asyncio.ensure_future(ask.predict(good(tensor(pixels("green")[np.newaxis]))))]
         gone.append(asyncio.ensure_future(ask.rest(body={"instances": [pixels("blue").tolist()]})))
         with server.engine.manager.acquire("colours") as servable:
-            await eventually(lambda: servable.batcher.waiting == 2)
+            await eventually(lambda: servable.queue.waiting == 2)
             for request in gone:
                 request.cancel()
-            await eventually(lambda: servable.batcher.waiting == 0)
+            await eventually(lambda: servable.queue.waiting == 0)
         runtime.gate.set()
         await running
         assert (await ask.code())[0] is CODES.OK
@@ -148,11 +148,11 @@ async def test_neighbours_of_another_shape(serve: Serve, runtime: PuppetRuntime)
         other = good(tensor(np.zeros((1, 8, 8, 3), np.uint8)))
         waiting = [asyncio.ensure_future(ask.code(request)) for request in (None, other, None)]
         with server.engine.manager.acquire("colours") as servable:
-            await eventually(lambda: servable.batcher.waiting == 3)
+            await eventually(lambda: servable.queue.waiting == 3)
             runtime.gate.set()
             await running
             assert [code for code, _ in await asyncio.gather(*waiting)] == [CODES.OK] * 3
-            assert servable.batcher.counts.retried == 0
+            assert servable.queue.counts.retried == 0
 
 
 async def test_a_model_that_is_loading(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cvserve.client import AsyncClient
 from cvserve.errors import ImageError, InvalidInput, Overloaded
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 
 pytest.importorskip("tensorflow_serving")
 
@@ -76,7 +76,7 @@ async def test_further_streams_of_a_connection_wait_in_the_client(serve: Serve, 
 
 async def test_a_full_decode_pool_tells_when_to_come_back() -> None:
     loop = asyncio.get_running_loop()
-    pool = DecodePool(1, 2, 1 << 20, Mailbox(loop))
+    pool = DecodePool(1, 2, 1 << 20, LoopCallbacks(loop))
     try:
         # What the pool learns from: images of 50 ms.
         await pool.run(lambda: time.sleep(0.05))

@@ -15,14 +15,14 @@ from cvserve.client import AsyncClient
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Overloaded
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving import Server
-from cvserve.serving.core.batching.queue import Batcher
+from cvserve.serving.core.batching.queue import BatchQueue
 from cvserve.serving.core.engine import ModelRef, PredictRequest
 from cvserve.serving.transport.grpc.calls import refuse
 
 
-def batcher(server: Server) -> Batcher:
+def queue(server: Server) -> BatchQueue:
     with server.engine.manager.acquire("colours") as servable:
-        return servable.batcher
+        return servable.queue
 
 
 async def test_requests_that_wait_share_a_batch(serve: Serve, runtime: PuppetRuntime) -> None:
@@ -31,7 +31,7 @@ async def test_requests_that_wait_share_a_batch(serve: Serve, runtime: PuppetRun
         tasks = [asyncio.ensure_future(client.classify("colours", jpeg()))]
         await runtime.wait_for_call()
         tasks += [asyncio.ensure_future(client.classify("colours", jpeg(color))) for color in ["blue"] * 6]
-        await eventually(lambda: batcher(server).waiting == 6)
+        await eventually(lambda: queue(server).waiting == 6)
         runtime.gate.set()
         results = await asyncio.gather(*tasks)
         # How many were decoded by then is the machine's affair.
@@ -59,7 +59,7 @@ async def test_a_deadline_is_answered_on_time_while_a_long_batch_runs(serve: Ser
         # 330 ms is what is promised; the rest is room for a busy test machine.
         assert time.monotonic() - started < 0.5
         # The server has let it go too, and never runs it.
-        await eventually(lambda: batcher(server).waiting == 0 and server.engine.in_flight == 1)
+        await eventually(lambda: queue(server).waiting == 0 and server.engine.in_flight == 1)
         runtime.gate.set()
         assert (await long).best.label == "green"
         await client.classify("colours", jpeg("blue"))
@@ -98,10 +98,10 @@ async def test_a_cancelled_request_never_runs(serve: Serve, runtime: PuppetRunti
         running = ask()
         await runtime.wait_for_call()
         waiting = [ask() for _ in range(3)]
-        await eventually(lambda: batcher(server).waiting == 3)
+        await eventually(lambda: queue(server).waiting == 3)
         for call in waiting[:2]:
             call.cancel()
-        await eventually(lambda: batcher(server).waiting == 1)
+        await eventually(lambda: queue(server).waiting == 1)
         runtime.gate.set()
         await running
         await waiting[2]
@@ -116,9 +116,9 @@ async def test_a_client_that_goes_away_takes_its_requests_along(serve: Serve, ru
         tasks = [asyncio.ensure_future(client.classify("colours", jpeg()))]
         await runtime.wait_for_call()
         tasks += [asyncio.ensure_future(client.classify("colours", jpeg())) for _ in range(3)]
-        await eventually(lambda: batcher(server).waiting == 3)
+        await eventually(lambda: queue(server).waiting == 3)
         await client.close()
-        await eventually(lambda: batcher(server).waiting == 0)
+        await eventually(lambda: queue(server).waiting == 0)
         runtime.gate.set()
         await asyncio.gather(*tasks, return_exceptions=True)
         await eventually(lambda: server.engine.in_flight == 0)
@@ -141,7 +141,7 @@ async def test_under_pressure_requests_are_refused_before_their_message_is_read(
         tasks = [asyncio.ensure_future(client.classify("colours", jpeg()))]
         await runtime.wait_for_call()
         tasks.append(asyncio.ensure_future(client.classify("colours", jpeg())))
-        await eventually(lambda: batcher(server).waiting == 1)
+        await eventually(lambda: queue(server).waiting == 1)
         with pytest.raises(Overloaded):
             await client.classify("colours", jpeg())
         # A call whose message never comes, since it is one of streams for this client.
@@ -151,7 +151,7 @@ async def test_under_pressure_requests_are_refused_before_their_message_is_read(
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         trailers = dict(refused.value.trailing_metadata())
         assert trailers == {"grpc-retry-pushback-ms": "100", "x-request-id": "mine"}
-        assert batcher(server).counts.rejected == 2
+        assert queue(server).counts.rejected == 2
         counted = 'cvserve_requests_total{api="Classify",code="RESOURCE_EXHAUSTED",model="colours",version=""} 2.0'
         assert counted in server.metrics.text().decode()
         # Whoever finds room under pressure is answered as always, and what is wrong with a message is told as always.
@@ -182,7 +182,7 @@ async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_again(
         tasks = [asyncio.ensure_future(client.classify("colours", jpeg()))]
         await runtime.wait_for_call()
         tasks += [asyncio.ensure_future(client.classify("colours", jpeg())) for _ in range(2)]
-        await eventually(lambda: batcher(server).waiting == 2)
+        await eventually(lambda: queue(server).waiting == 2)
         started = time.monotonic()
         with pytest.raises(Overloaded, match="the queue of model 'colours' is full") as error:
             await client.classify("colours", jpeg())
@@ -205,7 +205,7 @@ async def test_a_bad_row_fails_only_its_own_request(serve: Serve, runtime: Puppe
         tasks = [ask("green")]
         await runtime.wait_for_call()
         tasks += [ask("blue"), ask("red", 66), ask("green")]
-        await eventually(lambda: batcher(server).waiting == 3)
+        await eventually(lambda: queue(server).waiting == 3)
         runtime.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert runtime.batch_sizes == [1, 3, 1, 1, 1]
@@ -240,9 +240,9 @@ async def test_priorities_come_in_the_metadata_and_wrong_ones_are_refused(serve:
         await runtime.wait_for_call()
         late = ask("green", "2")
         with server.engine.manager.acquire("colours") as servable:
-            await eventually(lambda: servable.batcher.waiting == 1)
+            await eventually(lambda: servable.queue.waiting == 1)
             first = ask("blue", "1")
-            await eventually(lambda: servable.batcher.waiting == 2)
+            await eventually(lambda: servable.queue.waiting == 2)
         runtime.gate.set()
         await asyncio.gather(running, late, first)
         assert [int(call[0, 0, 0].argmax()) for call in runtime.calls] == [0, 2, 1]
@@ -262,7 +262,7 @@ async def test_a_foreign_shape_fails_alone(serve: Serve) -> None:
         tasks = [ask(1, 16, 16, 3), ask(1, 8, 8, 3), ask(2, 16, 16, 3), ask(1, 16, 16, 1)]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) is InvalidInput for result in results] == [False, True, False, True]
-        assert batcher(server).counts.retried == 0
+        assert queue(server).counts.retried == 0
 
 
 async def test_a_large_request_is_split_and_answered_in_order(serve: Serve, runtime: PuppetRuntime) -> None:
@@ -279,7 +279,7 @@ async def test_several_instances_run_at_the_same_time(serve: Serve, runtime: Pup
         tasks = [asyncio.ensure_future(client.classify("colours", jpeg())) for _ in range(3)]
         await runtime.wait_for_call()
         await runtime.wait_for_call()
-        await eventually(lambda: batcher(server).waiting == 1)
+        await eventually(lambda: queue(server).waiting == 1)
         assert len(runtime.calls) == 2
         runtime.gate.set()
         await asyncio.gather(*tasks)

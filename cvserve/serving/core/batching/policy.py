@@ -70,6 +70,25 @@ class BatchLimits:
 
 
 @dataclass(frozen=True)
+class QueueBounds:
+    """How much may wait.
+
+    Attributes:
+        requests: how many of them.
+        bytes: of their tensors or encoded images.
+        seconds: for how long a request may wait.
+        priority_levels: how many priorities there are, 1 going first; 0: none.
+        default_priority: of requests that give none.
+    """
+
+    requests: int = 256
+    bytes: int = 512 << 20
+    seconds: float = math.inf
+    priority_levels: int = 0
+    default_priority: int = 0
+
+
+@dataclass(frozen=True)
 class Decision(Generic[Entry]):
     """What to do now. wake_at: if nothing is to run, when to ask again if nothing else happens before; math.inf: no
     need."""

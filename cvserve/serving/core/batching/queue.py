@@ -1,37 +1,74 @@
-"""Requests to a model's instances in batches: what the event loop sees of it."""
+"""The queue in front of a model's instances: requests come, batches go to free slots, answers come back."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from cvserve.errors import DeadlineExceeded, Overloaded
-from cvserve.serving.core.batching.bounds import BatcherCounts, QueueBounds
-from cvserve.serving.core.batching.dispatcher import Dispatcher, Slot
-from cvserve.serving.core.batching.execution import Tensors, common_rows, joined, size_of, split
-from cvserve.serving.core.batching.policy import BatchLimits
-from cvserve.serving.core.batching.requests import Entry, Finish, Make, answer_with, priority_of
-from cvserve.serving.core.mailbox import Mailbox
-from cvserve.serving.core.observer import TRACED, UNOBSERVED, VersionReport
+from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
+from cvserve.serving.core.batching.execution import RunGraph, Tensors, common_rows, joined, size_of, split
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds, decide
+from cvserve.serving.core.batching.requests import Entry, Finish, Make, answer_all, priority_of
+from cvserve.serving.core.batching.running import BatchRunner
+from cvserve.serving.core.batching.throughput import ThroughputEstimate
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
+from cvserve.serving.core.observer import TRACE, UNOBSERVED, VersionReport
+from cvserve.serving.core.scheduling import Hurry
 
-PRESSED_SECONDS = 0.1
+USABLE_FRACTION = 0.6
+"""A request is let in if the queue before it takes this fraction of its time at most: the rest is for its own run, its
+answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
+
+OVERLOADED_SECONDS = 0.1
 """So long after a refusal the next one is likely."""
+
+Job = Callable[[RunGraph], Any]
 
 Give = Callable[[Tensors], None]
 Fail = Callable[[BaseException], None]
 GiveUp = Callable[[], None]
 
+_HURRY = Hurry()
 
-class Batcher:
-    """Runs requests in batches. Its public methods are called on the loop's thread.
+
+class Slot(Protocol):
+    """Where a batch runs: a `Worker`, or a puppet in tests."""
+
+    def begin(self, job: Job) -> None:
+        """Runs `job`, and then the job that it returns, until one returns None."""
+
+
+@dataclass
+class QueueCounts:
+    """What the queue has done so far."""
+
+    requests: int = 0
+    batches: int = 0
+    rows: int = 0
+    padded_rows: int = 0
+    rejected: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    retried: int = 0
+
+
+class BatchQueue:
+    """Queues requests and runs them in batches, chosen by `policy.decide`. Its public methods are called on the loop.
 
     A deadline or a cancellation acts from the moment of the call, by a timer of its own, so it is on time while a
     long batch runs, whether the request waits or is part of that batch. A request that is given up before its batch
     starts never runs. When a batch fails, its members run once more, each alone, so that one bad row fails only its
     own request.
+
+    What waits is behind a lock: a worker that has ended a batch takes the next one itself, and a thread that has
+    decoded an image puts it into the queue itself, so that neither waits for the loop.
     """
 
     def __init__(
@@ -39,7 +76,7 @@ class Batcher:
         slots: Sequence[Slot],
         limits: BatchLimits,
         bounds: QueueBounds,
-        mailbox: Mailbox,
+        callbacks: LoopCallbacks,
         *,
         name: str,
         clock: Callable[[], float] = time.monotonic,
@@ -48,41 +85,51 @@ class Batcher:
         """
         Args:
             slots: one for each batch that may run at the same time.
-            mailbox: the way back to the loop.
+            limits: how batches are formed.
+            bounds: how much may wait.
+            callbacks: the way back to the loop.
             name: what errors call the model.
             clock: the loop's time, readable on any thread (that of uvloop itself stands still while the loop sleeps).
-            report: told of queue, batches and stages.
+            report: gets the queue's length, batches, stages and refusals.
         """
+        self.counts = QueueCounts()
         self._loop = asyncio.get_running_loop()
-        self._clock = clock
-        self._mailbox = mailbox
+        self._limits = limits
+        self._bounds = bounds
+        self._callbacks = callbacks
         self._name = name
+        self._clock = clock
         self._report = report
-        self._queue = Dispatcher(
-            slots, limits, bounds, mailbox, name=name, clock=clock, report=report, wake_at=self._wake_at
-        )
+        self._slots = len(slots)
+        self._runner = BatchRunner(limits, clock, report)
+        self._throughput = ThroughputEstimate(len(slots))
+        self._refused_at = -math.inf
         self._wake: asyncio.TimerHandle | None = None
-        self._pump_planned = False
+        self._start_planned = False
+        self._lock = threading.Lock()
+        # Behind the lock:
+        self._idle = list(slots)
+        self._queue: OrderedDict[Entry, None] = OrderedDict()
+        self._queued_bytes = 0
+        self._coming = 0
+        self._closed = False
 
-    @property
-    def counts(self) -> BatcherCounts:
-        """What was done so far."""
-        return self._queue.counts
+    # ---- on the loop: requests
 
     @property
     def waiting(self) -> int:
         """Requests (or pieces of large ones) that wait for a slot, those still being decoded included."""
-        return self._queue.waiting
+        return len(self._queue) + self._coming
 
     @property
     def queued_bytes(self) -> int:
         """Bytes of what waits."""
-        return self._queue.queued_bytes
+        return self._queued_bytes
 
     @property
-    def pressed(self) -> bool:
+    def overloaded(self) -> bool:
         """Whether requests are being refused for want of room."""
-        return self._clock() - self._queue.refused_at < PRESSED_SECONDS
+        return self._clock() - self._refused_at < OVERLOADED_SECONDS
 
     def check_room(self, size: int = 0, deadline: float = math.inf) -> None:
         """Refuses before anything has been spent on a request of `size` bytes.
@@ -91,7 +138,29 @@ class Batcher:
             Overloaded: the queue is full, or so long that the deadline would pass in it.
             Unavailable: the model is being unloaded.
         """
-        self._queue.check_room(size, deadline)
+        if self._closed:
+            raise self._unloading()
+        waiting = self.waiting
+        # One request is let into an empty queue whatever its size: the limits on messages have already passed it.
+        if not waiting:
+            return
+        if deadline != math.inf and not self._bounds.priority_levels:
+            # Whatever is let in and expires has cost its place, and under overload all would, since the queue is then
+            # as long as it may be: the server would work for clients that have gone.
+            remaining = deadline - self._clock()
+            needed = self._throughput.at_best(waiting + 1)
+            if needed is not None and 0 < remaining * USABLE_FRACTION < needed:
+                raise self._refused(
+                    "hopeless",
+                    f"{waiting} requests wait for {self._name}, which takes {needed:.2g} s: too long for the "
+                    f"{remaining:.2g} s that this one has left; try again later",
+                )
+        if waiting >= self._bounds.requests or self._queued_bytes + size > self._bounds.bytes:
+            raise self._refused(
+                "queue full",
+                f"the queue of {self._name} is full: {waiting} requests of {self._queued_bytes >> 20} MiB wait; "
+                "try again later",
+            )
 
     async def run(
         self,
@@ -119,42 +188,12 @@ class Batcher:
             Overloaded, Unavailable, DeadlineExceeded; whatever the graph raises.
         """
         self.check_room(size_of(inputs), deadline)
-        self._queue.counts.requests += 1
+        self.counts.requests += 1
         rows = None if alone else common_rows(inputs)
-        wanted = None if outputs is None else tuple(outputs)
-        if rows is None or rows <= self._queue.limits.max_rows:
-            answer: Tensors = await self._run_one(inputs, rows, signature, wanted, deadline)
-            return answer
-        return await self._run_in_pieces(inputs, rows, signature, wanted, deadline)
-
-    async def _run_in_pieces(
-        self, inputs: Tensors, rows: int, signature: str, outputs: tuple[str, ...] | None, deadline: float
-    ) -> Tensors:
-        """One large request, of which only as many pieces are in the queue as can run, and one more to follow them: in
-        between, others have their turn."""
-        pieces = split(inputs, rows, self._queue.limits.max_rows)
-        sizes = [size_of(piece) for piece in pieces]
-        counts = [len(next(iter(piece.values()))) for piece in pieces]
-        answers: list[Tensors] = [{} for _ in pieces]
-        remaining = iter(range(len(pieces)))
-
-        async def feed() -> None:
-            for at in remaining:
-                self._queue.hold(-sizes[at])
-                sizes[at] = 0
-                answers[at] = await self._run_one(pieces[at], counts[at], signature, outputs, deadline)
-
-        self._queue.hold(sum(sizes))
-        tasks = [asyncio.ensure_future(feed()) for _ in range(min(len(pieces), self._queue.slots + 1))]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            # One piece's failure, or the caller's going, ends the others.
-            for task in tasks:
-                task.cancel()
-            self._queue.hold(-sum(sizes))
-            sizes.clear()
-        return joined(answers, counts)
+        names = None if outputs is None else tuple(outputs)
+        if rows is not None and rows > self._limits.max_rows:
+            return await self._run_in_pieces(inputs, rows, signature, names, deadline)
+        return await self._run_piece(inputs, rows, signature, names, deadline)
 
     async def run_when_made(
         self,
@@ -180,30 +219,23 @@ class Batcher:
             As `run`; whatever `make` raises or hands over.
         """
         self.check_room(0, deadline)
-        self._queue.counts.requests += 1
+        self.counts.requests += 1
         entry = self._new_entry(signature, outputs, deadline, finish)
-        self._queue.expect(entry)
-
-        def give(inputs: Tensors) -> None:
-            if self._queue.arrive(entry, inputs, common_rows(inputs)) and entry.traced is not None:
-                entry.traced("decode", entry.enqueued, entry.admitted)
-
-        def fail(error: BaseException) -> None:
-            self._mailbox.post(answer_with, entry, error)
-
-        give_up: GiveUp | None = None
+        entry.coming = True
+        with self._lock:
+            self._coming += 1
         try:
-            try:
-                give_up = make(give, fail)
-            except Overloaded:
+            give_up = make(functools.partial(self._arrived, entry), functools.partial(self._not_made, entry))
+        except BaseException as error:
+            entry.stop_timers()
+            self._remove(entry)
+            if isinstance(error, Overloaded):
                 self._report.rejected("decode full")
-                raise
-            return await self._answer(entry)
+            raise
+        try:
+            return await self._answer_of(entry)
         finally:
-            _stop_timers(entry)
-            self._queue.leave(entry)
-            if give_up is not None:
-                give_up()
+            give_up()
 
     async def run_made_by_worker(
         self,
@@ -231,95 +263,264 @@ class Batcher:
             As `run`; whatever `make` raises.
         """
         self.check_room(size, deadline)
-        self._queue.counts.requests += 1
+        self.counts.requests += 1
         entry = self._new_entry(signature, outputs, deadline, finish)
-        entry.make = make
-        self._queue.add_unmade(entry, like, size)
-        return await self._answer_soon(entry)
+        entry.fill_later(make, like, size)
+        return await self._enqueue(entry)
 
     def close(self) -> None:
         """Refuses new requests and answers those that still wait with Unavailable. Running batches are left alone."""
         if self._wake is not None:
             self._wake.cancel()
-        for entry in self._queue.close():
-            self._queue.leave(entry)
-            answer_with(entry, self._queue.unloading())
+        with self._lock:
+            self._closed = True
+            waiting = list(self._queue)
+        for entry in waiting:
+            self._remove(entry)
+            entry.answer_with(self._unloading())
 
-    async def _run_one(
+    async def _run_piece(
         self, inputs: Tensors, rows: int | None, signature: str, outputs: tuple[str, ...] | None, deadline: float
-    ) -> Any:
+    ) -> Tensors:
         entry = self._new_entry(signature, outputs, deadline, None)
-        self._queue.add(entry, inputs, rows)
-        return await self._answer_soon(entry)
+        entry.fill(inputs, rows, self._limits.max_rows)
+        answer: Tensors = await self._enqueue(entry)
+        return answer
 
-    async def _answer_soon(self, entry: Entry) -> Any:
-        # Not at once: requests that arrive in the same turn of the loop share a batch.
-        if not self._pump_planned:
-            self._pump_planned = True
-            self._loop.call_soon(self._planned_pump)
+    async def _run_in_pieces(
+        self, inputs: Tensors, rows: int, signature: str, outputs: tuple[str, ...] | None, deadline: float
+    ) -> Tensors:
+        """Runs one large request, of which only as many pieces are in the queue as can run, and one more to follow
+        them: in between, others have their turn."""
+        pieces = split(inputs, rows, self._limits.max_rows)
+        sizes = [size_of(piece) for piece in pieces]
+        counts = [len(next(iter(piece.values()))) for piece in pieces]
+        answers: list[Tensors] = [{} for _ in pieces]
+        remaining = iter(range(len(pieces)))
+
+        async def feed() -> None:
+            for at in remaining:
+                self._count_bytes(-sizes[at])
+                sizes[at] = 0
+                answers[at] = await self._run_piece(pieces[at], counts[at], signature, outputs, deadline)
+
+        self._count_bytes(sum(sizes))
+        tasks = [asyncio.ensure_future(feed()) for _ in range(min(len(pieces), self._slots + 1))]
         try:
-            return await self._answer(entry)
+            await asyncio.gather(*tasks)
         finally:
-            self._queue.leave(entry)
+            # One piece's failure, or the caller's going, ends the others.
+            for task in tasks:
+                task.cancel()
+            self._count_bytes(-sum(sizes))
+            sizes.clear()
+        return joined(answers, counts)
 
     def _new_entry(
         self, signature: str, outputs: tuple[str, ...] | None, deadline: float, finish: Finish | None
     ) -> Entry:
         now = self._clock()
         if deadline <= now:
-            self._queue.counts.expired += 1
-            self._report.rejected("expired")
+            self._expired()
             raise DeadlineExceeded(f"the deadline had passed before the request reached the queue of {self._name}")
-        entry = Entry(signature, outputs, finish, now, deadline, self._loop.create_future())
-        entry.traced = TRACED.get()
-        bounds = self._queue.bounds
+        entry = Entry(signature, outputs, finish, now, deadline, self._loop.create_future(), TRACE.get())
+        bounds = self._bounds
         if bounds.priority_levels:
             entry.priority = priority_of(bounds.priority_levels, bounds.default_priority)
         if bounds.seconds != math.inf:
-            entry.patience = self._loop.call_at(now + bounds.seconds, self._waited_enough, entry)
+            entry.queue_timer = self._loop.call_at(now + bounds.seconds, self._waited_too_long, entry)
         if deadline != math.inf:
-            entry.timer = self._loop.call_at(deadline, self._expire, entry)
+            entry.deadline_timer = self._loop.call_at(deadline, self._deadline_passed, entry)
         return entry
 
-    async def _answer(self, entry: Entry) -> Any:
+    async def _enqueue(self, entry: Entry) -> Any:
+        with self._lock:
+            self._admit(entry)
+        # Not started at once: requests that arrive in the same turn of the loop share a batch.
+        if not self._start_planned:
+            self._start_planned = True
+            self._loop.call_soon(self._start_now)
+        return await self._answer_of(entry)
+
+    async def _answer_of(self, entry: Entry) -> Any:
         try:
             return await entry.answer
         except asyncio.CancelledError:
-            self._queue.counts.cancelled += 1
+            self.counts.cancelled += 1
             self._report.rejected("cancelled")
             raise
         finally:
-            _stop_timers(entry)
+            entry.stop_timers()
+            self._remove(entry)
 
-    def _expire(self, entry: Entry) -> None:
-        self._queue.leave(entry)
+    def _refused(self, reason: str, text: str) -> Overloaded:
+        self._refused_at = self._clock()
+        self.counts.rejected += 1
+        self._report.rejected(reason)
+        _HURRY.refused()
+        return Overloaded(text, self._throughput.wait(self.waiting))
+
+    def _unloading(self) -> Unavailable:
+        return Unavailable(f"{self._name} is being unloaded; try again")
+
+    def _expired(self) -> None:
+        self.counts.expired += 1
+        self._report.rejected("expired")
+
+    def _deadline_passed(self, entry: Entry) -> None:
+        self._remove(entry)
         if not entry.answer.done():
-            self._queue.counts.expired += 1
-            self._report.rejected("expired")
-            entry.answer.set_exception(DeadlineExceeded(f"the deadline passed while {self._name} was busy"))
+            self._expired()
+            entry.answer_with(DeadlineExceeded(f"the deadline passed while {self._name} was busy"))
 
-    def _waited_enough(self, entry: Entry) -> None:
-        if not entry.answer.done() and self._queue.leave_queue(entry):
-            self._queue.counts.expired += 1
-            self._report.rejected("expired")
-            entry.answer.set_exception(
+    def _waited_too_long(self, entry: Entry) -> None:
+        if not entry.answer.done() and (entry.coming or entry in self._queue):
+            self._remove(entry)
+            self._expired()
+            entry.answer_with(
                 DeadlineExceeded(
-                    f"the request waited {self._queue.bounds.seconds * 1000:g} ms for {self._name}, "
+                    f"the request waited {self._bounds.seconds * 1000:g} ms for {self._name}, "
                     "which is all that its queue_timeout_ms allows"
                 )
             )
 
-    def _planned_pump(self) -> None:
-        self._pump_planned = False
-        self._queue.pump()
+    def _start_now(self) -> None:
+        self._start_planned = False
+        with self._lock:
+            self._start_batches()
 
     def _wake_at(self, when: float) -> None:
         if self._wake is not None:
             self._wake.cancel()
-        self._wake = self._loop.call_at(when, self._planned_pump)
+        if not self._closed:
+            self._wake = self._loop.call_at(when, self._start_now)
 
+    # ---- on any thread
 
-def _stop_timers(entry: Entry) -> None:
-    for timer in (entry.timer, entry.patience):
-        if timer is not None:
-            timer.cancel()
+    def _arrived(self, entry: Entry, inputs: Tensors) -> None:
+        """Puts an entry into the queue whose tensors have been made, unless it was given up meanwhile."""
+        with self._lock:
+            if not entry.coming:
+                return
+            entry.coming = False
+            self._coming -= 1
+            entry.fill(inputs, common_rows(inputs), self._limits.max_rows)
+            self._admit(entry)
+            self._start_batches()
+        if entry.trace is not None:
+            entry.trace("decode", entry.enqueued, entry.admitted)
+
+    def _not_made(self, entry: Entry, error: BaseException) -> None:
+        self._callbacks.post(entry.answer_with, error)
+
+    def _count_bytes(self, size: int) -> None:
+        """Counts bytes that wait outside the queue."""
+        with self._lock:
+            self._queued_bytes += size
+
+    def _remove(self, entry: Entry) -> None:
+        """Takes an entry out, whether it is being made, waits or runs: its answer is not wanted any more."""
+        with self._lock:
+            entry.gone = True
+            if entry.coming:
+                entry.coming = False
+                self._coming -= 1
+            if entry in self._queue:
+                self._take(entry)
+                self._report.queue(self.waiting)
+
+    def _run_job(self, slot: Slot, batch: Sequence[Entry], capacity: int, lone: bool, graph: RunGraph) -> Job | None:
+        """Runs a batch on a worker's thread and returns the next job of its slot.
+
+        Args:
+            slot: where it runs.
+            batch: what it runs.
+            capacity: as many requests as the batch would have held.
+            lone: whether no other batch runs or waits.
+            graph: what the worker runs.
+        """
+        began = self._clock()
+        outcome = self._runner.run(graph, batch, lone=lone)
+        self._throughput.took(self._clock() - began, capacity)
+        with self._lock:
+            if outcome.ran:
+                self.counts.batches += 1
+                self.counts.rows += outcome.rows
+                self.counts.padded_rows += outcome.padding
+            self._retry_singly(outcome.retry)
+            following = self._next_job(slot, others=self._slots - len(self._idle) - 1)
+            if following is None:
+                self._idle.append(slot)
+            waiting = 0 if following is None else len(self._queue)
+        if outcome.answers:
+            self._callbacks.post_answers(
+                answer_all,
+                outcome.answers,
+                deadline=min(entry.deadline for entry in outcome.answers),
+                waiting=waiting,
+                capacity=self._slots * self._limits.max_rows,
+            )
+        return following
+
+    # ---- with the lock held
+
+    def _admit(self, entry: Entry) -> None:
+        if self._closed:
+            self._callbacks.post(entry.answer_with, self._unloading())
+            return
+        self._queue[entry] = None
+        self._queued_bytes += entry.bytes
+        entry.admitted = self._clock()
+        self._report.queue(self.waiting)
+
+    def _take(self, entry: Entry) -> None:
+        del self._queue[entry]
+        self._queued_bytes -= entry.bytes
+
+    def _start_batches(self) -> None:
+        while self._idle and self._queue:
+            job = self._next_job(self._idle[0], others=self._slots - len(self._idle))
+            if job is None:
+                return
+            self._idle.pop(0).begin(job)
+
+    def _next_job(self, slot: Slot, others: int) -> Job | None:
+        """Returns the next batch of a free slot, as a job. others: slots that are at work."""
+        if not self._queue:
+            return None
+        queue: Iterable[Entry] = self._queue
+        if self._bounds.priority_levels:
+            # Stable: the older of two equals goes first.
+            queue = sorted(queue, key=lambda entry: entry.priority)
+        decision = decide(queue, self._clock(), 1, self._limits)
+        # Those that expired are left to their timers, which belong to the loop and are due.
+        if not decision.run:
+            if decision.wake_at != math.inf:
+                self._callbacks.post(self._wake_at, decision.wake_at)
+            return None
+        for entry in decision.run:
+            self._take(entry)
+        self._report.queue(self.waiting)
+        lone = len(decision.run) == 1 and not others and not self.waiting
+        capacity = len(decision.run) if self._queue else self._capacity_for(decision.run)
+        return functools.partial(self._run_job, slot, decision.run, capacity, lone)
+
+    def _capacity_for(self, batch: Sequence[Entry]) -> int:
+        """Returns how many requests like these the batch would have taken in the same time or little more, had they
+        been there: from what lone requests take one knows how long batches take, not each request of a queue."""
+        if not self._limits.batching:
+            return len(batch)
+        return len(batch) * self._limits.max_rows // max(1, sum(entry.rows for entry in batch))
+
+    def _retry_singly(self, batch: Sequence[Entry]) -> None:
+        """Puts the members at the head of the queue again, in their order, each in a group of its own."""
+        for entry in reversed(batch):
+            if not entry.gone:
+                self.counts.retried += 1
+                entry.group = object()
+                # Alone it has no other requests to wait for.
+                entry.enqueued = -math.inf
+                entry.admitted = self._clock()
+                self._queue[entry] = None
+                self._queue.move_to_end(entry, last=False)
+                self._queued_bytes += entry.bytes

@@ -1,4 +1,4 @@
-"""The batcher with a clock that jumps and slots that do as they are told: which requests run together, and when."""
+"""The queue with a clock that jumps and slots that do as they are told: which requests run together, and when."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batcher_kit import ask, batcher_of, values, x
+from queue_kit import ask, queue_of, values, x
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import InvalidInput
-from cvserve.serving.core.batching.bounds import QueueBounds
-from cvserve.serving.core.batching.dispatcher import LEAST_LEFT_SECONDS
 from cvserve.serving.core.batching.execution import WithLone
-from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 from cvserve.serving.core.batching.requests import PRIORITY
 
 
 def test_batches_grow_while_the_slot_is_busy() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        first = ask(batcher, 1)
+        queue = queue_of(slots)
+        first = ask(queue, 1)
         await turns()
-        others = [ask(batcher, value) for value in (2, 3, 4, 5, 6)]
+        others = [ask(queue, value) for value in (2, 3, 4, 5, 6)]
         await slots.finish_all()
         assert slots.batches == [[1], [2, 3, 4, 5], [6]]
         assert [values(await task) for task in (first, *others)] == [[2], [4], [6], [8], [10], [12]]
-        assert (batcher.counts.requests, batcher.counts.batches, batcher.counts.rows) == (6, 3, 6)
+        assert (queue.counts.requests, queue.counts.batches, queue.counts.rows) == (6, 3, 6)
 
     on_jumping_clock(main())
 
@@ -37,7 +35,7 @@ def test_batches_grow_while_the_slot_is_busy() -> None:
 def test_a_request_that_has_the_machine_for_itself_runs_on_the_copy_for_it() -> None:
     async def main() -> None:
         slots = PuppetSlots(2)
-        batcher = batcher_of(slots, BatchLimits(2))
+        queue = queue_of(slots, BatchLimits(2))
         alone: list[list[float]] = []
 
         def lone(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
@@ -45,17 +43,17 @@ def test_a_request_that_has_the_machine_for_itself_runs_on_the_copy_for_it() -> 
             return {"y": inputs["x"] * 2}
 
         slots.graph_of = WithLone(slots.graph_of, lone)
-        first = ask(batcher, 1)
+        first = ask(queue, 1)
         await turns()
         # The other slot is free, but this one is not alone; nor are those that share a batch, or that others wait for.
-        second = ask(batcher, 2)
+        second = ask(queue, 2)
         await turns()
-        third = [ask(batcher, value) for value in (3, 4, 5)]
+        third = [ask(queue, value) for value in (3, 4, 5)]
         await turns()
         await slots.finish_all()
         assert [values(await task) for task in (first, second, *third)] == [[2], [4], [6], [8], [10]]
         assert (alone, slots.batches) == ([[1]], [[2], [3, 4], [5]])
-        last = ask(batcher, 6)
+        last = ask(queue, 6)
         await turns()
         await slots.finish_all()
         assert values(await last) == [12]
@@ -67,8 +65,8 @@ def test_a_request_that_has_the_machine_for_itself_runs_on_the_copy_for_it() -> 
 def test_requests_of_one_turn_share_a_batch_without_any_delay() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        tasks = [ask(batcher, value) for value in (1, 2, 3)]
+        queue = queue_of(slots)
+        tasks = [ask(queue, value) for value in (1, 2, 3)]
         await slots.finish_all()
         assert slots.batches == [[1, 2, 3]]
         await asyncio.gather(*tasks)
@@ -80,11 +78,11 @@ def test_delay_waits_for_company_but_no_longer() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(4, delay=0.010))
-        first = ask(batcher, 1)
+        queue = queue_of(slots, BatchLimits(4, delay=0.010))
+        first = ask(queue, 1)
         await asyncio.sleep(0.006)
         assert not slots.running
-        second = ask(batcher, 2)
+        second = ask(queue, 2)
         await asyncio.sleep(0.003)
         assert not slots.running
         await asyncio.sleep(0.002)
@@ -100,16 +98,16 @@ def test_delay_waits_for_company_but_no_longer() -> None:
 def test_other_shapes_and_dtypes_never_share_a_batch() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(8))
-        blocker = ask(batcher, 0)
+        queue = queue_of(slots, BatchLimits(8))
+        blocker = ask(queue, 0)
         await turns()
         tasks = [
-            ask(batcher, 1),
-            asyncio.ensure_future(batcher.run(x(2, width=3))),
-            asyncio.ensure_future(batcher.run(x(3, dtype="float64"))),
-            ask(batcher, 4),
-            ask(batcher, 5, outputs=["y"]),
-            ask(batcher, 6, signature="other"),
+            ask(queue, 1),
+            asyncio.ensure_future(queue.run(x(2, width=3))),
+            asyncio.ensure_future(queue.run(x(3, dtype="float64"))),
+            ask(queue, 4),
+            ask(queue, 5, outputs=["y"]),
+            ask(queue, 6, signature="other"),
         ]
         await slots.finish_all()
         assert slots.batches == [[0], [1, 4], [2, 2, 2], [3], [5], [6]]
@@ -122,8 +120,8 @@ def test_other_shapes_and_dtypes_never_share_a_batch() -> None:
 def test_several_rows_are_batched_with_others_and_come_back_to_their_own() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        tasks = [ask(batcher, 1, 2), ask(batcher, 3), ask(batcher, 4)]
+        queue = queue_of(slots)
+        tasks = [ask(queue, 1, 2), ask(queue, 3), ask(queue, 4)]
         await slots.finish_all()
         assert slots.batches == [[1, 2, 3, 4]]
         assert [values(await task) for task in tasks] == [[2, 4], [6], [8]]
@@ -134,8 +132,8 @@ def test_several_rows_are_batched_with_others_and_come_back_to_their_own() -> No
 def test_a_request_larger_than_the_maximum_is_split_over_the_slots() -> None:
     async def main() -> None:
         slots = PuppetSlots(slots=2)
-        batcher = batcher_of(slots)
-        task = ask(batcher, *range(10))
+        queue = queue_of(slots)
+        task = ask(queue, *range(10))
         await turns()
         assert len(slots.running) == 2
         await slots.finish_all()
@@ -148,17 +146,17 @@ def test_a_request_larger_than_the_maximum_is_split_over_the_slots() -> None:
 def test_a_large_request_lets_others_have_their_turn() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, bounds=QueueBounds(requests=3))
-        large = ask(batcher, *range(20))
+        queue = queue_of(slots, bounds=QueueBounds(requests=3))
+        large = ask(queue, *range(20))
         await turns()
-        assert batcher.waiting == 1
-        small = [ask(batcher, value, 90) for value in (50, 60)]
+        assert queue.waiting == 1
+        small = [ask(queue, value, 90) for value in (50, 60)]
         await slots.finish_all()
         assert slots.batches[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [50, 90, 60, 90]]
         assert values(await large) == [2.0 * value for value in range(20)]
         await asyncio.gather(*small)
         # What the rest of the large one held is given back: bytes that are still counted would fill the queue.
-        assert batcher.queued_bytes == 0
+        assert queue.queued_bytes == 0
 
     on_jumping_clock(main())
 
@@ -166,11 +164,11 @@ def test_a_large_request_lets_others_have_their_turn() -> None:
 def test_requests_of_a_higher_priority_go_first_and_equals_keep_their_order() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(2), QueueBounds(priority_levels=3, default_priority=2))
+        queue = queue_of(slots, BatchLimits(2), QueueBounds(priority_levels=3, default_priority=2))
 
         def ask_at(priority: str | None, value: float) -> asyncio.Task[Any]:
             PRIORITY.set(priority)
-            return ask(batcher, value)
+            return ask(queue, value)
 
         blocker = ask_at(None, 0)
         await turns()
@@ -188,12 +186,12 @@ def test_requests_of_a_higher_priority_go_first_and_equals_keep_their_order() ->
 def test_batches_are_padded_to_the_allowed_sizes_and_nobody_sees_the_padding() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(4, allowed_rows=(1, 4)))
-        tasks = [ask(batcher, 1, 2), ask(batcher, 3)]
+        queue = queue_of(slots, BatchLimits(4, allowed_rows=(1, 4)))
+        tasks = [ask(queue, 1, 2), ask(queue, 3)]
         await slots.finish_all()
         assert slots.batches == [[1, 2, 3, 3]]
         assert [values(await task) for task in tasks] == [[2, 4], [6]]
-        assert batcher.counts.padded_rows == 1
+        assert queue.counts.padded_rows == 1
 
     on_jumping_clock(main())
 
@@ -201,8 +199,8 @@ def test_batches_are_padded_to_the_allowed_sizes_and_nobody_sees_the_padding() -
 def test_batching_off_runs_every_request_alone() -> None:
     async def main() -> None:
         slots = PuppetSlots(slots=2)
-        batcher = batcher_of(slots, BatchLimits(4, batching=False))
-        tasks = [ask(batcher, value) for value in (1, 2, 3)]
+        queue = queue_of(slots, BatchLimits(4, batching=False))
+        tasks = [ask(queue, value) for value in (1, 2, 3)]
         await slots.finish_all()
         assert slots.batches == [[1], [2], [3]]
         await asyncio.gather(*tasks)
@@ -216,50 +214,10 @@ def test_inputs_without_common_rows_run_alone_and_get_the_outputs_as_they_are() 
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots, BatchLimits(4, allowed_rows=(2, 4)))
+        queue = queue_of(slots, BatchLimits(4, allowed_rows=(2, 4)))
         inputs = {"x": np.ones((6, 1)), "z": np.array(3.0)}
-        task = asyncio.ensure_future(batcher.run(inputs))
+        task = asyncio.ensure_future(queue.run(inputs))
         await slots.finish_all()
         assert (await task)["y"] == 18.0
-
-    on_jumping_clock(main())
-
-
-def test_answers_go_together_while_the_queue_is_deep() -> None:
-    async def main() -> None:
-        slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(1))
-        tasks = [ask(batcher, value) for value in range(10)]
-        await turns()
-
-        async def finish_one() -> int:
-            slots.finish()
-            await turns()
-            return sum(task.done() for task in tasks)
-
-        assert await finish_one() == 1
-        # Seven wait, then six, five, four: half as many go together.
-        assert [await finish_one() for _ in range(4)] == [1, 1, 4, 4]
-        # Three: the graph will want new requests soon.
-        assert [await finish_one() for _ in range(2)] == [6, 7]
-        await slots.finish_all()
-        assert [values(await task) for task in tasks] == [[2 * value] for value in range(10)]
-
-    on_jumping_clock(main())
-
-
-def test_an_answer_that_is_wanted_soon_waits_for_no_other() -> None:
-    async def main() -> None:
-        slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(1))
-        soon = asyncio.get_running_loop().time() + LEAST_LEFT_SECONDS
-        tasks = [ask(batcher, 0), ask(batcher, 1, deadline=soon), *(ask(batcher, value) for value in range(2, 12))]
-        await turns()
-        for done in (1, 2, 2):
-            slots.finish()
-            await turns()
-            assert sum(task.done() for task in tasks) == done
-        await slots.finish_all()
-        await asyncio.gather(*tasks)
 
     on_jumping_clock(main())

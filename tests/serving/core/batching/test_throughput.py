@@ -10,24 +10,22 @@ import pytest
 from serving_kit import JumpingLoop, PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import Overloaded
-from cvserve.serving.core.batching.bounds import QueueBounds
-from cvserve.serving.core.batching.dispatcher import HOPEFUL
-from cvserve.serving.core.batching.policy import BatchLimits
-from cvserve.serving.core.batching.queue import Batcher
-from cvserve.serving.core.batching.throughput import LEAST_SECONDS, MOST_SECONDS, UNKNOWN_SECONDS, Pace
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
+from cvserve.serving.core.batching.queue import USABLE_FRACTION, BatchQueue
+from cvserve.serving.core.batching.throughput import MAX_SECONDS, MIN_SECONDS, UNKNOWN_SECONDS, ThroughputEstimate
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 
 
 def test_a_queue_takes_as_long_as_its_requests_do() -> None:
-    pace = Pace(places=2)
-    assert pace.wait(100) == UNKNOWN_SECONDS
-    pace.took(0.4, requests=4)
-    assert pace.wait(100) == pytest.approx(100 * 0.1 / 2)
+    throughput = ThroughputEstimate(slots=2)
+    assert throughput.wait(100) == UNKNOWN_SECONDS
+    throughput.took(0.4, requests=4)
+    assert throughput.wait(100) == pytest.approx(100 * 0.1 / 2)
     for _ in range(50):
-        pace.took(0.02)
-    assert pace.wait(100) == pytest.approx(100 * 0.02 / 2, rel=0.01), "it follows what is"
-    assert pace.wait(0) == LEAST_SECONDS
-    assert pace.wait(10**9) == MOST_SECONDS
+        throughput.took(0.02)
+    assert throughput.wait(100) == pytest.approx(100 * 0.02 / 2, rel=0.01), "it follows what is"
+    assert throughput.wait(0) == MIN_SECONDS
+    assert throughput.wait(10**9) == MAX_SECONDS
 
 
 def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
@@ -40,11 +38,13 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
             return {"y": inputs["x"]}
 
         slots = PuppetSlots(graph=graph)
-        batcher = Batcher(slots.slots, BatchLimits(1), QueueBounds(), Mailbox(loop), name="model", clock=loop.time)
+        queue = BatchQueue(
+            slots.slots, BatchLimits(1), QueueBounds(), LoopCallbacks(loop), name="model", clock=loop.time
+        )
 
         def ask(seconds: float) -> asyncio.Task[object]:
             inputs = {"x": np.ones((1, 1), np.float32)}
-            return asyncio.ensure_future(batcher.run(inputs, deadline=loop.time() + seconds))
+            return asyncio.ensure_future(queue.run(inputs, deadline=loop.time() + seconds))
 
         # Before anything was measured nobody is refused, nor is a lone request, however little time it has.
         first = ask(0.01)
@@ -58,7 +58,7 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
             asked.append(ask(1.0))
             await turns()
         refused = [task for task in asked if task.done()]
-        waiting = int(HOPEFUL * 1.0 / 0.2)
+        waiting = int(USABLE_FRACTION * 1.0 / 0.2)
         assert len(asked) - len(refused) == waiting
         with pytest.raises(
             Overloaded, match=rf"{waiting} requests wait for model, which takes .* s: too long for the 1 s"
@@ -67,7 +67,7 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
         patient = ask(60.0)
         await turns()
         assert not patient.done()
-        assert batcher.counts.rejected == len(refused)
+        assert queue.counts.rejected == len(refused)
         await slots.finish_all()
         answers = await asyncio.gather(*(task for task in asked if task not in refused), return_exceptions=True)
         assert not [answer for answer in answers if isinstance(answer, Exception)]
@@ -77,18 +77,18 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
 
 
 def test_one_slow_batch_has_nobody_refused() -> None:
-    pace = Pace(places=1)
-    assert pace.at_best(1) is None
-    pace.took(10.0)  # the first one, cold
-    pace.took(0.01)
-    assert pace.at_best(10) == pytest.approx(0.1)
+    throughput = ThroughputEstimate(slots=1)
+    assert throughput.at_best(1) is None
+    throughput.took(10.0)  # the first one, cold
+    throughput.took(0.01)
+    assert throughput.at_best(10) == pytest.approx(0.1)
     for _ in range(40):
-        pace.took(0.01)
-    pace.took(10.0)  # the machine stood still
-    assert pace.at_best(10) == pytest.approx(0.1)
+        throughput.took(0.01)
+    throughput.took(10.0)  # the machine stood still
+    assert throughput.at_best(10) == pytest.approx(0.1)
     for _ in range(3):
-        pace.took(10.0)
-    assert (pace.at_best(1) or 0) > 4, "it follows what stays"
+        throughput.took(10.0)
+    assert (throughput.at_best(1) or 0) > 4, "it follows what stays"
 
 
 def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> None:
@@ -101,11 +101,13 @@ def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> N
             return {"y": inputs["x"]}
 
         slots = PuppetSlots(graph=graph)
-        batcher = Batcher(slots.slots, BatchLimits(32), QueueBounds(), Mailbox(loop), name="model", clock=loop.time)
+        queue = BatchQueue(
+            slots.slots, BatchLimits(32), QueueBounds(), LoopCallbacks(loop), name="model", clock=loop.time
+        )
 
         def ask(seconds: float) -> asyncio.Task[object]:
             inputs = {"x": np.ones((1, 1), np.float32)}
-            return asyncio.ensure_future(batcher.run(inputs, deadline=loop.time() + seconds))
+            return asyncio.ensure_future(queue.run(inputs, deadline=loop.time() + seconds))
 
         for _ in range(20):
             lone = ask(1.0)
@@ -118,7 +120,7 @@ def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> N
         # The same batches say how much is too much.
         hopeless = [ask(0.3) for _ in range(250)]
         await turns()
-        assert batcher.counts.rejected == pytest.approx(250 - HOPEFUL * 0.3 / 0.05 * 32, abs=1)
+        assert queue.counts.rejected == pytest.approx(250 - USABLE_FRACTION * 0.3 / 0.05 * 32, abs=1)
         await slots.finish_all()
         await asyncio.gather(*hopeless, return_exceptions=True)
 
@@ -135,12 +137,12 @@ def test_a_full_queue_tells_how_long_it_is() -> None:
             return {"y": inputs["x"]}
 
         slots = PuppetSlots(graph=graph)
-        batcher = Batcher(
-            slots.slots, BatchLimits(1), QueueBounds(requests=3), Mailbox(loop), name="model", clock=loop.time
+        queue = BatchQueue(
+            slots.slots, BatchLimits(1), QueueBounds(requests=3), LoopCallbacks(loop), name="model", clock=loop.time
         )
 
         def ask() -> asyncio.Task[object]:
-            return asyncio.ensure_future(batcher.run({"x": np.ones((1, 1), np.float32)}))
+            return asyncio.ensure_future(queue.run({"x": np.ones((1, 1), np.float32)}))
 
         first = ask()
         await turns()
@@ -152,7 +154,7 @@ def test_a_full_queue_tells_how_long_it_is() -> None:
             tasks.append(ask())
             await turns()
         with pytest.raises(Overloaded) as error:
-            await batcher.run({"x": np.ones((1, 1), np.float32)})
+            await queue.run({"x": np.ones((1, 1), np.float32)})
         assert error.value.retry_after == pytest.approx(3 * 2.0)
         await slots.finish_all()
         await asyncio.gather(*tasks)

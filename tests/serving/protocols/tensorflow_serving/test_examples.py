@@ -12,12 +12,11 @@ from serving_kit import turns
 
 from cvserve.errors import InvalidInput
 from cvserve.runtimes import TensorInfo
-from cvserve.serving.core.batching.bounds import QueueBounds
 from cvserve.serving.core.batching.execution import Entries
-from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.signatures import Signature
 from cvserve.serving.protocols.tensorflow_serving import examples
@@ -110,13 +109,13 @@ async def test_when_one_task_fails_the_others_are_given_up() -> None:
     model = LoadedModel(
         (), 1, 1, limits, QueueBounds(), 8, entries=(Entries({"good": run}),), signatures={"good": good, "bad": bad}
     )
-    mailbox = Mailbox(asyncio.get_running_loop())
-    pool = DecodePool(1, 1, 1, mailbox)
-    servable = Servable("m", 1, model, pool, mailbox)
+    callbacks = LoopCallbacks(asyncio.get_running_loop())
+    pool = DecodePool(1, 1, 1, callbacks)
+    servable = Servable("m", 1, model, pool, callbacks)
     method = examples.REGRESS_METHOD
     with pytest.raises(InvalidInput, match="takes float32"):
         await infer(servable, [(good, method), (bad, method)], examples.Examples([b"one"]))
     await turns()
-    assert servable.batcher.waiting == 0
+    assert servable.queue.waiting == 0
     await asyncio.to_thread(servable.close)
     await asyncio.to_thread(pool.close)

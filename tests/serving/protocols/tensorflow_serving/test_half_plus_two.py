@@ -343,7 +343,7 @@ async def test_batches_are_shared_and_never_mix_signatures(models: Path) -> None
         assert regressed == [2.0, 2.5, 3.0, 3.5, 3.0, 3.5, 4.0, 4.5]
         assert [answer.outputs["y"].float_val[0] for answer in answers[8:]] == [2.0, 2.5, 3.0, 3.5] * 2
         with ask.server.engine.manager.acquire("tf1") as servable:
-            counts = servable.batcher.counts
+            counts = servable.queue.counts
         assert counts.requests == 16
         # Vectors, whose first dimension is no batch by the signature, run alone: 4 batches of them and 3 of the others.
         assert 7 <= counts.batches < 16
@@ -358,7 +358,7 @@ async def test_a_request_larger_than_a_batch_is_split_and_a_vector_is_not(models
         vector = await ask.prediction.Predict(predict("tf1", x), timeout=10)
         np.testing.assert_array_equal(tf.make_ndarray(vector.outputs["y"]), x / 2 + 2)
         with ask.server.engine.manager.acquire("tf1") as servable:
-            counts = servable.batcher.counts
+            counts = servable.queue.counts
         assert (counts.batches, counts.rows, counts.padded_rows) == (3 + 1, 10 + 1, 0)
 
 

@@ -8,27 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batcher_kit import Making, ask, batcher_of, later, made_by_worker, values, x
+from queue_kit import Making, ask, later, made_by_worker, queue_of, values, x
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import DeadlineExceeded, ImageError, InvalidInput, Overloaded
-from cvserve.serving.core.batching.bounds import QueueBounds
-from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 
 
 def test_what_workers_make_shares_batches_and_fails_alone() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         made: list[float] = []
-        batcher = batcher_of(slots)
-        tasks = [made_by_worker(batcher, 1, made), made_by_worker(batcher, -1, made), ask(batcher, 3)]
+        queue = queue_of(slots)
+        tasks = [made_by_worker(queue, 1, made), made_by_worker(queue, -1, made), ask(queue, 3)]
         await slots.finish_all()
         assert slots.batches == [[1, 3]]
         assert values(await tasks[0]) == [2]
         assert values(await tasks[2]) == [6]
         with pytest.raises(InvalidInput, match="not an image"):
             await tasks[1]
-        assert batcher.counts.retried == 0
+        assert queue.counts.retried == 0
 
     on_jumping_clock(main())
 
@@ -37,8 +36,8 @@ def test_what_nobody_waits_for_is_never_made() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         made: list[float] = []
-        batcher = batcher_of(slots, BatchLimits(1))
-        tasks = [made_by_worker(batcher, value, made) for value in (1, 2, 3)]
+        queue = queue_of(slots, BatchLimits(1))
+        tasks = [made_by_worker(queue, value, made) for value in (1, 2, 3)]
         await turns()
         tasks[1].cancel()
         await slots.finish_all()
@@ -57,8 +56,8 @@ def test_a_batch_that_fails_is_retried_with_what_was_made() -> None:
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
         made: list[float] = []
-        batcher = batcher_of(slots)
-        tasks = [made_by_worker(batcher, value, made) for value in (1, 2)]
+        queue = queue_of(slots)
+        tasks = [made_by_worker(queue, value, made) for value in (1, 2)]
         await slots.finish_all()
         assert made == [1, 2]
         assert values(await tasks[0]) == [1]
@@ -71,36 +70,36 @@ def test_a_batch_that_fails_is_retried_with_what_was_made() -> None:
 def test_tensors_that_are_still_being_made_hold_their_place_and_join_a_batch() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, bounds=QueueBounds(requests=2))
+        queue = queue_of(slots, bounds=QueueBounds(requests=2))
         first, second = Making(), Making()
-        tasks = [later(batcher, first), later(batcher, second)]
+        tasks = [later(queue, first), later(queue, second)]
         await turns()
-        assert batcher.waiting == 2
+        assert queue.waiting == 2
         with pytest.raises(Overloaded):
-            await batcher.run(x(1))
+            await queue.run(x(1))
         # It needs no turn of the loop: the pixels go from the decoding thread into a batch.
         first.give(x(1))
         assert len(slots.running) == 1
         second.give(x(2))
-        assert batcher.waiting == 1
+        assert queue.waiting == 1
         await slots.finish_all()
         assert slots.batches == [[1], [2]]
         assert [values(await task) for task in tasks] == [[2], [4]]
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
 
     on_jumping_clock(main())
 
 
 def test_a_failure_while_making_is_the_answer() -> None:
     async def main() -> None:
-        batcher = batcher_of(PuppetSlots())
+        queue = queue_of(PuppetSlots())
         making = Making()
-        task = later(batcher, making)
+        task = later(queue, making)
         await turns()
         making.fail(ImageError("image", "it is broken"))
         with pytest.raises(ImageError, match="it is broken"):
             await task
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
 
     on_jumping_clock(main())
 
@@ -109,22 +108,22 @@ def test_what_is_given_up_while_it_is_made_never_runs() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
+        queue = queue_of(slots)
         cancelled, late = Making(), Making()
-        first, second = later(batcher, cancelled), later(batcher, late, deadline=0.3)
+        first, second = later(queue, cancelled), later(queue, late, deadline=0.3)
         await turns()
         first.cancel()
         with pytest.raises(DeadlineExceeded):
             await second
         assert loop.time() == pytest.approx(0.3)
         assert (cancelled.given_up, late.given_up) == (1, 1)
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
         # A thread that was at it all the same hands its result over too late.
         cancelled.give(x(1))
         late.give(x(2))
         await turns()
         assert not slots.running
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
 
     on_jumping_clock(main())
 
@@ -134,10 +133,10 @@ def test_a_making_that_cannot_begin_leaves_no_trace() -> None:
         raise Overloaded("too many images wait to be decoded")
 
     async def main() -> None:
-        batcher = batcher_of(PuppetSlots())
+        queue = queue_of(PuppetSlots())
         with pytest.raises(Overloaded, match="too many images"):
-            await batcher.run_when_made(full, deadline=100.0)
-        assert batcher.waiting == 0
+            await queue.run_when_made(full, deadline=100.0)
+        assert queue.waiting == 0
         # Nor a timer: it would count as expired, and the log would tell of an error that nobody asked for.
         timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
         assert not [timer for timer in timers if not timer.cancelled()]

@@ -1,4 +1,4 @@
-"""A batcher on puppet slots, and what tests ask it."""
+"""A queue on puppet slots, and what tests ask it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 from serving_kit import PuppetSlots
 
 from cvserve.errors import InvalidInput
-from cvserve.serving.core.batching.bounds import QueueBounds
-from cvserve.serving.core.batching.policy import BatchLimits
-from cvserve.serving.core.batching.queue import Batcher
-from cvserve.serving.core.mailbox import Mailbox
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
+from cvserve.serving.core.batching.queue import BatchQueue
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 
 
 def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.ndarray]:
@@ -20,17 +19,22 @@ def x(*values: float, dtype: str = "float32", width: int = 1) -> dict[str, np.nd
     return {"x": np.repeat(np.array(values, dtype)[:, np.newaxis], width, axis=1)}
 
 
-def ask(batcher: Batcher, *values: float, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.ensure_future(batcher.run(x(*values), **options))
+def ask(queue: BatchQueue, *values: float, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(queue.run(x(*values), **options))
 
 
-def batcher_of(slots: PuppetSlots, limits: BatchLimits | None = None, bounds: QueueBounds | None = None) -> Batcher:
+def queue_of(
+    slots: PuppetSlots,
+    limits: BatchLimits | None = None,
+    bounds: QueueBounds | None = None,
+    callbacks: LoopCallbacks | None = None,
+) -> BatchQueue:
     loop = asyncio.get_running_loop()
-    return Batcher(
+    return BatchQueue(
         slots.slots,
         limits or BatchLimits(4),
         bounds or QueueBounds(),
-        Mailbox(loop),
+        callbacks or LoopCallbacks(loop),
         name="model 'm'",
         clock=loop.time,
     )
@@ -40,7 +44,7 @@ def values(answer: dict[str, np.ndarray]) -> list[float]:
     return answer["y"].reshape(-1).tolist()
 
 
-def made_by_worker(batcher: Batcher, value: float, made: list[float], **options: Any) -> asyncio.Task[Any]:
+def made_by_worker(queue: BatchQueue, value: float, made: list[float], **options: Any) -> asyncio.Task[Any]:
     """A request whose tensors are made on the worker; `made` tells of which that happened. -1 cannot be made."""
 
     def make() -> dict[str, np.ndarray]:
@@ -49,7 +53,7 @@ def made_by_worker(batcher: Batcher, value: float, made: list[float], **options:
             raise InvalidInput("not an image")
         return x(value)
 
-    return asyncio.ensure_future(batcher.run_made_by_worker(make, x(), size=100, **options))
+    return asyncio.ensure_future(queue.run_made_by_worker(make, x(), size=100, **options))
 
 
 class Making:
@@ -67,5 +71,5 @@ class Making:
         return give_up
 
 
-def later(batcher: Batcher, making: Making, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.ensure_future(batcher.run_when_made(making, **options))
+def later(queue: BatchQueue, making: Making, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(queue.run_when_made(making, **options))

@@ -1,4 +1,4 @@
-"""The batcher's deadlines, cancellations, bounds and end, on a clock that jumps."""
+"""The queue's deadlines, cancellations, bounds and end, on a clock that jumps."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import asyncio
 import math
 
 import pytest
-from batcher_kit import Making, ask, batcher_of, later, values, x
+from queue_kit import Making, ask, later, queue_of, values, x
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
-from cvserve.serving.core.batching.bounds import QueueBounds
-from cvserve.serving.core.batching.policy import BatchLimits
+from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 
 
 def test_a_request_waits_no_longer_than_the_queue_allows_and_runs_as_long_as_it_takes() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
-        batcher = batcher_of(slots, BatchLimits(1), QueueBounds(seconds=0.05))
-        running = ask(batcher, 1)
+        queue = queue_of(slots, BatchLimits(1), QueueBounds(seconds=0.05))
+        running = ask(queue, 1)
         await turns()
-        waiting = ask(batcher, 2)
+        waiting = ask(queue, 2)
         with pytest.raises(DeadlineExceeded, match="waited 50 ms for model 'm'"):
             await waiting
         assert loop.time() == pytest.approx(0.05)
@@ -37,18 +36,18 @@ def test_a_deadline_in_the_queue_is_answered_on_time_while_a_long_batch_runs() -
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        running = ask(batcher, 1)
+        queue = queue_of(slots)
+        running = ask(queue, 1)
         await turns()
-        late = ask(batcher, 2, deadline=0.3)
+        late = ask(queue, 2, deadline=0.3)
         with pytest.raises(DeadlineExceeded):
             await late
         assert loop.time() == pytest.approx(0.3)
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
         await slots.finish_all()
         assert slots.batches == [[1]]
         assert values(await running) == [2]
-        assert batcher.counts.expired == 1
+        assert queue.counts.expired == 1
 
     on_jumping_clock(main())
 
@@ -57,8 +56,8 @@ def test_a_deadline_inside_a_running_batch_is_answered_on_time_too() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        hurried, calm = ask(batcher, 1, deadline=0.3), ask(batcher, 2)
+        queue = queue_of(slots)
+        hurried, calm = ask(queue, 1, deadline=0.3), ask(queue, 2)
         await turns()
         with pytest.raises(DeadlineExceeded, match="the deadline passed while model 'm' was busy"):
             await hurried
@@ -72,9 +71,9 @@ def test_a_deadline_inside_a_running_batch_is_answered_on_time_too() -> None:
 def test_a_deadline_that_has_passed_already_never_queues() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
+        queue = queue_of(slots)
         with pytest.raises(DeadlineExceeded):
-            await ask(batcher, 1, deadline=-1.0)
+            await ask(queue, 1, deadline=-1.0)
         await turns()
         assert not slots.running
 
@@ -84,15 +83,15 @@ def test_a_deadline_that_has_passed_already_never_queues() -> None:
 def test_cancelled_requests_never_run() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        running = ask(batcher, 1)
+        queue = queue_of(slots)
+        running = ask(queue, 1)
         await turns()
-        waiting, large = ask(batcher, 2), ask(batcher, *range(10, 20))
+        waiting, large = ask(queue, 2), ask(queue, *range(10, 20))
         await turns()
         waiting.cancel()
         large.cancel()
         await turns()
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
         await slots.finish_all()
         assert slots.batches == [[1]]
         await running
@@ -103,17 +102,17 @@ def test_cancelled_requests_never_run() -> None:
 def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, bounds=QueueBounds(requests=2))
-        tasks = [ask(batcher, 1)]
+        queue = queue_of(slots, bounds=QueueBounds(requests=2))
+        tasks = [ask(queue, 1)]
         await turns()
-        tasks += [ask(batcher, 2), ask(batcher, 3)]
+        tasks += [ask(queue, 2), ask(queue, 3)]
         await turns()
         with pytest.raises(Overloaded, match="the queue of model 'm' is full: 2 requests") as refused:
-            await batcher.run(x(4))
+            await queue.run(x(4))
         assert refused.value.retry_after > 0
-        assert batcher.counts.rejected == 1
+        assert queue.counts.rejected == 1
         await slots.finish_all()
-        again = ask(batcher, 5)
+        again = ask(queue, 5)
         await slots.finish_all()
         assert values(await again) == [10]
         await asyncio.gather(*tasks)
@@ -124,16 +123,16 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
 def test_the_queue_is_bounded_in_bytes_but_one_request_always_fits() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, bounds=QueueBounds(requests=100, bytes=20))
-        tasks = [ask(batcher, 1)]
+        queue = queue_of(slots, bounds=QueueBounds(requests=100, bytes=20))
+        tasks = [ask(queue, 1)]
         await turns()
-        tasks.append(ask(batcher, *range(4)))
-        tasks.append(ask(batcher, 9))
+        tasks.append(ask(queue, *range(4)))
+        tasks.append(ask(queue, 9))
         await turns()
         with pytest.raises(Overloaded):
-            await batcher.run(x(5))
+            await queue.run(x(5))
         await slots.finish_all()
-        huge = ask(batcher, *range(100))
+        huge = ask(queue, *range(100))
         await slots.finish_all()
         assert len(values(await huge)) == 100
         await asyncio.gather(*tasks)
@@ -144,14 +143,14 @@ def test_the_queue_is_bounded_in_bytes_but_one_request_always_fits() -> None:
 def test_the_rest_of_a_large_request_counts_in_the_bytes_that_wait() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots, bounds=QueueBounds(bytes=70))
-        large = ask(batcher, *range(20))
+        queue = queue_of(slots, bounds=QueueBounds(bytes=70))
+        large = ask(queue, *range(20))
         await turns()
         with pytest.raises(Overloaded):
-            await ask(batcher, *range(4))
+            await ask(queue, *range(4))
         large.cancel()
         await turns()
-        later = ask(batcher, 5)
+        later = ask(queue, 5)
         await slots.finish_all()
         assert values(await later) == [10]
 
@@ -161,15 +160,15 @@ def test_the_rest_of_a_large_request_counts_in_the_bytes_that_wait() -> None:
 def test_closing_answers_those_that_wait_and_refuses_the_next() -> None:
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        running = ask(batcher, 1)
+        queue = queue_of(slots)
+        running = ask(queue, 1)
         await turns()
         making = Making()
-        waiting, coming = ask(batcher, 2), later(batcher, making)
+        waiting, coming = ask(queue, 2), later(queue, making)
         await turns()
-        batcher.close()
+        queue.close()
         making.give(x(4))
-        for refused in (waiting, coming, ask(batcher, 3)):
+        for refused in (waiting, coming, ask(queue, 3)):
             with pytest.raises(Unavailable):
                 await refused
         await slots.finish_all()
@@ -182,9 +181,9 @@ def test_timers_leave_nothing_behind() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
+        queue = queue_of(slots)
         for value in range(50):
-            task = ask(batcher, value, deadline=loop.time() + 1000)
+            task = ask(queue, value, deadline=loop.time() + 1000)
             await slots.finish_all()
             await task
         pending = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]

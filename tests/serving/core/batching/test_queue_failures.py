@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from batcher_kit import Making, ask, batcher_of, later, made_by_worker, values, x
+from queue_kit import Making, ask, later, made_by_worker, queue_of, values, x
 from serving_kit import PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import FailedPrecondition, OutOfMemory
@@ -22,14 +22,14 @@ def test_a_failed_piece_fails_the_whole_request_and_ends_its_other_pieces() -> N
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots)
-        task = ask(batcher, *range(12))
+        queue = queue_of(slots)
+        task = ask(queue, *range(12))
         await slots.finish_all()
         with pytest.raises(RuntimeError, match="bad row"):
             await task
         # The second piece took the slot in that very moment, but had not begun.
         assert slots.batches == [[0, 1, 2, 3]]
-        assert batcher.waiting == 0
+        assert queue.waiting == 0
 
     on_jumping_clock(main())
 
@@ -42,10 +42,10 @@ def test_when_a_batch_fails_its_members_run_once_more_each_alone() -> None:
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots)
-        tasks = [ask(batcher, value) for value in (1, 2, 3)]
+        queue = queue_of(slots)
+        tasks = [ask(queue, value) for value in (1, 2, 3)]
         await turns()
-        later = ask(batcher, 4)
+        later = ask(queue, 4)
         await slots.finish_all()
         # The members go before those who came later, and the bad one is not tried a third time.
         assert slots.batches == [[1, 2, 3], [1], [2], [3], [4]]
@@ -67,10 +67,10 @@ def test_without_memory_nothing_is_tried_again_at_the_same_size(
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots, BatchLimits(4, allowed_rows=sizes))
-        hold = ask(batcher, 0)
+        queue = queue_of(slots, BatchLimits(4, allowed_rows=sizes))
+        hold = ask(queue, 0)
         await turns()
-        tasks = [ask(batcher, value) for value in (1, 2)]
+        tasks = [ask(queue, value) for value in (1, 2)]
         await slots.finish_all()
         for task in (hold, *tasks):
             with pytest.raises(OutOfMemory):
@@ -88,8 +88,8 @@ def test_what_is_retried_alone_waits_for_no_company() -> None:
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots, BatchLimits(2, delay=30))
-        good, bad = ask(batcher, 1), ask(batcher, 2)
+        queue = queue_of(slots, BatchLimits(2, delay=30))
+        good, bad = ask(queue, 1), ask(queue, 2)
         await slots.finish_all()
         assert asyncio.get_running_loop().time() == 0
         assert values(await good) == [2]
@@ -107,8 +107,8 @@ def test_a_member_that_was_given_up_is_not_retried() -> None:
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots)
-        tasks = [ask(batcher, value) for value in (1, 2, 3)]
+        queue = queue_of(slots)
+        tasks = [ask(queue, value) for value in (1, 2, 3)]
         await turns()
         tasks[1].cancel()
         await slots.finish_all()
@@ -125,11 +125,11 @@ def test_an_output_without_rows_cannot_be_batched_and_is_still_answered_alone() 
 
     async def main() -> None:
         slots = PuppetSlots(graph=graph)
-        batcher = batcher_of(slots)
-        tasks = [ask(batcher, 1), ask(batcher, 2)]
+        queue = queue_of(slots)
+        tasks = [ask(queue, 1), ask(queue, 2)]
         await slots.finish_all()
         assert [values(await task) for task in tasks] == [[7, 8, 9]] * 2
-        large = ask(batcher, *range(6))
+        large = ask(queue, *range(6))
         await slots.finish_all()
         with pytest.raises(FailedPrecondition, match="cannot be split"):
             await large
@@ -143,12 +143,12 @@ def test_finish_runs_with_the_batch_and_its_failure_is_only_its_own() -> None:
 
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
-        blocker = ask(batcher, 0)
+        queue = queue_of(slots)
+        blocker = ask(queue, 0)
         await turns()
         first, second = Making(), Making()
-        good = later(batcher, first, finish=lambda answer: float(answer["y"][0, 0]) + 0.5)
-        bad = later(batcher, second, finish=broken)
+        good = later(queue, first, finish=lambda answer: float(answer["y"][0, 0]) + 0.5)
+        bad = later(queue, second, finish=broken)
         await turns()
         first.give(x(1))
         second.give(x(2))
@@ -168,9 +168,9 @@ def test_no_error_of_one_member_keeps_the_others_waiting() -> None:
 
     async def main() -> None:
         slots = PuppetSlots()
-        batcher = batcher_of(slots)
+        queue = queue_of(slots)
         made: list[float] = []
-        tasks = [made_by_worker(batcher, value, made, deadline=100.0, finish=finish) for value in (1, 2, 3)]
+        tasks = [made_by_worker(queue, value, made, deadline=100.0, finish=finish) for value in (1, 2, 3)]
         await slots.finish_all()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert asyncio.get_running_loop().time() == 0

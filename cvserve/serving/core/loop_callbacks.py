@@ -1,0 +1,64 @@
+"""Calls from worker threads to the event loop, with one wake-up for many of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class LoopCallbacks:
+    """Callbacks posted by threads and run on the loop in their order. Thread-safe.
+
+    `loop.call_soon_threadsafe` writes a byte to a pipe at each call, and every wake-up of the loop takes the
+    interpreter's lock from the threads that work. Here only the first callback of a burst does both.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pending: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._awake = False
+
+    def post(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Has `callback(*arguments)` run on the loop soon. After the loop's end, callbacks are dropped."""
+        self._pending.append((callback, arguments))
+        self._wake()
+
+    def post_answers(
+        self, callback: Callable[[Any], None], answers: Any, *, deadline: float, waiting: int, capacity: int
+    ) -> None:
+        """Has `callback(answers)` run on the loop; a subclass may delay it.
+
+        Args:
+            callback: takes the answers.
+            answers: of one batch; their number is `len(answers)`.
+            deadline: the earliest of the requests that are answered, in the loop's time.
+            waiting: requests that wait in the queue of a model whose slot goes on at once with the next batch; 0 where
+                it does not.
+            capacity: rows that all slots of the model run at the same time.
+        """
+        self.post(callback, answers)
+
+    def _wake(self) -> None:
+        # Two threads may both wake the loop, which costs a wake-up; none can be lost, since the flag falls before
+        # the callbacks are read.
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                if not self._loop.is_closed():
+                    raise
+
+    def _deliver(self) -> None:
+        self._awake = False
+        try:
+            # Only as many as are there now: a flood must not keep the loop from its sockets.
+            for _ in range(len(self._pending)):
+                callback, arguments = self._pending.popleft()
+                callback(*arguments)
+        finally:
+            if self._pending and not self._awake:
+                self._awake = True
+                self._loop.call_soon(self._deliver)
