@@ -1,4 +1,4 @@
-"""The argument parser and the options that several commands share. Nothing here may import a heavy library."""
+"""The argument parser and the options that several commands share. Nothing here imports a heavy library."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, NoReturn, get_args
 from cvserve import console
 
 MASK_FORMATS = ("png", "rle", "polygons", "none")
-"""Those of `cvserve.postproc`, which loads too much for a help text."""
+"""The same as in `cvserve.postproc`, whose import takes too long for a help text."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse without abbreviations, with its faults as one sentence that names the nearest option."""
+    """An ArgumentParser without abbreviations, which reports a fault in one sentence that names the nearest option."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        # Intermixed: options may stand between words that are there once, or not at all, or often.
+        """Parses the arguments; options may stand between positional arguments."""
         known, rest = self.parse_known_intermixed_args(args, namespace)
         unknown = [word for word in rest if word.startswith("-")]
         if unknown:
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         return known
 
     def error(self, message: str) -> NoReturn:
-        """Ends with exit code 2, the usage and the sentence."""
+        """Prints the usage and the message, and exits with code 2."""
         console.note(self.format_usage().rstrip())
         console.error(message)
         console.note(f"{self.prog} --help explains it")
@@ -40,18 +40,30 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean train?` where a known word is close."""
+    """Returns a hint with the known word that is most like `word`; "" where none is.
+
+    Example:
+        >>> did_you_mean("trian", ["train", "serve"])
+        '; did you mean train?'
+    """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def example(parser: argparse.ArgumentParser, *lines: str) -> None:
-    """Puts examples under the help text."""
+    """Adds examples below the help text."""
     parser.epilog = "\n".join(["examples:" if len(lines) > 1 else "example:", *(f"  {line}" for line in lines)])
 
 
 def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -> argparse._ArgumentGroup:
-    """--runtime, --precision and --threads; a command that also reads a settings file takes None as the default."""
+    """Adds --runtime, --precision and --threads.
+
+    Args:
+        default: of --runtime; None for a command that also reads a settings file.
+
+    Returns:
+        The group of these options, for others to be added.
+    """
     from cvserve.artifact.graphs import Precision
     from cvserve.runtimes import RUNTIMES
 
@@ -60,30 +72,28 @@ def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -
         "--runtime",
         choices=("auto", *RUNTIMES),
         default=default,
-        help="auto (the default) takes the fastest graph on this machine whose parity holds",
+        help="auto (the default) takes the fastest graph on this machine that passed its parity check",
     )
     group.add_argument("--precision", choices=get_args(Precision), help="only graphs of this precision")
-    group.add_argument(
-        "--threads", type=positive, metavar="N", help="CPU threads of a graph; default: all that there are"
-    )
+    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads of a graph; default: all cores")
     return group
 
 
 def add_device(group: argparse._ArgumentGroup) -> None:
-    """--device, of a command whose graphs run on one."""
+    """Adds --device."""
     group.add_argument(
         "--device",
         default="cpu",
         metavar="DEVICE",
-        help="cpu (the default), gpu:0, ...; docs/gpu.md says what a GPU needs",
+        help="cpu (the default), gpu:0, ...; docs/gpu.md describes GPUs",
     )
 
 
 def file_and_set(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The server's settings that --config holds, with --set over them.
+    """Returns the server's settings of --config, with those of --set in place of them.
 
     Raises:
-        NotFound: no such file. InvalidInput: something in the file, which is named, or in --set does not fit.
+        NotFound: there is no such file. InvalidInput: a setting in the file, which is named, or in --set does not fit.
     """
     from cvserve.errors import InvalidInput
     from cvserve.serving import load_settings
@@ -95,23 +105,23 @@ def file_and_set(arguments: argparse.Namespace) -> dict[str, Any]:
         load_settings(values)
     except InvalidInput:
         if file is not None:
-            load_settings(file)  # whose sentence names it, if the fault is its own
+            load_settings(file)  # names the file in the error, if the fault is there
         raise
     return values
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """Reads a whole number of at least 1."""
     return _number(text, 1)
 
 
 def not_negative(text: str) -> int:
-    """A whole number of at least 0."""
+    """Reads a whole number of at least 0."""
     return _number(text, 0)
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1."""
+    """Reads a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -132,7 +142,12 @@ def _number(text: str, least: int) -> int:
 
 
 def names(known: Sequence[str]) -> Any:
-    """A type for comma-separated names out of `known`, as a tuple."""
+    """Returns an argparse type for comma-separated names, each one of `known`; it gives a tuple.
+
+    Example:
+        >>> names(("onnx", "tflite"))("tflite, onnx")
+        ('tflite', 'onnx')
+    """
 
     def parse(text: str) -> tuple[str, ...]:
         parts = tuple(part.strip() for part in text.split(",") if part.strip())

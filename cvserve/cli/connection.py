@@ -1,4 +1,4 @@
-"""The options of commands that ask a server: whom to trust, and who this is."""
+"""The options of commands that connect to a server: TLS and tokens."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ TOKEN_VARIABLE = "CVSERVE_TOKEN"
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
-    """--tls, --ca, --certificate, --key, --server-name and --token-file."""
+    """Adds --tls, --ca, --certificate, --key, --server-name and --token-file."""
     group = parser.add_argument_group("TLS and tokens")
-    group.add_argument("--tls", action="store_true", help="speak TLS and trust the usual authorities; the next do too")
-    group.add_argument("--ca", metavar="FILE", help="the authorities that sign the server's certificate, as PEM")
-    group.add_argument("--certificate", metavar="FILE", help="this client's own certificate, as PEM (mutual TLS)")
-    group.add_argument("--key", metavar="FILE", help="its private key, as PEM")
-    group.add_argument("--server-name", metavar="NAME", help="the name on the server's certificate; default: the host")
-    # Not the token itself: everybody on the machine could read it in the list of processes.
     group.add_argument(
-        "--token-file", metavar="FILE", help=f"holds the bearer token; default: the variable {TOKEN_VARIABLE}"
+        "--tls", action="store_true", help="use TLS, with the usual authorities; the next options imply it"
+    )
+    group.add_argument("--ca", metavar="FILE", help="authorities that sign the server's certificate, as PEM")
+    group.add_argument("--certificate", metavar="FILE", help="this client's own certificate, as PEM (mutual TLS)")
+    group.add_argument("--key", metavar="FILE", help="the private key of --certificate, as PEM")
+    group.add_argument("--server-name", metavar="NAME", help="the name on the server's certificate; default: the host")
+    # There is no flag for the token itself: all users of the machine could read it in the list of processes.
+    group.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"file with the bearer token; default: the variable {TOKEN_VARIABLE}",
     )
 
 
 def connection(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options of `cvserve.client.Client` that these arguments mean.
+    """Returns the options of `cvserve.client.Client` that these arguments ask for.
 
     Raises:
-        NotFound, InvalidInput: a file that is not there or empty.
+        NotFound: there is no such file. InvalidInput: a file that is empty or cannot be read.
     """
     from cvserve.client import Tls
 

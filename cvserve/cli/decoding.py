@@ -1,4 +1,4 @@
-"""The flags that say how sentences are searched."""
+"""The flags that say how captions are decoded."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _FIELDS = ("length_penalty", "no_repeat_ngram", "temperature", "top_k", "seed", 
 
 
 def add_decoding(parser: argparse.ArgumentParser) -> None:
-    """--beam, --sample and what belongs to them; `decoding_of` reads them."""
-    group = parser.add_argument_group("captioning: how sentences are searched; default: greedily")
+    """Adds --beam, --sample and their options; `decoding_of` reads them."""
+    group = parser.add_argument_group("captioning: how sentences are decoded; default: greedily")
     how = group.add_mutually_exclusive_group()
-    how.add_argument("--beam", type=positive, metavar="N", help="beam search: the N best beginnings are followed")
-    how.add_argument("--sample", action="store_true", help="each word by chance, the same for an image at every call")
+    how.add_argument("--beam", type=positive, metavar="N", help="beam search that keeps the N best beginnings")
+    how.add_argument("--sample", action="store_true", help="draw words at random, for an image always the same ones")
     group.add_argument(
         "--length-penalty",
         type=float,
         metavar="A",
-        help="beams are ranked by log P / ((5 + n) / 6) ^ A, n words; default: 0",
+        help="rank beams by log P / ((5 + n) / 6) ^ A for n words; default: 0",
     )
     group.add_argument(
-        "--no-repeat-ngram", type=positive, metavar="N", help="no N words in a row occur twice in a sentence"
+        "--no-repeat-ngram", type=positive, metavar="N", help="no sequence of N words occurs twice in a sentence"
     )
-    group.add_argument("--temperature", type=float, metavar="T", help="of sampling: above 1 bolder, below 1 safer")
-    group.add_argument("--top-k", type=positive, metavar="K", help="of sampling: among the K likeliest words")
-    group.add_argument("--seed", type=not_negative, metavar="N", help="of sampling; default: 0")
-    group.add_argument("--sentences", type=positive, metavar="K", help="sentences an image; default: 1")
+    group.add_argument("--temperature", type=float, metavar="T", help="for --sample: above 1 more varied, below 1 less")
+    group.add_argument("--top-k", type=positive, metavar="K", help="for --sample: only among the K most probable words")
+    group.add_argument("--seed", type=not_negative, metavar="N", help="for --sample; default: 0")
+    group.add_argument("--sentences", type=positive, metavar="K", help="sentences for each image; default: 1")
 
 
 def decoding_of(arguments: argparse.Namespace) -> Decoding | None:
-    """What the flags say; None where they say nothing.
+    """Returns the decoding that the flags ask for; None without such flags.
 
     Raises:
-        InvalidInput: flags that do not go together.
+        InvalidInput: flags that cannot be combined.
     """
     from cvserve.artifact import Decoding
     from cvserve.settings import parse

@@ -1,14 +1,15 @@
-"""Scores a run directory, or an exported model through any runtime, on a split of a dataset.
+"""Scores a run directory, or an exported model in any runtime, on a split of a data set.
 
---out also gets, of a classifier: confusion.png; of a detector: precision_recall.png, worst.jpg (the images with the
-greatest loss, truth and answers drawn on them), and detections.json with ground_truth.json in COCO's formats, from
-which pycocotools computes the same mAP. A detector is scored with all answers whose score is at least 0.001, at most
-100 an image, whatever thresholds it is used with. Of a segmentation model: confusion.png (in percent of each class's
-pixels) and worst.jpg (the images with the least mIoU: image, truth, answer and errors side by side); pixels are
-scored at the size of the original images, and those without a class (void) count nowhere.
+With --out the scores are written to evaluation.json, beside files of the task:
 
-Of a captioner --out gets captions.jpg (the worst and the best, with the true sentences most like them), and
-captions.json with ground_truth.json in COCO's formats, from which pycocoevalcap computes the same scores.
+classification: confusion.png.
+detection: precision_recall.png; worst.jpg, the images with the greatest loss, with true and predicted objects;
+    detections.json and ground_truth.json in COCO's formats, from which pycocotools computes the same mAP. Scored are
+    the predictions with a score of at least 0.001, at most 100 for each image, whatever thresholds the model has.
+segmentation: confusion.png, in percent of each class's pixels; worst.jpg, the images with the lowest mIoU, with labels,
+    prediction and errors. Pixels are counted at the size of the original images; void pixels do not count.
+captioning: captions.jpg, the worst and the best captions with the true sentences that are most like them;
+    captions.json and ground_truth.json in COCO's formats, from which pycocoevalcap computes the same scores.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `cvserve evaluate`."""
     parser.add_argument("target", metavar="RUN_OR_MODEL", help="a run directory, or a model's directory")
-    parser.add_argument("--data", metavar="DIR", help="the dataset; default: the one that a run was trained on")
+    parser.add_argument("--data", metavar="DIR", help="the data set; default: the one that the run was trained on")
     parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="default: val")
     parser.add_argument("--out", metavar="DIR", help="write evaluation.json and the files named above there")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images a call; default: 32")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in each call; default: 32")
     parser.add_argument(
         "--average",
         metavar="VIEWS",
-        help="of a segmentation run: mean of the probabilities over mirrored and resized images, such as "
-        "flip,0.75,1.25",
+        help="only for segmentation runs: predict from the mean of the probabilities over mirrored and resized images, "
+        "such as flip,0.75,1.25",
     )
     add_device(add_runtime(parser))
     example(
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Prints the scores; returns the exit code."""
     from cvserve.evaluation import evaluate
     from cvserve.runs import is_run
 

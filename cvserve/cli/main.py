@@ -1,4 +1,4 @@
-"""The `cvserve` command: finds the sub-command, runs it, and turns what goes wrong into a sentence and an exit code."""
+"""The `cvserve` command: runs a sub-command, and turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 COMMANDS = {
-    "train": ("train", "train a model on a folder of images"),
-    "evaluate": ("evaluate", "score a run or an exported model on a dataset"),
-    "export": ("export", "pack a run as SavedModel, ONNX and TFLite, proven equal"),
-    "import": ("import_model", "pack somebody else's model"),
-    "inspect": ("inspect", "show what a model, a version or a repository holds"),
+    "train": ("train", "train a model on a data set"),
+    "evaluate": ("evaluate", "score a run or an exported model on a data set"),
+    "export": ("export", "export a run as SavedModel, ONNX and TFLite with equal results"),
+    "import": ("import_model", "make an artifact of a model from elsewhere"),
+    "inspect": ("inspect", "show the contents of a model, a version or a repository"),
     "serve": ("serve", "serve a repository of models over gRPC and HTTP"),
     "model-server": ("model_server", "serve with the flags and files of tensorflow_model_server"),
-    "infer": ("infer", "ask a server about images"),
+    "infer": ("infer", "send images to a server"),
     "predict": ("predict", "run a model on folders of images"),
     "bench": ("bench", "measure a model in process and served, on this machine"),
-    "tune": ("tune", "search the settings that serve most within a latency limit"),
-    "demo": ("demo", "train, export, serve and ask on generated images"),
+    "tune": ("tune", "find the settings with the highest rate within a latency limit"),
+    "demo": ("demo", "train, export and serve on generated images"),
 }
-"""Command to its module in cvserve.cli and its line of help. A module has `add_arguments(parser)` and `run(args)`."""
+"""Each command with its module in cvserve.cli and its line of help. A module has `add_arguments(parser)` and `run`."""
 
 _DESCRIPTION = "Production vision with Keras: from training to server and phone, with the same answer everywhere."
 _EPILOG = """\
@@ -45,7 +45,17 @@ exit codes: 0 done; 1 some inputs failed (they are listed); 2 wrong usage, or no
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line. Returns the exit code; a wrong usage, --help and --version raise SystemExit as argparse."""
+    """Runs a command line.
+
+    Args:
+        arguments: the words after "cvserve"; None takes those of the process.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: for --help, --version and wrong options, as argparse does.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     _silence_libraries()
     try:
@@ -53,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _top_level(words)
         code = _run(words[0], words[1:])
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a closed pipe can still be handled
+            sys.stdout.flush()  # here, where the error of a closed pipe is still caught
         return code
     except CvserveError as error:
         console.error(str(error))
@@ -62,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.note("cvserve: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe (head, less) has seen enough. Python would complain once more when it flushes.
+        # The reader of the pipe (head, less) has ended. Python would report the same error again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return PIPE_CLOSED
     except OSError as error:
@@ -70,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report(error)
         console.error(f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror)
         return WRONG_USAGE
-    except Exception as error:  # noqa: BLE001  all that is left are faults of ours, and they are shown whole
+    except Exception as error:  # noqa: BLE001  every other error is a fault of cvserve, and is printed with its traceback
         return _report(error)
 
 
@@ -107,10 +117,10 @@ def _load(name: str) -> ModuleType:
 
 
 def _silence_libraries() -> None:
-    """Set before any library is imported; whoever wants the noise sets the variable to something else."""
+    """Sets environment variables that silence the libraries, before any is imported. Existing values stay."""
     for name, value in {
-        "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's C++: no "oneDNN custom operations", no "cuda drivers not found"
-        "GRPC_VERBOSITY": "ERROR",  # no fork and GOAWAY remarks
-        "KERAS_BACKEND": "tensorflow",  # whatever ~/.keras/keras.json says
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # no "oneDNN custom operations", no "cuda drivers not found" from TensorFlow
+        "GRPC_VERBOSITY": "ERROR",  # no messages about fork and GOAWAY
+        "KERAS_BACKEND": "tensorflow",  # overrides ~/.keras/keras.json
     }.items():
         os.environ.setdefault(name, value)

@@ -1,23 +1,28 @@
-"""Scores, per task, and the one function that scores a run directory or an artifact."""
+"""The scores of models: one metric a task, and `evaluate`, which scores a run directory or an artifact."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cvserve.evaluation.classification import ClassificationReport, ClassScores, classification_report
-
 if TYPE_CHECKING:
+    from cvserve.evaluation.classification import ClassificationReport, ClassScores, classification_report
     from cvserve.evaluation.detection import DetectionReport, detection_report
+    from cvserve.evaluation.metrics import METRICS
     from cvserve.evaluation.scoring import Evaluation, evaluate
     from cvserve.evaluation.segmentation import SegmentationReport, confusion_matrix, segmentation_report
+    from cvserve.evaluation.task_metric import Metric, Report, TaskMetric
 
 __all__ = [
+    "METRICS",
     "ClassScores",
     "ClassificationReport",
     "DetectionReport",
     "Evaluation",
+    "Metric",
+    "Report",
     "SegmentationReport",
+    "TaskMetric",
     "classification_report",
     "confusion_matrix",
     "detection_report",
@@ -25,18 +30,19 @@ __all__ = [
     "segmentation_report",
 ]
 
-_AT_FIRST_USE = {
-    "DetectionReport": "cvserve.evaluation.detection",
-    "detection_report": "cvserve.evaluation.detection",
-    "Evaluation": "cvserve.evaluation.scoring",
-    "evaluate": "cvserve.evaluation.scoring",
-    "SegmentationReport": "cvserve.evaluation.segmentation",
-    "confusion_matrix": "cvserve.evaluation.segmentation",
-    "segmentation_report": "cvserve.evaluation.segmentation",
+_MODULES = {
+    "classification": ("ClassScores", "ClassificationReport", "classification_report"),
+    "detection": ("DetectionReport", "detection_report"),
+    "metrics": ("METRICS",),
+    "scoring": ("Evaluation", "evaluate"),
+    "segmentation": ("SegmentationReport", "confusion_matrix", "segmentation_report"),
+    "task_metric": ("Metric", "Report", "TaskMetric"),
 }
+"""Each is imported when one of its names is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _AT_FIRST_USE:
-        return getattr(importlib.import_module(_AT_FIRST_USE[name]), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"cvserve.evaluation.{module}"), name)
     raise AttributeError(f"module 'cvserve.evaluation' has no attribute {name!r}")

@@ -1,5 +1,4 @@
-"""Test-time averaging of segmentation: the mean of the probabilities that a network gives for several views of a
-image, mirrored and at other sizes."""
+"""Test-time augmentation for segmentation: averages a network's probabilities over several views of an image."""
 
 from __future__ import annotations
 
@@ -16,15 +15,17 @@ from cvserve.models import create_model
 from cvserve.models.segmentation.segmenter import LOGITS
 from cvserve.runs import Run
 
-# What the sides of a network's input are multiples of, since networks halve them up to five times.
+# The sides of a network's input are multiples of this, since networks halve them up to five times.
 _STEP = 32
 _SCALES = (0.25, 4.0)
 
 
 @dataclass(frozen=True)
 class Views:
-    """What is averaged beside the image itself. flip: each view mirrored, too. scales: sizes relative to the
-    network's own input."""
+    """Holds what is averaged beside the image itself.
+
+    flip: whether each view is also mirrored. scales: other sizes, relative to the network's own input.
+    """
 
     flip: bool = False
     scales: tuple[float, ...] = ()
@@ -34,10 +35,14 @@ class Views:
 
     @classmethod
     def parse(cls, text: str) -> Views:
-        """From "flip", "0.75,1.25" or "flip,0.75,1.25".
+        """Reads views from a text such as "flip", "0.75,1.25" or "flip,0.75,1.25".
 
         Raises:
-            InvalidInput: something else, or a scale that is not from 0.25 to 4.
+            InvalidInput: another text, or a scale that is not from 0.25 to 4.
+
+        Example:
+            >>> Views.parse("flip,0.75")
+            Views(flip=True, scales=(0.75,))
         """
         flip, scales = False, []
         for word in (part.strip() for part in text.split(",")):
@@ -56,36 +61,35 @@ class Views:
 
 
 def averaged(run: Run, model: keras.Model, views: Views) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The function that answers for a network as its outputs would: the best class and its probability, by the mean.
+    """Returns a function that predicts like the network, but from the mean of the probabilities of all views.
 
-    For another size the same network is built with it and given the same weights; images are brought to it from the
-    network's own input, so that larger sizes show no more detail. Probabilities are brought back bilinearly.
+    For another size the same network is built anew and given the same weights. Its images are resized from the
+    network's own input, so that larger sizes show no more detail; its probabilities are resized back bilinearly.
 
     Args:
-        run: which says how the network is built. model: its network, float32.
+        run: describes how the network is built. model: its network, float32.
 
     Returns:
-        uint8 RGB [B, H, W, 3] to {"class_map": uint8 [B, H, W], "confidence": float32 [B, H, W]}.
+        A function from images, uint8 RGB [B, H, W, 3], to {"class_map": uint8 [B, H, W], "confidence": float32
+        [B, H, W]}.
 
     Raises:
-        InvalidInput: the run's task is another, or the network cannot be built in another size.
+        InvalidInput: the network cannot be built in another size.
     """
-    if run.task != "segmentation":
-        raise InvalidInput(f"{run.directory} is a {run.task} run; only those of segmentation are averaged")
     size = run.preproc.height, run.preproc.width
     sized = [(size, keras.Model(model.input, model.get_layer(LOGITS).output))]
     sized += [(other, _rebuilt(run, model, other)) for other in _sizes(run.preproc, views)]
 
     @tf.function(reduce_retracing=True)
     def answer(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shares = []
+        parts = []
         for own_size, logits in sized:
             view = images if own_size == size else _resized(images, own_size)
             for mirrored in (False, True) if views.flip else (False,):
-                found = tf.nn.softmax(logits(_mirrored(view) if mirrored else view, training=False))
-                found = _mirrored(found) if mirrored else found
-                shares.append(found if own_size == size else tf.image.resize(found, size))
-        mean = tf.add_n(shares) / len(shares)
+                probabilities = tf.nn.softmax(logits(_mirrored(view) if mirrored else view, training=False))
+                probabilities = _mirrored(probabilities) if mirrored else probabilities
+                parts.append(probabilities if own_size == size else tf.image.resize(probabilities, size))
+        mean = tf.add_n(parts) / len(parts)
         return tf.cast(tf.argmax(mean, axis=-1), tf.uint8), tf.reduce_max(mean, axis=-1)
 
     def predict(pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,7 +100,7 @@ def averaged(run: Run, model: keras.Model, views: Views) -> Callable[[np.ndarray
 
 
 def _sizes(preproc: PreprocSpec, views: Views) -> list[tuple[int, int]]:
-    """The other sizes (height, width), in whole steps; each once, and not the network's own."""
+    """Returns the other sizes (height, width), in whole steps: each once, and not the network's own."""
     own = preproc.height, preproc.width
     sizes = [
         (max(1, round(own[0] * scale / _STEP)) * _STEP, max(1, round(own[1] * scale / _STEP)) * _STEP)
@@ -106,7 +110,7 @@ def _sizes(preproc: PreprocSpec, views: Views) -> list[tuple[int, int]]:
 
 
 def _rebuilt(run: Run, model: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """The network's logits for images of another size."""
+    """Builds the network for another size, and returns the model of its logits."""
     try:
         other = create_model(
             run.task, run.architecture, num_classes=len(run.labels), image_size=size, **run.description.model_options
@@ -122,7 +126,7 @@ def _rebuilt(run: Run, model: keras.Model, size: tuple[int, int]) -> keras.Model
 
 
 def _resized(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """uint8 [B, H, W, 3] at another size, without aliasing where it shrinks."""
+    """Resizes images, uint8 [B, H, W, 3], without aliasing where they shrink."""
     larger = tf.image.resize(tf.cast(images, tf.float32), size, antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(larger), 0, 255), tf.uint8)
 

@@ -1,21 +1,24 @@
-"""Scores of a classifier, from its probabilities."""
+"""Computes the scores of a classifier from its probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cvserve.errors import InvalidInput
+from cvserve.evaluation.plots import draw_confusion
+from cvserve.postproc import Contract
 
 _SMALLEST_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class: how many images it has, and how well they are found."""
+    """Holds the scores of one class, and how many images it has."""
 
     label: str
     images: int
@@ -26,9 +29,11 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class ClassificationReport:
-    """top1, top5: share of images whose class is the best, or among the five best (all, if there are fewer).
+    """Holds the scores of a classifier.
 
-    loss: mean negative log-likelihood, in nats. confusion: int64 [C, C], true class by row, predicted by column.
+    top1, top5: the fraction of images whose true class is predicted first, or among the first five (all classes, if
+    there are fewer). loss: mean negative log-likelihood, in nats. confusion: int64 [C, C], true class by row, predicted
+    by column.
     """
 
     images: int
@@ -39,6 +44,7 @@ class ClassificationReport:
     confusion: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the scores ready for JSON."""
         return {
             "images": self.images,
             "top1": self.top1,
@@ -49,13 +55,17 @@ class ClassificationReport:
         }
 
     def table(self) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
-        """Rows and column names: a class a row."""
+        """Returns rows and column names: one row for each class."""
         rows = [(item.label, item.images, item.precision, item.recall, item.f1) for item in self.classes]
         return rows, ("class", "images", "precision", "recall", "f1")
 
     def headline(self) -> str:
-        """The scores in one line."""
+        """Returns the scores in one line."""
         return f"top-1 {self.top1:.4f}, top-5 {self.top5:.4f}, loss {self.loss:.4f}"
+
+    def write(self, directory: Path, dataset: Any, contract: Contract) -> None:
+        """Writes confusion.png."""
+        draw_confusion(self.confusion, [item.label for item in self.classes], directory / "confusion.png")
 
 
 def classification_report(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> ClassificationReport:
@@ -69,6 +79,11 @@ def classification_report(probabilities: np.ndarray, labels: np.ndarray, names: 
 
     Raises:
         InvalidInput: shapes that do not fit, no images, or a label outside the classes.
+
+    Example:
+        >>> report = classification_report(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]), ("cat", "dog"))
+        >>> report.top1, report.classes[0].recall
+        (0.5, 1.0)
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     count = len(names)

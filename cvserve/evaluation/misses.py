@@ -1,4 +1,4 @@
-"""The images on which a detector did worst, on one page: objects that it missed, and answers that are wrong."""
+"""Draws the images on which a detector did worst on one page: objects that it missed, and wrong results."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ _LEAST = 1e-3
 
 
 @dataclass(frozen=True)
-class Scored:
-    """An image with its truth, its answers (best first) and how they match. index: in the data set. masks: of the
-    true objects, where the answers have masks too."""
+class ScoredImage:
+    """Holds an image's results (best first), its true objects, and how they match.
+
+    index: the image's place in the data set. masks: of the true objects, where masks are scored.
+    """
 
     index: int
     result: DetectionResult
@@ -45,9 +47,10 @@ class Scored:
 
     @property
     def loss(self) -> float:
-        """-log(score) for each object, by the answer that found it, and -log(1 - score) for each wrong answer.
+        """The sum of -log(score) over the objects, by the result that found each, and -log(1 - score) over the wrong
+        results.
 
-        Scores are taken to be from 0.001 to 0.999, so that an object that nothing found costs 6.9.
+        Scores are clipped to 0.001 to 0.999, so that an object that no result found costs 6.9.
         """
         found = self.match.found_with[~self.objects.ignored]
         wrong = self.result.scores[self.match.wrong]
@@ -55,29 +58,28 @@ class Scored:
         return float(missed - np.log(np.maximum(1 - wrong, _LEAST)).sum())
 
     def missed(self, threshold: float) -> np.ndarray:
-        """bool [M]: objects that no answer with at least this score found."""
+        """Returns bool [M]: objects that no result with at least this score found."""
         missed: np.ndarray = (self.match.found_with < threshold) & ~self.objects.ignored
         return missed
 
     def wrong(self, threshold: float) -> np.ndarray:
-        """bool [N]: wrong answers with at least this score."""
+        """Returns bool [N]: wrong results with at least this score."""
         wrong: np.ndarray = self.match.wrong & (self.result.scores >= threshold)
         return wrong
 
 
-def worst(images: Sequence[Scored], count: int = IMAGES) -> list[Scored]:
-    """Those with the greatest loss, the greatest first; of equal ones the first."""
+def worst(images: Sequence[ScoredImage], count: int = IMAGES) -> list[ScoredImage]:
+    """Returns the images with the greatest loss, the greatest first; of equal ones the first."""
     return sorted(images, key=lambda image: -image.loss)[:count]
 
 
-def draw_worst(images: Sequence[Scored], dataset: Any, threshold: float, path: Path) -> None:
-    """Writes the page as JPEG: each scored with what is true and what was answered, in different colours, with masks
-    where there are some.
+def draw_worst(images: Sequence[ScoredImage], dataset: Any, threshold: float, path: Path) -> None:
+    """Writes the page as JPEG: each image with its true objects and its results in different colours.
 
     Args:
         images: in the order of the page.
-        dataset: the `DetectionSource` that they are of.
-        threshold: answers with a lower score are not shown, as users would not see them.
+        dataset: the `DetectionSource` that they are from.
+        threshold: results with a lower score are not shown, as users would not see them.
     """
     rows = max(math.ceil(len(images) / _COLUMNS), 1)
     pitch = _TITLE + _TILE_HEIGHT + _GAP
@@ -96,7 +98,7 @@ def draw_worst(images: Sequence[Scored], dataset: Any, threshold: float, path: P
     cv2.imwrite(str(path), page[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def _tile(image: np.ndarray, scored: Scored, threshold: float) -> np.ndarray:
+def _tile(image: np.ndarray, scored: ScoredImage, threshold: float) -> np.ndarray:
     height, width = image.shape[:2]
     scale = min(_TILE_WIDTH / width, _TILE_HEIGHT / height)
     shown = resize_to(image, max(round(width * scale), 1), max(round(height * scale), 1))
@@ -115,7 +117,7 @@ def _tile(image: np.ndarray, scored: Scored, threshold: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Mark:
-    """A box in the original, what is said of it, and its mask: one of `masks`, by its place."""
+    """Holds a box in the original, its caption and its mask: the one at `place` in `masks`."""
 
     box: np.ndarray
     caption: Caption
@@ -126,14 +128,14 @@ class _Mark:
 def _fill(shown: np.ndarray, mark: _Mark) -> None:
     if mark.masks is None:
         return
-    # The share of each pixel of the smaller scored that is the object's.
+    # The fraction of each pixel of the smaller image that the object covers.
     whole = mark.masks.mask(mark.place).astype(np.float32)
     share = cv2.resize(whole, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
     shown[:] = np.rint(shown * (1 - share) + np.array(mark.caption.color, np.float32) * share).astype(np.uint8)
 
 
-def _marks(scored: Scored, threshold: float) -> list[_Mark]:
-    """The most telling first."""
+def _marks(scored: ScoredImage, threshold: float) -> list[_Mark]:
+    """Returns what is drawn, the most important first."""
     result, objects = scored.result, scored.objects
 
     def answer(index: np.intp, caption: Caption) -> _Mark:

@@ -1,4 +1,4 @@
-"""What can be scored, behind one face: a run directory's Keras network, or an artifact through any runtime."""
+"""Opens what can be scored, with one interface: a run directory's Keras network, or an artifact in any runtime."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
-from cvserve.artifact import default_postproc
-from cvserve.errors import InvalidInput
+from cvserve.artifact import PostprocSpec, default_postproc
+from cvserve.errors import ArtifactError, InvalidInput
+from cvserve.evaluation.metrics import METRICS
+from cvserve.evaluation.task_metric import Predict
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import Contract, NetworkContract
-from cvserve.runs import is_run, load_run
+from cvserve.runs import RUN_FILE, Run, is_run, load_run
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """contract: what the outputs mean, and how images are prepared. data: what it was trained on, if that is known.
+    """Runs a model that is scored.
 
-    predict: uint8 RGB [B, height, width, 3], as `preproc` makes them, to the outputs by name. close: gives the graph's
-    memory back.
+    contract: what the outputs mean, and how images are prepared. data: what it was trained on; None if not known.
+    predict: takes images as `preproc` prepares them, uint8 RGB [B, height, width, 3], and returns the outputs by name.
+    close: releases the graph's memory.
     """
 
     description: str
     contract: Contract
     data: str | None
-    predict: Callable[[np.ndarray], dict[str, np.ndarray]]
+    predict: Predict
     close: Callable[[], None] = lambda: None
 
 
@@ -42,9 +46,9 @@ def open_predictor(
     """Opens a run directory (`runtime` must be "auto" or "keras") or an artifact.
 
     Args:
-        average: of a run directory of segmentation, the views of an image that are averaged, such as
-            "flip,0.75,1.25"; see `cvserve.evaluation.averaging`.
-        device: on which an artifact runs, "cpu" or "gpu:N"; a run directory has those that TensorFlow finds.
+        average: only for run directories of segmentation: the views of an image whose probabilities are averaged, such
+            as "flip,0.75,1.25"; see `cvserve.evaluation.averaging`.
+        device: where an artifact runs, "cpu" or "gpu:N"; a run directory uses the devices that TensorFlow finds.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra, FailedPrecondition
@@ -64,19 +68,17 @@ def open_predictor(
 
 def _of_run(directory: Path, average: str | None) -> Predictor:
     run = load_run(directory)
+    averaged = METRICS[run.task].averaged
+    if average is not None and averaged is None:
+        raise InvalidInput(f"{directory} is a {run.task} run; only those of segmentation are averaged")
     model = run.load_model()
 
     import tensorflow as tf
 
-    contract = NetworkContract.of(
-        str(directory), run.task, run.labels, run.preproc, run.postproc or default_postproc(run.task), model.output
-    )
-    if average is not None:
-        from cvserve.evaluation.averaging import Views, averaged
-
-        views = Views.parse(average)
-        name = f"{directory} (keras, averaged over {views})"
-        return Predictor(name, contract, run.data_path, averaged(run, model, views))
+    contract = NetworkContract.of(str(directory), run.task, run.labels, run.preproc, _postproc_of(run), model.output)
+    if average is not None and averaged is not None:
+        views, predict_averaged = averaged(run, model, average)
+        return Predictor(f"{directory} (keras, averaged over {views})", contract, run.data_path, predict_averaged)
 
     graph = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
 
@@ -84,6 +86,18 @@ def _of_run(directory: Path, average: str | None) -> Predictor:
         return {name: values.numpy() for name, values in graph(tf.constant(pixels)).items()}
 
     return Predictor(f"{directory} (keras)", contract, run.data_path, predict)
+
+
+def _postproc_of(run: Run) -> PostprocSpec:
+    if run.postproc is not None:
+        return run.postproc
+    try:
+        return default_postproc(run.task)
+    except ValidationError as error:
+        missing = ", ".join(str(fault["loc"][0]) for fault in error.errors())
+        raise ArtifactError(
+            f"{run.directory}: its {RUN_FILE} has no postproc, but a {run.task} run needs one, for its {missing}"
+        ) from error
 
 
 def _of_artifact(pipeline: Pipeline) -> Predictor:

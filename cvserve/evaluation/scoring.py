@@ -1,4 +1,4 @@
-"""Scores a run directory or an artifact on a split of a dataset: the same code for both, through any runtime."""
+"""Scores a run directory, or an exported model through any runtime, on a split of a data set."""
 
 from __future__ import annotations
 
@@ -15,29 +15,33 @@ from cvserve.console import Progress
 from cvserve.data import open_dataset
 from cvserve.data.source import Source
 from cvserve.errors import ImageError, InvalidInput
-from cvserve.evaluation.metrics import Metric, open_metric
+from cvserve.evaluation.metrics import METRICS
 from cvserve.evaluation.predictors import Predictor, open_predictor
 from cvserve.parallel import ordered_map
+from cvserve.postproc import Contract
 from cvserve.preproc import Geometry, preprocess
 from cvserve.runs import write_json
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of `target` on a split. failed: (image, reason) of those that could not be read and were left out.
+    """Holds the scores of a model on a split.
 
-    report: of the model's task: a `ClassificationReport`, a `DetectionReport` or a `SegmentationReport`. judge: what it
-    comes from.
+    target: the model, in words. data, split: what it was scored on. report: the scores, of the type that the task's
+    metric computes, such as `ClassificationReport`. failed: (image, reason) of the images that could not be read and
+    were left out. dataset: the opened split. contract: of the model.
     """
 
     target: str
     data: str
     split: str
     report: Any
-    metric: Metric = field(repr=False)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]]
+    dataset: Any = field(repr=False)
+    contract: Contract = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns everything ready for JSON."""
         return {
             "target": self.target,
             "data": self.data,
@@ -47,11 +51,11 @@ class Evaluation:
         }
 
     def write(self, directory: str | Path) -> None:
-        """Writes evaluation.json and the task's own files into `directory`, made if missing: see its judge."""
+        """Writes evaluation.json and the files of the report's `write` into a directory, which is made if missing."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "evaluation.json", self.to_dict())
-        self.metric.write(directory)
+        self.report.write(directory, self.dataset, self.contract)
 
 
 def evaluate(
@@ -68,19 +72,23 @@ def evaluate(
     device: str = "cpu",
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Scores a model by the measures of its task.
+    """Scores a model with the metric of its task.
 
     Args:
         target: a run directory, or an artifact (a model's directory or a version's).
-        data: the dataset; None takes the one that the run was trained on.
+        data: the data set; None takes the one that the run was trained on.
         split: "train", "val" or "test".
         runtime: of an artifact: "auto", "tensorflow", "onnx" or "litert".
-        batch_size: images a call. workers: threads that decode.
+        batch_size: images a call. workers: threads that decode images.
         average, device: see `open_predictor`.
-        out: directory for evaluation.json and the task's images and files; None writes nothing.
+        out: directory for evaluation.json and the task's plots and files; None writes nothing.
 
     Raises:
         NotFound, ArtifactError, InvalidInput, MissingExtra, FailedPrecondition
+
+    Example:
+        report = evaluate("runs/flowers", split="test").report
+        print(report.headline())
     """
     how: dict[str, Any] = {"runtime": runtime, "threads": threads, "precision": precision, "device": device}
     with closing(open_predictor(target, average=average, **how)) as predictor:
@@ -89,51 +97,48 @@ def evaluate(
             raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
         contract = predictor.contract
         dataset = open_dataset(data, split, task=contract.task, classes=contract.labels)
-        result = _score(predictor, open_metric(contract, dataset), dataset, data, split, batch_size, workers)
+        result = _score(predictor, dataset, data, split, batch_size, workers)
     if out is not None:
         result.write(out)
     return result
 
 
-_Image = tuple[int, np.ndarray, Geometry, Any]
-"""Index, pixels of the network's input, and what is true of it."""
+_Example = tuple[int, np.ndarray, Geometry, Any]
+"""The index of an image, the pixels of the network's input, how they were resized, and the ground truth."""
 
 
-def _score(
-    predictor: Predictor, metric: Metric, dataset: Source, data: str, split: str, batch_size: int, workers: int
-) -> Evaluation:
+def _score(predictor: Predictor, dataset: Source, data: str, split: str, batch_size: int, workers: int) -> Evaluation:
+    contract = predictor.contract
+    task = METRICS[contract.task]
+    metric = task.create(contract, dataset)
     failed: list[tuple[str, str]] = []
-    scored = False
 
-    def prepared(index: int) -> _Image | ImageError:
+    def prepared(index: int) -> _Example | ImageError:
         try:
-            ground_truth = metric.ground_truth(index)
-            return (
-                index,
-                *preprocess(dataset.image(index), predictor.contract.preproc, name=dataset.name(index)),
-                ground_truth,
-            )
+            ground_truth = task.ground_truth(dataset, index, contract)
+            pixels, geometry = preprocess(dataset.image(index), contract.preproc, name=dataset.name(index))
         except ImageError as error:
             return error
+        return index, pixels, geometry, ground_truth
 
-    def readable() -> Iterator[_Image]:
-        for image in ordered_map(prepared, range(len(dataset)), workers=workers, ahead=2 * batch_size):
-            if isinstance(image, ImageError):
-                failed.append((image.source, image.reason))
+    def readable() -> Iterator[_Example]:
+        for example in ordered_map(prepared, range(len(dataset)), workers=workers, ahead=2 * batch_size):
+            if isinstance(example, ImageError):
+                failed.append((example.source, example.reason))
             else:
-                yield image
+                yield example
 
     with Progress(len(dataset), description=f"scoring {predictor.description}", unit="images") as progress:
         for batch in _batches(readable(), batch_size):
             indices, pixels, geometries, ground_truths = zip(*batch, strict=True)
-            metric.add(indices, predictor.predict(np.stack(pixels)), geometries, ground_truths)
-            scored = True
+            outputs = predictor.predict(np.stack(pixels))
+            metric.update(task.predictions(outputs, geometries, contract), ground_truths, indices)
             progress.advance(len(batch))
-    if not scored:
+    if len(failed) == len(dataset):
         raise InvalidInput(f"no image of {data} ({split}) could be read: {'; '.join(map(': '.join, failed[:3]))}")
-    return Evaluation(predictor.description, data, split, metric.report(), metric, failed)
+    return Evaluation(predictor.description, data, split, metric.compute(), failed, dataset, contract)
 
 
-def _batches(items: Iterator[_Image], size: int) -> Iterator[list[_Image]]:
-    while batch := list(islice(items, size)):
+def _batches(examples: Iterator[_Example], size: int) -> Iterator[list[_Example]]:
+    while batch := list(islice(examples, size)):
         yield batch

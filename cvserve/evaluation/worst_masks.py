@@ -1,4 +1,4 @@
-"""The images that a segmentation network did worst, on one page: image, truth, answer and errors side by side."""
+"""Draws the images with the lowest mIoU on one page: image, ground truth, prediction and errors side by side."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,10 +14,12 @@ import numpy as np
 from cvserve.data.augment.placement import nearest
 from cvserve.data.masks import VOID
 from cvserve.data.source import SegmentationSource
-from cvserve.evaluation.segmentation import SegmentationReport
 from cvserve.postproc.drawing.colors import Color
 from cvserve.postproc.text import drawable, shortened, text_width, write
 from cvserve.preproc import decode, resize_to
+
+if TYPE_CHECKING:
+    from cvserve.evaluation.segmentation import SegmentationReport
 
 IMAGES = 8
 _TILE_WIDTH, _TILE_HEIGHT, _GAP, _TITLE, _LETTERS = 320, 320, 8, 24, 15
@@ -28,7 +31,10 @@ _GROUND = 30
 
 @dataclass(frozen=True)
 class ScoredMask:
-    """An image with its own scores. index: in the data set. encoded: the answer's class map, as the bytes of a PNG."""
+    """Holds an image's own scores and its predicted class map.
+
+    index: its place in the data set. encoded: the class map as the bytes of a PNG, which take little memory.
+    """
 
     index: int
     report: SegmentationReport
@@ -36,19 +42,23 @@ class ScoredMask:
 
     @property
     def class_map(self) -> np.ndarray:
-        """uint8 [H, W] of the original: the answer."""
+        """The predicted class map, uint8 [H, W] of the original."""
         return np.asarray(cv2.imdecode(np.frombuffer(self.encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
 
 
 class WorstMasks:
-    """Of all images that are added, those with the least mIoU, the least first; of equal ones the first."""
+    """Keeps the images with the lowest mIoU, the lowest first, and of equal ones the first."""
 
     def __init__(self, count: int = IMAGES) -> None:
         self._count = count
         self.images: list[ScoredMask] = []
 
     def add(self, index: int, report: SegmentationReport, class_map: np.ndarray) -> None:
-        """Adds an image. report: of it alone. class_map: uint8 [H, W], the answer."""
+        """Adds an image.
+
+        Args:
+            index: its place in the data set. report: its own scores. class_map: uint8 [H, W], the prediction.
+        """
         if len(self.images) == self._count and report.miou >= self.images[-1].report.miou:
             return
         encoded = cv2.imencode(".png", class_map)[1].tobytes()
@@ -63,10 +73,10 @@ def draw_worst_masks(
     colors: Sequence[Color],
     path: Path,
 ) -> None:
-    """Writes the page as JPEG, a scored a row, with a legend of the classes that are seen on it.
+    """Writes the page as JPEG, one image in each row, with a legend of the classes that appear on it.
 
     Args:
-        images: in the order of the page. dataset: which they are of. names, colours: of the classes.
+        images: in the order of the page. dataset: the split that they are from. names, colors: of the classes.
     """
     width = len(_COLUMNS) * (_TILE_WIDTH + _GAP) + _GAP
     palette = np.zeros((VOID + 1, 3), np.uint8)
@@ -89,7 +99,7 @@ def draw_worst_masks(
 
 
 def _tiles(image: np.ndarray, ground_truth: np.ndarray, answer: np.ndarray, palette: np.ndarray) -> list[np.ndarray]:
-    """The four tiles of a row, uint8 RGB of one size."""
+    """Returns the four tiles of a row, uint8 RGB of one size."""
     height, width = ground_truth.shape
     scale = min(_TILE_WIDTH / width, _TILE_HEIGHT / height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -111,7 +121,7 @@ def _row(title: str, tiles: Sequence[np.ndarray], width: int) -> np.ndarray:
 
 
 def _legend(entries: Sequence[tuple[str, Color]], width: int) -> np.ndarray:
-    """The names of the columns and, below, each class beside its colour, in as many lines as it takes."""
+    """Draws the names of the columns and, below, each class beside its colour, in as many lines as needed."""
     places, left, line = [], _GAP, 1
     for name, color in entries:
         text = shortened(drawable(name), _LETTERS, width // 3)
@@ -125,7 +135,7 @@ def _legend(entries: Sequence[tuple[str, Color]], width: int) -> np.ndarray:
         write(page, name, (_GAP + column * (_TILE_WIDTH + _GAP), _LETTERS + 3), _LETTERS)
     for text, color, left, line in places:
         top = line * _TITLE
-        # A frame, or black would not be seen.
+        # Without a frame, black would not be visible.
         page[top + 4 : top + 20, left : left + 24] = 90
         page[top + 5 : top + 19, left + 1 : left + 23] = color
         write(page, text, (left + 32, top + _LETTERS + 3), _LETTERS)

@@ -1,4 +1,4 @@
-"""The whole state of a training after an epoch, on disk, so that it can go on after any end."""
+"""Saves the whole state of a training after each epoch, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cvserve.training.step import TrainStep
 
 
 class Checkpoints:
-    """Saves and restores weights, optimiser, running means and the epoch number; the last two saves are kept.
+    """Saves and restores weights, optimiser, running means and the epoch number. The last two saves are kept.
 
-    tf.train.CheckpointManager writes the index of saves last, so a save that was cut off is never picked up.
+    tf.train.CheckpointManager writes the index of saves last, so that an incomplete save is never restored.
     """
 
     def __init__(self, directory: Path, step: TrainStep) -> None:
@@ -27,14 +27,15 @@ class Checkpoints:
         self._manager = tf.train.CheckpointManager(self._state, str(directory), max_to_keep=2)
 
     def save(self, epochs_done: int) -> None:
+        """Saves the state after this many epochs."""
         self._epochs_done.assign(epochs_done)
         self._manager.save(checkpoint_number=epochs_done)
 
     def restore(self) -> int:
-        """Restores the newest save; returns how many epochs it has behind it, 0 if there is none.
+        """Restores the newest save, and returns after how many epochs it was made; 0 if there is none.
 
         Raises:
-            ArtifactError: the save belongs to another network or is damaged.
+            ArtifactError: the save is of another network, or damaged.
         """
         if self._manager.latest_checkpoint is None:
             return 0

@@ -1,4 +1,4 @@
-"""What a pixel of each class counts in a loss, from how common the classes are."""
+"""Computes how much a pixel of each class counts in a loss, from how frequent the classes are."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ import numpy as np
 
 from cvserve.data.source import SegmentationSource
 from cvserve.errors import ImageError, InvalidInput
-from cvserve.training.config import ClassWeights
+from cvserve.training.segmentation_config import ClassWeights
 
 _LOG_OFFSET = 1.02
-"""ENet's (section 5.2), which keeps weights from 1 to 50."""
+"""The constant of ENet (section 5.2), with which weights are from 1 to 50."""
 
 
 def class_weights(kind: ClassWeights, masks: Iterable[np.ndarray], classes: Sequence[str]) -> tuple[float, ...] | None:
-    """The weights that a configuration asks for.
+    """Returns the weight of each class that the settings ask for.
 
     Args:
-        kind: "none" for None; "median_frequency": the median of the classes' frequencies through the class's own, where
-            a class's frequency is its share of the labelled pixels of the images that have it (Eigen & Fergus 2014,
-            arXiv 1411.4734, section 6.2, and SegNet); "logarithm": 1 / log(1.02 + share), ENet's milder ones (Paszke et
-            al. 2016, arXiv 1606.02147), so scaled that their mean is 1; or numbers, which are taken as they are.
-        masks: uint8 [H, W] each, labels or `VOID`; looked at only where needed.
+        kind: "none" returns None. "median_frequency": the median of all classes' frequencies divided by the class's
+            own, where a class's frequency is its fraction of the labelled pixels of the images that contain it (Eigen &
+            Fergus 2014, arXiv 1411.4734, section 6.2, and SegNet). "logarithm": 1 / log(1.02 + fraction), ENet's weaker
+            weights (Paszke et al. 2016, arXiv 1606.02147), scaled to a mean of 1. Numbers are returned as they are.
+        masks: uint8 [H, W] each, labels or `VOID`; they are read only where they are needed.
         classes: the names.
 
     Returns:
-        A number for each class; 1 for one that is in no mask.
+        A number for each class; 1 for a class that is in no mask.
 
     Raises:
-        InvalidInput: numbers that do not fit the classes.
+        InvalidInput: a number of weights that is not the number of classes.
+
+    Example:
+        >>> masks = [np.array([[0, 0, 0, 1]], np.uint8)]
+        >>> class_weights("median_frequency", masks, ("sky", "bird"))
+        (0.6666666666666666, 2.0)
     """
     if kind == "none":
         return None
@@ -46,8 +51,8 @@ def class_weights(kind: ClassWeights, masks: Iterable[np.ndarray], classes: Sequ
     if not seen.any():
         return tuple(weights.tolist())
     if kind == "logarithm":
-        found = 1 / np.log(_LOG_OFFSET + counts.sum(axis=0)[seen] / counts.sum())
-        weights[seen] = found / found.mean()
+        rare = 1 / np.log(_LOG_OFFSET + counts.sum(axis=0)[seen] / counts.sum())
+        weights[seen] = rare / rare.mean()
     else:
         labelled = ((counts > 0) * counts.sum(axis=1, keepdims=True)).sum(axis=0)
         frequency = counts.sum(axis=0)[seen] / labelled[seen]
@@ -56,7 +61,7 @@ def class_weights(kind: ClassWeights, masks: Iterable[np.ndarray], classes: Sequ
 
 
 def masks_of(source: SegmentationSource) -> Iterator[np.ndarray]:
-    """All masks of a split that can be read; the pipeline says which cannot."""
+    """Yields the masks of a split that can be read; the pipeline reports the others."""
     for index in range(len(source)):
         try:
             yield source.mask(index)

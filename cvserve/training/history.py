@@ -1,4 +1,4 @@
-"""What happened, epoch by epoch: history.json, TensorBoard logs and an image of the curves."""
+"""Records each epoch in history.json and TensorBoard logs, and draws the curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from cvserve.runs import HISTORY_FILE, write_json
 
 
 class History:
-    """The rows of a run. keep_epochs: rows of later epochs (of a training that was cut off) are dropped."""
+    """Keeps one row of numbers for each epoch of a run.
+
+    Args:
+        directory: of the run.
+        keep_epochs: how many epochs of an earlier, interrupted training are kept; later rows are dropped.
+    """
 
     def __init__(self, directory: Path, *, keep_epochs: int = 0) -> None:
         self._directory = directory
@@ -24,7 +29,7 @@ class History:
         self._logs = tf.summary.create_file_writer(str(directory / "logs"))
 
     def add(self, row: dict[str, Any]) -> None:
-        """Takes the row of a finished epoch."""
+        """Adds the row of a finished epoch, and writes the files."""
         self.rows.append(row)
         write_json(self._directory / HISTORY_FILE, self.rows)
         with self._logs.as_default(step=row["epoch"]):
@@ -35,26 +40,27 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """Of the training up to the end of the last epoch, interruptions left out."""
+        """The duration of the training up to the end of the last epoch, without interruptions."""
         return float(self.rows[-1].get("seconds", 0.0)) if self.rows else 0.0
 
     @property
     def seconds_of_epochs(self) -> list[float]:
-        """Of each epoch with its scoring; those of before they were counted are left out."""
+        """The duration of each epoch with its validation; old files have none for some epochs."""
         return [row["epoch_seconds"] for row in self.rows if "epoch_seconds" in row]
 
     def is_best(self, value: float, column: str) -> bool:
-        """Whether `value` beats every earlier row; larger is better."""
+        """Returns whether `value` is higher than that of every earlier row."""
         return all(value > row[column] for row in self.rows)
 
     def epochs_since_best(self, column: str) -> int:
+        """Returns how many epochs have ended since the one with the highest value; 0 before the first."""
         if not self.rows:
             return 0
         values = [row[column] for row in self.rows]
         return len(values) - 1 - values.index(max(values))
 
     def draw(self) -> None:
-        """Draws curves.png: losses on the left, scores on the right."""
+        """Draws curves.png, with losses on the left and scores on the right."""
         if not self.rows:
             return
         from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The learning rate of a step, as a pure function."""
+"""Computes the learning rate of a step, and how many epochs fit into a time limit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from cvserve.training.config import ScheduleConfig
 
 
 def learning_rate(schedule: ScheduleConfig, peak: float, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-    """The learning rate of step `step` (from 0) of a training of `epochs` * `steps_per_epoch` steps.
+    """Returns the learning rate of step `step` (from 0) of a training of `epochs` * `steps_per_epoch` steps.
 
     The warm-up is linear, from peak / warm-up steps to the peak (Goyal et al. 2017, arXiv 1706.02677, section 2.2);
     cosine is Loshchilov & Hutter 2016, arXiv 1608.03983, without restarts.
+
+    Example:
+        >>> schedule = ScheduleConfig(warmup_epochs=1)
+        >>> [round(learning_rate(schedule, 1.0, step, steps_per_epoch=2, epochs=3), 2) for step in range(6)]
+        [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]
     """
     total = steps_per_epoch * epochs
     warmup = min(round(schedule.warmup_epochs * steps_per_epoch), total)
@@ -29,14 +34,18 @@ def learning_rate(schedule: ScheduleConfig, peak: float, step: int, *, steps_per
 
 
 def epochs_within(minutes: float | None, most: int, spent: float, each: Sequence[float]) -> int:
-    """How many epochs a training has in all that must end in time.
+    """Returns how many epochs a training with a time limit has in all.
 
     Args:
-        minutes: that it may take; None for no limit. most: epochs that it never has more of.
+        minutes: the time limit; None for no limit. most: the largest number of epochs.
         spent: seconds so far. each: seconds of each epoch so far.
 
     Returns:
-        Those so far, and as many more as fit if each takes as long as those did; before the first ends, `most`.
+        The epochs so far, and as many more as fit if each takes as long as those did; `most` before the first ends.
+
+    Example:
+        >>> epochs_within(minutes=10, most=40, spent=180, each=[80, 50, 50])
+        11
     """
     if minutes is None or not each:
         return most
@@ -44,6 +53,6 @@ def epochs_within(minutes: float | None, most: int, spent: float, each: Sequence
 
 
 def usual(each: Sequence[float]) -> float:
-    """The mean; the first one, in which a graph is traced, counts only while it is the only one."""
+    """Returns the mean duration. The first epoch traces a graph: it counts only while it is the only one."""
     later = each[1:] or each
     return sum(later) / len(later)

@@ -1,4 +1,4 @@
-"""One training step as a static graph: traced once, whatever the batch size."""
+"""One training step as a static graph, which is traced once for all batch sizes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cvserve.models.layers import fuse_batch_norm
 from cvserve.training.config import OptimizerConfig
 
 LossFunction = Callable[[tf.Tensor, Any], tf.Tensor]
-"""Of (images, targets), a scalar: it runs the network with training=True itself."""
+"""Returns the loss of (images, targets), a scalar. It runs the network itself, with training=True."""
 
 
 @dataclass(frozen=True)
 class Slowed:
-    """Variables that stay as they are for `frozen_steps`, and then move by `rate` times what the optimiser wants.
+    """Names variables that are frozen for `frozen_steps`, and then change by `rate` times the optimiser's update.
 
-    Whole updates are scaled, not gradients: Adam divides a gradient's factor out again, and weight decay has none.
+    Whole updates are scaled, not gradients: Adam cancels the factor of a gradient, and weight decay has no gradient.
 
-    is_frozen: a variable that the step sets before it runs the loss, which may save itself the work then. Of bool, not
-    trained.
+    is_frozen: a bool variable, not trained, that the step sets before it runs the loss; the loss can then skip the
+    gradients of these variables.
     """
 
     variables: Sequence[keras.Variable]
@@ -34,9 +34,10 @@ class Slowed:
 
 @dataclass(frozen=True)
 class Trainable:
-    """A network and what is to become small. network: uint8 images [B, H, W, 3] to a dict of named outputs.
+    """Holds a network and its loss.
 
-    slowed: the part of it that learns later or slower than the rest, if there is one.
+    network: takes images, uint8 [B, H, W, 3], and returns a dict of named outputs. slowed: the part of it that learns
+    later or slower than the rest, if there is one.
     """
 
     network: keras.Model
@@ -45,7 +46,7 @@ class Trainable:
 
 
 def make_optimizer(config: OptimizerConfig, network: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimiser, built for the network's variables; its learning rate is set anew at every step."""
+    """Returns an optimiser that is built for the network's variables; each step sets its learning rate."""
     decay = config.weight_decay or None
     if config.name == "sgd":
         optimizer: keras.optimizers.Optimizer = keras.optimizers.SGD(
@@ -67,14 +68,15 @@ def make_optimizer(config: OptimizerConfig, network: keras.Model) -> keras.optim
 
 
 class TrainStep:
-    """Forward, backward, update, and the running mean of the weights, in one tf.function.
+    """Runs forward pass, backward pass, update, and the running mean of the weights in one tf.function.
 
     Args:
-        trained: the network and its loss. Its normalisation is changed to a faster kernel: save another one.
+        trained: the network and its loss. Its normalisation is replaced by a faster kernel, so that it must not be
+            saved: save another network with the weights of `averages`.
         average_decay: of the running mean; early steps use (1 + t) / (10 + t) instead where that is smaller, so that
-            the random start is forgotten quickly (tf.train.ExponentialMovingAverage, num_updates).
-        specs: TensorSpecs of images and targets (a tensor, or a tuple of them) with the batch dimension None: the one
-            signature there is.
+            the random start has little influence (tf.train.ExponentialMovingAverage, num_updates).
+        specs: TensorSpecs of images and targets (a tensor, or a tuple of them) with the batch dimension None: the only
+            signature of the graph.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class TrainStep:
 
     @property
     def traces(self) -> int:
-        """How many graphs were built; 1 for a whole training."""
+        """How many graphs were built; 1 in a whole training."""
         return self.run.experimental_get_tracing_count()
 
     def _run(self, images: tf.Tensor, targets: Any, learning_rate: tf.Tensor) -> tf.Tensor:
@@ -113,9 +115,9 @@ class TrainStep:
         self.optimizer.learning_rate.assign(learning_rate)
         self.optimizer.apply(gradients, variables)
         if slowed is not None:
-            share = tf.where(is_frozen, 0.0, slowed.rate)
+            rate = tf.where(is_frozen, 0.0, slowed.rate)
             for variable, old in zip(slowed.variables, before, strict=True):
-                variable.assign(old + share * (variable.value - old))
+                variable.assign(old + rate * (variable.value - old))
         step = tf.cast(self.optimizer.iterations.value, tf.float32)
         decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
         for average, variable in zip(self.averages, self.network.variables, strict=True):
@@ -128,7 +130,7 @@ class TrainStep:
 
 
 def specs_of(dataset: tf.data.Dataset) -> tuple[Any, Any]:
-    """TensorSpecs of a dataset of (images, targets), with the batch dimension left open."""
+    """Returns the TensorSpecs of a dataset of (images, targets), with None as the batch dimension."""
 
     def batch_open(spec: tf.TensorSpec) -> tf.TensorSpec:
         return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)

@@ -1,10 +1,9 @@
-"""The training loop: epochs of one static graph, a score and a checkpoint after each, the best network kept."""
+"""The training loop: trains epochs with one static graph, validates after each, and keeps the best network."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +26,27 @@ from cvserve.runs import (
     write_json,
     write_text,
 )
-from cvserve.training.captioning import CaptioningTask
 from cvserve.training.checkpoints import Checkpoints
-from cvserve.training.classification import ClassificationTask
 from cvserve.training.config import TrainConfig
-from cvserve.training.detection import DetectionTask
 from cvserve.training.history import History
 from cvserve.training.schedule import epochs_within, learning_rate, usual
-from cvserve.training.segmentation import SegmentationTask
 from cvserve.training.step import TrainStep, make_optimizer, specs_of
+from cvserve.training.tasks import TASKS
 
-AnyTask = CaptioningTask | ClassificationTask | DetectionTask | SegmentationTask
-
-_TASKS: dict[str, Callable[[TrainConfig], AnyTask]] = {
-    "captioning": CaptioningTask,
-    "classification": ClassificationTask,
-    "detection": DetectionTask,
-    "segmentation": SegmentationTask,
-}
-# Settings that change how fast a training is, not what comes out.
+# Settings that change how fast a training is, but not its result.
 _NO_INFLUENCE = ("workers", "cache_gib")
 _POLICY = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def train(config: TrainConfig, out: str | Path, *, resume: bool = False) -> Run:
-    """Trains and leaves a run directory.
+    """Trains a network and writes a run directory.
 
     Args:
+        config: the settings.
         out: the run directory; must not hold a run already, unless `resume`.
-        resume: go on after the last finished epoch of the run in `out`, with the very result that an uninterrupted
-            training would have had, unless `minutes` decide how many epochs there are; a run that does not exist yet is
-            begun.
+        resume: continues after the last finished epoch of the run in `out`. The result is that of a training that was
+            not interrupted, unless `minutes` decides how many epochs there are. Without a run in `out`, a new one
+            begins.
 
     Returns:
         The finished run, with the best network's scores.
@@ -65,21 +54,24 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False) -> Run:
     Raises:
         InvalidInput: settings or data that cannot be used, or settings that differ from those of the resumed run.
         CvserveError: the loss is no number any more.
+
+    Example:
+        run = train(TrainConfig(data="photos", model="resnet18"), "runs/flowers")
+        print(run.metrics["top1"])
     """
     return Trainer(config, Path(out), resume=resume).run()
 
 
 class Trainer:
-    """A training under way. `step` and `history` can be looked at from outside."""
+    """Runs one training. `task`, `step`, `history` and `epochs_done` show how far it is."""
 
     def __init__(self, config: TrainConfig, out: Path, *, resume: bool = False) -> None:
-        if config.task not in _TASKS:
-            raise InvalidInput(f"training of {config.task} is not there; known: {', '.join(_TASKS)}")
+        task = TASKS[config.task]
         begun = time.perf_counter()
         self.config, self.out = config, out
         _check_directory(config, out, resume)
         keras.utils.set_random_seed(config.seed)
-        self.task = _TASKS[config.task](config)
+        self.task = task(config)
 
         policy = keras.config.dtype_policy()
         try:
@@ -89,7 +81,7 @@ class Trainer:
             self.kept = self.task.build().network
         finally:
             keras.config.set_dtype_policy(policy)
-        self._predict = tf.function(lambda images: self.kept(images, training=False), reduce_retracing=True)
+        self._graph = tf.function(lambda images: self.kept(images, training=False), reduce_retracing=True)
         self.step = TrainStep(
             trained,
             make_optimizer(config.optimizer, trained.network),
@@ -105,16 +97,17 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
+        """The number of batches in an epoch."""
         return self.task.training.steps
 
     @property
     def epochs(self) -> int:
-        """Of the whole training, as far as it is known by now."""
+        """The number of epochs of the whole training, as far as it is known yet."""
         history = self.history
         return epochs_within(self.config.minutes, self.config.epochs, history.seconds, history.seconds_of_epochs)
 
     def run(self) -> Run:
-        """Trains the epochs that are left."""
+        """Trains the remaining epochs, and returns the finished run."""
         if self.epochs_done:
             say(f"resuming {self.out} after epoch {self.epochs_done} of {self.epochs}")
         while self.epochs_done < self.epochs and not self._has_stalled():
@@ -123,7 +116,7 @@ class Trainer:
             self.task.training.plan(epochs)
             row = {"epoch": epoch + 1, **self._train_epoch(epoch, epochs)}
             self._take_averages()
-            row.update({f"val_{name}": value for name, value in self.task.scores(self._predict).items()})
+            row.update({f"val_{name}": value for name, value in self.task.validate(self._predict).items()})
             is_best = self.history.is_best(row[f"val_{self.task.monitor}"], f"val_{self.task.monitor}")
             if is_best:
                 self._keep(row)
@@ -145,7 +138,7 @@ class Trainer:
         config, losses = self.config, []
         schedule = config.schedule
         if config.minutes is not None:
-            # Otherwise few epochs would be all warm-up.
+            # Otherwise a training of few epochs would only warm up.
             schedule = schedule.model_copy(update={"warmup_epochs": min(schedule.warmup_epochs, epochs / 4)})
         rate = 0.0
         with Progress(
@@ -169,6 +162,9 @@ class Trainer:
                 progress.advance(len(images), loss=f"{np.mean(losses[-20:]):.3f}")
         return {"loss": float(np.mean(losses)), "learning_rate": rate}
 
+    def _predict(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values.numpy() for name, values in self._graph(tf.constant(images)).items()}
+
     def _left(self) -> str:
         epochs = self.epochs - self.epochs_done
         if epochs <= 0 or self._has_stalled():
@@ -176,12 +172,12 @@ class Trainer:
         return f", about {_duration(epochs * usual(self.history.seconds_of_epochs))} left"
 
     def _take_averages(self) -> None:
-        """Puts the running means (or, without averaging, the weights) into the kept network."""
+        """Copies the running means (or, without averaging, the weights) into the kept network."""
         for kept, average in zip(self.kept.variables, self.step.averages, strict=True):
             kept.assign(average)
 
     def _keep(self, row: dict[str, Any]) -> None:
-        # The suffix must stay .keras for Keras to write its format.
+        # Keras chooses the format by the suffix, which must be .keras.
         temporary = self.out / f".part.{MODEL_FILE}"
         self.kept.save(temporary)
         temporary.replace(self.out / MODEL_FILE)
@@ -243,7 +239,7 @@ def _line(row: dict[str, Any], epochs: int, is_best: bool) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In the unit that a person would say."""
+    """Returns the duration in hours, minutes or seconds, whichever suits it."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -32,6 +32,14 @@ def test_every_command_explains_itself_with_an_example(name: str, capsys: pytest
     assert f"  cvserve {name} " in text
 
 
+def test_the_help_of_train_names_all_tasks_and_where_the_networks_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_of(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for task in ("captioning", "classification", "detection", "segmentation"):
+        assert task in text
+    assert "cvserve models" in text
+
+
 def test_the_help_lists_all_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_of(["--help"]) == 0
     text = capsys.readouterr().out

@@ -150,10 +150,19 @@ def test_errors_are_tried_again_when_their_lines_are_deleted(
     assert [row["classes"][0]["label"] for row in rows] == ["red", "blue"]
 
 
+# A shell that starts `make test &` lets its children ignore SIGINT; a terminal does not.
+_WITH_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from cvserve.cli.main import main
+sys.exit(main())
+"""
+
+
 def test_ctrl_c_keeps_what_was_done(
     repository: Path, photos: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    command = [sys.executable, "-m", "cvserve.cli", "predict", str(repository / "colour"), "-", "--out", "r.jsonl"]
+    command = [sys.executable, "-c", _WITH_CTRL_C, "predict", str(repository / "colour"), "-", "--out", "r.jsonl"]
     process = subprocess.Popen(
         [*command, "--batch-size", "1", "--workers", "1", "--instances", "1"],
         stdin=subprocess.PIPE,

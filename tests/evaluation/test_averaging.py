@@ -123,9 +123,10 @@ def test_a_network_that_is_not_known(network: keras.Model, tmp_path: Path) -> No
         averaged(run_of(tmp_path, architecture="foreign"), network, Views(scales=(2.0,)))
 
 
-def test_another_task(network: keras.Model, tmp_path: Path) -> None:
+def test_another_task(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(run_of(tmp_path, task="detection").description.model_dump_json())
     with pytest.raises(InvalidInput, match="is a detection run; only those of segmentation are averaged"):
-        averaged(run_of(tmp_path, task="detection"), network, Views(flip=True))
+        evaluate(tmp_path, average="flip")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from coco_by_hand import by_hand
 
 from cvserve.data.objects import Objects
 from cvserve.errors import InvalidInput
-from cvserve.evaluation.detection import coco_ground_truth, coco_results, detection_report
+from cvserve.evaluation.coco_format import coco_ground_truth, coco_results
+from cvserve.evaluation.detection import detection_report
 from cvserve.postproc import DetectionResult
 
 NAMES = ("apple", "pear", "plum")

@@ -88,7 +88,7 @@ def test_boxes_are_scored_where_the_originals_have_them(folder: Path, artifact: 
 def test_the_page_of_misses_begins_with_the_worst(
     folder: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cvserve.evaluation.metrics import detection
+    from cvserve.evaluation import detection
 
     shown: list[list[str]] = []
     original = detection.draw_worst
@@ -162,5 +162,5 @@ def test_a_run_directory_scores_like_the_artifact(run: Path, artifact: Artifact,
 def test_a_run_that_does_not_say_what_its_boxes_are(run: Path) -> None:
     description = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(description | {"postproc": None}))
-    with pytest.raises(ArtifactError, match="needs a box coding"):
+    with pytest.raises(ArtifactError, match=r"run\.json has no postproc, but a detection run needs one, for its boxes"):
         evaluate(run)

@@ -18,7 +18,7 @@ from cvserve.errors import InvalidInput
 from cvserve.evaluation import evaluate
 from cvserve.evaluation.detection import detection_report
 from cvserve.evaluation.matching import match_image
-from cvserve.evaluation.misses import Scored, draw_worst
+from cvserve.evaluation.misses import ScoredImage, draw_worst
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import DetectionResult, ObjectMasks
 from cvserve.postproc.encoded_masks import coco_mask
@@ -159,10 +159,10 @@ def test_the_page_of_the_worst_shows_masks(tmp_path: Path) -> None:
     objects = Objects.of(BOXES[:1], [0])
     nothing = DetectionResult(np.zeros((0, 4), np.float32), np.zeros(0), np.zeros(0, np.int32), LABELS, 50, 40)
     half = squares((0, 0, 20, 10))
-    missed = Scored(0, nothing, objects, match_image(nothing, objects), half)
+    missed = ScoredImage(0, nothing, objects, match_image(nothing, objects), half)
     answer = DetectionResult(BOXES[:1], np.array([0.9]), np.array([1], np.int32), LABELS, 50, 40, half)
-    wrong = Scored(0, answer, Objects.of(BOXES[:0], []), match_image(answer, Objects.of(BOXES[:0], [])), squares())
-    bare = Scored(0, nothing, objects, match_image(nothing, objects))
+    wrong = ScoredImage(0, answer, Objects.of(BOXES[:0], []), match_image(answer, Objects.of(BOXES[:0], [])), squares())
+    bare = ScoredImage(0, nothing, objects, match_image(nothing, objects))
     draw_worst([missed, wrong, bare], _Grey(), 0.5, tmp_path / "worst.jpg")
     page = cv2.imread(str(tmp_path / "worst.jpg"))[..., ::-1].astype(int)
     # Tiles are 480 x 384 pixels, 9.6 for each of the image's; the box ends at 192.

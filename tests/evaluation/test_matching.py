@@ -31,7 +31,7 @@ BOX, FAR = [0, 0, 10, 10], [50, 50, 60, 60]
 
 
 @pytest.mark.parametrize(
-    ("found", "truth", "object_of", "ignored"),
+    ("found", "ground_truth", "object_of", "ignored"),
     [
         pytest.param([(BOX, 0.9, 0)], Objects.of([BOX], [0]), [0], [False], id="found"),
         pytest.param([(BOX, 0.9, 1)], Objects.of([BOX], [0]), [-1], [False], id="another class"),

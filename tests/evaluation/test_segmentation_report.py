@@ -100,7 +100,7 @@ def test_255_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("truth", "answer", "fault"),
+    ("ground_truth", "answer", "fault"),
     [
         ([4], [0], "there is a label 4, but there are 4 classes"),
         ([-1], [0], "there is a label -1"),

@@ -83,7 +83,7 @@ def test_the_worst_page_shows_ground_truth_answer_and_errors(folder: Path, artif
     pytest.importorskip("matplotlib")
     result = evaluate(artifact.directory, str(folder), split="val", out=tmp_path)
     # The strip is widest in the last.
-    order = [item.index for item in result.metric._worst.images]
+    order = [item.index for item in result.report.worst]
     assert sorted(order) == [0, 1, 2, 3, 4]
     assert order[0] == 4
     assert order[-1] == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cvserve.errors import InvalidInput, NotFound
-from cvserve.training import TrainConfig
+from cvserve.training import TASKS, TrainConfig
 
 
 def test_file_and_overrides(tmp_path: Path) -> None:
@@ -58,3 +60,31 @@ def test_faults_name_the_key(tmp_path: Path, text: str, sentence: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no settings file"):
         TrainConfig.load(tmp_path / "nothing.yaml")
+
+
+def test_each_task_has_defaults_of_its_own_which_settings_replace() -> None:
+    for task in TASKS.names():
+        config = TrainConfig.load(None, {"task": task, "data": "photos"})
+        for key, value in TASKS[task].defaults.items():
+            chosen = getattr(config, key)
+            if isinstance(value, dict):
+                assert value.items() <= chosen.model_dump().items()
+            else:
+                assert chosen == value
+        assert TrainConfig.load(None, {"task": task, "data": "photos", "batch_size": 3}).batch_size == 3
+
+
+def test_a_network_that_belongs_to_another_task_is_trained_for_that_one() -> None:
+    config = TrainConfig.load(None, {"task": "segmentation", "model": "mask_rcnn", "data": "photos"})
+    assert config == TrainConfig.load(None, {"task": "detection", "model": "mask_rcnn", "data": "photos"})
+
+
+def test_settings_need_no_tensorflow() -> None:
+    code = """
+import sys
+from cvserve.training import TASKS, TrainConfig
+for task in TASKS.names():
+    TrainConfig.load(None, {"task": task, "data": "photos"})
+assert not {"tensorflow", "keras"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,49 +1,60 @@
-"""Scoring classifiers."""
+"""Scores classifiers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from cvserve.data import Dataset
 from cvserve.evaluation.classification import ClassificationReport, classification_report
-from cvserve.evaluation.plots import draw_confusion
-from cvserve.postproc import Contract, class_scores
-from cvserve.preproc import Geometry
+from cvserve.evaluation.task_metric import Indices, TaskMetric
+from cvserve.postproc import class_scores
 
 
 class ClassificationMetric:
-    """Keeps the probabilities of all images. Writes confusion.png."""
+    """Computes accuracy, loss and the confusion matrix from probabilities and true classes.
 
-    def __init__(self, contract: Contract, dataset: Dataset) -> None:
-        self._contract = contract
-        self._dataset = dataset
-        self._labels: list[int] = []
-        self._answers: list[np.ndarray] = []
-        self._report: ClassificationReport | None = None
+    Args:
+        labels: the names of the C classes.
 
-    def ground_truth(self, index: int) -> int:
-        """The image's class."""
-        return self._dataset.label(index)
+    Example:
+        >>> metric = ClassificationMetric(("cat", "dog"))
+        >>> metric.update(np.array([[0.9, 0.1], [0.6, 0.4]]), [0, 1])
+        >>> metric.update(np.array([[0.2, 0.8], [0.3, 0.7]]), [1, 1])
+        >>> metric.compute().top1
+        0.75
+    """
 
-    def add(
-        self,
-        indices: Sequence[int],
-        outputs: Mapping[str, np.ndarray],
-        geometries: Sequence[Geometry],
-        ground_truths: Sequence[int],
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._probabilities = [np.zeros((0, len(self._labels)), np.float32)]
+        self._classes: list[int] = []
+
+    def update(
+        self, predictions: np.ndarray, ground_truths: Sequence[int] | np.ndarray, indices: Indices | None = None
     ) -> None:
-        self._answers.append(class_scores(outputs, self._contract))
-        self._labels += ground_truths
+        """Adds images.
 
-    def report(self) -> ClassificationReport:
-        self._report = classification_report(
-            np.concatenate(self._answers), np.array(self._labels), self._contract.labels
-        )
-        return self._report
+        Args:
+            predictions: float [B, C], the probability of each class.
+            ground_truths: int [B], the true classes.
+            indices: not used; the scores do not say which image is which.
+        """
+        if len(predictions):
+            self._probabilities.append(np.asarray(predictions))
+        self._classes += [int(label) for label in ground_truths]
 
-    def write(self, directory: Path) -> None:
-        assert self._report is not None, "report() is called first"
-        draw_confusion(self._report.confusion, self._contract.labels, directory / "confusion.png")
+    def compute(self) -> ClassificationReport:
+        """Returns the scores of all images so far.
+
+        Raises:
+            InvalidInput: no images, shapes that do not fit, or a label outside the classes.
+        """
+        return classification_report(np.concatenate(self._probabilities), np.array(self._classes, int), self._labels)
+
+
+METRIC = TaskMetric(
+    create=lambda contract, dataset: ClassificationMetric(contract.labels),
+    predictions=lambda outputs, geometries, contract: class_scores(outputs, contract),
+    ground_truth=lambda dataset, index, contract: dataset.label(index),
+)

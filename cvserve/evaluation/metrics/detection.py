@@ -1,95 +1,100 @@
-"""Scoring detectors."""
+"""Scores detectors, with masks or without."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-
-from cvserve.artifact import DetectionPostproc
-from cvserve.data.objects import Objects
-from cvserve.data.source import DetectionSource, InstanceSource
-from cvserve.evaluation.coco_format import coco_ground_truth, coco_results
-from cvserve.evaluation.detection import SCORING, DetectionReport, detection_report
-from cvserve.evaluation.matching import curves, match_image
-from cvserve.evaluation.misses import Scored, draw_worst, worst
-from cvserve.evaluation.plots import draw_precision_recall
-from cvserve.postproc import Contract, DetectionResult, ObjectMasks
+from cvserve.evaluation.detection import SCORING, DetectionReport, GroundTruth, detection_report
+from cvserve.evaluation.task_metric import Indices, TaskMetric, numbered
+from cvserve.postproc import Contract, DetectionResult
 from cvserve.postproc.decoders.detection import decode_detection
-from cvserve.preproc import Geometry
-from cvserve.runs import write_text
 
 
 class DetectionMetric:
-    """Keeps the objects found in all images, in the coordinates of the originals.
-
-    Writes detections.json and ground_truth.json (COCO's formats, of just what was scored), precision_recall.png and
-    worst.jpg (at the model's own score threshold, as users would see it); of models with masks segmentations.json, too.
+    """Computes average precision as COCO and Pascal VOC do, of boxes and, where asked for, of masks.
 
     Args:
-        dataset: an `InstanceSource` for a model with masks.
+        labels: the names of the C classes.
+        masks: whether masks are scored too; then results and ground truths have them.
+        category_ids: the number of each class in COCO files; None counts from 1.
+        image_id: returns the number of an image in COCO files, given its place in the data set; None adds 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from cvserve.data import Objects
+        >>> box = np.array([[10.0, 10.0, 50.0, 40.0]], np.float32)
+        >>> found = DetectionResult(box, np.array([0.9], np.float32), np.array([0], np.int32), ("dog",), 64, 48)
+        >>> metric = DetectionMetric(("dog",))
+        >>> metric.update([found], [GroundTruth(Objects.of(box, [0]))])
+        >>> round(metric.compute().map, 3)
+        1.0
     """
 
-    def __init__(self, contract: Contract, dataset: DetectionSource) -> None:
-        self._contract = contract
-        self._dataset = dataset
-        self._indices: list[int] = []
-        self._results: list[DetectionResult] = []
-        self._objects: list[Objects] = []
-        self._instances = cast(InstanceSource, dataset) if contract.has_masks else None
-        self._masks: list[ObjectMasks] = []
-
-    def ground_truth(self, index: int) -> tuple[Objects, ObjectMasks | None]:
-        """What is in the image, with masks for a model that has them."""
-        masks = None if self._instances is None else self._instances.object_masks(index)
-        return self._dataset.objects(index), masks
-
-    def add(
+    def __init__(
         self,
-        indices: Sequence[int],
-        outputs: Mapping[str, np.ndarray],
-        geometries: Sequence[Geometry],
-        ground_truths: Sequence[tuple[Objects, ObjectMasks | None]],
+        labels: Sequence[str],
+        *,
+        masks: bool = False,
+        category_ids: Sequence[int] | None = None,
+        image_id: Callable[[int], int] | None = None,
     ) -> None:
-        self._results += decode_detection(outputs, geometries, self._contract, **SCORING)
-        self._indices += indices
-        self._objects += [objects for objects, _ in ground_truths]
-        self._masks += [masks for _, masks in ground_truths if masks is not None]
+        self._labels = tuple(labels)
+        self._with_masks = masks
+        self._category_ids = category_ids
+        self._image_id = image_id or (lambda index: index + 1)
+        self._images: list[tuple[int, DetectionResult, GroundTruth]] = []
 
-    def report(self) -> DetectionReport:
+    def update(
+        self,
+        predictions: Sequence[DetectionResult],
+        ground_truths: Sequence[GroundTruth],
+        indices: Indices | None = None,
+    ) -> None:
+        """Adds images.
+
+        Args:
+            predictions: the objects found in each image, decoded with `SCORING`, or the curves end too early.
+            ground_truths: the true objects of each image, in the same pixels.
+            indices: the places of the images in the data set, see `Metric.update`.
+        """
+        places = numbered(indices, len(self._images), len(predictions))
+        self._images += zip(places, predictions, ground_truths, strict=True)
+
+    def compute(self) -> DetectionReport:
+        """Returns the scores of all images so far.
+
+        Raises:
+            InvalidInput: no images, or two with the same number. MissingExtra: pycocotools is not installed.
+        """
+        # Of equal scores, those of the earlier image count first.
+        images = sorted(self._images, key=lambda image: image[0])
         return detection_report(
-            self._results,
-            self._objects,
-            self._contract.labels,
-            self._image_ids(),
-            self._dataset.category_ids,
-            None if self._instances is None else self._masks,
+            [result for _, result, _ in images],
+            [truth.objects for _, _, truth in images],
+            self._labels,
+            [self._image_id(index) for index, _, _ in images],
+            self._category_ids,
+            [truth.masks for _, _, truth in images if truth.masks is not None] if self._with_masks else None,
+            indices=[index for index, _, _ in images],
         )
 
-    def write(self, directory: Path) -> None:
-        objects, image_ids = self._objects, self._image_ids()
-        images = [
-            {"file_name": self._dataset.name(index), "width": result.image_width, "height": result.image_height}
-            for index, result in zip(self._indices, self._results, strict=True)
-        ]
-        numbers, labels = self._dataset.category_ids, self._contract.labels
-        masks = None if self._instances is None else self._masks
-        ground_truth = coco_ground_truth(objects, image_ids, numbers, labels, images, masks)
-        write_text(directory / "ground_truth.json", json.dumps(ground_truth, ensure_ascii=False))
-        found = coco_results(self._results, image_ids, numbers)
-        write_text(directory / "detections.json", json.dumps(found))
-        if masks is not None:
-            cut_out = coco_results(self._results, image_ids, numbers, kind="segm")
-            write_text(directory / "segmentations.json", json.dumps(cut_out))
-        matches = [match_image(result, item) for result, item in zip(self._results, objects, strict=True)]
-        draw_precision_recall(curves(matches, self._results, objects, labels), directory / "precision_recall.png")
-        true: Sequence[ObjectMasks | None] = masks or [None] * len(objects)
-        scored = [Scored(*parts) for parts in zip(self._indices, self._results, objects, matches, true, strict=True)]
-        threshold = DetectionPostproc.of(self._contract).score_threshold
-        draw_worst(worst(scored), self._dataset, threshold, directory / "worst.jpg")
 
-    def _image_ids(self) -> list[int]:
-        return [self._dataset.image_id(index) for index in self._indices]
+def _create(contract: Contract, dataset: Any) -> DetectionMetric:
+    return DetectionMetric(
+        contract.labels,
+        masks=contract.has_masks,
+        category_ids=dataset.category_ids,
+        image_id=dataset.image_id,
+    )
+
+
+def _ground_truth(dataset: Any, index: int, contract: Contract) -> GroundTruth:
+    return GroundTruth(dataset.objects(index), dataset.object_masks(index) if contract.has_masks else None)
+
+
+METRIC = TaskMetric(
+    create=_create,
+    predictions=lambda outputs, geometries, contract: decode_detection(outputs, geometries, contract, **SCORING),
+    ground_truth=_ground_truth,
+)

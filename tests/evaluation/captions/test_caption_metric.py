@@ -1,4 +1,4 @@
-"""A captioner's answers, scored and written: pycocoevalcap on the written files as the oracle."""
+"""Scores of captions and the files written of them, with pycocoevalcap on these files as the oracle."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 
 from cvserve.artifact import CaptioningPostproc, PreprocSpec
 from cvserve.data import Scenes, all_captions
-from cvserve.evaluation.captions.page import Told, worst_and_best
-from cvserve.evaluation.captions.report import ImageScores
-from cvserve.evaluation.metrics import open_metric
+from cvserve.evaluation.captions import CaptionReport
+from cvserve.evaluation.captions.page import EACH
+from cvserve.evaluation.captions.scored import ImageScores, ScoredImage, worst_and_best
+from cvserve.evaluation.metrics import METRICS
 from cvserve.postproc import NetworkContract
 from cvserve.postproc.text import text_width
 from cvserve.postproc.wrapping import wrapped
@@ -35,17 +36,20 @@ CONTRACT = NetworkContract.of(
 )
 
 
-def judged(images: int = 20) -> tuple[Any, list[str]]:
+def scored(images: int = 20) -> tuple[CaptionReport, list[str]]:
     """Every other image has its first sentence, the rest that of the next one."""
-    metric = open_metric(CONTRACT, SCENES)
-    said = [SCENES.captions((index + index % 2) % len(SCENES))[0] for index in range(images)]
+    task = METRICS["captioning"]
+    metric = task.create(CONTRACT, SCENES)
+    sentences = [SCENES.captions((index + index % 2) % len(SCENES))[0] for index in range(images)]
     for start in range(0, images, 8):
         part = range(start, min(start + 8, images))
-        ids = TOKENIZER.encode_all(said[index] for index in part)
+        ids = TOKENIZER.encode_all(sentences[index] for index in part)
         outputs = {"token_ids": ids, "log_probability": np.full(len(part), -1.0, np.float32)}
-        ground_truths = [metric.ground_truth(index) for index in part]
-        metric.add(part, outputs, [Geometry(32, 32, 1.0, 1.0)] * len(part), ground_truths)
-    return metric, said
+        predictions = task.predictions(outputs, [Geometry(32, 32, 1.0, 1.0)] * len(part), CONTRACT)
+        metric.update(predictions, [task.ground_truth(SCENES, index, CONTRACT) for index in part], part)
+    report = metric.compute()
+    assert isinstance(report, CaptionReport)
+    return report, sentences
 
 
 def test_scores_are_those_that_pycocoevalcap_computes_of_the_files(tmp_path: Path) -> None:
@@ -55,9 +59,8 @@ def test_scores_are_those_that_pycocoevalcap_computes_of_the_files(tmp_path: Pat
     from pycocoevalcap.rouge.rouge import Rouge
     from pycocotools.coco import COCO
 
-    metric, said = judged()
-    report = metric.report()
-    metric.write(tmp_path)
+    report, sentences = scored()
+    report.write(tmp_path, SCENES, CONTRACT)
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = COCO(str(tmp_path / "ground_truth.json"))
         found = ground_truth.loadRes(str(tmp_path / "captions.json"))
@@ -72,7 +75,7 @@ def test_scores_are_those_that_pycocoevalcap_computes_of_the_files(tmp_path: Pat
     ours = [report.bleu1, report.bleu2, report.bleu3, report.bleu4, report.rouge_l, report.cider_d]
     np.testing.assert_allclose(ours, wanted, rtol=1e-9)
     assert 0.5 <= report.exact < 0.7
-    assert [item["caption"] for item in found.dataset["annotations"]] == [text.replace(",", "") for text in said]
+    assert [item["caption"] for item in found.dataset["annotations"]] == [text.replace(",", "") for text in sentences]
     page = cv2.imread(str(tmp_path / "captions.jpg"))
     assert page.shape[1] > 1000
     assert page.std() > 20
@@ -80,26 +83,28 @@ def test_scores_are_those_that_pycocoevalcap_computes_of_the_files(tmp_path: Pat
 
 @pytest.mark.parametrize("images", [1, 2, 5])
 def test_few_images_make_a_page(tmp_path: Path, images: int) -> None:
-    metric, _ = judged(images)
-    assert metric.report().images == images
-    metric.write(tmp_path)
+    report, _ = scored(images)
+    assert report.images == images
+    report.write(tmp_path, SCENES, CONTRACT)
     assert len(json.loads((tmp_path / "captions.json").read_bytes())) == images
     assert cv2.imread(str(tmp_path / "captions.jpg")) is not None
 
 
-def told(cider: float, rouge: float = 0.5) -> Told:
-    return Told(0, "a red dog", ("a cat", "a big red dog", "the red dog"), ImageScores((0,) * 4, rouge, cider, False))
+def image(cider: float, rouge: float = 0.5) -> ScoredImage:
+    return ScoredImage(
+        0, "a red dog", ("a cat", "a big red dog", "the red dog"), ImageScores((0,) * 4, rouge, cider, False)
+    )
 
 
 def test_the_worst_and_the_best() -> None:
-    images = [told(score) for score in (3.0, 1.0, 2.0, 5.0, 4.0)]
+    images = [image(score) for score in (3.0, 1.0, 2.0, 5.0, 4.0)]
     low, high = worst_and_best(images, each=2)
     assert [item.scores.cider_d for item in low] == [1.0, 2.0]
     assert [item.scores.cider_d for item in high] == [5.0, 4.0]
-    low, high = worst_and_best(images)
+    low, high = worst_and_best(images, EACH)
     assert len(low) + len(high) == 5
-    assert worst_and_best([told(0, 0.9), told(0, 0.1)], each=1)[0][0].scores.rouge_l == 0.1
-    assert told(0).closest == "a big red dog"
+    assert worst_and_best([image(0, 0.9), image(0, 0.1)], each=1)[0][0].scores.rouge_l == 0.1
+    assert image(0).closest == "a big red dog"
 
 
 def test_long_captions_are_wrapped() -> None:

@@ -156,7 +156,7 @@ def test_a_report() -> None:
     report = caption_report(["A dog!", "a cat", ""], [["the dog", "a  DOG."], ["a cat is here"], ["one"]])
     assert (report.exact, report.images, report.references, report.different) == (1 / 3, 3, 4, 3)
     assert report.words == pytest.approx(4 / 3)
-    assert [image.exact for image in report.each] == [True, False, False]
+    assert [image.scores.exact for image in report.each] == [True, False, False]
     assert "each" not in report.to_dict()
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
     rows, columns = report.table()

@@ -1,35 +1,43 @@
-"""What is special about training a captioner: its vocabulary, its data, its loss, its score."""
+"""Trains captioners: their settings, vocabulary, data, network, loss and validation."""
 
 from __future__ import annotations
 
-import numpy as np
-import tensorflow as tf
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cvserve.artifact import CaptioningPostproc
 from cvserve.data import open_dataset
-from cvserve.data.pipelines.captioning import CaptionPipeline, all_captions
-from cvserve.evaluation.captions import caption_report
+from cvserve.data.pipelines.captioning import AUGMENTATION, CaptionPipeline, all_captions
+from cvserve.evaluation.metrics.captioning import CaptionMetric
 from cvserve.models import build_model, default_preproc
-from cvserve.models.captioning.captioner import Captioner
 from cvserve.text import Tokenizer, learn_vocabulary
-from cvserve.training.config import TrainConfig
-from cvserve.training.step import Slowed, Trainable
+from cvserve.training.task import Predict, training_options, validation_options
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from cvserve.training.config import TrainConfig
+    from cvserve.training.step import Trainable
 
 
 class CaptioningTask:
-    """Data, network, loss and score of a captioner; the trainer knows nothing more of it.
+    """Implements `TrainingTask` for captioners. Validation scores the sentences that the network finds by itself."""
 
-    monitor: the score that decides which epoch is kept, of the sentences that the network itself finds.
-    """
-
-    labels: tuple[str, ...] = ()
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": "show_attend_tell",
+        "resize": "letterbox",
+        "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 5.0},
+        "augmentation": AUGMENTATION.model_dump(),
+    }
+    redirects: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
+        self.labels: tuple[str, ...] = ()
         settings = config.captioning
         self.monitor: str = settings.monitor
         preproc = default_preproc(config.task, config.model, config.image_size)
-        # Whatever a caption names must be seen.
+        # Everything that a caption names must be visible.
         self.preproc = preproc.model_copy(update={"resize": "exact" if config.resize == "exact" else "letterbox"})
         training = open_dataset(config.data, "train", task="captioning")
         validation = open_dataset(config.data, "val", task="captioning")
@@ -38,29 +46,19 @@ class CaptioningTask:
         self.tokenizer = Tokenizer(vocabulary)
         self.postproc = CaptioningPostproc(vocabulary=vocabulary)
         self.training = CaptionPipeline(
-            training,
-            self.preproc,
-            self.tokenizer,
-            batch_size=config.batch_size,
-            augmentation=config.augmentation,
-            captions=settings.captions,
-            shuffle=True,
-            seed=config.seed,
-            cache_bytes=int(config.cache_gib * 2**30),
-            workers=config.workers,
+            training, self.preproc, self.tokenizer, captions=settings.captions, **training_options(config)
         )
         self.validation = CaptionPipeline(
-            validation,
-            self.preproc,
-            self.tokenizer,
-            batch_size=config.batch_size,
-            captions="first",
-            cache_bytes=int(config.cache_gib * 2**30 / 4),
-            workers=config.workers,
+            validation, self.preproc, self.tokenizer, captions="first", **validation_options(config)
         )
 
     def build(self) -> Trainable:
-        """A fresh network under the current dtype policy, and its loss."""
+        """Builds a new network under the current dtype policy, and its loss."""
+        import tensorflow as tf
+
+        from cvserve.models.captioning.captioner import Captioner
+        from cvserve.training.step import Slowed, Trainable
+
         config, settings = self._config, self._config.captioning
         built = build_model(
             config.task,
@@ -93,13 +91,14 @@ class CaptioningTask:
 
         return Trainable(built.network, loss, slowed)
 
-    def scores(self, predict: tf.types.experimental.PolymorphicFunction) -> dict[str, float]:
-        """Scores on the validation split. predict: images to the network's output dict."""
-        answers: list[str] = []
-        references: list[tuple[str, ...]] = []
+    def validate(self, predict: Predict) -> dict[str, float]:
+        """Returns the scores on the validation split."""
+        metric = CaptionMetric()
         for indices, (images, _) in self.validation.indexed(0):
-            ids = np.asarray(predict(tf.constant(images))["token_ids"])
-            answers += [self.tokenizer.decode(sentence) for sentence in ids]
-            references += [self.validation.source.captions(index) for index in indices.tolist()]
-        report = caption_report(answers, references)
+            sentences = [self.tokenizer.decode(ids) for ids in predict(images)["token_ids"]]
+            metric.update(sentences, [self.validation.source.captions(index) for index in indices.tolist()], indices)
+        report = metric.compute()
         return {"cider_d": report.cider_d, "bleu4": report.bleu4, "exact": report.exact}
+
+
+TASK = CaptioningTask

@@ -1,33 +1,47 @@
-"""What is special about training a segmenter: its data, its loss, its score."""
+"""Trains segmenters: their settings, data, network, loss and validation."""
 
 from __future__ import annotations
 
-import numpy as np
-import tensorflow as tf
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cvserve.artifact import SegmentationPostproc
 from cvserve.data import open_dataset
 from cvserve.data.pipelines.segmentation import SegmentationPipeline
-from cvserve.evaluation.segmentation import confusion_matrix, segmentation_report
+from cvserve.evaluation.metrics.segmentation import SegmentationMetric
 from cvserve.models import build_model, default_preproc
 from cvserve.training.class_weights import class_weights, masks_of
-from cvserve.training.config import TrainConfig
-from cvserve.training.step import Trainable
+from cvserve.training.task import Predict, training_options, validation_options
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from cvserve.training.config import TrainConfig
+    from cvserve.training.step import Trainable
 
 
 class SegmentationTask:
-    """Data, network, loss and score of a segmenter; the trainer knows nothing more of it.
+    """Implements `TrainingTask` for segmenters.
 
-    monitor: the score that decides which epoch is kept. Scores are of the network's own pixels; those of `evaluate`,
-    of the originals' pixels, differ a little.
+    Validation counts the pixels of the network's input; `evaluate` counts those of the originals, which differ a
+    little.
     """
 
-    monitor = "miou"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "model": "unet",
+        "resize": "letterbox",
+        "batch_size": 8,
+        "optimizer": {"name": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "clip_norm": 10.0},
+        "label_smoothing": 0.0,
+    }
+    # It segments instances: its results are objects with boxes and masks, in the run and in the manifest.
+    redirects: ClassVar[Mapping[str, str]] = {"mask_rcnn": "detection"}
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
+        self.monitor = "miou"
         preproc = default_preproc(config.task, config.model, config.image_size)
-        # Every pixel of an image is to have an answer, whatever its shape.
+        # Every pixel of an image needs a class, whatever the shape of the image is.
         self.preproc = preproc.model_copy(update={"resize": "exact" if config.resize == "exact" else "letterbox"})
         training = open_dataset(config.data, "train", task="segmentation")
         validation = open_dataset(config.data, "val", task="segmentation", classes=training.classes)
@@ -35,26 +49,15 @@ class SegmentationTask:
         self.dataset = training.describe()
         self.postproc = SegmentationPostproc(colors=training.colors) if training.colors else None
         self.class_weights = class_weights(config.segmentation.class_weights, masks_of(training), self.labels)
-        self.training = SegmentationPipeline(
-            training,
-            self.preproc,
-            batch_size=config.batch_size,
-            augmentation=config.augmentation,
-            shuffle=True,
-            seed=config.seed,
-            cache_bytes=int(config.cache_gib * 2**30),
-            workers=config.workers,
-        )
-        self.validation = SegmentationPipeline(
-            validation,
-            self.preproc,
-            batch_size=config.batch_size,
-            cache_bytes=int(config.cache_gib * 2**30 / 4),
-            workers=config.workers,
-        )
+        self.training = SegmentationPipeline(training, self.preproc, **training_options(config))
+        self.validation = SegmentationPipeline(validation, self.preproc, **validation_options(config))
 
     def build(self) -> Trainable:
-        """A fresh network under the current dtype policy, and its loss."""
+        """Builds a new network under the current dtype policy, and its loss."""
+        import tensorflow as tf
+
+        from cvserve.training.step import Trainable
+
         config, settings = self._config, self._config.segmentation
         built = build_model(
             config.task,
@@ -78,11 +81,13 @@ class SegmentationTask:
 
         return Trainable(built.network, loss)
 
-    def scores(self, predict: tf.types.experimental.PolymorphicFunction) -> dict[str, float]:
-        """Scores on the validation split. predict: images to the network's output dict."""
-        confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
-        for images, labels in self.validation.batches(0):
-            answers = np.asarray(predict(tf.constant(images))["class_map"])
-            confusion += confusion_matrix(np.asarray(labels), answers, len(self.labels))
-        report = segmentation_report(confusion, self.labels)
+    def validate(self, predict: Predict) -> dict[str, float]:
+        """Returns the scores on the validation split."""
+        metric = SegmentationMetric(self.labels)
+        for indices, (images, labels) in self.validation.indexed(0):
+            metric.update(predict(images)["class_map"], labels, indices)
+        report = metric.compute()
         return {"miou": report.miou, "pixel_accuracy": report.pixel_accuracy}
+
+
+TASK = SegmentationTask
