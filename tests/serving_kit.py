@@ -204,6 +204,15 @@ def photo(seed: int, orientation: int | None = None, width: int = 200, height: i
     return bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
 
 
+async def slept(seconds: float) -> float:
+    """Sleeps and returns how long that took: what a timer of this length takes on this machine now. Bounds on answers
+    that a timer gives are multiples of it."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await asyncio.sleep(seconds)
+    return loop.time() - started
+
+
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:
     """Waits until the condition holds."""
     loop = asyncio.get_running_loop()

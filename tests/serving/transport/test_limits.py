@@ -48,11 +48,10 @@ async def test_more_open_requests_than_allowed_are_refused_at_once(serve: Serve,
         accepted = [asyncio.ensure_future(stub.Classify(request(), timeout=10)) for _ in range(2)]
         await runtime.wait_for_call()
         await asyncio.sleep(0.1)
-        start = time.monotonic()
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await stub.Classify(request(), timeout=10)
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert time.monotonic() - start < 0.5
+        assert not any(task.done() for task in accepted), "the refusal did not wait for the graph"
         runtime.gate.set()
         await asyncio.gather(*accepted)
         await stub.Classify(request(), timeout=10)
@@ -79,12 +78,14 @@ async def test_a_full_decode_pool_tells_when_to_come_back() -> None:
     pool = DecodePool(1, 2, 1 << 20, LoopCallbacks(loop))
     try:
         # What the pool learns from: images of 50 ms.
+        began = loop.time()
         await pool.run(lambda: time.sleep(0.05))
+        took = loop.time() - began
         waiting = [asyncio.ensure_future(pool.run(lambda: time.sleep(0.05))) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as error:
             await pool.run(lambda: None)
-        assert 0.14 < error.value.retry_after < 1
+        assert 0.14 < error.value.retry_after <= 3 * took
         await asyncio.gather(*waiting)
     finally:
         pool.close()
@@ -99,11 +100,13 @@ async def test_the_answer_to_an_overloaded_client_has_the_time_in_its_trailers(
     ):
         stub = vision_pb2_grpc.VisionServiceStub(channel)
         runtime.gate.clear()
+        began = time.monotonic()
         first = asyncio.ensure_future(stub.Classify(request(), timeout=10))
         await runtime.wait_for_call()
         await asyncio.sleep(0.3)
         runtime.gate.set()
         await first
+        took = time.monotonic() - began
         runtime.gate.clear()
         calls = [asyncio.ensure_future(stub.Classify(request(), timeout=10)) for _ in range(6)]
         done, waiting = await asyncio.wait(calls, timeout=2)
@@ -113,6 +116,6 @@ async def test_the_answer_to_an_overloaded_client_has_the_time_in_its_trailers(
             assert isinstance(error, grpc.aio.AioRpcError)
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             after = dict(error.trailing_metadata())["grpc-retry-pushback-ms"]
-            assert 250 <= int(after) < 5000, "the batch before took 300 ms"
+            assert 250 <= int(after) < 6000 * took, "the batch before took 300 ms"
         runtime.gate.set()
         await asyncio.gather(*waiting)

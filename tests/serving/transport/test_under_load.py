@@ -9,7 +9,7 @@ from typing import Any, cast
 import grpc
 import numpy as np
 import pytest
-from serving_kit import PuppetRuntime, Serve, eventually, jpeg, pixels
+from serving_kit import PuppetRuntime, Serve, eventually, jpeg, pixels, slept
 
 from cvserve.client import AsyncClient
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Overloaded
@@ -53,11 +53,11 @@ async def test_a_deadline_is_answered_on_time_while_a_long_batch_runs(serve: Ser
         runtime.gate.clear()
         long = asyncio.ensure_future(client.classify("colours", jpeg("green")))
         await runtime.wait_for_call()
+        timer = asyncio.ensure_future(slept(0.3))
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"did not answer within 0.3 s"):
             await client.classify("colours", jpeg("red"), timeout=0.3)
-        # 330 ms is what is promised; the rest is room for a busy test machine.
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 1.6 * await timer
         # The server has let it go too, and never runs it.
         await eventually(lambda: queue(server).waiting == 0 and server.engine.in_flight == 1)
         runtime.gate.set()
@@ -73,6 +73,7 @@ async def test_the_server_itself_keeps_the_deadline(serve: Serve, runtime: Puppe
         runtime.gate.clear()
         first = asyncio.ensure_future(server.engine.answer(ModelRef("colours"), jpeg()))
         await runtime.wait_for_call()
+        timer = asyncio.ensure_future(slept(0.3))
         started = loop.time()
         inputs = {"images": pixels("red")[np.newaxis]}
         calls: list[Any] = [
@@ -81,7 +82,7 @@ async def test_the_server_itself_keeps_the_deadline(serve: Serve, runtime: Puppe
         ]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(result) for result in results] == [DeadlineExceeded] * 2
-        assert 0.29 < loop.time() - started < 0.45
+        assert 0.29 < loop.time() - started < 1.5 * await timer
         runtime.gate.set()
         await first
         assert runtime.batch_sizes == [1]
@@ -183,10 +184,9 @@ async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_again(
         await runtime.wait_for_call()
         tasks += [asyncio.ensure_future(client.classify("colours", jpeg())) for _ in range(2)]
         await eventually(lambda: queue(server).waiting == 2)
-        started = time.monotonic()
         with pytest.raises(Overloaded, match="the queue of model 'colours' is full") as error:
             await client.classify("colours", jpeg())
-        assert time.monotonic() - started < 0.25
+        assert not any(task.done() for task in tasks), "the refusal did not wait for the graph"
         assert error.value.retry_after == 0.1
         runtime.gate.set()
         await asyncio.gather(*tasks)

@@ -1,24 +1,19 @@
-"""Writes arrays and results as JSON, as TensorFlow Serving does (json_tensor.cc).
-
-Large answers are written in pieces of about VALUES numbers, between which other threads have their turn.
-"""
+"""Writes arrays and results as JSON, as TensorFlow Serving does (json_tensor.cc)."""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cvserve.errors import FailedPrecondition, InvalidInput
 from cvserve.serving.protocols.tensorflow_serving.rest.arrays import TYPE_NAMES
+from cvserve.serving.protocols.tensorflow_serving.rest.pieces import array_json, rows_json
 from cvserve.serving.protocols.tensorflow_serving.rest.tensors import Form
-
-VALUES = 8 << 10
-"""In a piece: about two milliseconds."""
 
 _DIGITS = {"float32": range(6, 10), "float16": range(3, 6), "bfloat16": range(2, 5)}
 """How many significant digits a number of the dtype may need: those that always survive, to those that tell all apart
@@ -43,10 +38,8 @@ def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
     if len(outputs) == 1:
         [(name, array)] = outputs.items()
         return _document("outputs", _column(name, array))
-    parts: list[str] = []
-    for name, array in outputs.items():
-        parts += [", " if parts else "", json.dumps(name), ": ", *_column(name, array)]
-    return _document("outputs", ["{", *parts, "}"])
+    columns = [f"{json.dumps(name)}: {_column(name, array)}" for name, array in outputs.items()]
+    return _document("outputs", "{" + ", ".join(columns) + "}")
 
 
 def classes_json(results: Sequence[Sequence[tuple[str, float]]]) -> bytes:
@@ -57,21 +50,21 @@ def classes_json(results: Sequence[Sequence[tuple[str, float]]]) -> bytes:
         [[label, score] for (label, _), score in zip(classes, _floats([score for _, score in classes]), strict=True)]
         for classes in results
     ]
-    return _document("results", [json.dumps(values)])
+    return _document("results", json.dumps(values))
 
 
 def values_json(values: Sequence[float]) -> bytes:
     """Returns the answer to a regress request."""
     if not values:
         raise InvalidInput("Cannot convert empty RegressionResults to JSON")
-    return _document("results", [json.dumps(_floats(values))])
+    return _document("results", json.dumps(_floats(values)))
 
 
-def _document(key: str, parts: Iterable[str]) -> bytes:
-    return "".join(['{\n    "', key, '": ', *parts, "\n}"]).encode()
+def _document(key: str, value: str) -> bytes:
+    return f'{{\n    "{key}": {value}\n}}'.encode()
 
 
-def _rows(outputs: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _rows(outputs: Mapping[str, np.ndarray]) -> str:
     count: int | None = None
     for name, array in outputs.items():
         if not array.ndim:
@@ -82,38 +75,17 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> Iterator[str]:
     assert count is not None, "there are outputs"
     if len(outputs) == 1:
         [(name, array)] = outputs.items()
-        yield from _column(name, array)
-        return
-    names = list(outputs)
-    each = sum(math.prod(array.shape[1:]) for array in outputs.values())
-    yield "["
-    for start, end in _slices(count, each):
-        columns = [_values(name, array[start:end]) for name, array in outputs.items()]
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-        yield (", " if start else "") + json.dumps(rows)[1:-1]
-    yield "]"
+        return _column(name, array)
+
+    def write(rows: slice) -> str:
+        columns = [_values(name, array[rows]) for name, array in outputs.items()]
+        return json.dumps([dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)])
+
+    return rows_json(count, sum(math.prod(array.shape[1:]) for array in outputs.values()), write)
 
 
-def _column(name: str, array: np.ndarray) -> Iterator[str]:
-    if array.size <= VALUES or not array.ndim:
-        yield json.dumps(_values(name, array))
-        return
-    each = math.prod(array.shape[1:])
-    yield "["
-    if each > VALUES:
-        for index, part in enumerate(array):
-            yield ", " if index else ""
-            yield from _column(name, part)
-    else:
-        for start, end in _slices(len(array), each):
-            yield (", " if start else "") + json.dumps(_values(name, array[start:end]))[1:-1]
-    yield "]"
-
-
-def _slices(count: int, each: int) -> Iterator[tuple[int, int]]:
-    step = max(1, VALUES // max(each, 1))
-    for start in range(0, count, step):
-        yield start, min(start + step, count)
+def _column(name: str, array: np.ndarray) -> str:
+    return array_json(array, lambda part: json.dumps(_values(name, part)))
 
 
 def _values(name: str, array: np.ndarray) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import json
@@ -95,10 +94,8 @@ async def test_curl(serve: Serve, tmp_path: Path) -> None:
         large = tmp_path / "large.json"
         large.write_text(json.dumps({"instances": np.repeat(BATCH, 300, axis=0).tolist()}))
         assert large.stat().st_size > 1 << 20
-        started = asyncio.get_running_loop().time()
         reply = await curl("--data-binary", f"@{large}", url)
         assert (reply.status, len(reply.json["predictions"])) == (200, 900)
-        assert asyncio.get_running_loop().time() - started < 10
         reply = await curl("-d", "{}", f"{server.http_address}/v1/models/nobody:predict")
         assert (reply.status, reply.error) == (404, "Servable not found for request: Latest(nobody)")
         reply = await curl(f"{server.http_address}/v1/models/colours")

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from cvserve.errors import FailedPrecondition, InvalidInput
 from cvserve.serving.errors import error_json
-from cvserve.serving.protocols.tensorflow_serving.rest import writing
+from cvserve.serving.protocols.tensorflow_serving.rest import pieces
 from cvserve.serving.protocols.tensorflow_serving.rest.writing import (
     classes_json,
     short_decimals,
@@ -26,9 +26,9 @@ from cvserve.serving.protocols.tensorflow_serving.rest.writing import (
 
 @pytest.fixture(scope="module", autouse=True)
 def small_pieces() -> Iterator[None]:
-    before, writing.VALUES = writing.VALUES, 7
+    before, pieces.VALUES = pieces.VALUES, 7
     yield
-    writing.VALUES = before
+    pieces.VALUES = before
 
 
 def strings(*values: bytes) -> np.ndarray:
