@@ -26,7 +26,7 @@ def model_server(flags: Flags) -> None:
     start = read_start(flags)
     for line in start.warnings:
         console.note(f"cvserve: warning: {line}")
-    # Process 1 of a container, which this may be, ignores signals that nobody handles.
+    # As process 1 of a container, the process ignores signals without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     wait_for_a_version(start.models, flags.file_system_poll_wait_seconds, process.say)
     server = Server(None, start.settings, models=start.models, load_model=loader(flags, load), report=process.say)

@@ -43,9 +43,8 @@ def serve(
         settings: a YAML file, a mapping or settings; see `ServerSettings`.
         overrides: single settings that win over `settings`, such as `port=8500`.
 
-    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1. So,
-    with code 0, does an end at which nobody reads what was written to standard output or the log: the interpreter's own
-    would wait for that.
+    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1. Where
+    nobody reads standard output or the log, the process ends with code 0 without waiting for a reader.
 
     Raises:
         NotFound, InvalidInput: nothing to serve, a setting that does not fit, a port in use.
@@ -63,7 +62,8 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     """
     logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
-    # gRPC's own thread only passes on who calls; started before this one stands back, it takes cores as usual.
+    # gRPC's own thread only hands over calls. It is started before this thread takes SCHED_BATCH, which it would
+    # inherit.
     grpc.aio.init_grpc_aio()
     stand_back()
     # A process may have been given no standard output.
@@ -78,7 +78,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
             _OUTPUT.remove(output)
             output.close()
     if not written:
-        # The interpreter's end would wait for whoever does not read.
+        # The interpreter would wait for the reader when it ends.
         os._exit(0)
 
 
@@ -86,7 +86,7 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def asked(name: str) -> None:
+    def on_signal(name: str) -> None:
         if stop.is_set():
             say(f"{name} again: ending at once")
             _exit(1)
@@ -94,13 +94,13 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
         say(f"{name}: draining")
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked, signal.Signals(number).name)
+        loop.add_signal_handler(number, on_signal, signal.Signals(number).name)
     say(f"cvserve {__version__} is loading")
     starting = asyncio.ensure_future(server.start())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
-        # A graph that is being loaded cannot be interrupted, and nobody waits for it. But a model that was loaded
+        # The loading of a graph cannot be interrupted, so the process does not wait for it. But a model that was loaded
         # before it may have accepted requests.
         if server.in_flight and not await server.drain():
             _cut_off(server)
@@ -122,7 +122,7 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
         _cut_off(server)
     say("stopped")
     if server.engine.lifecycle.loading:
-        # A new version was being loaded, for which nobody waits either.
+        # A new version is being loaded; the process does not wait for it either.
         _exit(0)
 
 
@@ -139,11 +139,10 @@ def _cut_off(server: Server) -> NoReturn:
 
 def say(line: str) -> None:
     """Prints a line for whoever started the server, to standard output."""
-    # A model's name may hold what this terminal's encoding has not, or no text at all.
+    # A model's name may hold characters that the terminal's encoding lacks, or bytes that are no text.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     text = logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding)
-    # Whoever read the lines may have gone or read no more, and a disk may be full: neither is a reason to stop serving
-    # or draining.
+    # The reader of the lines may be gone, and a disk may be full: neither is a reason to stop serving or draining.
     if _OUTPUT:
         _OUTPUT[-1].write(text)
         return

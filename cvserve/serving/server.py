@@ -258,7 +258,8 @@ class Server:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, directory: Path, settings: ModelSettings) -> LoadedModel:
-        # TensorFlow may come with the first model that needs it. Once others are served, nobody waits for a collection.
+        # TensorFlow may be imported for the first model that needs it. Once other models are served, no garbage is
+        # collected then, since their requests would wait.
         with telling(lambda: self._lasting.keep(collect=not self._ready)):
             return self._load_model(directory, settings)
 

@@ -16,7 +16,7 @@ from cvserve.settings import nearest, parse, read_yaml
 
 
 class ServerSettings(EngineSettings):
-    """The whole file."""
+    """The settings of a server: the whole file."""
 
     host: str = "0.0.0.0"
     """The address to listen on; 127.0.0.1 keeps the server to this machine."""
@@ -34,67 +34,67 @@ class ServerSettings(EngineSettings):
     """The HTTP port; 0 takes a free one, -1 none. None: 8501, or a free one where `port` is 0."""
 
     http_timeout_seconds: float = Field(default=30.0, gt=0, le=86_400)
-    """The deadline of a request over HTTP, from the moment that all of it has come."""
+    """The deadline of a request over HTTP, counted from the moment that all of it has arrived."""
 
     http_read_seconds: float = Field(default=60.0, gt=0, le=86_400)
-    """How long the sender of an HTTP request may take over its body; the connection of a slower one is closed."""
+    """How long an HTTP client may take to send a body; the connection of a slower one is closed."""
 
     http_idle_seconds: float = Field(default=75.0, gt=0, le=86_400)
-    """How long an HTTP connection may stay open without a (whole) head of a request."""
+    """How long an HTTP connection may stay open without a complete head of a request."""
 
     max_http_bytes: int = Field(default=512 << 20, ge=1024)
-    """Bytes of all HTTP bodies that are coming or being read at the same time; more are refused."""
+    """Bytes of all HTTP bodies that are received or used at the same time; more are refused."""
 
     http_cors: bool = False
-    """Whether pages of other origins may ask over HTTP."""
+    """Whether pages of other origins may send HTTP requests."""
 
     metrics_path: str = Field(default="/monitoring/prometheus/metrics", pattern="^/")
     """Where Prometheus finds the metrics on the HTTP port."""
 
     tls: TlsSettings | None = Field(default=None, repr=False)
-    """The server's certificate and key, and the authorities of clients; None: both ports are plain."""
+    """The server's certificate and key, and the authorities that sign clients' certificates; None: no TLS."""
 
     tokens: str | None = Field(default=None, repr=False)
-    """A file of bearer tokens with their rights and models, read again when it changes; None: everybody may ask."""
+    """A file of bearer tokens with their rights and models, read again when it changes; None: nobody needs a token."""
 
     reflection: bool = True
-    """Whether the gRPC port tells anybody which services it has."""
+    """Whether the gRPC port has the reflection service, which needs no token."""
 
     log_format: Literal["console", "json"] = "console"
-    """Lines for people, or one JSON object each."""
+    """The format of the log: lines for people, or one JSON object each."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged."""
+    """The lowest level that is logged."""
 
     log_requests: Literal["errors", "all"] = "errors"
-    """A line for each request: only for those of management and those that failed through the server's fault, or for
+    """Which requests have a line in the log: those of management and those that failed through the server's fault, or
     all."""
 
     telemetry: TelemetrySettings | None = None
-    """OpenTelemetry traces (cvserve[telemetry]); None: none."""
+    """OpenTelemetry traces (needs cvserve[telemetry]); None: no traces."""
 
     max_concurrent_rpcs: int | None = Field(default=None, ge=1)
     """gRPC requests and streams that are open at the same time; more are refused with RESOURCE_EXHAUSTED at once. None:
     no bound but those of the queues."""
 
     max_concurrent_streams: int = Field(default=1024, ge=1)
-    """The same for each connection; its further requests wait in the client."""
+    """The same for each connection; further requests of a connection wait in the client."""
 
     tensor_content: bool = False
-    """Whether Predict over gRPC answers numbers in tensor_content, which is smaller and which not every client of
-    TensorFlow Serving reads, rather than in typed fields."""
+    """Whether Predict over gRPC writes numbers to tensor_content instead of typed fields. That is smaller, but some
+    clients of TensorFlow Serving do not read it."""
 
     max_message_bytes: int = Field(default=64 << 20, ge=1024, le=(1 << 31) - 1)
     """The largest message taken or sent."""
 
     stream_window: int = Field(default=8, ge=1, le=1024)
-    """Frames of one VisionService/Stream that may be under way; no more are read until the first is answered."""
+    """Frames of one VisionService/Stream that may be in work; the next is read when the first of them is answered."""
 
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """How long accepted requests may take after SIGTERM."""
 
     poll_seconds: float = Field(default=1.0, ge=0, le=86400)
-    """How often the disk is looked at for new and removed versions and models; 0: never, only when asked."""
+    """Seconds between two checks of the disk for new and removed versions and models; 0: only on request."""
 
     def check_names(self, names: list[str]) -> None:
         """Checks that the models with settings of their own are among these.
@@ -108,7 +108,7 @@ class ServerSettings(EngineSettings):
 
 
 def load_settings(source: str | Path | dict[str, Any] | ServerSettings | None, **overrides: Any) -> ServerSettings:
-    """The server's settings.
+    """Returns the server's settings.
 
     Args:
         source: a YAML file, a mapping, settings as they are, or None for the defaults.

@@ -128,7 +128,7 @@ class Access:
             model: the model it is about; "" where it is about the server, which needs a token for all models.
 
         Returns:
-            The name of the token; "" where none are asked for.
+            The name of the token; "" where none is needed.
 
         Raises:
             Unauthenticated: no token, or an unknown one.

@@ -51,7 +51,7 @@ def merged(examples: Sequence[bytes], context: bytes | None = None) -> np.ndarra
 
     Args:
         examples: serialised tf.Examples.
-        context: a serialised tf.Example whose features every example has too; what an example says itself wins.
+        context: a serialised tf.Example whose features every example has too; an example's own features win.
 
     Raises:
         InvalidInput: no examples.

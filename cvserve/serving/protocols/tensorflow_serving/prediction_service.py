@@ -113,7 +113,7 @@ class PredictionService:
         """Returns the classes and numbers that several signatures of one model give for tf.Examples."""
         examples = to_examples(request.input)
         tasks = [Task(task.model_spec.name, task.model_spec.signature_name, task.method_name) for task in request.tasks]
-        # The first task says which version answers all of them.
+        # The version of the first task answers all of them.
         model = model_ref(request.tasks[0].model_spec) if tasks else ModelRef("")
         answers = await self._inference.multi(model, tasks, examples, deadline_of(context))
         response = protos.MultiInferenceResponse()

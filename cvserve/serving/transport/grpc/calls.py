@@ -159,8 +159,8 @@ async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoR
     try:
         await context.abort(getattr(grpc.StatusCode, status.grpc), text_of(error), trailers)
     except grpc.aio.InternalError:
-        # The client has gone, and gRPC would log that as a fault of ours, with a traceback, which takes the loop longer
-        # than a refusal: under overload many clients go when their deadline passes.
+        # The client has disconnected. gRPC would log that as an error with a traceback, which takes longer than a
+        # refusal, and under overload many clients disconnect when their deadline passes.
         raise asyncio.CancelledError from None
     raise AssertionError("abort does not return")
 

@@ -1,7 +1,7 @@
 """Refuses requests under overload before their message is read.
 
-While requests are being refused for want of room, most of what comes is refused, and what each refusal costs is taken
-from the answers. A method that waits for a model is then registered as one of streams, so that gRPC reads its message
+While requests are being refused because the queue is full, most new requests are refused too, and every refusal takes
+time from the answers. A method that waits for a model is then handled as one of streams, so that gRPC reads its message
 only when the server asks for it.
 
 To do without this, register `handlers` themselves in `services.add`.
@@ -26,6 +26,7 @@ class EarlyRefusal(grpc.GenericRpcHandler):
         self._handlers, self._when_overloaded, self._engine = handlers, when_overloaded, engine
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Returns the handler of a call; None where the service has no such method."""
         path = handler_call_details.method
         # Only then, since it takes a lone request a little longer.
         if path in self._when_overloaded and self._engine.pressed:

@@ -1,4 +1,4 @@
-"""Server reflection: tells clients which services the port has, and what their messages look like.
+"""Server reflection: describes the services of the port and their messages to clients.
 
 Under both of its names: older tools ask for v1alpha, newer ones for v1 first. The messages are the same.
 """

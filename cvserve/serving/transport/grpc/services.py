@@ -26,7 +26,10 @@ def add_services(
     interceptor: Interceptor,
     reflection: bool,
 ) -> Health:
-    """Adds the services of all protocols, health and, if wished, reflection to a server that has not started.
+    """Adds the services of all protocols, and health, to a server that has not started.
+
+    Args:
+        reflection: whether the reflection service is added too.
 
     Returns:
         The health service, which answers for all of them.

@@ -13,8 +13,8 @@ from cvserve.errors import InvalidInput, Overloaded, TooLarge, TooSlow
 
 _GZIP = 16 + zlib.MAX_WBITS
 _UNPACKED_INLINE = 1 << 10
-"""Larger bodies are unpacked on a thread, where zlib lets the interpreter go: gzip can stand for a thousand times its
-size."""
+"""Larger bodies are unpacked on a thread, where zlib releases the interpreter's lock: gzip may unpack to a thousand
+times its size."""
 
 _STEP = 1 << 20
 

@@ -102,7 +102,7 @@ class HttpServer:
         return self.port
 
     def drain(self) -> None:
-        """Refuses new requests from now on, and lets connections end with their answers."""
+        """Refuses new requests from now on, and closes each connection after its answer."""
         self._draining = True
 
     async def stop(self, seconds: float = 0.0) -> None:
@@ -113,7 +113,7 @@ class HttpServer:
         """
         self._draining = True
         self._server.close()
-        # Those that wait for a next request end at once.
+        # Connections without a request are closed now.
         self._connections.pre_shutdown()
         ends_at = asyncio.get_running_loop().time() + seconds
         with contextlib.suppress(asyncio.TimeoutError):

@@ -21,7 +21,7 @@ def model_configs(
     """Returns the models of a `tensorflow.serving.ModelServerConfig`, in its order.
 
     Args:
-        settings_of: how the model of that name runs, which TensorFlow Serving says elsewhere.
+        settings_of: returns how the model of that name runs, which is not part of the message.
 
     Raises:
         InvalidInput: a name twice or none, a path that is not absolute or not local, a platform that is not
@@ -95,5 +95,5 @@ def _policy(policy: Any) -> VersionPolicy:
         return All()
     if choice == "specific":
         return Specific(tuple(policy.specific.versions))
-    # 0 means 1 there too.
+    # 0 means 1 in TensorFlow Serving too.
     return Latest(max(1, policy.latest.num_versions))

@@ -82,19 +82,19 @@ def _listening(flags: Flags, warnings: list[str]) -> dict[str, Any]:
         "unix_socket": flags.grpc_socket_path,
         "channel_options": channel_options(flags.grpc_channel_arguments),
         "http_port": rest,
-        # 0 is no limit there.
+        # 0 is no limit in TensorFlow Serving.
         "http_timeout_seconds": flags.rest_api_timeout_in_ms / 1000 if flags.rest_api_timeout_in_ms > 0 else A_DAY,
         "http_cors": flags.rest_api_enable_cors_support,
         **_metrics(flags.monitoring_config_file),
         "tensor_content": flags.enable_serialization_as_tensor_content,
-        # As there: batches of large images as floats come in one message.
+        # As in TensorFlow Serving: batches of large images as floats come in one message.
         "max_message_bytes": ANY,
         **({} if tls is None else {"tls": tls}),
     }
 
 
 def _metrics(path: str) -> dict[str, Any]:
-    """Returns the path of the metrics. Without a file they have their usual path: nobody is hurt by them."""
+    """Returns the path of the metrics. Without a file they are at their usual path, which does no harm."""
     if not path:
         return {}
     config = read_text_proto(path, model_server_pb2.MonitoringConfig).prometheus_config
@@ -115,7 +115,7 @@ def _tls(path: str) -> TlsSettings | None:
     return TlsSettings(
         certificate=config.server_cert.strip(),
         key=config.server_key.strip(),
-        # As there: without client_verify no certificate is asked for.
+        # As in TensorFlow Serving, clients need no certificate without client_verify.
         client_ca=config.custom_ca.strip() if config.client_verify else None,
         http=False,
     )

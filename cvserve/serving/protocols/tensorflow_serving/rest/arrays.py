@@ -1,6 +1,6 @@
 """Converts JSON values to arrays of a dtype, with the error texts of TensorFlow Serving (json_tensor.cc).
 
-Large values are gone through in pieces of about VALUES numbers, between which other threads have their turn.
+Large values are converted in pieces of about VALUES numbers, so that other threads have their turn in between.
 """
 
 from __future__ import annotations

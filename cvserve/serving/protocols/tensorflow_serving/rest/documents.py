@@ -87,7 +87,7 @@ def read_document(body: bytes) -> dict[str, Any]:
 
 
 def let_go(value: Any, levels: int = 3) -> None:
-    """Empties a value bit by bit: all at once would keep the interpreter's lock for as long as it takes."""
+    """Empties a value in small steps, since freeing a large one at once would keep the interpreter's lock too long."""
     if isinstance(value, dict) and levels:
         for member in value.values():
             let_go(member, levels - 1)

@@ -1,8 +1,8 @@
 """Writes large lists of numbers as JSON piece by piece, so that other threads have their turn in between.
 
-Python's JSON writer keeps the interpreter's lock to the end of a document. Longest wait of another thread while one
-answer is written, in pieces and as a whole (2 cores, 2026-12): 7 and 27 ms for 32,768 floats, 10 and 53 ms for 256 x 256,
-15 and 129 ms for 512 x 512. Writing takes the same processor time either way.
+Python's JSON writer keeps the interpreter's lock to the end of a document. The longest wait of another thread while one
+answer is written, in pieces and as a whole (2 cores, 2026-12): 7 and 27 ms for 32,768 floats, 10 and 53 ms for
+256 x 256, 15 and 129 ms for 512 x 512. Writing takes the same processor time either way.
 
 To do without this, call `write` itself in `writing`.
 """

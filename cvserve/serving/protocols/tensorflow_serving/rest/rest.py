@@ -61,12 +61,12 @@ class Rest:
         Raises:
             InvalidInput: the API has no such path, in TensorFlow Serving's words.
         """
-        asked = route(request.method, request.path)
+        found = route(request.method, request.path)
         answer = self._get if request.method == "GET" else self._post
         return HttpCall(
-            asked.what,
-            asked.model.name,
-            functools.partial(answer, asked),
+            found.what,
+            found.model.name,
+            functools.partial(answer, found),
             reads_body=request.method != "GET",
         )
 

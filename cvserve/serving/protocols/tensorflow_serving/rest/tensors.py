@@ -111,7 +111,7 @@ def _stacked(rows: list[Any], dtype: str, read: Reader, key: str) -> np.ndarray:
         return read.array(rows, dtype)
     except InvalidInput as error:
         fault = error
-    # One of them is at fault, or not of the shape of the first; TensorFlow Serving says which.
+    # One row is wrong, or has another shape than the first; the error names it, as in TensorFlow Serving.
     first: tuple[int, ...] | None = None
     for index, row in enumerate(rows):
         try:

@@ -16,8 +16,8 @@ from cvserve.serving.protocols.tensorflow_serving.rest.pieces import array_json,
 from cvserve.serving.protocols.tensorflow_serving.rest.tensors import Form
 
 _DIGITS = {"float32": range(6, 10), "float16": range(3, 6), "bfloat16": range(2, 5)}
-"""How many significant digits a number of the dtype may need: those that always survive, to those that tell all apart
-(C's FLT_DIG and FLT_DECIMAL_DIG, and the same for the shorter ones)."""
+"""How many significant digits a number of the dtype may need: from those that always survive to those that distinguish
+all numbers (C's FLT_DIG and FLT_DECIMAL_DIG, and the same for the shorter dtypes)."""
 
 
 def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
