@@ -26,7 +26,7 @@ from cvserve.serving.core.engine import ImageAnswer, ModelRef
 from cvserve.serving.protocols.vision.service import VisionService
 
 COLORS = ("red", "green", "blue")
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parents[3]
 
 
 def frame(number: int, image: bytes | None = None, model: str | None = "colours", **fields: Any) -> Any:
