@@ -38,6 +38,7 @@ class TaskTable(Generic[Entry]):
     def __init__(self, package: str, attribute: str, *, what: str) -> None:
         self._package, self._attribute, self._what = package, attribute, what
         self._registered: dict[str, Entry] = {}
+        self._found: list[str] | None = None
 
     def __getitem__(self, task: str) -> Entry:
         """Returns the entry of a task.
@@ -66,10 +67,12 @@ class TaskTable(Generic[Entry]):
         return tuple(sorted({*self._registered, *self._modules()}))
 
     def _modules(self) -> list[str]:
-        try:
-            package = importlib.import_module(self._package)
-        except ModuleNotFoundError as error:
-            if error.name != self._package:
-                raise
-            return []
-        return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+        if self._found is None:
+            try:
+                modules = pkgutil.iter_modules(importlib.import_module(self._package).__path__)
+            except ModuleNotFoundError as error:
+                if error.name != self._package:
+                    raise
+                return []
+            self._found = [module.name for module in modules if not module.name.startswith("_")]
+        return self._found

@@ -16,6 +16,8 @@ from cvserve.client.health import Health
 from cvserve.client.many import in_turn_async
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import AsyncSending
+from cvserve.client.task_result import reader_of
+from cvserve.client.tasks import captioning, classification, detection, segmentation
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
 from cvserve.postproc.results import (
     CaptionResult,
@@ -72,7 +74,7 @@ class AsyncClient:
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
         # Reading a file, and PNG for an array, would hold up the loop.
         request = await asyncio.to_thread(ask.classify, image)
-        return messages.classification(await self._call(self._stub.Classify, request, timeout, request_id))
+        return classification.classification(await self._call(self._stub.Classify, request, timeout, request_id))
 
     async def classify_many(
         self,
@@ -111,8 +113,8 @@ class AsyncClient:
         response = await self._call(self._stub.Detect, request, timeout, request_id)
         if mask_format in ("png", "polygons"):
             # Decoding masks would hold up the loop.
-            return await asyncio.to_thread(messages.detection, response)
-        return messages.detection(response)
+            return await asyncio.to_thread(detection.detection, response)
+        return detection.detection(response)
 
     async def detect_many(
         self,
@@ -144,7 +146,7 @@ class AsyncClient:
         """The class of every pixel of one image. See `Client.segment`."""
         request = await asyncio.to_thread(Ask(model, version, label).segment, image)
         response = await self._call(self._stub.Segment, request, timeout, request_id)
-        return await asyncio.to_thread(messages.segmented, response)
+        return await asyncio.to_thread(segmentation.segmented, response)
 
     async def segment_encoded(
         self,
@@ -161,7 +163,7 @@ class AsyncClient:
         ask = Ask(model, version, label, mask_format=mask_format)
         request = await asyncio.to_thread(ask.segment, image)
         response = await self._call(self._stub.Segment, request, timeout, request_id)
-        return await asyncio.to_thread(messages.segmentation, response)
+        return await asyncio.to_thread(segmentation.segmentation, response)
 
     async def segment_many(
         self,
@@ -194,7 +196,7 @@ class AsyncClient:
         """Sentences about one image. See `Client.caption`."""
         ask = Ask(model, version, label, max_results=max_results)
         request = await asyncio.to_thread(messages.caption_request, ask, image)
-        return messages.captioning(await self._call(self._stub.Caption, request, timeout, request_id))
+        return captioning.captioning(await self._call(self._stub.Caption, request, timeout, request_id))
 
     async def caption_many(
         self,
@@ -245,8 +247,8 @@ class AsyncClient:
         try:
             async for response in call:
                 sending.answered()
-                if response.WhichOneof("answer") == "segmentation":
-                    # Decoding a class map would hold up the loop.
+                reader = reader_of(response.WhichOneof("answer"))
+                if reader is not None and reader.slow:
                     yield await asyncio.to_thread(messages.frame_answer, response, self.target)
                 else:
                     yield messages.frame_answer(response, self.target)

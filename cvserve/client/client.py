@@ -14,6 +14,7 @@ from cvserve.client.health import Health
 from cvserve.client.many import in_turn
 from cvserve.client.messages import Ask, FrameAnswer, Image, ModelInfo
 from cvserve.client.streaming import Sending
+from cvserve.client.tasks import captioning, classification, detection, segmentation
 from cvserve.errors import CvserveError, DeadlineExceeded, InvalidInput, Unavailable
 from cvserve.postproc.results import (
     CaptionResult,
@@ -99,7 +100,7 @@ class Client:
             Overloaded, OutOfMemory, DeadlineExceeded, FailedPrecondition
         """
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
-        return messages.classification(self._call(self._stub.Classify, ask.classify(image), timeout, request_id))
+        return classification.classification(self._call(self._stub.Classify, ask.classify(image), timeout, request_id))
 
     def classify_many(
         self,
@@ -143,7 +144,7 @@ class Client:
             Others: see `classify`, for the errors too.
         """
         ask = Ask(model, version, label, None, score_threshold, max_results, mask_format)
-        return messages.detection(self._call(self._stub.Detect, ask.detect(image), timeout, request_id))
+        return detection.detection(self._call(self._stub.Detect, ask.detect(image), timeout, request_id))
 
     def detect_many(
         self,
@@ -173,7 +174,7 @@ class Client:
         OpenCV. Of a model of objects with masks it is what `detect` gives. See `classify` for the arguments and errors.
         """
         request = Ask(model, version, label).segment(image)
-        return messages.segmented(self._call(self._stub.Segment, request, timeout, request_id))
+        return segmentation.segmented(self._call(self._stub.Segment, request, timeout, request_id))
 
     def segment_encoded(
         self,
@@ -195,7 +196,7 @@ class Client:
             Others: see `classify`, for the errors too.
         """
         ask = Ask(model, version, label, mask_format=mask_format)
-        return messages.segmentation(self._call(self._stub.Segment, ask.segment(image), timeout, request_id))
+        return segmentation.segmentation(self._call(self._stub.Segment, ask.segment(image), timeout, request_id))
 
     def segment_many(
         self,
@@ -227,7 +228,7 @@ class Client:
             Others: see `classify`, for the errors too.
         """
         request = messages.caption_request(Ask(model, version, label, max_results=max_results), image)
-        return messages.captioning(self._call(self._stub.Caption, request, timeout, request_id))
+        return captioning.captioning(self._call(self._stub.Caption, request, timeout, request_id))
 
     def caption_many(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,9 @@ import numpy as np
 
 from cvserve import errors
 from cvserve.client.failures import STATUS_OF_NUMBER, fault
+from cvserve.client.task_result import reader_of
 from cvserve.postproc.mask_formats import check_mask_format
-from cvserve.postproc.object_masks import ObjectMasks, placed_run_lengths
-from cvserve.postproc.results import (
-    CaptionResult,
-    ClassArea,
-    ClassificationResult,
-    ClassScore,
-    DetectionResult,
-    EncodedSegmentation,
-    Result,
-    ScoredCaption,
-    SegmentationResult,
-)
+from cvserve.postproc.results import Result
 from cvserve.protos import vision_pb2
 
 Image = str | Path | bytes | np.ndarray
@@ -232,9 +222,10 @@ def info_request(model: str, version: int | None, label: str | None) -> Any:
 def frame_answer(response: Any, target: str) -> FrameAnswer:
     """The typed value in a cvserve.v1.StreamResponse."""
     kind = response.WhichOneof("answer")
-    if kind in _RESULTS:
-        found = getattr(response, kind)
-        return FrameAnswer(response.frame_id, found.model.version, _RESULTS[kind](found))
+    reader = reader_of(kind)
+    if reader is not None:
+        answer = getattr(response, reader.stream_field)
+        return FrameAnswer(response.frame_id, answer.model.version, reader.read(answer))
     if kind != "error":
         what = "nothing" if kind is None else f"a {kind}"
         return FrameAnswer(
@@ -244,115 +235,6 @@ def frame_answer(response: Any, target: str) -> FrameAnswer:
     retry_after = error.retry_after_ms / 1000 or None
     meant = fault(STATUS_OF_NUMBER.get(error.code), f"{target}: {error.message}", retry_after)
     return FrameAnswer(response.frame_id, error=meant)
-
-
-def classification(response: Any) -> ClassificationResult:
-    """The typed result in a cvserve.v1.ClassifyResponse."""
-    return ClassificationResult(tuple(ClassScore(item.label, item.index, item.score) for item in response.classes))
-
-
-def detection(response: Any) -> DetectionResult:
-    """The typed result in a cvserve.v1.DetectResponse, with masks where it has some.
-
-    Masks that came as PNG or polygons are those of whole pixels; the former need OpenCV. The message names the classes
-    of its objects alone: the names of others, of lower index, are empty.
-    """
-    return _objects(response.objects, response.image_width, response.image_height)
-
-
-def _objects(found: Any, width: int, height: int) -> DetectionResult:
-    names = [""] * (max((item.index for item in found), default=-1) + 1)
-    for item in found:
-        names[item.index] = item.label
-    boxes = [(item.box.x_min, item.box.y_min, item.box.x_max, item.box.y_max) for item in found]
-    return DetectionResult(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array([item.score for item in found], np.float32),
-        np.array([item.index for item in found], np.int32),
-        tuple(names),
-        width,
-        height,
-        _object_masks(found, width, height),
-    )
-
-
-def _object_masks(found: Any, width: int, height: int) -> ObjectMasks | None:
-    if not found or not all(item.HasField("mask") for item in found):
-        return None
-    return ObjectMasks(tuple(_counts(item.mask, width, height) for item in found), height, width)
-
-
-def _counts(mask: Any, width: int, height: int) -> np.ndarray:
-    kind = mask.WhichOneof("format")
-    if kind == "run_lengths":
-        return np.array(mask.run_lengths.counts, np.int64)
-    if kind == "polygons":
-        from cvserve.postproc.polygons import from_polygons
-
-        inside = from_polygons([_points(polygon.points) for polygon in mask.polygons.polygons], height, width)
-    else:
-        from cvserve.postproc.masks import from_png
-
-        inside = from_png(mask.png) > 0
-    if inside.shape != (height, width):
-        raise errors.InvalidInput(
-            f"a mask is {inside.shape[1]} x {inside.shape[0]} pixels, but the image {width} x {height}"
-        )
-    return placed_run_lengths(inside, 0, 0, height, width)
-
-
-def segmented(response: Any) -> SegmentationResult | DetectionResult:
-    """What a cvserve.v1.SegmentResponse means: a class map, or objects with masks."""
-    found = segmentation(response)
-    return found if isinstance(found, DetectionResult) else found.decode()
-
-
-def segmentation(response: Any) -> EncodedSegmentation | DetectionResult:
-    """The typed value in a cvserve.v1.SegmentResponse; which of its fields are set tells the mask format."""
-    if response.HasField("instances"):
-        return _objects(response.instances.objects, response.image_width, response.image_height)
-    classes = tuple(ClassArea(item.label, item.index, item.area, item.score) for item in response.masks)
-    size = (response.image_width, response.image_height)
-    if response.HasField("class_map"):
-        return EncodedSegmentation(*size, classes, "png", response.class_map.png)
-    kind = response.masks[0].mask.WhichOneof("format") if response.masks else None
-    if kind == "run_lengths":
-        counts = tuple(np.array(item.mask.run_lengths.counts, np.int64) for item in response.masks)
-        return EncodedSegmentation(*size, classes, "rle", masks=counts)
-    if kind == "polygons":
-        outlines = tuple(
-            tuple(_points(polygon.points) for polygon in item.mask.polygons.polygons) for item in response.masks
-        )
-        return EncodedSegmentation(*size, classes, "polygons", masks=outlines)
-    return EncodedSegmentation(*size, classes, "none")
-
-
-def _points(points: Any) -> np.ndarray:
-    """Numbers [N, 2]; whole ones where they are, as those of cvserve's own servers."""
-    found = np.array(points, np.float64).reshape(-1, 2)
-    whole = found.astype(np.int64)
-    return whole if np.array_equal(whole, found) else found
-
-
-def _segmented(response: Any) -> Result:
-    found = segmentation(response)
-    if isinstance(found, DetectionResult) or found.mask_format == "none":
-        return found
-    return found.decode()
-
-
-def captioning(response: Any) -> CaptionResult:
-    """The typed result in a cvserve.v1.CaptionResponse."""
-    return CaptionResult(tuple(ScoredCaption(item.text, item.log_probability) for item in response.captions))
-
-
-_RESULTS: dict[str, Callable[[Any], Result]] = {
-    "classification": classification,
-    "detection": detection,
-    "segmentation": _segmented,
-    "caption": captioning,
-}
-"""By the field of a cvserve.v1.StreamResponse."""
 
 
 def model_info(response: Any) -> ModelInfo:

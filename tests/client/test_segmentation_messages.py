@@ -10,11 +10,13 @@ from hypothesis.extra.numpy import arrays
 
 from cvserve.client import messages
 from cvserve.client.messages import Ask
+from cvserve.client.tasks import segmentation
 from cvserve.errors import InvalidInput
 from cvserve.postproc import EncodedSegmentation, Options, SegmentationResult
 from cvserve.protos import vision_pb2
-from cvserve.serving.core.engine import ImageAnswer, ModelRef
-from cvserve.serving.protocols.vision.messages import RESPONSES, encoded, options_of
+from cvserve.serving.core.engine import ModelRef
+from cvserve.serving.protocols.vision.answers import encode_frame
+from cvserve.serving.protocols.vision.messages import model_spec, options_of
 
 NAMES = ("road", "tree", "sky", "car")
 CONFIDENCE = np.array([0.25, 0.5, 0.75, 1], np.float32)
@@ -23,10 +25,10 @@ CONFIDENCE = np.array([0.25, 0.5, 0.75, 1], np.float32)
 def sent(class_map: np.ndarray, mask_format: str | None, largest: int = 1 << 20) -> bytes:
     """What goes over the wire."""
     options = Options(mask_format=mask_format)
-    found = encoded(SegmentationResult(class_map, CONFIDENCE, NAMES), options, largest)
-    field, make = RESPONSES[found.task]
+    field, response = encode_frame(SegmentationResult(class_map, CONFIDENCE, NAMES), options=options, largest=largest)
     assert field == "segmentation"
-    return bytes(make(ImageAnswer(ModelRef("streets", 7), found), options).SerializeToString())
+    response.model.CopyFrom(model_spec(ModelRef("streets", 7)))
+    return bytes(response.SerializeToString())
 
 
 @settings(deadline=None)
@@ -39,7 +41,7 @@ def sent(class_map: np.ndarray, mask_format: str | None, largest: int = 1 << 20)
 def test_there_and_back(class_map: np.ndarray, mask_format: str | None) -> None:
     response = vision_pb2.SegmentResponse.FromString(sent(class_map, mask_format))
     assert (response.model.name, response.model.version) == ("streets", 7)
-    found = messages.segmentation(response)
+    found = segmentation.segmentation(response)
     assert found.mask_format == (mask_format or "png")
     decoded = found.decode()
     assert np.array_equal(decoded.class_map, class_map)
@@ -51,7 +53,7 @@ def test_there_and_back(class_map: np.ndarray, mask_format: str | None) -> None:
 
 def test_figures_alone() -> None:
     response = vision_pb2.SegmentResponse.FromString(sent(np.zeros((3, 5), np.uint8), "none"))
-    found = messages.segmentation(response)
+    found = segmentation.segmentation(response)
     assert (found.width, found.height, found.mask_format) == (5, 3, "none")
     assert [(item.label, item.coverage) for item in found.classes] == [("road", 1.0)]
     answer = messages.frame_answer(vision_pb2.StreamResponse(segmentation=response), "here")
@@ -63,7 +65,7 @@ def test_outlines_of_other_servers_may_lie_between_pixels() -> None:
     mask = vision_pb2.Mask(width=4, height=3, polygons=vision_pb2.Polygons(polygons=[outline]))
     item = vision_pb2.ClassMask(label="sky", index=2, score=0.5, area=1, mask=mask)
     response = vision_pb2.SegmentResponse(masks=[item], image_width=4, image_height=3)
-    assert (messages.segmentation(response).decode().class_map == 2).all()
+    assert (segmentation.segmentation(response).decode().class_map == 2).all()
 
 
 def test_what_is_asked() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cvserve.artifact import Manifest, Task
+from cvserve.artifact import Manifest
 from cvserve.errors import InvalidInput, Unavailable
 from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.runtimes.device import usable_cores
@@ -68,7 +68,7 @@ class PredictAnswer:
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """What a model says of an image, and which model and version said it."""
+    """The answer to an image: a Result, or what `encode` made of it; and which model and version answered."""
 
     model: ModelRef
     result: Any
@@ -156,14 +156,13 @@ class Engine:
         image: bytes,
         options: Options = AS_IT_IS,
         *,
-        task: Task | None = None,
         check: Callable[[Manifest], None] | None = None,
         deadline: float = math.inf,
         encode: Callable[[Result], Any] | None = None,
     ) -> ImageAnswer:
         """One encoded image to its result. See `Servable.answer` for the arguments and errors."""
         with self._accepted(), self._acquire(model) as servable:
-            result = await servable.answer(image, options, task=task, check=check, deadline=deadline, encode=encode)
+            result = await servable.answer(image, options, check=check, deadline=deadline, encode=encode)
             return ImageAnswer(ModelRef(servable.name, servable.version), result)
 
     @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cvserve.artifact import Manifest, Task
+from cvserve.artifact import Manifest
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
 from cvserve.postproc import AS_IT_IS, Options, Result
@@ -29,14 +29,6 @@ from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES,
 
 DECODED_BY_WORKER_BYTES = 1 << 20
 """Larger images go through the pool all the same, since the others of their batch would wait for them."""
-
-METHOD_OF: dict[Task, str] = {
-    "classification": "Classify",
-    "detection": "Detect",
-    "segmentation": "Segment",
-    "captioning": "Caption",
-}
-"""By which the clients know the tasks."""
 
 
 class Servable:
@@ -156,17 +148,15 @@ class Servable:
         image: bytes,
         options: Options = AS_IT_IS,
         *,
-        task: Task | None = None,
         check: Callable[[Manifest], None] | None = None,
         deadline: float = math.inf,
         encode: Callable[[Result], Any] | None = None,
     ) -> Any:
-        """One encoded image to its result, whatever the model's task is.
+        """Returns the result of one encoded image, whatever the model's task is.
 
         Args:
             image: an encoded image.
             options: what the result is to hold.
-            task: what the caller takes the model for; None: for anything.
             check: raises what a model with this manifest is refused with, before the image is read.
             deadline: in the loop's time.
             encode: called with the result on the worker's thread, for work that would hold up the loop; what it
@@ -176,18 +166,13 @@ class Servable:
             The result, or what `encode` made of it.
 
         Raises:
-            FailedPrecondition: the model does something else, or has no manifest. Whatever `check` raises.
+            FailedPrecondition: the model has no manifest. Whatever `check` raises.
             ImageError: the image cannot be used.
             Overloaded, Unavailable, DeadlineExceeded
         """
         pipeline = self.pipeline
         if check is not None:
             check(pipeline.manifest)
-        does = pipeline.manifest.task
-        # Objects with masks are a segmentation, too.
-        fits = task in (None, does) or (task == "segmentation" and pipeline.manifest.has_masks)
-        if not fits:
-            raise FailedPrecondition(f"model {self.name!r} does {does}, not {task}; ask it with {METHOD_OF[does]}")
         if not image:
             raise ImageError("image", "it is empty")
         geometries: list[Geometry] = []

@@ -1,32 +1,18 @@
-"""The messages of cvserve.v1 and the values of the core: the one place that knows both."""
+"""Converts the messages of cvserve.v1 from and to the values of the core, but for results: see `answers`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import grpc
-import numpy as np
-from google.protobuf.json_format import MessageToDict
 
-from cvserve.artifact import SegmentationPostproc
 from cvserve.errors import InvalidInput, Overloaded
-from cvserve.postproc import (
-    CaptionResult,
-    ClassificationResult,
-    DetectionResult,
-    EncodedSegmentation,
-    ObjectMasks,
-    Options,
-    Result,
-    SegmentationResult,
-    encode_segmentation,
-)
-from cvserve.postproc.encoded_masks import DEFAULT_FORMAT, mask_to_png, mask_to_polygons
+from cvserve.postproc import Options
 from cvserve.protos import vision_pb2
-from cvserve.serving.core.engine import ImageAnswer, ModelInfo, ModelRef
+from cvserve.serving.core.engine import ModelInfo, ModelRef
 from cvserve.serving.errors import status_of, text_of
+from cvserve.serving.protocols.vision.answers import MESSAGES
 
 _MASK_FORMATS: dict[int, str | None] = {
     vision_pb2.MASK_FORMAT_UNSPECIFIED: None,
@@ -38,7 +24,7 @@ _MASK_FORMATS: dict[int, str | None] = {
 
 
 def options_of(options: Any, top_k: int) -> Options:
-    """A cvserve.v1.Options.
+    """Returns the values of a cvserve.v1.Options.
 
     Args:
         top_k: what the request says outside of the options, 0 where it does not.
@@ -61,7 +47,7 @@ def options_of(options: Any, top_k: int) -> Options:
 
 
 def model_ref(spec: Any) -> ModelRef:
-    """The model that a cvserve.v1.ModelSpec names.
+    """Returns the model that a cvserve.v1.ModelSpec names.
 
     Raises:
         InvalidInput: both a version and a label.
@@ -75,176 +61,19 @@ def model_ref(spec: Any) -> ModelRef:
     return ModelRef(spec.name, None, label)
 
 
-def _model_spec(model: ModelRef) -> Any:
+def model_spec(model: ModelRef) -> Any:
+    """Returns the cvserve.v1.ModelSpec of a model."""
     return vision_pb2.ModelSpec(name=model.name, version=model.version)
 
 
-def classification(answer: ImageAnswer, options: Options) -> Any:
-    """A cvserve.v1.ClassifyResponse."""
-    assert isinstance(answer.result, ClassificationResult)
-    classes = answer.result.classes
-    if options.score_threshold:
-        classes = tuple(item for item in classes if item.score >= options.score_threshold)
-    if options.max_results is not None:
-        classes = classes[: options.max_results]
-    response = vision_pb2.ClassifyResponse(model=_model_spec(answer.model))
-    # Filled in place, as objects are below.
-    for item in classes:
-        response.classes.add(label=item.label, index=item.index, score=item.score)
-    return response
-
-
-def detection(answer: ImageAnswer, options: Options) -> Any:
-    """A cvserve.v1.DetectResponse. The wishes have been seen to where boxes are suppressed."""
-    found = answer.result
-    if isinstance(found, InstancesMessage):
-        found.response.model.CopyFrom(_model_spec(answer.model))
-        return found.response
-    assert isinstance(found, DetectionResult)
-    response = vision_pb2.DetectResponse(model=_model_spec(answer.model))
-    _fill_objects(response, found)
-    return response
-
-
-def _fill_objects(response: Any, found: DetectionResult) -> None:
-    """Writes size and objects into a cvserve.v1.DetectResponse."""
-    response.image_width, response.image_height = found.image_width, found.image_height
-    # Filled in place: half the time of messages made one by one, and this may be the loop's thread.
-    for box, score, index in zip(found.boxes.tolist(), found.scores.tolist(), found.indexes.tolist(), strict=True):
-        added = response.objects.add(label=found.names[index], index=index, score=score)
-        corners = added.box
-        corners.x_min, corners.y_min, corners.x_max, corners.y_max = box
-
-
-@dataclass(frozen=True)
-class InstancesMessage:
-    """Objects with masks as the message of Detect, in which only the model is missing."""
-
-    response: Any
-    task: ClassVar[str] = "detection"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The message's fields."""
-        return MessageToDict(self.response)
-
-
-@dataclass(frozen=True)
-class SegmentMessage:
-    """A segmentation as its message, in which only the model is missing."""
-
-    response: Any
-    task: ClassVar[str] = "segmentation"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The message's fields."""
-        return MessageToDict(self.response)
-
-
-def encoded(result: Result, options: Options, largest: int) -> Result:
-    """What of a result takes long to encode, encoded, on the worker's thread: masks, which may have a million numbers.
-
-    Raises:
-        InvalidInput: the answer would be larger than `largest` bytes.
-    """
-    if isinstance(result, DetectionResult) and result.masks is not None:
-        return _encoded_instances(result, result.masks, options.mask_format or DEFAULT_FORMAT, largest)
-    if not isinstance(result, SegmentationResult):
-        return result
-    found = encode_segmentation(result, options.mask_format or "png")
-    response = vision_pb2.SegmentResponse(image_width=found.width, image_height=found.height)
-    if found.mask_format == "png":
-        _sized(response.class_map, found).png = found.png
-    for place, item in enumerate(found.classes):
-        added = response.masks.add(label=item.label, index=item.index, score=item.confidence, area=item.coverage)
-        if found.mask_format == "rle":
-            _sized(added.mask, found).run_lengths.counts.extend(found.masks[place].tolist())
-        elif found.mask_format == "polygons":
-            _add_polygons(_sized(added.mask, found), found.masks[place])
-    _check_size(response, found.mask_format, largest, "PNG")
-    return SegmentMessage(response)
-
-
-def _encoded_instances(result: DetectionResult, masks: ObjectMasks, mask_format: str, largest: int) -> Result:
-    response = vision_pb2.DetectResponse()
-    _fill_objects(response, result)
-    for place, added in enumerate(response.objects):
-        mask = added.mask
-        mask.width, mask.height = masks.width, masks.height
-        if mask_format == "rle":
-            mask.run_lengths.counts.extend(masks.counts[place].tolist())
-        elif mask_format == "polygons":
-            _add_polygons(mask, mask_to_polygons(masks, place))
-        else:
-            mask.png = mask_to_png(masks, place)
-    _check_size(response, mask_format, largest, "run lengths")
-    return InstancesMessage(response)
-
-
-def _add_polygons(mask: Any, outlines: Iterable[np.ndarray]) -> None:
-    # Set, even with no outline, so that the field tells the format.
-    mask.polygons.SetInParent()
-    for outline in outlines:
-        mask.polygons.polygons.add(points=outline.reshape(-1).tolist())
-
-
-def _check_size(response: Any, mask_format: str, largest: int, other: str) -> None:
-    size = response.ByteSize()
-    # With room for the rest of the message.
-    if size > largest - 1024:
-        raise InvalidInput(
-            f"the masks as {mask_format} take {size} bytes, more than the {largest} that a message may have; ask for "
-            f"another mask_format, such as {other}"
-        )
-
-
-def _sized(mask: Any, found: EncodedSegmentation) -> Any:
-    mask.width, mask.height = found.width, found.height
-    return mask
-
-
-def segmentation(answer: ImageAnswer, options: Options) -> Any:
-    """A cvserve.v1.SegmentResponse."""
-    found = answer.result
-    if isinstance(found, InstancesMessage | DetectionResult):
-        objects = detection(answer, options)
-        response = vision_pb2.SegmentResponse(
-            model=objects.model, image_width=objects.image_width, image_height=objects.image_height
-        )
-        response.instances.objects.MergeFrom(objects.objects)
-        response.instances.SetInParent()
-        return response
-    assert isinstance(answer.result, SegmentMessage)
-    response = answer.result.response
-    response.model.CopyFrom(_model_spec(answer.model))
-    return response
-
-
-def captioning(answer: ImageAnswer, options: Options) -> Any:
-    """A cvserve.v1.CaptionResponse."""
-    assert isinstance(answer.result, CaptionResult)
-    response = vision_pb2.CaptionResponse(model=_model_spec(answer.model))
-    for item in answer.result.captions:
-        response.captions.add(text=item.text, log_probability=item.log_probability)
-    return response
-
-
-RESPONSES: dict[str, tuple[str, Callable[[ImageAnswer, Options], Any]]] = {
-    "classification": ("classification", classification),
-    "detection": ("detection", detection),
-    "segmentation": ("segmentation", segmentation),
-    "captioning": ("caption", captioning),
-}
-"""By task: the field of a StreamResponse, and what makes its message."""
-
-
 def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
-    """A cvserve.v1.GetModelInfoResponse.
+    """Returns a cvserve.v1.GetModelInfoResponse.
 
     Args:
         labels: of the model's versions.
     """
     response = vision_pb2.GetModelInfoResponse(
-        model=_model_spec(info.model),
+        model=model_spec(info.model),
         versions=info.versions,
         runtime=info.servable.runtime_name,
         version_labels=labels,
@@ -255,14 +84,14 @@ def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
         response.has_masks = manifest.has_masks
         response.labels.extend(manifest.labels)
         response.input_height, response.input_width = manifest.preproc.height, manifest.preproc.width
-        if isinstance(manifest.postproc, SegmentationPostproc):
-            colors = manifest.postproc.colors
-            response.colours.extend(red << 16 | green << 8 | blue for red, green, blue in colors)
+        describe = MESSAGES[manifest.task].describe if manifest.task in MESSAGES else None
+        if describe is not None:
+            describe(manifest, response)
     return response
 
 
 def frame_error(error: BaseException) -> Any:
-    """The cvserve.v1.FrameError that stands in a stream for the status of a call."""
+    """Returns the cvserve.v1.FrameError that stands in a stream for the status of a call."""
     status = status_of(error).grpc
     return vision_pb2.FrameError(
         code=getattr(grpc.StatusCode, status).value[0],

@@ -11,14 +11,14 @@ from typing import Any
 
 import grpc
 
-from cvserve.artifact import Task
 from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable
 from cvserve.postproc import AS_IT_IS, Options
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import Engine
 from cvserve.serving.errors import status_of
+from cvserve.serving.protocols.vision.answers import check_method, encode_frame, encode_result
 from cvserve.serving.protocols.vision.frames import Frames
-from cvserve.serving.protocols.vision.messages import RESPONSES, encoded, frame_error, model_info, model_ref, options_of
+from cvserve.serving.protocols.vision.messages import frame_error, model_info, model_ref, model_spec, options_of
 from cvserve.serving.transport.grpc.calls import Requests, deadline_of
 from cvserve.serving.transport.interceptor import RequestContext
 
@@ -48,19 +48,19 @@ class VisionService:
 
     async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The best classes of one image."""
-        return await self._answer(request, context, "classification", _options(request, request.top_k))
+        return await self._answer(request, context, "Classify", _options(request, request.top_k))
 
     async def Detect(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The objects in one image."""
-        return await self._answer(request, context, "detection", _options(request, 0))
+        return await self._answer(request, context, "Detect", _options(request, 0))
 
     async def Segment(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """The class of every pixel."""
-        return await self._answer(request, context, "segmentation", _options(request, 0))
+        return await self._answer(request, context, "Segment", _options(request, 0))
 
     async def Caption(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """A sentence about one image."""
-        return await self._answer(request, context, "captioning", _options(request, 0))
+        return await self._answer(request, context, "Caption", _options(request, 0))
 
     async def Stream(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
         """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
@@ -82,16 +82,18 @@ class VisionService:
             info, {label: version for version in info.versions for label in labels_of(info.model.name, version)}
         )
 
-    async def _answer(self, request: Any, context: grpc.aio.ServicerContext, task: Task, options: Options) -> Any:
+    async def _answer(self, request: Any, context: grpc.aio.ServicerContext, method: str, options: Options) -> Any:
         answer = await self._engine.answer(
             model_ref(request.model),
             request.image,
             options,
-            task=task,
+            check=functools.partial(check_method, method=method, name=request.model.name),
             deadline=deadline_of(context),
-            encode=functools.partial(encoded, options=options, largest=self._largest),
+            encode=functools.partial(encode_result, method=method, options=options, largest=self._largest),
         )
-        return RESPONSES[task][1](answer, options)
+        response = answer.result
+        response.model.CopyFrom(model_spec(answer.model))
+        return response
 
 
 class _FrameAnswers:
@@ -145,10 +147,12 @@ class _FrameAnswers:
             frame.image,
             options,
             deadline=min(self._deadline, own),
-            encode=functools.partial(encoded, options=options, largest=self._largest),
+            check=functools.partial(check_method, method=None, name=model.name),
+            encode=functools.partial(encode_frame, options=options, largest=self._largest),
         )
-        field, message = RESPONSES[answer.result.task]
-        return field, message(answer, options)
+        field, response = answer.result
+        response.model.CopyFrom(model_spec(answer.model))
+        return field, response
 
 
 def _options(request: Any, top_k: int) -> Options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import grpc
@@ -17,6 +18,7 @@ from cvserve.pipeline import Pipeline
 from cvserve.preproc import preprocess
 from cvserve.protos import vision_pb2, vision_pb2_grpc
 from cvserve.serving.core.engine import ModelRef
+from cvserve.serving.protocols.vision.answers import check_method
 
 
 async def test_a_image_comes_back_with_its_classes(serve: Serve) -> None:
@@ -118,4 +120,5 @@ async def test_another_task_is_refused_by_name(serve: Serve) -> None:
             pipeline = servable.pipeline
             pipeline.manifest = pipeline.manifest.model_copy(update={"task": "detection"})
         with pytest.raises(FailedPrecondition, match="does detection, not classification; ask it with Detect"):
-            await server.engine.answer(ModelRef("colours"), jpeg(), task="classification")
+            check = functools.partial(check_method, method="Classify", name="colours")
+            await server.engine.answer(ModelRef("colours"), jpeg(), check=check)

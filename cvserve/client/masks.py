@@ -1,0 +1,14 @@
+"""Masks of the messages of cvserve.v1 as numpy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def points_of(points: Any) -> np.ndarray:
+    """Returns the points of a polygon, [N, 2]: int64 where all are whole numbers, else float64."""
+    found = np.array(points, np.float64).reshape(-1, 2)
+    whole = found.astype(np.int64)
+    return whole if np.array_equal(whole, found) else found

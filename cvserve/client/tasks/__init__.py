@@ -1,0 +1,1 @@
+"""One module a task: `RESULT` reads its answers. See `cvserve.client.messages`."""

@@ -1,0 +1,67 @@
+"""The answers of Detect, and of Segment by models whose objects have masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cvserve import errors
+from cvserve.client.masks import points_of
+from cvserve.client.task_result import TaskResult
+from cvserve.postproc.object_masks import ObjectMasks, placed_run_lengths
+from cvserve.postproc.results import DetectionResult
+
+
+def detection(response: Any) -> DetectionResult:
+    """Returns the typed result in a cvserve.v1.DetectResponse, with masks where it has some.
+
+    Masks that came as PNG or polygons are those of whole pixels; the former need OpenCV. The message names the classes
+    of its objects alone: the names of others, of lower index, are empty.
+    """
+    return objects(response.objects, response.image_width, response.image_height)
+
+
+def objects(found: Any, width: int, height: int) -> DetectionResult:
+    """Returns the typed result of a field of cvserve.v1.DetectedObject, for an image of width x height pixels."""
+    names = [""] * (max((item.index for item in found), default=-1) + 1)
+    for item in found:
+        names[item.index] = item.label
+    boxes = [(item.box.x_min, item.box.y_min, item.box.x_max, item.box.y_max) for item in found]
+    return DetectionResult(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([item.score for item in found], np.float32),
+        np.array([item.index for item in found], np.int32),
+        tuple(names),
+        width,
+        height,
+        _object_masks(found, width, height),
+    )
+
+
+def _object_masks(found: Any, width: int, height: int) -> ObjectMasks | None:
+    if not found or not all(item.HasField("mask") for item in found):
+        return None
+    return ObjectMasks(tuple(_counts(item.mask, width, height) for item in found), height, width)
+
+
+def _counts(mask: Any, width: int, height: int) -> np.ndarray:
+    kind = mask.WhichOneof("format")
+    if kind == "run_lengths":
+        return np.array(mask.run_lengths.counts, np.int64)
+    if kind == "polygons":
+        from cvserve.postproc.polygons import from_polygons
+
+        inside = from_polygons([points_of(polygon.points) for polygon in mask.polygons.polygons], height, width)
+    else:
+        from cvserve.postproc.masks import from_png
+
+        inside = from_png(mask.png) > 0
+    if inside.shape != (height, width):
+        raise errors.InvalidInput(
+            f"a mask is {inside.shape[1]} x {inside.shape[0]} pixels, but the image {width} x {height}"
+        )
+    return placed_run_lengths(inside, 0, 0, height, width)
+
+
+RESULT = TaskResult("detection", detection)
