@@ -119,6 +119,6 @@ async def test_another_task_is_refused_by_name(serve: Serve) -> None:
         with server.engine.manager.acquire("colours") as servable:
             pipeline = servable.pipeline
             pipeline.manifest = pipeline.manifest.model_copy(update={"task": "detection"})
+        check = functools.partial(check_method, method="Classify", name="colours")
         with pytest.raises(FailedPrecondition, match="does detection, not classification; ask it with Detect"):
-            check = functools.partial(check_method, method="Classify", name="colours")
             await server.engine.answer(ModelRef("colours"), jpeg(), check=check)
