@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +19,7 @@ from cvserve import console
 from cvserve.cli.arguments import MASK_FORMATS, example, positive
 from cvserve.cli.connection import add_connection, connection
 from cvserve.cli.failures import list_failures
+from cvserve.cli.infer_task import INFER_TASKS, InferTask
 from cvserve.errors import (
     CvserveError,
     DeadlineExceeded,
@@ -35,7 +34,6 @@ from cvserve.errors import (
 
 if TYPE_CHECKING:
     from cvserve.client import Client, ModelInfo
-    from cvserve.postproc import Result
 
 T = TypeVar("T")
 _RETRY_SECONDS = 0.25
@@ -92,15 +90,15 @@ def run(arguments: argparse.Namespace) -> int:
         info = _patiently(
             lambda: client.model_info(arguments.model, arguments.version, label=arguments.label), arguments.wait
         )
-        if info.task not in _METHODS:
+        if info.task not in INFER_TASKS:
             raise InvalidInput(_not_shown(info))
-        if arguments.mask_format and info.task != "segmentation" and not info.has_masks:
+        task = INFER_TASKS[info.task]
+        if arguments.mask_format and not task.takes_masks(info):
             raise InvalidInput(f"--mask-format is for segmentation models; {info.name} does {info.task}")
-        method = _METHODS[info.task]
 
-        # The version that was just named answers all of them, even if a newer one is loaded meanwhile.
+        # All images go to the version that answered just now, even if a newer one is loaded meanwhile.
         def ask(name: str) -> dict[str, Any]:
-            return {"image": name, **_ask(method, client, arguments, name, info)}
+            return {"image": name, **_ask(task, client, arguments, name, info)}
 
         images = ordered_map(ask, arguments.images, workers=arguments.concurrency, ahead=2 * arguments.concurrency)
         for row in images:
@@ -109,7 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 name = {"image": row.pop("image"), "task": info.task, "model": info.name, "version": info.version}
                 row = {**name, **row}
-            _print(row, as_json=arguments.json)
+            if arguments.json:
+                console.say(json.dumps(row, ensure_ascii=False))
+            elif "error" not in row:
+                task.print_row(row)
     return list_failures(failed, len(failed), done=len(arguments.images) - len(failed))
 
 
@@ -119,53 +120,8 @@ def _not_shown(info: ModelInfo) -> str:
     return f"{info.name} takes tensors, not images; ask it with Predict or over REST, or pack it with cvserve import"
 
 
-def _classify(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
-    return client.classify(
-        arguments.model,
-        content,
-        top_k=arguments.top_k,
-        version=version,
-        score_threshold=arguments.score_threshold,
-        max_results=arguments.max_results,
-    )
-
-
-def _detect(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
-    # What is neither printed nor drawn is not asked for; what is printed is made from run lengths here.
-    with_masks = arguments.annotate or (arguments.json and arguments.mask_format != "none")
-    return client.detect(
-        arguments.model,
-        content,
-        version=version,
-        score_threshold=arguments.score_threshold,
-        max_results=arguments.max_results,
-        mask_format=None if with_masks else "none",
-    )
-
-
-def _segment(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
-    # What is neither printed nor drawn is not asked for.
-    mask_format = (arguments.mask_format or "png") if arguments.json else "none"
-    if arguments.annotate and mask_format == "none":
-        mask_format = "png"
-    return client.segment_encoded(arguments.model, content, mask_format, version=version)
-
-
-def _caption(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Result:
-    return client.caption(arguments.model, content, version=version, max_results=arguments.max_results)
-
-
-_Method = Callable[["Client", argparse.Namespace, bytes, int], "Result"]
-_METHODS: dict[str, _Method] = {
-    "classification": _classify,
-    "detection": _detect,
-    "segmentation": _segment,
-    "captioning": _caption,
-}
-
-
-def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: str, info: ModelInfo) -> dict[str, Any]:
-    """The result's part of a row, or {"error"} where the fault is this image's and the next may do better."""
+def _ask(task: InferTask, client: Client, arguments: argparse.Namespace, name: str, info: ModelInfo) -> dict[str, Any]:
+    """Returns the result's part of a row, or {"error"} where the fault is this image's and the next may succeed."""
     from cvserve.preproc.source import read_file
 
     try:
@@ -173,54 +129,16 @@ def _ask(method: _Method, client: Client, arguments: argparse.Namespace, name: s
     except ImageError as error:
         return {"error": error.reason}
     try:
-        result = method(client, arguments, content, info.version)
-        row = _row(result, arguments.mask_format)
+        result = task.ask(client, arguments, content, info.version)
+        row = task.row(result, arguments)
         if arguments.annotate:
             from cvserve.batch.annotate import write_annotated
             from cvserve.batch.sources import Source
-            from cvserve.postproc import EncodedSegmentation
 
-            if isinstance(result, EncodedSegmentation):
-                if arguments.mask_format == "none":
-                    row = replace(result, mask_format="none", png=b"").to_dict()
-                result = result.decode(info.colors)
-            write_annotated(Source(name, Path(name)), result, Path(arguments.annotate))
+            write_annotated(Source(name, Path(name)), task.drawable(result, info), Path(arguments.annotate))
     except (InvalidInput, Overloaded, OutOfMemory, DeadlineExceeded) as error:
         return {"error": str(error)}
     return row
-
-
-def _row(result: Result, mask_format: str | None) -> dict[str, Any]:
-    from cvserve.postproc import DetectionResult
-
-    return result.to_dict(mask_format or "rle") if isinstance(result, DetectionResult) else result.to_dict()
-
-
-def _print(row: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        console.say(json.dumps(row, ensure_ascii=False))
-    elif "classes" in row:
-        console.say(row["image"])
-        for item in row["classes"]:
-            console.say(f"  {item['score']:7.2%}  {item['label']}")
-    elif "detections" in row:
-        found = row["detections"]
-        objects = "1 object" if len(found) == 1 else f"{len(found)} objects"
-        console.say(f"{row['image']} ({row['width']} x {row['height']}): {objects}")
-        widest = max((len(item["label"]) for item in found), default=0)
-        for item in found:
-            corners = "".join(f"{value:8.1f}" for value in item["box"])
-            console.say(f"  {item['score']:7.2%}  {item['label']:<{widest}}{corners}")
-    elif "captions" in row:
-        console.say(row["image"])
-        for item in row["captions"]:
-            console.say(f"  {math.exp(item['log_probability']):7.2%}  {item['text']}")
-    elif "segmentation" in row:
-        found = row["segmentation"]["classes"]
-        console.say(f"{row['image']} ({row['width']} x {row['height']})")
-        widest = max((len(item["label"]) for item in found), default=0)
-        for item in found:
-            console.say(f"  {item['coverage']:7.2%}  {item['label']:<{widest}}  {item['confidence']:7.2%} sure")
 
 
 def _health(arguments: argparse.Namespace) -> int:
