@@ -40,7 +40,7 @@ async def _beside(flags: Flags, start: Start, server: Server) -> None:
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
         await follow(
             partial(read_models, flags, start.settings.of_model),
-            partial(server.engine.apply, confined=False),
+            partial(server.engine.reconciler.apply, confined=False),
             flags.model_config_file_poll_wait_seconds,
             process.say,
             start.models,

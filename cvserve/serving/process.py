@@ -121,7 +121,7 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
     if not await server.drain():
         _cut_off(server)
     say("stopped")
-    if server.engine.lifecycle.loading:
+    if server.engine.reconciler.loading:
         # A new version is being loaded; the process does not wait for it either.
         _exit(0)
 

@@ -14,17 +14,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cvserve.errors import InvalidInput, NotFound
-from cvserve.extras import require, telling
+from cvserve.extras import require
 from cvserve.serving.core import loading
-from cvserve.serving.core.engine import Engine, LoadModel
+from cvserve.serving.core.background import Watcher
+from cvserve.serving.core.engine import Engine
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.manager import State, VersionStatus
-from cvserve.serving.core.memory import Lasting
-from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.memory import CollectorFreeze
 from cvserve.serving.core.observer import Observer, Observers
 from cvserve.serving.core.repository import Repository
-from cvserve.serving.core.settings import ModelSettings
-from cvserve.serving.core.watcher import Watcher
+from cvserve.serving.core.settings import ModelConfig, ModelSettings
+from cvserve.serving.core.version_loader import LoadModel
 from cvserve.serving.protocols import tensorflow_serving, vision
 from cvserve.serving.settings import ServerSettings
 from cvserve.serving.status_lines import StatusLines, describe
@@ -93,7 +93,7 @@ class Server:
         self._load_model = load_model or functools.partial(load, protocols=self._protocols)
         self._lines = StatusLines(report)
         self._ready = False
-        self._lasting = Lasting()
+        self._freeze = CollectorFreeze()
         require("prometheus_client")
         from cvserve.serving.observability.metrics import Metrics
 
@@ -159,21 +159,22 @@ class Server:
 
     async def _serve(self, ports: Ports, found: Repository | None, configs: list[ModelConfig]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, import_ports)
-        self._lasting.keep(collect=True)
+        self._freeze.update()
         self.engine = Engine(
             self.settings,
-            load_model=self._load,
+            load_model=self._load_model,
             on_change=self._changed,
             observer=self._observer,
             repository=found,
             roots=[found.path] if found else [config.base_path.parent for config in configs],
+            on_import=self._freeze.update,
         )
-        self.watcher = Watcher(self.engine.lifecycle.begin_poll, self.settings.poll_seconds)
+        self.watcher = Watcher(self.engine.reconciler.begin_poll, self.settings.poll_seconds)
         self._open_protocols(ports)
         self.health.starting()
-        await self.engine.lifecycle.announce(configs)
+        await self.engine.reconciler.announce(configs)
         await ports.start()
-        await self.engine.lifecycle.start()
+        await self.engine.reconciler.start()
         statuses = self.engine.manager.all_status()
         if configs and not any(status.state is State.AVAILABLE for status in statuses):
             await self.engine.close()
@@ -181,6 +182,8 @@ class Server:
             raise errors[0] if errors else NotFound("no model has a version on disk that its policy wants")
         self.watcher.start()
         self._ready = True
+        # A collection would have requests wait from now on.
+        self._freeze.collect = False
         self._refresh()
 
     def _open_protocols(self, ports: Ports) -> None:
@@ -257,12 +260,6 @@ class Server:
             await self._ports.stop(seconds)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _load(self, directory: Path, settings: ModelSettings) -> LoadedModel:
-        # TensorFlow may be imported for the first model that needs it. Once other models are served, no garbage is
-        # collected then, since their requests would wait.
-        with telling(lambda: self._lasting.keep(collect=not self._ready)):
-            return self._load_model(directory, settings)
-
     def _changed(self, status: VersionStatus) -> None:
         self._lines.changed(status, self._ready)
         self._refresh()
@@ -270,4 +267,4 @@ class Server:
     def _refresh(self) -> None:
         statuses = self.engine.manager.all_status()
         answers = any(status.state is State.AVAILABLE for status in statuses)
-        self.health.update(statuses, self._ready and (answers or self.engine.lifecycle.is_empty_on_purpose))
+        self.health.update(statuses, self._ready and (answers or self.engine.reconciler.is_empty_on_purpose))

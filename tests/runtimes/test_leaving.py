@@ -33,7 +33,7 @@ async def main():
     async with Server(directory.parent, settings) as server:
         engine = server.engine
         for _ in range(3):
-            await engine.reload(directory.name)
+            await engine.reconciler.reload(directory.name)
         while any(status.state is not State.AVAILABLE for status in engine.manager.all_status()):
             await asyncio.sleep(0.05)
         print(json.dumps([model() is not None for model in models]))

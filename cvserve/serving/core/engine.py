@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +18,15 @@ from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core.coalescing import CoalescingCallbacks
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.lifecycle import Lifecycle
-from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loading import load
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
-from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.observer import Observer
-from cvserve.serving.core.repository import ModelVersion, Repository
-from cvserve.serving.core.scheduling import give_way
+from cvserve.serving.core.reconciler import Reconciler
+from cvserve.serving.core.repository import Repository
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.signatures import Signature
-from cvserve.serving.core.thread_names import GRAPHS, name_thread
-from cvserve.serving.core.without_manifest import check_whole
-
-LoadModel = Callable[[Path, ModelSettings], LoadedModel]
+from cvserve.serving.core.version_loader import LoadModel, VersionLoader
 
 
 @dataclass(frozen=True)
@@ -109,32 +101,40 @@ class Engine:
         observer: Observer | None = None,
         repository: Repository | None = None,
         roots: Sequence[Path] | None = None,
+        on_import: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
-            repository, roots: see `Lifecycle`.
-            load_model: opens a version directory; replaced in tests.
-            on_change: told of every change of a version's state.
-            observer: told of what happens to requests and versions.
+            settings: of the models and the threads.
+            load_model: opens a version's directory; replaced in tests.
+            on_change: is called at every change of a version's state.
+            observer: is notified of what happens to requests and versions.
+            repository, roots: see `Reconciler`.
+            on_import: is called when a model has imported a library, before the library is used.
         """
         self._loop = asyncio.get_running_loop()
         self._settings = settings
-        self._load_model = load_model
         self.observer = observer or Observer()
         self._on_change = on_change
-        self._callbacks = CoalescingCallbacks(self._loop)
+        callbacks = CoalescingCallbacks(self._loop)
         self._decode = DecodePool(
             settings.decode_workers or usable_cores(),
             settings.max_decode_waiting,
             settings.max_decode_bytes,
-            self._callbacks,
+            callbacks,
         )
-        self.manager = Manager(self._load, self._changed)
-        self.lifecycle = Lifecycle(self.manager, settings, repository=repository, roots=roots)
+        loader = VersionLoader(load_model, settings, self._decode, callbacks, self.observer, on_import)
+        self.manager = Manager(loader, self._changed)
+        self.reconciler = Reconciler(self.manager, settings, repository=repository, roots=roots)
         self._draining = False
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._accept = _Accepted(self._enter, self._leave)
+
+    @property
+    def draining(self) -> bool:
+        """Whether new requests are refused, since the server is shutting down."""
+        return self._draining
 
     @property
     def in_flight(self) -> int:
@@ -175,26 +175,6 @@ class Engine:
         with self._accepted(), self._acquire(model) as servable:
             yield servable
 
-    @property
-    def pressed(self) -> str | None:
-        """The model whose requests are being refused for want of room, if it is the only one; else None."""
-        servable = self.manager.sole()
-        return servable.name if servable is not None and servable.queue.overloaded else None
-
-    def check_room(self, deadline: float) -> None:
-        """Refuses a request of which no more than the deadline is known, before its message is read: under overload
-        most of what comes is refused, and what that costs is taken from the answers. Where several versions are
-        served, the message must say which one is asked, and nothing is refused here.
-
-        Raises:
-            Overloaded: there is no room for it. Unavailable: the server is shutting down.
-        """
-        if self._draining:
-            raise Unavailable("the server is shutting down")
-        servable = self.manager.sole()
-        if servable is not None:
-            servable.queue.check_room(0, deadline)
-
     def model_info(self, model: ModelRef) -> ModelInfo:
         """What the model is.
 
@@ -215,43 +195,23 @@ class Engine:
         Raises:
             InvalidInput: an unknown label.
         """
-        return model.version if model.label is None else self.lifecycle.version_of(model.name, model.label)
+        return model.version if model.label is None else self.reconciler.version_of(model.name, model.label)
 
     def settings_of(self, name: str) -> ModelSettings:
         """The server's settings for a model of that name."""
         return self._settings.of_model(name)
 
-    async def apply(self, configs: Sequence[ModelConfig], *, confined: bool = True) -> None:
-        """Serves these models and no others. See `Lifecycle.apply`."""
-        await self.lifecycle.apply(configs, confined=confined)
-
-    async def load(self, name: str, version: int | None = None) -> None:
-        """Serves a model, or one version of it. See `Lifecycle.load`."""
-        await self.lifecycle.load(name, version)
-
-    async def unload(self, name: str, version: int | None = None) -> None:
-        """Stops serving a model, or one version of it. See `Lifecycle.unload`."""
-        await self.lifecycle.unload(name, version)
-
-    async def reload(self, name: str) -> None:
-        """Loads the versions of a model anew. See `Lifecycle.reload`."""
-        await self.lifecycle.reload(name)
-
-    async def poll(self) -> None:
-        """Looks at the disk once. See `Lifecycle.poll`."""
-        await self.lifecycle.poll()
-
     async def drain(self) -> None:
         """Refuses new requests from now on and returns when the accepted ones are answered."""
         self._draining = True
-        self.lifecycle.refuse()
+        self.reconciler.refuse()
         while self._in_flight:
             self._idle.clear()
             await self._idle.wait()
 
     async def close(self) -> None:
         """Unloads every model and ends the threads. After `drain`."""
-        await self.lifecycle.close()
+        await self.reconciler.close()
         for status in self.manager.all_status():
             if status.version in self.manager.available(status.name):
                 await self.manager.unload(status.name, status.version)
@@ -274,37 +234,6 @@ class Engine:
         self._in_flight -= 1
         if not self._in_flight:
             self._idle.set()
-
-    def _load_in_thread(self, source: ModelVersion, settings: ModelSettings, meant: bool) -> LoadedModel:
-        if not meant:
-            check_whole(source.directory)
-        # What a runtime starts here are the threads of its graphs.
-        name_thread(f"{GRAPHS}{source.name}")
-        give_way(self._settings.graph_nice)
-        return self._load_model(source.directory, settings)
-
-    async def _load(self, source: ModelVersion) -> Servable:
-        settings = source.settings or self._settings.of_model(source.name)
-        began = time.monotonic()
-        # A thread of its own: one that has given way stays so.
-        thread = ThreadPoolExecutor(1, "load")
-        # Asked for by its number, or served already and loaded anew.
-        meant = source.named or source.version in self.manager.made_elsewhere(source.name)
-        try:
-            model = await self._loop.run_in_executor(thread, self._load_in_thread, source, settings, meant)
-        finally:
-            thread.shutdown(wait=False)
-        self.observer.loaded(source.name, source.version, time.monotonic() - began)
-        return Servable(
-            source.name,
-            source.version,
-            model,
-            self._decode,
-            self._callbacks,
-            self.observer,
-            settings.max_pixels,
-            self._settings.graph_nice,
-        )
 
     def _changed(self, status: VersionStatus) -> None:
         self.observer.state(status.name, status.version, status.state.name)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -153,6 +153,9 @@ class Manager:
         Raises:
             CvserveError: it cannot be loaded; the old one stays.
         """
+        if source.version in self.without_manifest(source.name):
+            # It has been accepted as it is before.
+            source = replace(source, explicitly_requested=True)
         servable = await self._open(source)
         versions = self._models.setdefault(source.name, {})
         old = versions.get(source.version)
@@ -230,8 +233,8 @@ class Manager:
         versions = self._models.get(name, {})
         return sorted(number for number, version in versions.items() if version.state is State.AVAILABLE)
 
-    def made_elsewhere(self, name: str) -> dict[int, Path]:
-        """The available versions of a model that were loaded without a manifest, and their directories."""
+    def without_manifest(self, name: str) -> dict[int, Path]:
+        """Returns the available versions of a model that were loaded without a manifest, and their directories."""
         return {
             number: version.source.directory
             for number, version in self._models.get(name, {}).items()

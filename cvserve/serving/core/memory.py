@@ -1,4 +1,4 @@
-"""Memory back to the system after a model has gone, and what the garbage collector need not look at."""
+"""Returns memory to the system after a model was unloaded, and keeps the garbage collector from libraries."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ MANY_MODULES = 100
 """So many new ones are a library: TensorFlow brings 1600, onnxruntime 30."""
 
 
-class Lasting:
-    """Leaves out of every later collection what libraries have brought: it will never be garbage.
+class CollectorFreeze:
+    """Keeps the garbage collector from looking at what libraries have brought: it will never be garbage.
 
     TensorFlow's modules are half a million objects, and full collections that walked through them took a third of the
-    event loop's time under load. To be told between a library's import and its first model: TensorFlow's models are
-    circles, and one that was left out with the library would stay in memory after it has been unloaded.
+    event loop's time under load. `update` is to be called between a library's import and its first model: TensorFlow's
+    models are circles, and one that was frozen with the library would stay in memory after it has been unloaded.
+
+    Attributes:
+        collect: whether garbage is collected before a freeze, which takes a good part of a second after TensorFlow;
+            otherwise what is garbage at that moment stays in memory. False once requests are answered.
+
     """
 
     def __init__(self) -> None:
+        self.collect = True
         self._modules = 0
 
-    def keep(self, *, collect: bool) -> None:
-        """Looks whether a library was loaded since the last call; if not, this is nothing.
-
-        Args:
-            collect: what is garbage now is collected before, which takes a good part of a second after TensorFlow;
-                else it stays as it is.
-        """
+    def update(self) -> None:
+        """Freezes all objects, where a library was imported since the last call."""
         if len(sys.modules) - self._modules < MANY_MODULES:
             return
-        if collect:
+        if self.collect:
             gc.collect()
         gc.freeze()
         self._modules = len(sys.modules)

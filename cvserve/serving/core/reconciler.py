@@ -1,258 +1,467 @@
-"""One model: which of its versions are wanted, how they fared, and what is done to have them served."""
+"""Brings the versions that are served to those that are wanted: by the disk, the policies, and requests."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cvserve.errors import CvserveError
+from cvserve.errors import CvserveError, FailedPrecondition, InvalidInput, NotFound, Unavailable
+from cvserve.serving.core.background import BackgroundTasks, in_thread, wait_for_all
+from cvserve.serving.core.desired_state import DesiredModel
 from cvserve.serving.core.manager import Manager, State, VersionStatus
-from cvserve.serving.core.model_config import ModelConfig
-from cvserve.serving.core.repository import ModelVersion, fingerprint, versions_in
-from cvserve.serving.core.settings import EngineSettings
-from cvserve.serving.core.tasks import Tasks, in_thread
-from cvserve.serving.core.version_policy import Failure, Known, Specific, aspired, may_retry, plan, stand_ins
+from cvserve.serving.core.repository import (
+    Repository,
+    check_inside,
+    completed,
+    fingerprint,
+    readable_versions,
+    versions_in,
+    versions_in_each,
+)
+from cvserve.serving.core.settings import EngineSettings, ModelConfig, check_configs
+from cvserve.serving.core.version_policy import Known, fallback_versions, may_retry, plan
 
 _LOG = logging.getLogger(__name__)
 
+Unloading = asyncio.Future[None]
+"""Ends when the requests that have a version are answered and its memory is given back."""
 
-@dataclass(eq=False)
-class Surroundings:
-    """What the models of a server share.
 
-    clock: seconds. loading: held while a model is loaded, since loading uses all cores. closed: nothing begins any
-    more. complaints: what was said last about a model's disk.
+class Reconciler:
+    """Loads and unloads versions through the manager until what is served is what is wanted.
+
+    A new version is loaded and warmed before an old one is let go; one that cannot be loaded stays in the status with
+    its error and is tried again, while the old one answers. Models are independent of each other, but loading takes
+    turns, since it uses all cores. Used from the loop's thread only; the disk is read on other threads.
+
+    No caller is needed for a change to be finished: one that gives up waiting leaves nothing half done.
     """
 
-    manager: Manager
-    settings: EngineSettings
-    clock: Callable[[], float]
-    tasks: Tasks = field(default_factory=Tasks)
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    closed: bool = False
-    complaints: dict[str, str] = field(default_factory=dict)
-
-    def complain(self, about: str, text: str) -> None:
-        """Once, not at every look."""
-        if self.complaints.get(about) != text:
-            self.complaints[about] = text
-            _LOG.error("%s", text)
-
-
-class KeptModel:
-    """A model that is to be served, or to be no longer served.
-
-    pinned: loaded on request, whatever the policy says. held: unloaded on request, until they are asked for again.
-    stopped: unloaded on request as a whole. left: nobody lists it any more. stale: loaded from files or with settings
-    that are no longer the right ones. errors: why a version could not be loaded when it was last tried.
-    """
-
-    def __init__(self, config: ModelConfig, shared: Surroundings) -> None:
-        self.config = config
-        self.pinned: set[int] = set()
-        self.held: set[int] = set()
-        self.stopped = False
-        self.left = False
-        self.stale: set[int] = set()
-        self.errors: dict[int, CvserveError] = {}
-        self._failures: dict[int, Failure] = {}
-        self._shared = shared
-        self._manager = shared.manager
-        self._busy = asyncio.Lock()
+    def __init__(
+        self,
+        manager: Manager,
+        settings: EngineSettings,
+        *,
+        repository: Repository | None = None,
+        roots: Sequence[Path] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """
+        Args:
+            manager: loads, replaces and unloads.
+            settings: when a version that failed is tried again, and which paths and labels requests may give.
+            repository: where models come and go by themselves, and where `load` finds those that are not served.
+            roots: the directories that a request's paths must lie in, beside the settings' model_roots; None: anywhere.
+            clock: seconds; by default the loop's.
+        """
+        self._manager = manager
+        self._settings = settings
+        self._repository = repository
+        self._roots = None if roots is None else [*roots, *settings.model_roots]
+        self._clock = clock or asyncio.get_running_loop().time
+        self._models: dict[str, DesiredModel] = {}
+        self._tasks = BackgroundTasks()
+        self._load_lock = asyncio.Lock()
+        self._listed = repository is None
+        self._closed = False
+        # The last complaint about a model's disk, or about the repository under the name "".
+        self._complaints: dict[str, str] = {}
 
     @property
-    def name(self) -> str:
-        return self.config.name
+    def loading(self) -> bool:
+        """Whether a model is being loaded now."""
+        return self._load_lock.locked()
+
+    def version_of(self, name: str, label: str) -> int:
+        """Returns the version that a label stands for.
+
+        Raises:
+            InvalidInput: there is no such label, in TensorFlow Serving's words.
+        """
+        model = self._models.get(name)
+        version = None if model is None else model.config.labels.get(label)
+        if version is None:
+            raise InvalidInput(f"Unrecognized servable version label: {label}")
+        return version
+
+    def labels_of(self, name: str, version: int) -> list[str]:
+        """Returns the labels of a version, sorted."""
+        model = self._models.get(name)
+        return sorted(label for label, number in (model.config.labels if model else {}).items() if number == version)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether it is being changed now."""
-        return self._busy.locked()
+    def is_empty_on_purpose(self) -> bool:
+        """Whether a list says that there is to be no model; a repository without a model has lost them."""
+        return not self.names() and (self._listed or self._repository is None)
 
-    @property
-    def statuses(self) -> list[VersionStatus]:
-        """Of all its versions, ascending."""
-        return [status for status in self._manager.all_status() if status.name == self.name]
+    def names(self) -> list[str]:
+        """Returns the models that are to be served, sorted."""
+        return sorted(name for name, model in self._models.items() if not model.delisted)
 
-    def wanted(self, on_disk: Mapping[int, Path]) -> list[int]:
-        """The versions to serve, ascending."""
-        if self.left:
-            return []
-        usable = [version for version in on_disk if version not in self.held]
-        chosen = [] if self.stopped else aspired(self.config.policy, usable)
-        return sorted({*chosen, *(self.pinned & set(usable))})
+    # ---- requests
 
-    def is_due(self, found: Mapping[int, Path] | None) -> bool:
-        """Whether there may be something to do: nearly always there is not.
+    async def announce(self, configs: Sequence[ModelConfig]) -> None:
+        """Takes up the first models without loading them, so that requests are refused with "still loading" rather
+        than "not found". To be called before any request can come."""
+        check_configs(configs)
+        for config in configs:
+            self._models[config.name] = model = DesiredModel(config)
+            with contextlib.suppress(OSError, CvserveError):  # loading reports it
+                found = await in_thread(versions_in, config.base_path)
+                for version in model.versions(found):
+                    self._manager.announce(model.source(version, found[version]))
+
+    async def start(self, configs: Sequence[ModelConfig] = ()) -> None:
+        """Serves the first models, those that were announced and `configs`. Labels may name versions that are loaded by
+        this. Failures are in the status."""
+        await self.announce(configs)
+        for model in list(self._models.values()):
+            await self._tasks.finish(self._reconcile(model))
+            for label, version in model.config.labels.items():
+                if version not in self._manager.available(model.name):
+                    _LOG.warning("model %s: label %r names version %d, which is not served", model.name, label, version)
+
+    async def apply(self, configs: Sequence[ModelConfig], *, confined: bool = True) -> None:
+        """Serves these models and no others, as HandleReloadConfigRequest means it; from now on models neither come
+        nor go by themselves. Returns when what can be loaded is loaded and the others are unloaded.
 
         Args:
-            found: the versions on disk; None where it could not be read.
+            configs: the models.
+            confined: whether the paths must lie in the repository; not for the operator's own file, beside whose
+                directories requests may name others from then on.
+
+        Raises, before anything has changed:
+            InvalidInput: a name twice, a path that is relative or leads out of the repository.
+            NotFound: no version there.
+            FailedPrecondition: a label for a version that is not available.
+        Raises, afterwards:
+            CvserveError: models of which no version could be loaded. They are tried again.
         """
-        if found is None or self.left or self.stale or self._failures:
-            return True
-        return self.wanted(found) != self._manager.available(self.name)
+        self._check_open()
+        check_configs(configs)
+        for config in configs:
+            if confined:
+                check_inside(config.base_path, self._roots, f"model {config.name!r}")
+            await in_thread(readable_versions, config)
+        self._check_labels(configs)
+        self._check_open()
+        self._listed = True
+        if self._roots is not None and not confined:
+            self._roots = list(dict.fromkeys([*self._roots, *(config.base_path.parent for config in configs)]))
+        listed = {config.name: config for config in configs}
+        delisted = [model for name, model in self._models.items() if name not in listed]
+        for model in delisted:
+            model.delisted = True
+        for name, config in listed.items():
+            self._models.setdefault(name, DesiredModel(config)).configure(config, self._manager.available(name))
+        changed = [self._models[name] for name in listed]
+        await self._tasks.finish(wait_for_all([self._reconcile(model) for model in (*delisted, *changed)]))
+        self._check_served(listed)
 
-    def follow_policy(self) -> None:
-        """Forgets what was asked for by hand, and what failed."""
-        self.pinned.clear()
-        self.held.clear()
-        self.stopped = False
-        self._failures.clear()
-        self.errors.clear()
+    async def load(self, name: str, version: int | None = None) -> None:
+        """Serves a model, or one more version of it whatever its policy, and returns when it answers.
 
-    def pin(self, version: int) -> None:
-        """Has a version served whatever the policy says."""
-        self.pinned.add(version)
-        self.held.discard(version)
-        self._failures.pop(version, None)
+        Args:
+            name: of the model.
+            version: None has the model follow its policy again, with everything forgotten that was requested by hand.
 
-    def hold(self, version: int) -> None:
-        """Has a version not served."""
-        self.held.add(version)
-        self.pinned.discard(version)
+        Raises:
+            InvalidInput: a name or a link that leads out of the repository. NotFound: not there.
+            CvserveError: it cannot be loaded. It is tried again as long as it is wanted.
+        """
+        self._check_open()
+        model = await self._known_or_found(name)
+        found = await in_thread(readable_versions, model.config)
+        if version is None:
+            model.follow_policy()
+        elif version not in found:
+            raise NotFound(f"Could not find version {version} of model {name}")
+        else:
+            check_inside(found[version], self._roots, f"model {name!r} version {version}")
+            model.pin(version)
+        model.delisted = False
+        self._models[name] = model
+        await self._tasks.finish(self._reconcile(model))
+        self._check_loaded(model, found, [version] if version is not None else model.versions(found))
 
-    def configure(self, config: ModelConfig) -> None:
-        """Takes over another configuration; versions that it would have loaded differently are stale."""
-        if (self.config.base_path, _how(self.config)) != (config.base_path, _how(config)):
-            self.stale = set(self._manager.available(self.name))
-        self.config, self.left = config, False
-        self.follow_policy()
+    async def unload(self, name: str, version: int | None = None) -> None:
+        """Stops serving a model, or one version of it, until it is requested again; returns when the requests that
+        had it are answered and its memory is given back. Where the policy has another version to serve instead, that
+        one is loaded first.
 
-    def announce(self, found: Mapping[int, Path]) -> None:
-        """Makes the wanted versions known before they are loaded, so that requests are told to wait."""
-        for version in self.wanted(found):
-            self._manager.announce(self._source(version, found[version]))
+        Raises:
+            NotFound: it is not served.
+        """
+        self._check_open()
+        model = self._models.get(name)
+        if model is None or model.delisted:
+            raise NotFound(f"Could not find any versions of model {name}")
+        if version is None:
+            model.unloaded = True
+            model.pinned.clear()
+        else:
+            [status] = self._manager.status(name, version)
+            if status.state is State.END and status.error is None:
+                raise NotFound(f"model {name!r} has no available version {version} to unload")
+            model.exclude(version)
+        await self._tasks.finish(self._reconcile(model))
 
-    async def settle(self) -> None:
-        """Brings the versions that are served to those that are wanted, one change at a time; returns when those that
-        go have been let go of. What cannot be loaded is in its status, and is due again."""
-        async with self._busy:
-            leaving = await self._change()
-        if leaving:
-            # Not with the lock held: a request may take its time with the old version.
-            await asyncio.wait(leaving)
+    async def reload(self, name: str) -> None:
+        """Loads the versions of a model anew from disk, also those whose number is the same; the old ones answer
+        until the new ones can. What was requested by hand is forgotten.
 
-    async def _change(self) -> list[asyncio.Future[None]]:
-        path = self.config.base_path
-        found: dict[int, Path] = {}
-        if not self.left:
+        Raises:
+            NotFound: not there. CvserveError: it cannot be loaded; the old one stays.
+        """
+        self._check_open()
+        model = await self._known_or_found(name)
+        found = await in_thread(readable_versions, model.config)
+        self._models[name] = model
+        model.delisted = False
+        model.follow_policy()
+        model.stale = set(self._manager.available(name))
+        wanted = model.versions(found)
+        await self._tasks.finish(self._reconcile(model))
+        self._check_loaded(model, found, wanted)
+        for number in wanted:
+            if number in model.stale and number in model.errors:
+                raise model.errors[number]
+
+    async def poll(self) -> None:
+        """Looks at the disk once, and returns when what follows from it is done."""
+        await self._tasks.finish(wait_for_all([self._reconcile(model) for model in await self._look()]))
+
+    async def begin_poll(self) -> None:
+        """Looks at the disk once without waiting for what follows; models that are being changed are left out."""
+        for model in await self._look():
+            if not model.busy.locked():
+                self._tasks.start(self._reconcile(model))
+
+    def refuse(self) -> None:
+        """Starts no change any more."""
+        self._closed = True
+
+    async def close(self) -> None:
+        """Starts no change any more, and waits for the unloading that is under way (not for what is being loaded)."""
+        self.refuse()
+        if not self.loading:
+            await self._tasks.wait()
+
+    # ---- checks of requests
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the server is shutting down")
+
+    def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
+        for config in configs:
+            available = self._manager.available(config.name)
+            model = self._models.get(config.name)
+            for label, version in config.labels.items():
+                known = model.config.labels.get(label, version) if model is not None else version
+                excused = self._settings.allow_version_labels_for_unavailable_models and known == version
+                if version not in available and not excused:
+                    raise FailedPrecondition(
+                        f"Request to assign label to version {version} of model {config.name}, "
+                        "which is not currently available for inference"
+                    )
+
+    def _check_served(self, listed: Mapping[str, ModelConfig]) -> None:
+        """After `apply`: checks that every model has a version that answers."""
+        failed: dict[str, CvserveError] = {}
+        for name in listed:
+            if not self._manager.available(name) and name in self._models:
+                errors = [status.error for status in self._statuses(name) if status.error is not None]
+                failed[name] = errors[-1] if errors else NotFound("none of its versions is wanted and on disk")
+        if failed:
+            why = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            first = next(iter(failed.values()))
+            kind = type(first) if type(first) in (NotFound, FailedPrecondition) else FailedPrecondition
+            raise kind(f"{len(failed)} servable(s) did not become available: {why}")
+
+    def _check_loaded(self, model: DesiredModel, found: Mapping[int, Path], wanted: Sequence[int]) -> None:
+        """After `load`: checks that the versions that were requested answer."""
+        name = model.name
+        if not wanted:
+            raise NotFound(f"model {name!r} has no version on disk that its policy wants; it has {list(found)}")
+        available = self._manager.available(name)
+        for status in self._statuses(name):
+            if status.version in wanted and status.version not in available:
+                raise status.error or Unavailable(f"model {name!r} version {status.version} was not loaded; try again")
+
+    def _statuses(self, name: str) -> list[VersionStatus]:
+        return [status for status in self._manager.all_status() if status.name == name]
+
+    # ---- the disk
+
+    async def _known_or_found(self, name: str) -> DesiredModel:
+        """Returns the model, also one that is in the repository but not served."""
+        model = self._models.get(name)
+        if model is not None and not model.delisted:
+            return model
+        if self._repository is None:
+            raise NotFound(f"Could not find any versions of model {name}")
+        config = await in_thread(self._repository.config, name)
+        check_inside(config.base_path, self._roots, f"model {name!r}")
+        # One that is being unloaded keeps its lock.
+        model = self._models.get(name) or DesiredModel(config)
+        model.config = config
+        return model
+
+    async def _look(self) -> list[DesiredModel]:
+        """Looks at the disk, and returns the models that may need work."""
+        if self._repository is not None and not self._listed:
             try:
-                found = await in_thread(partial(versions_in, path))
+                names = await in_thread(self._repository.names, self.names())
+                new = [self._repository.config(name) for name in names if name not in self._models]
             except (OSError, CvserveError) as error:
-                text = f"model {self.name!r} stays as it is, since {path} cannot be read: {error}"
-                self._shared.complain(self.name, text)
+                self._complain("", f"the model repository cannot be read: {error}")
                 return []
-            self._shared.complaints.pop(self.name, None)
-        wanted = self.wanted(found)
-        step = plan(wanted, await self._known(found))
-        for version in step.load:
-            self._manager.announce(self._source(version, found[version]))
-        for version in step.load:
-            if not self._shared.closed and version in self.wanted(found):
-                await self._try(version, found[version])
-        await self._stand_in(found)
-        leaving: list[asyncio.Future[None]] = []
-        served = {*wanted, *self._manager.available(self.name)}
-        for version in sorted(self.stale & served & found.keys(), reverse=True):
-            if not self._shared.closed and await self._is_time(version, found[version]):
-                leaving += await self._renew(version, found[version])
-        return leaving + self._let_go(found)
+            self._complaints.pop("", None)
+            # A list that was given meanwhile wins.
+            if not self._listed:
+                self._follow_repository(names, new)
+        paths = {name: model.config.base_path for name, model in self._models.items()}
+        found = await in_thread(versions_in_each, paths)
+        # What was copied so slowly that it was loaded before its manifest was there.
+        without_manifest = {name: self._manager.without_manifest(name) for name in self._models}
+        for name, numbers in (await in_thread(completed, without_manifest)).items():
+            if name in self._models:
+                # Some may have been loaded anew meanwhile.
+                self._models[name].stale.update(self._manager.without_manifest(name).keys() & set(numbers))
+        return [
+            model
+            for name, model in self._models.items()
+            if model.may_need_work(found.get(name), self._manager.available(name))
+        ]
 
-    async def _stand_in(self, found: Mapping[int, Path]) -> None:
+    def _follow_repository(self, names: Sequence[str], new: Sequence[ModelConfig]) -> None:
+        """Takes up the models that came to the repository, and delists those that went."""
+        for config in new:
+            self._models.setdefault(config.name, DesiredModel(config))
+        for name, model in self._models.items():
+            if name not in names:
+                model.delisted = True
+            elif model.delisted:
+                model.delisted = False
+                model.follow_policy()
+
+    def _complain(self, about: str, text: str) -> None:
+        """Logs a complaint once, not at every look."""
+        if self._complaints.get(about) != text:
+            self._complaints[about] = text
+            _LOG.error("%s", text)
+
+    # ---- one model
+
+    async def _reconcile(self, model: DesiredModel) -> None:
+        """Brings the versions that are served to those that are wanted, one change at a time; returns when those that
+        go have been let go of. What cannot be loaded is in its status, and is tried again at a later look."""
+        async with model.busy:
+            unloading = await self._change(model)
+        if unloading:
+            # Not with the lock held: a request may take its time with the old version.
+            await asyncio.wait(unloading)
+        if model.delisted and not model.busy.locked() and self._models.get(model.name) is model:
+            del self._models[model.name]
+
+    async def _change(self, model: DesiredModel) -> list[Unloading]:
+        path = model.config.base_path
+        found: dict[int, Path] = {}
+        if not model.delisted:
+            try:
+                found = await in_thread(versions_in, path)
+            except (OSError, CvserveError) as error:
+                self._complain(model.name, f"model {model.name!r} stays as it is, since {path} cannot be read: {error}")
+                return []
+            self._complaints.pop(model.name, None)
+        wanted = model.versions(found)
+        step = plan(wanted, await self._known(model, found))
+        for version in step.load:
+            self._manager.announce(model.source(version, found[version]))
+        for version in step.load:
+            if not self._closed and version in model.versions(found):
+                await self._load(model, version, found[version])
+        await self._load_fallback(model, found)
+        unloading: list[Unloading] = []
+        served = {*wanted, *self._manager.available(model.name)}
+        for version in sorted(model.stale & served & found.keys(), reverse=True):
+            if not self._closed and await self._may_try(model, version, found[version]):
+                unloading += await self._load_anew(model, version, found[version])
+        return unloading + self._unload_unwanted(model, found)
+
+    async def _load_fallback(self, model: DesiredModel, found: Mapping[int, Path]) -> None:
         """Loads an older version where nothing answers, though something is wanted."""
-        wanted = self.wanted(found)
-        if not wanted or self.stopped:
+        wanted = model.versions(found)
+        if not wanted or model.unloaded:
             return
-        for version in stand_ins(self.config.policy, found.keys() - self.held, wanted):
-            if self._shared.closed or self._manager.available(self.name):
+        for version in fallback_versions(model.config.policy, found.keys() - model.excluded, wanted):
+            if self._closed or self._manager.available(model.name):
                 return
-            if await self._is_time(version, found[version]):
+            if await self._may_try(model, version, found[version]):
                 _LOG.warning(
-                    "model %s: version %d stands in for %s, which cannot be loaded", self.name, version, wanted
+                    "model %s: version %d stands in for %s, which cannot be loaded", model.name, version, wanted
                 )
-                await self._try(version, found[version])
+                await self._load(model, version, found[version])
 
-    def _let_go(self, found: Mapping[int, Path]) -> list[asyncio.Future[None]]:
-        """The versions that may go now. Planned anew, since a request may have changed what is wanted while something
-        was loaded."""
-        wanted = self.wanted(found)
-        known = {version: Known() for version in wanted}
-        known |= {version: Known(available=True) for version in self._manager.available(self.name)}
-        leaving = []
+    def _unload_unwanted(self, model: DesiredModel, found: Mapping[int, Path]) -> list[Unloading]:
+        """Unloads the versions that may go now. Planned anew, since a request may have changed what is wanted while
+        something was loaded."""
+        wanted = model.versions(found)
+        available = self._manager.available(model.name)
+        known = {version: Known() for version in wanted} | {version: Known(available=True) for version in available}
+        unloading = []
         for version in plan(wanted, known).unload:
-            self.stale.discard(version)
-            leaving.append(self._shared.tasks.keep(self._manager.retire(self.name, version)))
-        served = not wanted or not set(wanted).isdisjoint(self._manager.available(self.name))
-        for status in self.statuses:
+            model.stale.discard(version)
+            unloading.append(self._tasks.keep(self._manager.retire(model.name, version)))
+        served = not wanted or not set(wanted).isdisjoint(self._manager.available(model.name))
+        for status in self._statuses(model.name):
             # What failed is remembered as long as it might be tried again.
             over = served or status.version not in found
             if over and status.version not in wanted and status.state is not State.UNLOADING:
-                self._failures.pop(status.version, None)
+                model.failures.pop(status.version, None)
                 if status.error is not None or status.state is State.START:
-                    self._manager.forget(self.name, status.version)
-        return leaving
+                    self._manager.forget(model.name, status.version)
+        return unloading
 
-    async def _known(self, found: Mapping[int, Path]) -> dict[int, Known]:
-        known = {version: Known(available=True) for version in self._manager.available(self.name)}
-        for version in list(self._failures):
+    async def _known(self, model: DesiredModel, found: Mapping[int, Path]) -> dict[int, Known]:
+        known = {version: Known(available=True) for version in self._manager.available(model.name)}
+        for version in list(model.failures):
             if version not in known and version in found:
-                known[version] = Known(may_retry=await self._is_time(version, found[version]))
+                known[version] = Known(may_retry=await self._may_try(model, version, found[version]))
         return known
 
-    async def _is_time(self, version: int, directory: Path) -> bool:
-        failure = self._failures.get(version)
+    async def _may_try(self, model: DesiredModel, version: int, directory: Path) -> bool:
+        """Returns whether a version has not failed yet, or it is time to try it again."""
+        failure = model.failures.get(version)
         if failure is None:
             return True
-        files = await in_thread(partial(fingerprint, directory))
-        every, retries = self._shared.settings.load_retry_seconds, self._shared.settings.max_load_retries
-        return may_retry(failure, files, self._shared.clock(), every=every, retries=retries)
+        files = await in_thread(fingerprint, directory)
+        every, retries = self._settings.load_retry_seconds, self._settings.max_load_retries
+        return may_retry(failure, files, self._clock(), every=every, retries=retries)
 
-    async def _try(self, version: int, directory: Path) -> None:
-        async with self._shared.loading:
+    async def _load(self, model: DesiredModel, version: int, directory: Path) -> None:
+        async with self._load_lock:
             # Before it is read, so that a file that comes meanwhile counts as a change.
-            files = await in_thread(partial(fingerprint, directory))
-            status = await self._manager.load(self._source(version, directory))
+            files = await in_thread(fingerprint, directory)
+            status = await self._manager.load(model.source(version, directory))
         if status.state is State.AVAILABLE:
-            self._succeeded(version)
+            model.succeeded(version)
         else:
-            self._failed(version, files, status.error)
+            model.failed(version, files, status.error, self._clock())
 
-    async def _renew(self, version: int, directory: Path) -> list[asyncio.Future[None]]:
-        async with self._shared.loading:
-            files = await in_thread(partial(fingerprint, directory))
+    async def _load_anew(self, model: DesiredModel, version: int, directory: Path) -> list[Unloading]:
+        async with self._load_lock:
+            files = await in_thread(fingerprint, directory)
             try:
-                leaving = await self._manager.replace(self._source(version, directory))
+                unloading = await self._manager.replace(model.source(version, directory))
             except CvserveError as error:
-                _LOG.error("model %s version %d stays as it was: %s", self.name, version, error)
-                self._failed(version, files, error)
+                _LOG.error("model %s version %d stays as it was: %s", model.name, version, error)
+                model.failed(version, files, error, self._clock())
                 return []
-        self.stale.discard(version)
-        self._succeeded(version)
-        return [self._shared.tasks.keep(leaving)]
-
-    def _succeeded(self, version: int) -> None:
-        self._failures.pop(version, None)
-        self.errors.pop(version, None)
-
-    def _failed(self, version: int, files: Hashable, error: CvserveError | None) -> None:
-        if error is not None:
-            self.errors[version] = error
-        last = self._failures.get(version)
-        tries = last.tries + 1 if last is not None and last.files == files else 1
-        self._failures[version] = Failure(tries, self._shared.clock(), files)
-
-    def _source(self, version: int, directory: Path) -> ModelVersion:
-        policy = self.config.policy
-        named = version in self.pinned or (isinstance(policy, Specific) and version in policy.versions)
-        # A version that was given as such is wanted, too.
-        named |= directory == self.config.base_path
-        return ModelVersion(self.name, version, directory, self.config.settings, named)
-
-
-def _how(config: ModelConfig) -> dict[str, object]:
-    """The settings that a loaded version depends on."""
-    return config.settings.model_dump(exclude={"versions", "labels"})
+        model.stale.discard(version)
+        model.succeeded(version)
+        return [self._tasks.keep(unloading)]

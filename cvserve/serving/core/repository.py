@@ -12,8 +12,7 @@ from pathlib import Path
 from cvserve import artifact as artifacts
 from cvserve.artifact.manifest import FILE_NAME
 from cvserve.errors import ArtifactError, InvalidInput, NotFound
-from cvserve.serving.core.model_config import ModelConfig
-from cvserve.serving.core.settings import EngineSettings, ModelSettings
+from cvserve.serving.core.settings import EngineSettings, ModelConfig, ModelSettings
 from cvserve.serving.core.version_policy import parse_policy
 
 _LOG = logging.getLogger(__name__)
@@ -26,14 +25,21 @@ SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version on disk, the name under which it is served, and how. settings: None takes the server's. named: it is
-    wanted by its number, not for being the newest or because all are."""
+    """One version on disk.
+
+    Attributes:
+        name: under which it is served.
+        version: its number.
+        directory: where it lies.
+        settings: how it runs; None takes the server's.
+        explicitly_requested: whether it is wanted by its number, not for being the newest or because all are.
+    """
 
     name: str
     version: int
     directory: Path
     settings: ModelSettings | None = None
-    named: bool = False
+    explicitly_requested: bool = False
 
 
 class Repository:

@@ -1,8 +1,10 @@
-"""The settings that the core reads: how one model runs, and what all models of a server share."""
+"""The settings that the core reads: how one model runs, what all models share, and which models are served."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes.device import Resources, parse_device
 from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 from cvserve.serving.core.scheduling import GRAPH_NICE
-from cvserve.serving.core.version_policy import parse_policy
+from cvserve.serving.core.version_policy import Latest, VersionPolicy, parse_policy
 from cvserve.settings import parse
 
 
@@ -191,3 +193,41 @@ class EngineSettings(ModelSettings):
         if own is not None:
             values |= {key: getattr(own, key) for key in own.model_fields_set}
         return parse(ModelSettings, values, f"the settings of model {name!r}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model is served from where: what a settings file, a repository or a reload request comes down to.
+
+    Attributes:
+        name: what requests call it.
+        base_path: the directory of its versions.
+        policy: which of them are served.
+        labels: names for versions, which requests may use instead of numbers.
+        settings: how it runs.
+    """
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = field(default_factory=Latest)
+    labels: Mapping[str, int] = field(default_factory=dict)
+    settings: ModelSettings = field(default_factory=ModelSettings)
+
+
+def check_configs(configs: Sequence[ModelConfig]) -> None:
+    """Checks a list of models in itself.
+
+    Raises:
+        InvalidInput: no name, a name twice, a relative path; in TensorFlow Serving's words.
+    """
+    names: set[str] = set()
+    for config in configs:
+        if not config.name:
+            raise InvalidInput("a model in the list has no name")
+        if config.name in names:
+            raise InvalidInput(f"Illegal to list model {config.name} multiple times in config list")
+        names.add(config.name)
+        if not config.base_path.is_absolute():
+            raise InvalidInput(
+                f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
+            )

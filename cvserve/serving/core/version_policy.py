@@ -41,10 +41,12 @@ def aspired(policy: VersionPolicy, on_disk: Collection[int]) -> list[int]:
     return [version for version in found if version in wanted]
 
 
-def stand_ins(policy: VersionPolicy, on_disk: Collection[int], wanted: Collection[int]) -> list[int]:
-    """What may be served while none of the wanted versions can be, the best first: after a restart with a broken
-    newest version, the one before answers, as it would have without the restart. (TensorFlow Serving serves nothing.)
-    Only where the policy is to serve what is newest."""
+def fallback_versions(policy: VersionPolicy, on_disk: Collection[int], wanted: Collection[int]) -> list[int]:
+    """Returns the versions that may be served while none of the wanted ones can be, the best first.
+
+    After a restart with a broken newest version, the one before answers, as it would have without the restart.
+    (TensorFlow Serving serves nothing.) There are none unless the policy is to serve what is newest.
+    """
     if not isinstance(policy, Latest):
         return []
     return sorted(set(on_disk) - set(wanted), reverse=True)

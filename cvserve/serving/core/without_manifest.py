@@ -43,7 +43,7 @@ def is_foreign(directory: Path) -> bool:
     return not (directory / FILE_NAME).is_file() and runtime_of(directory) is not None
 
 
-def check_whole(directory: Path) -> None:
+def check_complete(directory: Path) -> None:
     """
     Raises:
         ArtifactError: a version without a manifest, while an older one beside it has one: half a copy, more likely than

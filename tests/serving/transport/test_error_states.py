@@ -195,7 +195,7 @@ async def test_a_model_that_is_unloaded_while_it_is_asked(serve: Serve, runtime:
     async with serve(runtime, poll_seconds=0) as server, asking(server) as ask:
         running = asyncio.ensure_future(ask.code())
         await runtime.wait_for_call()
-        unloading = asyncio.ensure_future(server.engine.unload("colours"))
+        unloading = asyncio.ensure_future(server.engine.reconciler.unload("colours"))
         await eventually_not_available(server)
         code, text = await ask.code()
         assert (code, "Servable not found for request: Latest(colours)" in text) == (CODES.NOT_FOUND, True)

@@ -50,7 +50,7 @@ class ModelService:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
                 "supported"
             )
-        await self._engine.apply(model_configs(request.config, self._engine.settings_of))
+        await self._engine.reconciler.apply(model_configs(request.config, self._engine.settings_of))
         response = protos.ReloadConfigResponse()
         response.status.error_code = 0
         return response

@@ -77,7 +77,7 @@ class VisionService:
     async def GetModelInfo(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """What a model is."""
         info = self._engine.model_info(model_ref(request.model))
-        labels_of = self._engine.lifecycle.labels_of
+        labels_of = self._engine.reconciler.labels_of
         return model_info(
             info, {label: version for version in info.versions for label in labels_of(info.model.name, version)}
         )

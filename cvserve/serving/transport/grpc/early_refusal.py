@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from cvserve.errors import CvserveError
+from cvserve.errors import CvserveError, Unavailable
 from cvserve.serving.core.engine import Engine
 from cvserve.serving.transport.grpc.calls import Calls, Handler, Method, abort, code_of, deadline_of
 
@@ -29,7 +29,7 @@ class EarlyRefusal(grpc.GenericRpcHandler):
         """Returns the handler of a call; None where the service has no such method."""
         path = handler_call_details.method
         # Only then, since it takes a lone request a little longer.
-        if path in self._when_overloaded and self._engine.pressed:
+        if path in self._when_overloaded and _overloaded_model(self._engine):
             return self._when_overloaded[path]
         return self._handlers.get(path)
 
@@ -40,10 +40,10 @@ def refusing_first(calls: Calls, method: Method, handler: Handler, engine: Engin
 
     async def call(_: Any, context: grpc.aio.ServicerContext) -> None:
         try:
-            engine.check_room(deadline_of(context))
+            _check_room(engine, deadline_of(context))
         except CvserveError as error:
             request = calls.begin(method, context)
-            request.model = engine.pressed or ""
+            request.model = _overloaded_model(engine)
             request.end(None, code_of(error), error)
             await abort(method.name, context, error)
         raw = await context.read()
@@ -51,3 +51,23 @@ def refusing_first(calls: Calls, method: Method, handler: Handler, engine: Engin
             await context.write(await answer(raw, context))
 
     return call
+
+
+def _overloaded_model(engine: Engine) -> str:
+    """Returns the model whose requests are being refused for want of room, if it is the only one; else ""."""
+    servable = engine.manager.sole()
+    return servable.name if servable is not None and servable.queue.overloaded else ""
+
+
+def _check_room(engine: Engine, deadline: float) -> None:
+    """Refuses a request of which no more than the deadline is known. Where several versions are served, only the
+    message says which one is asked, and nothing is refused here.
+
+    Raises:
+        Overloaded: there is no room for it. Unavailable: the server is shutting down.
+    """
+    if engine.draining:
+        raise Unavailable("the server is shutting down")
+    servable = engine.manager.sole()
+    if servable is not None:
+        servable.queue.check_room(0, deadline)

@@ -17,7 +17,8 @@ from tiny_artifact import publish_tiny
 from cvserve.client import AsyncClient
 from cvserve.errors import NotFound
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core.model_config import All, ModelConfig
+from cvserve.serving.core.settings import ModelConfig
+from cvserve.serving.core.version_policy import All
 
 pytest.importorskip("tensorflow_serving")
 
@@ -194,7 +195,7 @@ async def test_models_without_a_repository(tmp_path: Path) -> None:
         assert await predict(prediction, "second") == 1
         code, _ = await refused(models.HandleReloadConfigRequest(reload_request(entry("o", outside / "other"))))
         assert code == "INVALID_ARGUMENT"
-        await server.engine.apply([ModelConfig("o", outside / "other")], confined=False)
+        await server.engine.reconciler.apply([ModelConfig("o", outside / "other")], confined=False)
         assert await predict(prediction, "o") == 1
 
 
@@ -204,6 +205,6 @@ async def test_a_server_without_models_waits_for_a_list(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="Servable not found"):
             await client.classify("colours", jpeg())
         root = repository(tmp_path / "models")
-        await server.engine.apply([ModelConfig("colours", root / "colours")], confined=False)
+        await server.engine.reconciler.apply([ModelConfig("colours", root / "colours")], confined=False)
         assert (await client.classify("colours", jpeg())).best.label == "red"
         await client.close()

@@ -194,14 +194,14 @@ async def test_a_broken_model_is_reported_and_stops_nobody(tmp_path: Path) -> No
 async def test_a_server_without_a_model_is_not_ready(serve: Serve) -> None:
     async with serve(http_port=0) as server, health(server.address) as stub:
         assert await check(stub, "") == SERVING
-        await server.engine.unload("colours")
+        await server.engine.reconciler.unload("colours")
         for service in ("", "cvserve.v1.VisionService"):
             assert await check(stub, service) == NOT_SERVING
         with pytest.raises(HTTPError) as error:
             await asyncio.to_thread(urlopen, f"{server.http_address}/readyz")
         with error.value as refused:
             assert (refused.code, refused.read()) == (503, b"no model is served\n")
-        await server.engine.load("colours")
+        await server.engine.reconciler.load("colours")
         assert await check(stub, "") == SERVING
 
 
@@ -209,16 +209,16 @@ async def test_a_repository_that_lost_its_models_is_not_ready_and_an_empty_list_
     tmp_path: Path, serve: Serve
 ) -> None:
     async with serve() as server, health(server.address) as stub:
-        await server.engine.apply([])
+        await server.engine.reconciler.apply([])
         assert await check(stub, "") == SERVING, "as somebody wanted it"
     root = repository(tmp_path / "models")
     settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1, poll_seconds=0)
     async with Server(root, settings, load_model=loader(PuppetRuntime())) as server, health(server.address) as stub:
         (root / "colours").rename(tmp_path / "colours")
-        await server.engine.poll()
+        await server.engine.reconciler.poll()
         assert await check(stub, "") == NOT_SERVING
         (tmp_path / "colours").rename(root / "colours")
-        await server.engine.poll()
+        await server.engine.reconciler.poll()
         assert await check(stub, "") == SERVING
     empty = Server(None, settings, models=[])
     async with empty, health(empty.address) as stub:
@@ -281,10 +281,10 @@ async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
             with pytest.raises(Unavailable):
                 await client.classify("colours", jpeg())
             assert await check(stub, "") == NOT_SERVING
-            await server.engine.unload("colours")
+            await server.engine.reconciler.unload("colours")
             assert await ready() == (503, "no model is served\n")
             runtime.lost = False
-            await server.engine.load("colours")
+            await server.engine.reconciler.load("colours")
             assert await check(stub, "") == SERVING
             told = [line for line in lines[2:] if "lost its device" not in line]
             assert told == ["colours version 1 is unloaded", "colours version 1 is served"]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from cvserve.errors import CvserveError
-from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.settings import ModelConfig
 
 READ_FAILED = "Failed to read ModelServerConfig file: "
 RELOAD_FAILED = "PollFilesystemAndReloadConfig failed to ReloadConfig: "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cvserve.errors import InvalidInput, Unimplemented
-from cvserve.serving.core.model_config import All, Latest, ModelConfig, Specific, VersionPolicy
-from cvserve.serving.core.settings import ModelSettings
+from cvserve.serving.core.settings import ModelConfig, ModelSettings
+from cvserve.serving.core.version_policy import All, Latest, Specific, VersionPolicy
 
 PLATFORM = "tensorflow"
 MODEL_TYPE_TENSORFLOW = 1

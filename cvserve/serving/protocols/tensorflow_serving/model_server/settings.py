@@ -9,8 +9,7 @@ from typing import Any
 from cvserve.errors import InvalidInput
 from cvserve.protos import model_server_pb2
 from cvserve.protos import tensorflow_serving as protos
-from cvserve.serving.core.model_config import ModelConfig
-from cvserve.serving.core.settings import ModelSettings
+from cvserve.serving.core.settings import ModelConfig, ModelSettings
 from cvserve.serving.protocols.tensorflow_serving.model_server.batching import ANY, UNBATCHED, batching_settings
 from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flags, channel_options
 from cvserve.serving.protocols.tensorflow_serving.model_server.model_configs import base_path, model_configs

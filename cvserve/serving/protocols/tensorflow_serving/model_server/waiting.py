@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from cvserve.errors import CvserveError
-from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.repository import readable_versions
+from cvserve.serving.core.settings import ModelConfig
 from cvserve.serving.core.version_policy import aspired
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cvserve.errors import CvserveError, FailedPrecondition, InvalidInput
-from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.settings import ModelConfig
 from cvserve.serving.protocols.tensorflow_serving.model_server.config_file import follow
 
 A = ModelConfig("a", Path("/a"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cvserve.errors import CvserveError, InvalidInput, NotFound, Unimplemented
-from cvserve.serving.core.model_config import All, Latest, ModelConfig, Specific
-from cvserve.serving.core.settings import ModelSettings
+from cvserve.serving.core.settings import ModelConfig, ModelSettings
+from cvserve.serving.core.version_policy import All, Latest, Specific
 from cvserve.serving.protocols.tensorflow_serving.model_server.model_configs import model_configs
 from cvserve.serving.protocols.tensorflow_serving.model_server.text_proto import read_text_proto
 

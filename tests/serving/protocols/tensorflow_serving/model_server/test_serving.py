@@ -108,11 +108,11 @@ async def test_an_empty_config_file_serves_nothing_until_it_lists_something(mode
         )
         flags = Flags(model_config_file=str(path))
         with pytest.raises(FailedPrecondition, match="Request to assign label to version 7 of model m"):
-            await server.engine.apply(read_models(flags, server.engine.settings_of), confined=False)
+            await server.engine.reconciler.apply(read_models(flags, server.engine.settings_of), confined=False)
         path.write_text(
             f'model_config_list {{ config {{ name: "m" base_path: "{model}" model_platform: "tensorflow" }} }}'
         )
-        await server.engine.apply(read_models(flags, server.engine.settings_of), confined=False)
+        await server.engine.reconciler.apply(read_models(flags, server.engine.settings_of), confined=False)
         assert (await predict(channel, 2)).outputs["y"].float_val == [3.0]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cvserve.errors import CvserveError, InvalidInput, NotFound
-from cvserve.serving.core.model_config import Latest, ModelConfig, Specific
-from cvserve.serving.core.settings import ModelSettings
+from cvserve.serving.core.settings import ModelConfig, ModelSettings
+from cvserve.serving.core.version_policy import Latest, Specific
 from cvserve.serving.model_server import listening_lines
 from cvserve.serving.protocols.tensorflow_serving.model_server.flags import Flags
 from cvserve.serving.protocols.tensorflow_serving.model_server.loading import version_settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cvserve.serving.core.model_config import ModelConfig, Specific
+from cvserve.serving.core.settings import ModelConfig
+from cvserve.serving.core.version_policy import Specific
 from cvserve.serving.protocols.tensorflow_serving.model_server.waiting import wait_for_a_version
 
 

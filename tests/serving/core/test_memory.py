@@ -81,13 +81,13 @@ async def in_turns(build: Callable[[Path], None], root: Path, turns: int) -> lis
     settings = ServerSettings(max_batch_size=1, instances=1, threads=1)
     repository = Repository(root, settings)
     engine = Engine(settings, repository=repository, roots=[root])
-    await engine.lifecycle.start([])
+    await engine.reconciler.start([])
     seen = []
     for _ in range(turns):
-        await engine.load("large")
+        await engine.reconciler.load("large")
         await ask(engine)
         loaded = resident_mib()
-        await engine.unload("large")
+        await engine.reconciler.unload("large")
         seen.append((loaded, await settled_mib()))
     await engine.close()
     return seen

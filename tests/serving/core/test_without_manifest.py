@@ -224,7 +224,7 @@ async def test_a_half_copy_is_not_served_until_its_manifest_comes(half_copy: Pat
     async with serving(tmp_path / "models") as server:
         engine = server.engine
         (tmp_path / "manifest.json").rename(half_copy / "manifest.json")
-        await engine.poll()
+        await engine.reconciler.poll()
         assert engine.manager.available("colours") == [2]
         assert engine.model_info(ModelRef("colours")).servable.manifest is not None
 
@@ -232,10 +232,10 @@ async def test_a_half_copy_is_not_served_until_its_manifest_comes(half_copy: Pat
 async def test_somebody_elses_version_is_served_where_it_is_meant(half_copy: Path, tmp_path: Path) -> None:
     async with serving(tmp_path / "models", versions=[1, 2]) as server:
         assert server.engine.manager.available("colours") == [1, 2]
-        await server.engine.reload("colours")
+        await server.engine.reconciler.reload("colours")
         assert server.engine.manager.available("colours") == [1, 2]
     async with serving(tmp_path / "models") as server:
-        await server.engine.load("colours", 2)
+        await server.engine.reconciler.load("colours", 2)
         assert server.engine.manager.available("colours") == [2]
     async with serving(half_copy) as server:
         assert server.engine.manager.available("colours") == [2]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from lifecycle_kit import FakeServable, Models, config
+from reconciler_kit import FakeServable, Models, config
 from serving_kit import eventually, turns
 
 from cvserve.errors import ArtifactError, InvalidInput, NotFound
@@ -22,30 +22,30 @@ def models(tmp_path: Path) -> Models:
 async def test_load_and_unload_by_hand_outlast_polling(models: Models) -> None:
     models.put(1)
     models.put(2)
-    lifecycle = await models.start()
-    await lifecycle.load("m", 1)
-    await lifecycle.poll()
+    reconciler = await models.start()
+    await reconciler.load("m", 1)
+    await reconciler.poll()
     assert models.live() == [1, 2]
     # The policy has an older one to serve instead.
-    await lifecycle.unload("m", 2)
-    await lifecycle.poll()
+    await reconciler.unload("m", 2)
+    await reconciler.poll()
     assert models.live() == [1]
     with pytest.raises(NotFound, match="has no available version 2 to unload"):
-        await lifecycle.unload("m", 2)
-    await lifecycle.unload("m")
+        await reconciler.unload("m", 2)
+    await reconciler.unload("m")
     models.put(3)
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == []
-    await lifecycle.load("m")
+    await reconciler.load("m")
     assert models.live() == [3]
 
 
 async def test_unloading_a_version_loads_the_one_before_first(models: Models) -> None:
     models.put(1, "first")
     models.put(2)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     models.gates[1] = asyncio.Event()
-    unloading = asyncio.ensure_future(lifecycle.unload("m", 2))
+    unloading = asyncio.ensure_future(reconciler.unload("m", 2))
     await eventually(lambda: ("m", 1) in models.loads)
     assert models.answer() == "good"
     models.gates[1].set()
@@ -58,62 +58,62 @@ async def test_a_failed_load_tells_why_and_changes_nothing(models: Models) -> No
     models.put(1)
     models.put(2, "broken")
     (models.root / "m" / "2").rename(models.root / "m" / "hidden")
-    lifecycle = await models.start()
+    reconciler = await models.start()
     (models.root / "m" / "hidden").rename(models.root / "m" / "2")
     with pytest.raises(ArtifactError, match="is broken"):
-        await lifecycle.load("m", 2)
+        await reconciler.load("m", 2)
     assert models.live() == [1]
     with pytest.raises(NotFound, match="Could not find version 9 of model m"):
-        await lifecycle.load("m", 9)
+        await reconciler.load("m", 9)
     with pytest.raises(NotFound, match="the repository has no model 'nope'"):
-        await lifecycle.load("nope")
+        await reconciler.load("nope")
     with pytest.raises(NotFound, match="Could not find any versions of model nope"):
-        await lifecycle.unload("nope")
+        await reconciler.unload("nope")
 
 
 async def test_nothing_outside_the_repository_is_loaded_on_request(models: Models, tmp_path: Path) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     outside = Models(tmp_path / "outside")
     secret = outside.put(5)
     (models.root / "m" / "5").symlink_to(secret)
     (models.root / "link").symlink_to(secret.parent)
     with pytest.raises(InvalidInput, match="lies outside the model repository"):
-        await lifecycle.load("m", 5)
+        await reconciler.load("m", 5)
     for name in ("link", "../outside/m", ".."):
         with pytest.raises(InvalidInput):
-            await lifecycle.load(name)
+            await reconciler.load(name)
     with pytest.raises(InvalidInput, match="lies outside the model repository"):
-        await lifecycle.apply([config(models, base_path=secret.parent)])
+        await reconciler.apply([config(models, base_path=secret.parent)])
     assert models.loads == [("m", 1)]
 
 
 async def test_the_operator_may_allow_more(tmp_path: Path) -> None:
     models = Models(tmp_path / "models", model_roots=(tmp_path / "allowed",))
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     for name in ("allowed", "listed", "refused"):
         Models(tmp_path / name).put(1, name)
     with pytest.raises(InvalidInput, match="lies outside the model repository; model_roots in the settings"):
-        await lifecycle.apply([config(models, base_path=tmp_path / "listed" / "m")])
-    await lifecycle.apply([config(models, base_path=tmp_path / "allowed" / "m")])
+        await reconciler.apply([config(models, base_path=tmp_path / "listed" / "m")])
+    await reconciler.apply([config(models, base_path=tmp_path / "allowed" / "m")])
     assert models.answer() == "allowed"
-    await lifecycle.apply([config(models, base_path=tmp_path / "listed" / "m")], confined=False)
+    await reconciler.apply([config(models, base_path=tmp_path / "listed" / "m")], confined=False)
     assert models.answer() == "listed"
     # Requests may name what lies beside, and still nothing else.
-    await lifecycle.apply([config(models, base_path=tmp_path / "listed" / "m")])
+    await reconciler.apply([config(models, base_path=tmp_path / "listed" / "m")])
     with pytest.raises(InvalidInput, match="lies outside"):
-        await lifecycle.apply([config(models, base_path=tmp_path / "refused" / "m")])
+        await reconciler.apply([config(models, base_path=tmp_path / "refused" / "m")])
 
 
 async def test_reload_reads_the_same_version_anew_while_the_old_answers(models: Models) -> None:
     directory = models.put(1, "old")
-    lifecycle = await models.start()
+    reconciler = await models.start()
     (directory / "model").write_text("new")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.answer() == "old"
     models.gates[1] = asyncio.Event()
-    reloading = asyncio.ensure_future(lifecycle.reload("m"))
+    reloading = asyncio.ensure_future(reconciler.reload("m"))
     await eventually(lambda: models.loads.count(("m", 1)) == 2)
     with models.manager.acquire("m") as old:
         models.gates[1].set()
@@ -127,23 +127,23 @@ async def test_reload_reads_the_same_version_anew_while_the_old_answers(models: 
 
 async def test_a_reload_that_fails_leaves_the_old_one(models: Models) -> None:
     directory = models.put(1, "old")
-    lifecycle = await models.start()
+    reconciler = await models.start()
     (directory / "model").write_text("broken")
     with pytest.raises(ArtifactError, match="is broken"):
-        await lifecycle.reload("m")
+        await reconciler.reload("m")
     assert models.answer() == "old"
     # It is wanted still, so it is tried again when the file changes.
     (directory / "model").write_text("mended")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.answer() == "mended"
 
 
 async def test_a_caller_who_gives_up_leaves_nothing_half_done(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     models.put(2)
     models.gates[2] = asyncio.Event()
-    loading = asyncio.ensure_future(lifecycle.load("m"))
+    loading = asyncio.ensure_future(reconciler.load("m"))
     await eventually(lambda: ("m", 2) in models.loads)
     loading.cancel()
     await turns()
@@ -154,12 +154,12 @@ async def test_a_caller_who_gives_up_leaves_nothing_half_done(models: Models) ->
 
 async def test_what_is_unloaded_while_it_loads_does_not_stay(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     models.put(2)
     models.gates[2] = asyncio.Event()
-    polling = asyncio.ensure_future(lifecycle.poll())
+    polling = asyncio.ensure_future(reconciler.poll())
     await eventually(lambda: ("m", 2) in models.loads)
-    unloading = asyncio.ensure_future(lifecycle.unload("m"))
+    unloading = asyncio.ensure_future(reconciler.unload("m"))
     await turns()
     models.gates[2].set()
     await asyncio.gather(polling, unloading)

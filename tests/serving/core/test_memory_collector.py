@@ -42,13 +42,14 @@ def test_it_is_looked_at_again_only_when_a_library_came(monkeypatch: pytest.Monk
     monkeypatch.setattr(memory.sys, "modules", modules)
     monkeypatch.setattr(memory.gc, "collect", lambda: done.append("collect"))
     monkeypatch.setattr(memory.gc, "freeze", lambda: done.append("freeze"))
-    lasting = memory.Lasting()
-    lasting.keep(collect=True)
-    lasting.keep(collect=True)
+    freeze = memory.CollectorFreeze()
+    freeze.update()
+    freeze.update()
     assert done == ["collect", "freeze"]
     modules.update(dict.fromkeys(map(str, range(500, 700))))
-    lasting.keep(collect=False)
-    lasting.keep(collect=False)
+    freeze.collect = False
+    freeze.update()
+    freeze.update()
     assert done == ["collect", "freeze", "freeze"]
     monkeypatch.undo()
     assert gc.isenabled()

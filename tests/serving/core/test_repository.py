@@ -10,8 +10,8 @@ from serving_kit import repository
 from tiny_artifact import publish_tiny
 
 from cvserve.errors import InvalidInput, NotFound
-from cvserve.serving.core.model_config import ModelConfig
 from cvserve.serving.core.repository import Repository, check_inside, fingerprint, readable_versions, versions_in
+from cvserve.serving.core.settings import ModelConfig
 from cvserve.serving.core.version_policy import Latest, Specific
 from cvserve.serving.settings import ServerSettings
 

@@ -1,4 +1,4 @@
-"""A repository on disk with models that are not real, and a lifecycle over it."""
+"""A repository on disk with models that are not real, and a reconciler over it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from cvserve.errors import ArtifactError
-from cvserve.serving.core.lifecycle import Lifecycle
 from cvserve.serving.core.manager import Manager, State
-from cvserve.serving.core.model_config import ModelConfig
+from cvserve.serving.core.reconciler import Reconciler
 from cvserve.serving.core.repository import ModelVersion, Repository
 from cvserve.serving.core.servable import Servable
+from cvserve.serving.core.settings import ModelConfig
 from cvserve.serving.settings import ServerSettings
 
 
@@ -35,7 +35,7 @@ class FakeServable:
 
 
 class Models:
-    """A repository in `root`, and a lifecycle over it. loads: every try. gates: versions that wait to be loaded."""
+    """A repository in `root`, and a reconciler over it. loads: every try. gates: versions that wait to be loaded."""
 
     def __init__(self, root: Path, **settings: Any) -> None:
         self.root = root
@@ -45,15 +45,15 @@ class Models:
         self.now = 1000.0
         self.manager = Manager(self._load)
 
-    def open(self, **options: Any) -> Lifecycle:
+    def open(self, **options: Any) -> Reconciler:
         options = {"repository": Repository(self.root, self.settings), "roots": [self.root]} | options
-        self.lifecycle = Lifecycle(self.manager, self.settings, clock=lambda: self.now, **options)
-        return self.lifecycle
+        self.reconciler = Reconciler(self.manager, self.settings, clock=lambda: self.now, **options)
+        return self.reconciler
 
-    async def start(self, **options: Any) -> Lifecycle:
-        lifecycle = self.open(**options)
-        await lifecycle.start(Repository(self.root, self.settings).configs())
-        return lifecycle
+    async def start(self, **options: Any) -> Reconciler:
+        reconciler = self.open(**options)
+        await reconciler.start(Repository(self.root, self.settings).configs())
+        return reconciler
 
     async def _load(self, source: ModelVersion) -> Servable:
         self.loads.append((source.name, source.version))

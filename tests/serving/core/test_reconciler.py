@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from lifecycle_kit import FakeServable, Models, config
+from reconciler_kit import FakeServable, Models, config
 from serving_kit import eventually
 
 from cvserve.errors import FailedPrecondition, NotFound, Unavailable
+from cvserve.serving.core.background import Watcher
 from cvserve.serving.core.manager import State
-from cvserve.serving.core.model_config import Specific
 from cvserve.serving.core.settings import ModelSettings
-from cvserve.serving.core.watcher import Watcher
+from cvserve.serving.core.version_policy import Specific
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def models(tmp_path: Path) -> Models:
 
 async def test_a_new_version_is_loaded_before_the_old_one_goes(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     assert models.live() == [1]
     models.put(2, "new")
     models.gates[2] = asyncio.Event()
-    polling = asyncio.ensure_future(lifecycle.poll())
+    polling = asyncio.ensure_future(reconciler.poll())
     await eventually(lambda: ("m", 2) in models.loads)
     assert models.state(2) == (State.LOADING, None)
     assert models.answer() == "good"
@@ -52,35 +52,35 @@ async def test_a_new_version_is_loaded_before_the_old_one_goes(models: Models) -
 async def test_a_version_whose_manifest_comes_late_is_loaded_anew(models: Models) -> None:
     """A slow copy brought what could be served without one first."""
     directory = models.put(1)
-    lifecycle = await models.start()
-    await lifecycle.poll()
+    reconciler = await models.start()
+    await reconciler.poll()
     assert models.loads == [("m", 1)]
     (directory / "manifest.json").write_text("{}")
     (directory / "model").write_text("broken")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert (models.loads, models.answer()) == ([("m", 1)] * 2, "good"), "the old one stays until the new one can"
     (directory / "model").write_text("whole")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.answer() == "whole"
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.loads == [("m", 1)] * 3
 
 
 async def test_a_poll_that_finds_nothing_new_does_nothing(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     for _ in range(3):
-        await lifecycle.poll()
+        await reconciler.poll()
     assert models.loads == [("m", 1)]
 
 
 async def test_a_request_that_never_ends_holds_up_no_later_version(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     with models.manager.acquire("m"):
         for version in (2, 3):
             models.put(version)
-            await lifecycle.begin_poll()
+            await reconciler.begin_poll()
             await eventually(lambda wanted=version: models.live() == [wanted])  # type: ignore[misc]
         assert models.state(1) == (State.UNLOADING, None)
     await eventually(lambda: models.state(1) == (State.END, None))
@@ -88,23 +88,23 @@ async def test_a_request_that_never_ends_holds_up_no_later_version(models: Model
 
 async def test_a_broken_version_is_reported_and_the_old_one_stays(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     directory = models.put(2, "broken")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.state(2) == (State.END, f"{directory / 'model'} is broken")
     assert models.live() == [1]
     # Not at every look, but once the time has come, and not for ever.
     for _ in range(3):
-        await lifecycle.poll()
+        await reconciler.poll()
     assert models.loads.count(("m", 2)) == 1
     for _ in range(9):
         models.now += models.settings.load_retry_seconds
-        await lifecycle.poll()
+        await reconciler.poll()
     assert models.loads.count(("m", 2)) == 1 + models.settings.max_load_retries
     assert models.live() == [1]
     # A better one comes; nobody asks for the broken one any more.
     models.put(3)
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [3]
     with pytest.raises(NotFound, match="Could not find version 2 of model m"):
         models.manager.status("m", 2)
@@ -112,16 +112,16 @@ async def test_a_broken_version_is_reported_and_the_old_one_stays(models: Models
 
 async def test_a_version_that_is_being_copied_is_served_once_it_is_whole(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     directory = models.root / "m" / "2"
     directory.mkdir()
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.state(2) == (State.END, f"{directory} is incomplete")
     (directory / "weights").write_bytes(b"half")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [1]
     (directory / "model").write_text("whole")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [2]
     assert models.answer() == "whole"
     assert models.state(2) == (State.AVAILABLE, None)
@@ -129,58 +129,58 @@ async def test_a_version_that_is_being_copied_is_served_once_it_is_whole(models:
 
 async def test_a_file_that_comes_while_the_version_is_being_read_is_not_missed(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     directory = models.put(2, "broken")
     models.gates[2] = asyncio.Event()
-    polling = asyncio.ensure_future(lifecycle.poll())
+    polling = asyncio.ensure_future(reconciler.poll())
     await eventually(lambda: ("m", 2) in models.loads)
     (directory / "late").touch()
     models.gates[2].set()
     await polling
     (directory / "model").write_text("good")
     (directory / "late").unlink()
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [2]
 
 
 async def test_models_come_to_the_repository_and_go(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     models.put(4, name="other")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live("other") == [4]
-    assert lifecycle.names() == ["m", "other"]
+    assert reconciler.names() == ["m", "other"]
     models.remove(4, "other")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live("other") == []
-    assert lifecycle.names() == ["m"]
+    assert reconciler.names() == ["m"]
     assert models.live() == [1]
     models.put(4, name="other")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live("other") == [4]
 
 
 async def test_a_disk_that_is_gone_takes_no_model_along(models: Models, caplog: pytest.LogCaptureFixture) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     models.root.rename(models.root.with_name("away"))
     for _ in range(2):
-        await lifecycle.poll()
+        await reconciler.poll()
     assert models.live() == [1]
     assert caplog.text.count("the model repository cannot be read") == 1
     models.root.with_name("away").rename(models.root)
     models.put(2)
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [2]
 
 
 async def test_removing_the_newest_version_goes_back_to_the_one_before(models: Models) -> None:
     models.put(1, "first")
     models.put(2)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     assert models.live() == [2]
     models.remove(2)
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [1]
     assert models.answer() == "first"
 
@@ -189,22 +189,22 @@ async def test_after_a_restart_an_older_version_stands_in_for_a_broken_one(model
     models.put(1, "first")
     models.put(2, "broken")
     directory = models.put(3, "broken")
-    lifecycle = await models.start()
+    reconciler = await models.start()
     assert models.live() == [1]
     assert models.answer() == "first"
     assert models.state(3) == (State.END, f"{directory / 'model'} is broken")
     for _ in range(3):
-        await lifecycle.poll()
+        await reconciler.poll()
     assert models.loads == [("m", 3), ("m", 2), ("m", 1)]
     (directory / "model").write_text("mended")
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [3]
     # Whoever names versions gets those and no others.
-    await lifecycle.unload("m")
+    await reconciler.unload("m")
     (directory / "model").write_text("broken again")
     (directory / "model").write_text("broken")
     with pytest.raises(FailedPrecondition, match="did not become available"):
-        await lifecycle.apply([config(models, policy=Specific((3,)))])
+        await reconciler.apply([config(models, policy=Specific((3,)))])
     assert models.live() == []
 
 
@@ -227,11 +227,11 @@ async def test_policies_of_the_settings(tmp_path: Path) -> None:
     for name in ("m", "a", "s"):
         for version in (1, 2, 3):
             models.put(version, name=name)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     assert (models.live("m"), models.live("a"), models.live("s")) == ([2, 3], [1, 2, 3], [1, 3])
     for name in ("m", "a", "s"):
         models.put(4, name=name)
-    await lifecycle.poll()
+    await reconciler.poll()
     assert (models.live("m"), models.live("a"), models.live("s")) == ([3, 4], [1, 2, 3, 4], [1, 3])
 
 
@@ -260,24 +260,24 @@ async def test_the_watcher_looks_until_it_is_stopped(models: Models) -> None:
 
 async def test_the_end_does_not_wait_for_what_is_being_loaded(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     models.put(2)
     models.gates[2] = asyncio.Event()
-    await lifecycle.begin_poll()
+    await reconciler.begin_poll()
     await eventually(lambda: ("m", 2) in models.loads)
-    assert lifecycle.loading
-    await asyncio.wait_for(lifecycle.close(), 1)
+    assert reconciler.loading
+    await asyncio.wait_for(reconciler.close(), 1)
     models.gates[2].set()
-    await eventually(lambda: not lifecycle.loading)
+    await eventually(lambda: not reconciler.loading)
 
 
 async def test_what_is_unloaded_is_let_go_of(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     with models.manager.acquire("m") as servable:
         gone = weakref.ref(servable)
     del servable
-    await lifecycle.unload("m")
+    await reconciler.unload("m")
 
     def let_go() -> bool:
         gc.collect()
@@ -289,28 +289,28 @@ async def test_what_is_unloaded_is_let_go_of(models: Models) -> None:
 
 async def test_the_status_of_a_server_that_lives_long_stays_short(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
+    reconciler = await models.start()
     for version in range(2, 30):
         models.put(version)
-        await lifecycle.poll()
+        await reconciler.poll()
     assert models.live() == [29]
     assert [status.version for status in models.manager.status("m")] == [21, 22, 23, 24, 25, 26, 27, 28, 29]
 
 
 async def test_after_the_end_nothing_begins(models: Models) -> None:
     models.put(1)
-    lifecycle = await models.start()
-    await lifecycle.close()
+    reconciler = await models.start()
+    await reconciler.close()
     models.put(2)
     refused: list[Callable[[], Any]] = [
-        lambda: lifecycle.load("m"),
-        lambda: lifecycle.unload("m"),
-        lambda: lifecycle.reload("m"),
-        lambda: lifecycle.apply([]),
+        lambda: reconciler.load("m"),
+        lambda: reconciler.unload("m"),
+        lambda: reconciler.reload("m"),
+        lambda: reconciler.apply([]),
     ]
     for call in refused:
         with pytest.raises(Unavailable, match="shutting down"):
             await call()
-    await lifecycle.poll()
+    await reconciler.poll()
     assert models.live() == [1]
     assert models.loads == [("m", 1)]
