@@ -22,7 +22,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "version_switches.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "version_switches.py"
     spec = importlib.util.spec_from_file_location("version_switches", path)
     assert spec is not None
     assert spec.loader is not None

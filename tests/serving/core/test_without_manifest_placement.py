@@ -40,7 +40,7 @@ print(json.dumps({"found": found, "where": sorted(where)}))
 @pytest.mark.slow
 def test_copies_on_several_logical_devices(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
-    tests = str(Path(__file__).resolve().parents[1])
+    tests = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, tests, str(tmp_path)], capture_output=True, text=True, timeout=120
     )
