@@ -37,6 +37,44 @@ FLOORS = (
 
 # The floors inside a room: its folders, and the files that lie directly in it.
 INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
+    "artifact": (
+        {"base", "schema1"},
+        {"boxes", "decoding", "task_spec", "vocabulary"},
+        {"graphs", "specs", "tasks"},
+        {"manifest"},
+        {"store"},
+    ),
+    "preproc": ({"exif", "foreign", "geometry", "regions", "source", "tensors"}, {"header"}, {"decode"}),
+    "text": ({"merging", "ptb"}, {"pieces"}, {"learning", "tokenizer"}),
+    "postproc": (
+        {
+            "activations",
+            "contract",
+            "mask_formats",
+            "masks",
+            "object_masks",
+            "polygons",
+            "quantized",
+            "text",
+        },
+        {"boxes", "captioning_search", "encoded_masks", "pasting", "wrapping"},
+        {"results"},
+        {"attention", "decode", "drawing"},
+        {"decoders"},
+    ),
+    "batch": (
+        {"coco_numbers", "instances", "nameset", "sources"},
+        {"annotate"},
+        {"mask_files"},
+        {"sinks"},
+        {"predict"},
+    ),
+    "client": (
+        {"failures", "health", "masks", "task_result"},
+        {"channel", "messages", "tasks"},
+        {"many", "streaming"},
+        {"asynchronous", "client"},
+    ),
     "export": (
         {
             "checks",

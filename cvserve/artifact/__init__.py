@@ -5,7 +5,7 @@ from cvserve.artifact.boxes import BoxCoding, BoxLevel
 from cvserve.artifact.decoding import Decoding
 from cvserve.artifact.graphs import DetectSignature, EncodedInput, FileEntry, Graph, StepGraphs
 from cvserve.artifact.manifest import Manifest, Provenance
-from cvserve.artifact.specs import TASKS, InputSpec, OutputSpec, PreprocSpec, Quantization
+from cvserve.artifact.specs import InputSpec, OutputSpec, PreprocSpec, Quantization
 from cvserve.artifact.store import Artifact, file_entry, models, publish, read, resolve, versions
 from cvserve.artifact.task_spec import (
     TASK_SPECS,
@@ -24,7 +24,6 @@ from cvserve.artifact.tasks.segmentation import SegmentationParity, Segmentation
 from cvserve.artifact.vocabulary import Vocabulary
 
 __all__ = [
-    "TASKS",
     "TASK_SPECS",
     "AnyParity",
     "AnyPostproc",

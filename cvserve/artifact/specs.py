@@ -11,9 +11,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from cvserve.artifact.base import Spec
-from cvserve.artifact.task_spec import Task
-
-TASKS: tuple[Task, ...] = ("classification", "detection", "segmentation", "captioning")
 
 
 class PreprocSpec(Spec):

@@ -1,4 +1,4 @@
-"""What decoding needs to know of a network: a manifest says it of an artifact, a `NetworkContract` of any other."""
+"""What decoding needs to know of a model: of an artifact its manifest, of any other network a `NetworkContract`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Contract(Protocol):
     def outputs(self) -> tuple[OutputSpec, ...]: ...
 
     def output(self, role: str) -> OutputSpec | None:
-        """The output with this role, or None."""
+        """Returns the output with this role, or None."""
 
     @property
     def has_masks(self) -> bool:
-        """Of detection: whether the objects come with masks (instance segmentation)."""
+        """Returns whether objects come with masks (instance segmentation)."""
 
 
 @dataclass(frozen=True)
 class NetworkContract:
-    """Of a network that no artifact holds yet, whose outputs are float32 and called by their roles."""
+    """The contract of a network without an artifact. Its outputs are float32 and called by their roles."""
 
     name: str
     task: Task
@@ -59,14 +59,14 @@ class NetworkContract:
         postproc: PostprocSpec,
         roles: Iterable[str],
     ) -> NetworkContract:
-        """From the names of the network's outputs."""
+        """Makes the contract of a network whose outputs are called by their roles."""
         return cls(name, task, labels, preproc, postproc, tuple(OutputSpec(name=role, role=role) for role in roles))
 
     def output(self, role: str) -> OutputSpec | None:
-        """The output with this role, or None."""
+        """Returns the output with this role, or None."""
         return next((output for output in self.outputs if output.role == role), None)
 
     @property
     def has_masks(self) -> bool:
-        """Of detection: whether the objects come with masks (instance segmentation)."""
-        return self.task == "detection" and self.output("masks") is not None
+        """Returns whether objects come with masks (instance segmentation)."""
+        return self.output("masks") is not None

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from cvserve.artifact import TASKS
 from cvserve.data import ImageFolder, Scenes, write_image_folder
+from cvserve.data.scenes.generator import SCENE_TASKS
 from cvserve.data.scenes.layout import GAP
 from cvserve.data.scenes.render import render
 from cvserve.data.scenes.shapes import COLORS, OUTLINES, SHAPES, SIZES
 from cvserve.errors import InvalidInput
 
-SCENES = [Scenes(12, seed=3, image_size=size, task=task) for task in TASKS for size in (48, 96)]
+SCENES = [Scenes(12, seed=3, image_size=size, task=task) for task in SCENE_TASKS.names() for size in (48, 96)]
 EACH = pytest.mark.parametrize("scenes", SCENES, ids=lambda scenes: f"{scenes.task}-{scenes.side}")
 
 
