@@ -124,7 +124,7 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
     import tensorflow as tf
 
     from cvserve.models import build_model, default_preproc, find
-    from cvserve.training.config import OptimizerConfig
+    from cvserve.training.optimizer_config import OptimizerConfig
     from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
 
     keras.backend.clear_session()

@@ -108,7 +108,7 @@ def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> di
 
     from cvserve.models import default_preproc
     from cvserve.models.segmentation.losses import pixel_cross_entropy
-    from cvserve.training.config import OptimizerConfig
+    from cvserve.training.optimizer_config import OptimizerConfig
     from cvserve.training.step import Trainable, TrainStep, make_optimizer, specs_of
 
     keras.backend.clear_session()

@@ -1,11 +1,11 @@
-"""The run directory: what a training leaves behind, and where evaluation and export pick it up.
+"""The run directory, which training writes and evaluation and export read.
 
-    config.yaml     the configuration that was trained with
+    config.yaml     the settings of the training
     run.json        task, architecture, labels, preprocessing, dataset
     model.keras     the best network so far, float32, without compile state
     metrics.json    its scores
-    history.json    one row an epoch; curves.png draws it; logs/ holds the same for TensorBoard
-    checkpoints/    the full training state of the last epochs, for --resume
+    history.json    one row for each epoch; curves.png draws it; logs/ holds the same for TensorBoard
+    checkpoints/    the full state of the training after the last epochs, for --resume
 
 Reading one needs no TensorFlow; `Run.load_model` does.
 """
@@ -36,9 +36,10 @@ CONFIG_FILE = "config.yaml"
 
 
 class RunDescription(Spec):
-    """run.json. data: what the training was given as `data`, for evaluation and export to find it again.
+    """Holds run.json, which describes a run.
 
-    postproc: how the network's outputs become results, where its task does not say it all.
+    data: the data set in the settings, which evaluation and export open again. postproc: how the network's outputs
+    become results; None where the defaults of the task are right.
     """
 
     schema_version: Literal[1] = 1
@@ -65,7 +66,7 @@ class RunDescription(Spec):
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory that has been read. metrics: of the kept network, on the validation split."""
+    """Holds what was read from a run directory. metrics: of its network, on the validation split."""
 
     directory: Path
     description: RunDescription
@@ -73,34 +74,41 @@ class Run:
 
     @property
     def task(self) -> Task:
+        """The task of the network."""
         return self.description.task
 
     @property
     def architecture(self) -> str:
+        """The name of the network in `cvserve.models`."""
         return self.description.architecture
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
         return self.description.labels
 
     @property
     def preproc(self) -> PreprocSpec:
+        """How images are prepared for the network."""
         return self.description.preproc
 
     @property
     def postproc(self) -> PostprocSpec | None:
+        """How the network's outputs become results; None for the defaults of the task."""
         return self.description.postproc
 
     @property
     def dataset(self) -> str:
+        """The data set that was trained on, in words."""
         return self.description.dataset
 
     @property
     def data_path(self) -> str:
+        """The data set that was trained on, as in the settings."""
         return self.description.data
 
     def load_model(self) -> keras.Model:
-        """The kept network, float32, not compiled.
+        """Loads the network, float32, not compiled.
 
         Raises:
             NotFound: no epoch has been finished yet. ArtifactError: Keras cannot load the file.
@@ -121,7 +129,7 @@ class Run:
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether `path` is a run directory."""
+    """Returns whether `path` is a run directory."""
     return (Path(path) / RUN_FILE).is_file()
 
 
@@ -129,7 +137,7 @@ def load_run(path: str | Path) -> Run:
     """Reads a run directory.
 
     Raises:
-        NotFound: not there, or no run directory. ArtifactError: its files are damaged.
+        NotFound: there is no run directory. ArtifactError: its files are damaged.
     """
     directory = Path(path)
     if not directory.is_dir():
@@ -149,12 +157,12 @@ def load_run(path: str | Path) -> Run:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader, or a crash, sees the old file or the new one, never half of it."""
+    """Writes JSON in one step: a reader sees the old file or the new one, never half of it, also after a crash."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Like `write_json`, for any text."""
+    """Writes a text in one step, as `write_json` does."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

@@ -75,6 +75,21 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
         {"many", "streaming"},
         {"asynchronous", "client"},
     ),
+    "evaluation": (
+        {"coco_format", "matching", "task_metric"},
+        {"coco_scores", "misses", "plots", "worst_masks"},
+        {"averaging", "captions", "classification", "detection", "segmentation"},
+        {"metrics"},
+        {"predictors"},
+        {"scoring"},
+    ),
+    "training": (
+        {"captioning_config", "optimizer_config", "segmentation_config"},
+        {"class_weights", "history", "schedule", "step", "task"},
+        {"checkpoints", "tasks"},
+        {"config"},
+        {"trainer"},
+    ),
     "export": (
         {
             "checks",

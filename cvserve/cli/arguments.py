@@ -120,7 +120,7 @@ def not_negative(text: str) -> int:
     return _number(text, 0)
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """Reads a number from 0 to 1."""
     try:
         value = float(text)

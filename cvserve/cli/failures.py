@@ -1,4 +1,4 @@
-"""The inputs that failed, listed at the end of a command, and the exit code that says so."""
+"""Lists the inputs that failed at the end of a command, and chooses the exit code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def list_failures(failed: Sequence[tuple[str, str]], count: int, *, done: int = 
     """Lists (input, reason) on stderr, at most 20 of them.
 
     Args:
-        count: how many failed in all, if more than are given.
-        done: how many did not.
-        where: where the others can be read, for the last line.
+        failed: the first of them, or all. count: how many failed in all.
+        done: how many did not fail.
+        where: the file that lists all of them, for the last line.
 
     Returns:
         The exit code: 0 none failed, 1 some did, 2 nothing could be done.

@@ -1,12 +1,12 @@
-"""TensorFlow without what it says of itself at every start."""
+"""Loads TensorFlow without its messages."""
 
 from __future__ import annotations
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and lets it look for its devices, dropping the known remarks that both make.
+    """Imports TensorFlow and lists its devices, without the messages that both print.
 
-    A command that will need TensorFlow calls this first. Later imports find it loaded, and are silent.
+    A command that needs TensorFlow calls this first; later imports print nothing.
 
     Raises:
         MissingExtra: TensorFlow is not installed.

@@ -40,7 +40,7 @@ import argparse
 from pathlib import Path
 
 from cvserve import console
-from cvserve.cli.arguments import MASK_FORMATS, add_device, add_runtime, example, positive, share
+from cvserve.cli.arguments import MASK_FORMATS, add_device, add_runtime, example, fraction, positive
 from cvserve.cli.failures import list_failures
 from cvserve.errors import CvserveError, InvalidInput
 
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", metavar="DIR", help="segmentation: write the class maps as PNG files")
     parser.add_argument("--top-k", type=positive, metavar="K", help="classes an image; default: the model's")
     parser.add_argument(
-        "--score-threshold", type=share, metavar="S", help="objects with less are left out; default: the model's"
+        "--score-threshold", type=fraction, metavar="S", help="objects with less are left out; default: the model's"
     )
     parser.add_argument("--max-results", type=positive, metavar="N", help="objects an image; default: the model's")
     parser.add_argument(

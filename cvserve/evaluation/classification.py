@@ -69,7 +69,7 @@ class ClassificationReport:
 
 
 def classification_report(probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> ClassificationReport:
-    """Scores answers against the truth.
+    """Scores predicted probabilities against the true classes.
 
     Args:
         probabilities: float [N, C]. labels: int [N], the true classes. names: the C labels.

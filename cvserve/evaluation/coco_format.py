@@ -1,4 +1,4 @@
-"""Results and truth in COCO's own formats, as pycocotools reads them (https://cocodataset.org/#format-data)."""
+"""Writes results and ground truth in COCO's formats, as pycocotools reads them (https://cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ def coco_results(
     *,
     kind: Literal["bbox", "segm"] = "bbox",
 ) -> list[dict[str, Any]]:
-    """COCO's results format: [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}, ...].
+    """Returns COCO's results format: [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}, ...].
 
     Args:
         image_ids: of each result. category_ids: of each class.
-        kind: "segm" writes the masks instead, "segmentation": {"size", "counts"}; beside a box pycocotools would take
-            its area for the object's.
+        kind: "segm" writes masks in place of boxes, "segmentation": {"size", "counts"}. With both, pycocotools would
+            take the area of the box for that of the object.
     """
     rows: list[dict[str, Any]] = []
     for result, image_id in zip(results, image_ids, strict=True):
         for place, item in enumerate(result):
-            known: dict[str, Any] = {"image_id": image_id, "category_id": category_ids[item.index], "score": item.score}
+            row: dict[str, Any] = {"image_id": image_id, "category_id": category_ids[item.index], "score": item.score}
             if kind == "bbox":
                 corners = item.box
-                known["bbox"] = [corners[0], corners[1], corners[2] - corners[0], corners[3] - corners[1]]
+                row["bbox"] = [corners[0], corners[1], corners[2] - corners[0], corners[3] - corners[1]]
             else:
                 if result.masks is None:
                     raise ValueError("these results have no masks")
-                known["segmentation"] = coco_mask(result.masks, place)
-            rows.append(known)
+                row["segmentation"] = coco_mask(result.masks, place)
+            rows.append(row)
     return rows
 
 
@@ -47,11 +47,11 @@ def coco_ground_truth(
     images: Sequence[dict[str, Any]] | None = None,
     masks: Sequence[ObjectMasks] | None = None,
 ) -> dict[str, Any]:
-    """COCO's instances format, for pycocotools; what is ignored is a crowd.
+    """Returns COCO's instances format, for pycocotools; ignored objects are crowds.
 
     Args:
         objects: of each image. image_ids: of each image. category_ids: of each class.
-        images: what else is known of each image, such as {"file_name", "width", "height"}.
+        images: other fields of each image, such as {"file_name", "width", "height"}.
         masks: of the objects of each image.
     """
     if images is None and masks is not None:
@@ -84,14 +84,14 @@ def coco_ground_truth(
 
 
 def coco_caption_results(captions: Sequence[str], image_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """COCO's results format for captions: [{"image_id", "caption"}, ...], one an image."""
+    """Returns COCO's results format for captions: [{"image_id", "caption"}, ...], one for each image."""
     return [{"image_id": number, "caption": text} for text, number in zip(captions, image_ids, strict=True)]
 
 
 def coco_caption_ground_truth(
     references: Sequence[Sequence[str]], image_ids: Sequence[int], names: Sequence[str]
 ) -> dict[str, Any]:
-    """COCO's captions format, for pycocotools and pycocoevalcap.
+    """Returns COCO's captions format, for pycocotools and pycocoevalcap.
 
     Args:
         references: the captions of each image. image_ids, names: of each image.

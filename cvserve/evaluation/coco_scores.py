@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes or masks, through pycocotools."""
+"""Computes COCO's average precision of boxes or masks with pycocotools."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from cvserve.postproc import DetectionResult, ObjectMasks
 
 @dataclass(frozen=True)
 class CocoScores:
-    """stats: COCOeval's first six numbers, AP, AP50, AP75 and AP by size, -1 where there is nothing to score.
+    """Holds the numbers that COCOeval computes.
 
-    precision: [T thresholds, R recalls, K classes in the order of their numbers, A areas, M maxima of detections].
+    stats: its first six: AP, AP50, AP75 and AP by size; -1 where there is nothing to score. precision: [T thresholds,
+    R recalls, K classes in the order of their numbers, A areas, M maxima of detections].
     """
 
     stats: tuple[float, ...]
@@ -28,12 +29,12 @@ class CocoScores:
 
     @property
     def means(self) -> tuple[float, float, float, float | None, float | None, float | None]:
-        """The six numbers; the first three 0, the others None, where there is nothing to score."""
+        """The six numbers; where there is nothing to score, the first three are 0 and the others None."""
         known = [None if value < 0 else value for value in self.stats]
         return known[0] or 0.0, known[1] or 0.0, known[2] or 0.0, known[3], known[4], known[5]
 
     def of_class(self, place: int) -> tuple[float | None, float | None]:
-        """AP and AP50 of the class at this place; None without objects."""
+        """Returns AP and AP50 of a class; None without objects. place: of the class in the order of the numbers."""
         every = self.precision[:, :, place, 0, -1]
         return _known_mean(every), _known_mean(every[0])
 
@@ -46,11 +47,11 @@ def coco_scores(
     category_ids: Sequence[int],
     masks: Sequence[ObjectMasks] | None = None,
 ) -> CocoScores:
-    """Scores results against the truth, image by image in the same order.
+    """Scores results against the true objects, image by image in the same order.
 
     Args:
         image_ids, category_ids: COCO's numbers of the images and classes.
-        masks: of the objects of each image; then masks are scored, not boxes.
+        masks: of the true objects of each image; with them, masks are scored in place of boxes.
 
     Raises:
         MissingExtra: pycocotools is not installed.

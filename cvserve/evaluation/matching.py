@@ -1,4 +1,4 @@
-"""Which objects a detector found, and which of its answers are wrong: the rules of Pascal VOC."""
+"""Matches the results of a detector with the true objects, by the rules of Pascal VOC."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cvserve.postproc import DetectionResult
 from cvserve.postproc.boxes import iou_matrix
 
 IOU_THRESHOLD = 0.5
-"""Of VOC: an answer finds an object if they overlap by at least this much."""
+"""The threshold of VOC: a result finds an object if their IoU is at least this."""
 
 
 @dataclass(frozen=True)
 class ImageMatch:
-    """What became of the N answers for an image with M objects.
+    """Says which of an image's N results found which of its M objects.
 
-    object_of: int64 [N], the object that each answer found; -1 where it found none.
-    ignored: bool [N], answers that count neither as right nor as wrong: they lie on an object that is ignored.
-    found_with: float32 [M], the score of the answer that found each object; 0 of those that none did.
+    object_of: int64 [N], the object that each result found; -1 where it found none.
+    ignored: bool [N], results that count neither as right nor as wrong, because they match an ignored object.
+    found_with: float32 [M], the score of the result that found each object; 0 for objects that were not found.
     """
 
     object_of: np.ndarray
@@ -30,16 +30,16 @@ class ImageMatch:
 
     @property
     def wrong(self) -> np.ndarray:
-        """bool [N]: false positives, a second answer for one object among them."""
+        """The false positives, bool [N]; a second result for the same object is one of them."""
         wrong: np.ndarray = (self.object_of < 0) & ~self.ignored
         return wrong
 
 
 def match_image(result: DetectionResult, objects: Objects, iou_threshold: float = IOU_THRESHOLD) -> ImageMatch:
-    """Matches answers, best first, each with the object of its class that it overlaps most.
+    """Matches each result, best first, with the object of its class that it overlaps most.
 
-    That object is found if it overlaps by at least the threshold and no better answer found it; the answer is wrong
-    otherwise (VOCevaldet.m of the VOC development kit).
+    The object is found if the IoU is at least the threshold and no better result has found it before; otherwise the
+    result is wrong (VOCevaldet.m of the VOC development kit).
     """
     count = len(result)
     object_of = np.full(count, -1, np.int64)
@@ -53,20 +53,20 @@ def match_image(result: DetectionResult, objects: Objects, iou_threshold: float 
         ignored = close & objects.ignored[nearest]
         taken = np.zeros(len(objects), bool)
         order = np.argsort(-result.scores, kind="stable")
-        for answer in order[(close & ~ignored)[order]].tolist():
-            target = int(nearest[answer])
+        for index in order[(close & ~ignored)[order]].tolist():
+            target = int(nearest[index])
             if not taken[target]:
                 taken[target] = True
-                object_of[answer] = target
-                found_with[target] = result.scores[answer]
+                object_of[index] = target
+                found_with[target] = result.scores[index]
     return ImageMatch(object_of, ignored, found_with)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision and recall of one class as the least score falls from answer to answer.
+    """Holds the precision and recall of one class for each score threshold.
 
-    objects: how many there are. recall, precision: float64 [K], one for each answer that counts, best first.
+    objects: how many there are. recall, precision: float64 [K], one for each result that counts, best first.
     """
 
     label: str
@@ -76,12 +76,12 @@ class Curve:
 
     @property
     def envelope(self) -> np.ndarray:
-        """float64 [K]: the best precision at this recall or a greater one."""
+        """The best precision at each recall or a greater one, float64 [K]."""
         return np.maximum.accumulate(self.precision[::-1])[::-1]
 
     @property
     def average_precision(self) -> float | None:
-        """Area under the envelope over all points (VOC 2010 and later); None without objects."""
+        """The area under the envelope over all points (VOC 2010 and later); None without objects."""
         if not self.objects:
             return None
         steps = np.diff(self.recall, prepend=0.0)
@@ -94,7 +94,7 @@ def curves(
     objects: Sequence[Objects],
     classes: Sequence[str],
 ) -> list[Curve]:
-    """The curve of each class, over all images. Equal scores count in the order of the images."""
+    """Returns the curve of each class over all images. Equal scores count in the order of the images."""
     scores = _joined([result.scores for result in results], np.float32)
     indexes = _joined([result.indexes for result in results], np.int64)
     right = _joined([match.object_of >= 0 for match in matches], bool)

@@ -1,4 +1,4 @@
-"""Images of scores."""
+"""Draws plots of scores."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _NAMED_CURVES = 10
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, *, percent: bool = False) -> None:
-    """Draws a confusion matrix as a PNG: rows are true classes, colours the share of the row, numbers the images.
+    """Draws a confusion matrix as a PNG: rows are true classes, colours fractions of the row, numbers images.
 
     Args:
         confusion: int [C, C]. With more than 60 classes labels and numbers are left out.
-        percent: the numbers are the shares in percent, for matrices of pixels; those that round to 0 are left out.
+        percent: writes the fractions in percent in place of the numbers, for matrices of pixels; those that round to 0
+            are left out.
     """
     from matplotlib.figure import Figure
 
@@ -44,26 +45,27 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, *, p
 
 
 def draw_precision_recall(curves: Sequence[Curve], path: Path) -> None:
-    """Draws precision over recall at IoU 0.5 as a PNG: a line a class with its area, and their mean.
+    """Draws precision over recall at IoU 0.5 as a PNG: one line for each class with its area, and their mean.
 
-    The 10 classes with most objects are named, further ones are thin grey lines; those without objects are left out.
+    The 10 classes with the most objects are named, the others are thin grey lines; classes without objects are left
+    out.
     """
     from matplotlib.figure import Figure
 
-    known = sorted((curve for curve in curves if curve.objects), key=lambda curve: -curve.objects)
+    shown = sorted((curve for curve in curves if curve.objects), key=lambda curve: -curve.objects)
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.subplots()
     recalls = np.linspace(0, 1, 101)
-    for index, curve in enumerate(known):
+    for index, curve in enumerate(shown):
         steps = _at_recalls(curve, recalls)
         if index < _NAMED_CURVES:
             axes.plot(recalls, steps, linewidth=1.5, label=f"{curve.label} {curve.average_precision:.3f}")
         else:
             axes.plot(recalls, steps, linewidth=0.6, color="0.75", zorder=1)
-    if known:
-        mean = np.mean([_at_recalls(curve, recalls) for curve in known], axis=0)
-        area = np.mean([curve.average_precision for curve in known])
-        axes.plot(recalls, mean, linewidth=2.5, color="black", label=f"mean of {len(known)} classes {area:.3f}")
+    if shown:
+        mean = np.mean([_at_recalls(curve, recalls) for curve in shown], axis=0)
+        area = np.mean([curve.average_precision for curve in shown])
+        axes.plot(recalls, mean, linewidth=2.5, color="black", label=f"mean of {len(shown)} classes {area:.3f}")
         axes.legend(title="area under the curve", loc="lower left")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="IoU 0.5")
     axes.grid(alpha=0.3)
@@ -72,6 +74,6 @@ def draw_precision_recall(curves: Sequence[Curve], path: Path) -> None:
 
 
 def _at_recalls(curve: Curve, recalls: np.ndarray) -> np.ndarray:
-    """The envelope at these recalls; 0 where the curve does not reach."""
+    """Returns the envelope at these recalls; 0 beyond the end of the curve."""
     envelope = np.append(curve.envelope, 0.0)
     return np.asarray(envelope[np.searchsorted(curve.recall, recalls)])

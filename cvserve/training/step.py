@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from cvserve.models.layers import fuse_batch_norm
-from cvserve.training.config import OptimizerConfig
+from cvserve.training.optimizer_config import OptimizerConfig
 
 LossFunction = Callable[[tf.Tensor, Any], tf.Tensor]
 """Returns the loss of (images, targets), a scalar. It runs the network itself, with training=True."""

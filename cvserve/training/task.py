@@ -1,4 +1,4 @@
-"""What the trainer asks of a task, and what the tasks share."""
+"""Defines what the trainer needs of a task, and the options that the pipelines of all tasks have."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvserve.training.config import ScheduleConfig
+from cvserve.training.optimizer_config import ScheduleConfig
 from cvserve.training.schedule import epochs_within, learning_rate
 
 

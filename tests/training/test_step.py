@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cvserve.models.classification.losses import smoothed_cross_entropy
-from cvserve.training.config import OptimizerConfig
+from cvserve.training.optimizer_config import OptimizerConfig
 from cvserve.training.step import Slowed, Trainable, TrainStep, make_optimizer
 
 SPECS = (tf.TensorSpec([None, 8, 8, 3], tf.uint8), tf.TensorSpec([None], tf.int32))

@@ -1,4 +1,4 @@
-"""BLEU (Papineni et al. 2002) as the COCO caption evaluation has it."""
+"""Computes BLEU (Papineni et al. 2002) as the COCO caption evaluation does."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 from cvserve.evaluation.captions.ngrams import ORDERS, Ngram, Sentence, ngrams
 
-# That evaluation's constants, by which nothing is divided by 0, and an order without matches gives almost 0, not 0.
+# COCO's constants: they prevent divisions by 0, and an order without matches counts as almost 0, not as 0.
 _SMALL, _TINY = 1e-9, 1e-15
 
 
 @dataclass(frozen=True)
 class Bleu:
-    """corpus: BLEU-1 to BLEU-4 of all images together. each: the same of each image alone."""
+    """Holds the scores of a set of images.
+
+    corpus: BLEU-1 to BLEU-4 of all images together. each: the same of each image alone.
+    """
 
     corpus: tuple[float, ...]
     each: tuple[tuple[float, ...], ...]
@@ -23,10 +26,11 @@ class Bleu:
 
 @dataclass(frozen=True)
 class Matches:
-    """What BLEU counts of a sentence, or of several together.
+    """Holds the counts of a sentence, or the sums of several.
 
-    right: for each order, n-grams that a reference has, each as often as the one that has it most. total: n-grams.
-    words: of the answer. reference_words: of the reference whose length is closest, of equally close ones the shorter.
+    right: for each order, how many n-grams are in a reference too, each counted at most as often as in the reference
+    that has it most often. total: for each order, how many n-grams the answer has. words: of the answer.
+    reference_words: of the reference with the closest length; of equally close ones the shorter.
     """
 
     right: tuple[int, ...]
@@ -36,7 +40,7 @@ class Matches:
 
     @classmethod
     def of(cls, answer: Sentence, references: Sequence[Sentence]) -> Matches:
-        """One image's."""
+        """Counts the matches of one image."""
         right = []
         for order in range(1, ORDERS + 1):
             most: Counter[Ngram] = Counter()
@@ -56,7 +60,7 @@ class Matches:
         )
 
     def scores(self) -> tuple[float, ...]:
-        """BLEU-1 to BLEU-4: geometric means of the shares that are right, less where the answer is too short."""
+        """Returns BLEU-1 to BLEU-4: geometric means of the precisions, with a penalty for short answers."""
         ratio = (self.words + _TINY) / (self.reference_words + _SMALL)
         penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
         product, scores = 1.0, []
@@ -70,7 +74,12 @@ def bleu(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) 
     """Scores answers, 0 to 1.
 
     Args:
-        answers: one an image. references: of each image, at least one.
+        answers: one for each image. references: of each image, at least one.
+
+    Example:
+        >>> scores = bleu([("a", "red", "dog")], [[("a", "dog"), ("a", "big", "dog")]])
+        >>> [round(score, 2) for score in scores.corpus]
+        [0.67, 0.0, 0.0, 0.0]
     """
     matches = [Matches.of(answer, own) for answer, own in zip(answers, references, strict=True)]
     together = Matches((0,) * ORDERS, (0,) * ORDERS, 0, 0)

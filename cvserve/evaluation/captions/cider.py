@@ -1,4 +1,4 @@
-"""CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726, section 6) as the COCO caption evaluation has it."""
+"""Computes CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726, section 6) as the COCO caption evaluation does."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from dataclasses import dataclass
 from cvserve.evaluation.captions.ngrams import ORDERS, Ngram, Sentence, ngrams
 
 SIGMA = 6.0
-"""By how many words an answer may differ from a reference in length: the width of the penalty."""
+"""The standard deviation, in words, of the Gaussian penalty for a length that differs from the reference's."""
 
 _SCALE = 10.0
 
 
 @dataclass(frozen=True)
 class _Weighted:
-    """A sentence's n-grams of one order, each with its count times its weight, and their norm."""
+    """Holds a sentence's n-grams of one order, each with its count times its weight, and their norm."""
 
     weights: Mapping[Ngram, float]
     norm: float
 
 
 def cider_d(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> list[float]:
-    """The score of each image, 0 to 10; that of all of them is the mean.
+    """Returns the score of each image, 0 to 10. The score of a set is their mean.
 
-    n-grams count the less, the more images have them in their references: log(images / images with it). The
-    weights come from the references that are scored with, so that scores of different sets are not comparable, and
-    those of a single image are 0.
+    An n-gram weighs log(images / images that have it in their references). As the weights come from these references,
+    scores of different sets cannot be compared, and the score of a single image is 0.
+
+    Args:
+        answers: one for each image. references: of each image, at least one.
+
+    Example:
+        >>> [round(score, 2) for score in cider_d([("a", "dog"), ("a", "cat")], [[("a", "dog")], [("two", "cats")]])]
+        [5.0, 0.0]
     """
     images = math.log(len(references)) if references else 0.0
     frequency = Counter(
@@ -57,7 +63,7 @@ def cider_d(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]
 
 
 def _similarity(answer: _Weighted, reference: _Weighted) -> float:
-    """The cosine of the two, but what an answer says more often than the reference counts only as often."""
+    """Returns the cosine of the two; n-grams that the answer repeats count at most as often as in the reference."""
     product = sum(
         min(weight, reference.weights[ngram]) * reference.weights[ngram]
         for ngram, weight in answer.weights.items()
@@ -68,5 +74,5 @@ def _similarity(answer: _Weighted, reference: _Weighted) -> float:
 
 
 def _length(words: Sentence) -> int:
-    """What that evaluation compares: the number of pairs of words, one less than words but never under 0."""
+    """Returns the length that COCO's evaluation compares: the number of word pairs, one less than words, at least 0."""
     return max(0, len(words) - 1)

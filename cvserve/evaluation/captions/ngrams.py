@@ -1,4 +1,4 @@
-"""Counting n-grams."""
+"""Counts n-grams."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 Sentence = Sequence[str]
-"""Words."""
+"""The words of a sentence."""
 
 Ngram = tuple[str, ...]
 
 ORDERS = 4
-"""n-grams of 1 to 4 words."""
+"""Scores count n-grams of 1 to this many words."""
 
 
 def ngrams(words: Sentence, order: int) -> Counter[Ngram]:

@@ -1,4 +1,4 @@
-"""ROUGE-L (Lin 2004) as the COCO caption evaluation has it."""
+"""Computes ROUGE-L (Lin 2004) as the COCO caption evaluation does."""
 
 from __future__ import annotations
 
@@ -9,30 +9,42 @@ from cvserve.evaluation.captions.ngrams import Sentence
 BETA = 1.2
 """How much more recall counts than precision."""
 
-# What that evaluation makes of a sentence without words: one word, which is empty.
+# COCO's evaluation treats a sentence without words as one empty word.
 _NOTHING = ("",)
 
 
 def rouge_l(answers: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> list[float]:
-    """The score of each image, 0 to 1; that of all of them is the mean.
+    """Returns the score of each image, 0 to 1. The score of a set is their mean.
 
-    Of the longest common subsequence: F = (1 + beta^2) P R / (R + beta^2 P), with P its share of the answer and R its
-    share of the reference, each the best over the references.
+    F = (1 + beta^2) P R / (R + beta^2 P), where the precision P is the length of the longest common subsequence divided
+    by that of the answer, and the recall R divided by that of the reference, each the best over the references.
+
+    Args:
+        answers: one for each image. references: of each image, at least one.
+
+    Example:
+        >>> rouge_l([("a", "red", "dog")], [[("a", "dog"), ("a", "red", "dog")]])
+        [1.0]
     """
     return [_score(answer or _NOTHING, own) for answer, own in zip(answers, references, strict=True)]
 
 
 def _score(answer: Sentence, references: Sequence[Sentence]) -> float:
-    found = [(longest_common(answer, reference or _NOTHING), len(reference or _NOTHING)) for reference in references]
-    precision = max(common for common, _ in found) / len(answer)
-    recall = max(common / length for common, length in found)
+    common = [(longest_common(answer, reference or _NOTHING), len(reference or _NOTHING)) for reference in references]
+    precision = max(words for words, _ in common) / len(answer)
+    recall = max(words / length for words, length in common)
     if not precision or not recall:
         return 0.0
     return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
 
 
 def longest_common(one: Sentence, other: Sentence) -> int:
-    """The length of the longest sequence of words that both have in this order, with or without others between."""
+    """Returns the length of the longest common subsequence: words that both have in the same order.
+
+    Example:
+        >>> longest_common(("a", "red", "dog"), ("a", "big", "dog"))
+        2
+    """
     row = [0] * (len(other) + 1)
     for word in one:
         diagonal = 0

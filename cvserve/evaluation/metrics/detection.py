@@ -69,13 +69,14 @@ class DetectionMetric:
         """
         # Of equal scores, those of the earlier image count first.
         images = sorted(self._images, key=lambda image: image[0])
+        masks = [ground_truth.masks for _, _, ground_truth in images if ground_truth.masks is not None]
         return detection_report(
             [result for _, result, _ in images],
-            [truth.objects for _, _, truth in images],
+            [ground_truth.objects for _, _, ground_truth in images],
             self._labels,
             [self._image_id(index) for index, _, _ in images],
             self._category_ids,
-            [truth.masks for _, _, truth in images if truth.masks is not None] if self._with_masks else None,
+            masks if self._with_masks else None,
             indices=[index for index, _, _ in images],
         )
 

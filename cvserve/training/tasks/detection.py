@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DetectionTask:
-    """Implements `TrainingTask` for detectors. Networks with masks are judged by their masks."""
+    """Implements `TrainingTask` for detectors. The best epoch of a network with masks is that of the best masks."""
 
     defaults: ClassVar[Mapping[str, Any]] = {
         "model": "yolo",
