@@ -10,7 +10,7 @@ from cvserve import artifact as artifacts
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import open_runtime
 from cvserve.runtimes.device import usable_cores
-from cvserve.runtimes.instances import CONCURRENT, layout
+from cvserve.runtimes.instances import CONCURRENT, instance_plan
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def open_instances(
         NotFound, ArtifactError, MissingExtra, FailedPrecondition
     """
     artifact = artifacts.read(path, version)
-    count, threads = layout(instances, threads, usable_cores())
+    count, threads = instance_plan(instances, threads, usable_cores())
     with ExitStack() as stack:
 
         def another() -> Pipeline:

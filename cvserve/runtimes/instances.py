@@ -15,7 +15,7 @@ MOST_INSTANCES = 4
 
 
 @dataclass(frozen=True)
-class Layout:
+class InstancePlan:
     """instances: batches that run at the same time. threads: CPU threads of each."""
 
     instances: int
@@ -25,7 +25,7 @@ class Layout:
         return f"{self.instances} x {self.threads}"
 
 
-def layout(instances: int | None, threads: int | None, cores: int) -> tuple[int, int]:
+def instance_plan(instances: int | None, threads: int | None, cores: int) -> tuple[int, int]:
     """(instances, threads of each): what is given, and otherwise all cores in as many instances as allowed.
 
     Instances of one thread do more than one instance of many threads, in which every operation waits for its slowest
@@ -36,7 +36,7 @@ def layout(instances: int | None, threads: int | None, cores: int) -> tuple[int,
     return instances, threads or max(1, cores // instances)
 
 
-def layouts(instances: int | None, threads: int | None, cores: int, runtime: str) -> tuple[Layout, ...]:
+def instance_plans(instances: int | None, threads: int | None, cores: int, runtime: str) -> tuple[InstancePlan, ...]:
     """What is worth measuring; the first is what is taken without.
 
     Args:
@@ -48,10 +48,10 @@ def layouts(instances: int | None, threads: int | None, cores: int, runtime: str
         The default, all cores in one call, and all cores in each of several calls: these are quickest for a lone
         image, and where calls share their threads (onnxruntime) they may lose nothing under load.
     """
-    first = Layout(*layout(instances, threads, cores))
+    first = InstancePlan(*instance_plan(instances, threads, cores))
     if instances is not None or threads is not None or cores == 1 or runtime in ONE_NUMBER_OF_THREADS:
         return (first,)
-    found = [first, Layout(1, cores)]
+    found = [first, InstancePlan(1, cores)]
     if runtime in CONCURRENT:
-        found.append(Layout(first.instances, cores))
+        found.append(InstancePlan(first.instances, cores))
     return tuple(dict.fromkeys(found))

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import grpc.aio
 
 from cvserve import __version__
-from cvserve.serving.core.scheduling import stand_back
+from cvserve.serving.core.scheduling import use_batch_policy
 from cvserve.serving.event_loop import run_loop
 from cvserve.serving.observability import logs
 from cvserve.serving.server import Server
@@ -65,7 +65,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     # gRPC's own thread only hands over calls. It is started before this thread takes SCHED_BATCH, which it would
     # inherit.
     grpc.aio.init_grpc_aio()
-    stand_back()
+    use_batch_policy()
     # A process may have been given no standard output.
     output = None if sys.stdout is None else logs.Handler(sys.stdout)
     if output is not None:

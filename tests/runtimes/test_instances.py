@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvserve.runtimes.instances import layout
+from cvserve.runtimes.instances import instance_plan
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from cvserve.runtimes.instances import layout
     ],
 )
 def test_layout(instances: int | None, threads: int | None, cores: int, expected: tuple[int, int]) -> None:
-    assert layout(instances, threads, cores) == expected
+    assert instance_plan(instances, threads, cores) == expected

@@ -13,20 +13,22 @@ from cvserve.errors import OutOfMemory
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import FORMAT_OF
 from cvserve.runtimes.device import parse_device, usable_cores
-from cvserve.runtimes.instances import CONCURRENT, Layout
+from cvserve.runtimes.instances import CONCURRENT, InstancePlan
 from cvserve.runtimes.remembering import accelerators, key_of, package_version, processor, recall, remember
 from cvserve.serving.core.batching.execution import RunGraph
-from cvserve.serving.core.copies import (
+from cvserve.serving.core.measuring import Score, Trial, choose, good_batches, is_worthwhile, lone_threads, race
+from cvserve.serving.core.replicas import (
     OpenRuntime,
+    candidates,
     close_all,
     decodes_in_worker,
     graphs_of,
     noise_for,
+    on_cpu,
     open_all,
     photograph_for,
+    worker_count,
 )
-from cvserve.serving.core.measuring import Score, Trial, choose, good_batches, is_worthwhile, lone_threads, race
-from cvserve.serving.core.placement import candidates, on_cpu, worker_count
 from cvserve.serving.core.settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ class Chosen:
     machine was left alone meanwhile. lone: threads of a copy for lone requests; None: they run as all do. remembered:
     from an earlier load."""
 
-    layout: Layout
+    plan: InstancePlan
     max_rows: int
     runtime: str = ""
     steady: bool = True
@@ -63,18 +65,18 @@ def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntim
     Args:
         anew: what was measured at an earlier load does not hold any more.
     """
-    layouts = candidates(settings, settings.runtime)
+    plans = candidates(settings, settings.runtime)
     rows_known = settings.largest_batch is not None or not settings.batching
-    if rows_known and len(layouts) == 1:
-        return Chosen(layouts[0], settings.largest_batch or 1)
+    if rows_known and len(plans) == 1:
+        return Chosen(plans[0], settings.largest_batch or 1)
     key = _key(artifact, settings)
     remembered = _remembered(recall(_MEMORY, key))
     if remembered is not None and not anew:
         return remembered
-    chosen = _measured(artifact, settings, layouts[0], open_one)
+    chosen = _measured(artifact, settings, plans[0], open_one)
     content = {
-        "instances": chosen.layout.instances,
-        "threads": chosen.layout.threads,
+        "instances": chosen.plan.instances,
+        "threads": chosen.plan.threads,
         "max_rows": chosen.max_rows,
         "runtime": chosen.runtime,
         "steady": chosen.steady,
@@ -89,10 +91,10 @@ def _remembered(content: dict[str, Any]) -> Chosen | None:
     try:
         if not content["steady"] and time.time() - float(content["measured"]) > UNSTEADY_SECONDS:
             return None
-        layout = Layout(int(content["instances"]), int(content["threads"]))
+        plan = InstancePlan(int(content["instances"]), int(content["threads"]))
         lone = content["lone"]
         return Chosen(
-            layout,
+            plan,
             int(content["max_rows"]),
             str(content["runtime"]),
             lone=None if lone is None else int(lone),
@@ -102,33 +104,33 @@ def _remembered(content: dict[str, Any]) -> Chosen | None:
         return None  # nothing there, or something damaged
 
 
-def _measured(artifact: Artifact, settings: ModelSettings, first: Layout, open_one: OpenRuntime) -> Chosen:
-    """Opens every layout that is worth it, finds the best batch of each, and lets them race."""
+def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, open_one: OpenRuntime) -> Chosen:
+    """Opens every plan that is worth it, finds the best batch of each, and lets them race."""
     opened = {first: open_all(artifact, settings, first, open_one)}
     try:
         runtime = opened[first][0].runtime.name
         same = settings.model_copy(update={"runtime": runtime}) if settings.runtime == "auto" else settings
-        layouts = (first, *(other for other in candidates(same, runtime) if other != first))
-        trials: dict[tuple[Layout, int], Trial] = {}
-        for layout in layouts:
+        plans = (first, *(other for other in candidates(same, runtime) if other != first))
+        trials: dict[tuple[InstancePlan, int], Trial] = {}
+        for plan in plans:
             try:
-                if layout not in opened:
-                    shared = _same_copies(opened, settings, layout, runtime)
-                    opened[layout] = shared or open_all(artifact, same, layout, open_one)
-                pipelines = opened[layout]
-                graphs = graphs_of(pipelines, worker_count(settings, layout))
+                if plan not in opened:
+                    shared = _same_copies(opened, settings, plan, runtime)
+                    opened[plan] = shared or open_all(artifact, same, plan, open_one)
+                pipelines = opened[plan]
+                graphs = graphs_of(pipelines, worker_count(settings, plan))
                 batches = _batches(settings, runtime, graphs, pipelines[0])
             except OutOfMemory as error:
                 if not trials:
                     raise
-                _LOG.info("%s has no room: %s", layout, error)
+                _LOG.info("%s has no room: %s", plan, error)
                 continue
             for rows in batches:
                 lone_rows = rows if one_size(settings, runtime) else 1
-                trials[layout, rows] = Trial(graphs, rows, decodes_in_worker(settings, layout), lone_rows)
+                trials[plan, rows] = Trial(graphs, rows, decodes_in_worker(settings, plan), lone_rows)
         if len(trials) == 1:
-            ((layout, rows),) = trials
-            return Chosen(layout, rows, runtime)
+            ((plan, rows),) = trials
+            return Chosen(plan, rows, runtime)
         raced = race(trials, photograph_for(opened[first][0]), usable_cores(), in_turns=not one_size(settings, runtime))
         scores, rows_of = _with_their_batch(raced)
         worth_two = _worth_two(artifact, settings, runtime)
@@ -155,14 +157,16 @@ def _batches(settings: ModelSettings, runtime: str, graphs: Sequence[RunGraph], 
     return good_batches(graphs, noise_for(pipeline), in_turns=not one_size(settings, runtime))
 
 
-def _with_their_batch(raced: Mapping[tuple[Layout, int], Score]) -> tuple[dict[Layout, Score], dict[Layout, int]]:
-    """Of each layout the score and the rows of the batch that it is best served with."""
-    rows: dict[Layout, int] = {}
-    for (layout, batch), score in sorted(raced.items(), key=lambda item: item[0][1]):
-        known = rows.get(layout)
-        if known is None or is_worthwhile(batch, score.rate, known, raced[layout, known].rate):
-            rows[layout] = batch
-    return {layout: raced[layout, batch] for layout, batch in rows.items()}, rows
+def _with_their_batch(
+    raced: Mapping[tuple[InstancePlan, int], Score],
+) -> tuple[dict[InstancePlan, Score], dict[InstancePlan, int]]:
+    """Of each plan the score and the rows of the batch that it is best served with."""
+    rows: dict[InstancePlan, int] = {}
+    for (plan, batch), score in sorted(raced.items(), key=lambda item: item[0][1]):
+        known = rows.get(plan)
+        if known is None or is_worthwhile(batch, score.rate, known, raced[plan, known].rate):
+            rows[plan] = batch
+    return {plan: raced[plan, batch] for plan, batch in rows.items()}, rows
 
 
 def _worth_two(artifact: Artifact, settings: ModelSettings, runtime: str) -> bool:
@@ -172,14 +176,14 @@ def _worth_two(artifact: Artifact, settings: ModelSettings, runtime: str) -> boo
 
 
 def _same_copies(
-    opened: dict[Layout, list[Pipeline]], settings: ModelSettings, wanted: Layout, runtime: str
+    opened: dict[InstancePlan, list[Pipeline]], settings: ModelSettings, wanted: InstancePlan, runtime: str
 ) -> list[Pipeline] | None:
-    """The copies of another layout that serve this one too, so that a large model is in memory less often."""
+    """The copies of another plan that serve this one too, so that a large model is in memory less often."""
     if runtime not in CONCURRENT:
         return None
     # The processor's threads hardly matter to a GPU, and its memory is small.
     all_gpus = all(parse_device(device).kind == "gpu" for device in settings.devices)
-    alike = (pipelines for layout, pipelines in opened.items() if all_gpus or layout.threads == wanted.threads)
+    alike = (pipelines for plan, pipelines in opened.items() if all_gpus or plan.threads == wanted.threads)
     return next(alike, None)
 
 

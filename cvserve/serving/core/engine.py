@@ -1,4 +1,4 @@
-"""What every protocol asks of the server, in plain values."""
+"""The interface of the core to the protocols: requests and answers in plain values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cvserve.serving.core.version_loader import LoadModel, VersionLoader
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model is asked. version: None is the newest available. label: names a version, instead of its number."""
+    """Names a model. version: None is the newest available. label: names a version, instead of its number."""
 
     name: str
     version: int | None = None
@@ -40,7 +40,15 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """inputs: by name. output_filter: names wanted, empty for all. deadline: in the loop's time."""
+    """Tensors for one signature of a model.
+
+    Attributes:
+        model: which one.
+        signature: its name; empty for the default one.
+        inputs: by name.
+        output_filter: names of the outputs that are wanted, empty for all.
+        deadline: in the loop's time.
+    """
 
     model: ModelRef
     signature: str
@@ -51,7 +59,7 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class PredictAnswer:
-    """The outputs, and which model, version and signature gave them."""
+    """Holds the outputs by name, and which model, version and signature computed them."""
 
     model: ModelRef
     signature: str
@@ -68,7 +76,7 @@ class ImageAnswer:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a client may want to know of a model."""
+    """Describes a version, and lists the available versions of its model."""
 
     model: ModelRef
     servable: Servable
@@ -90,7 +98,7 @@ class _Accepted:
 
 
 class Engine:
-    """The models and the pool that decodes for them. Used from the loop's thread only."""
+    """Serves the models of one server. Used from the loop's thread only."""
 
     def __init__(
         self,
@@ -142,7 +150,7 @@ class Engine:
         return self._in_flight
 
     async def predict(self, request: PredictRequest) -> PredictAnswer:
-        """Tensors in, tensors out. See `Servable.predict` for the errors."""
+        """Runs a signature on tensors. See `Servable.predict` for the errors."""
         with self._accepted(), self._acquire(request.model) as servable:
             signature = servable.signature(request.signature)
             outputs = await servable.predict(
@@ -160,7 +168,7 @@ class Engine:
         deadline: float = math.inf,
         encode: Callable[[Result], Any] | None = None,
     ) -> ImageAnswer:
-        """One encoded image to its result. See `Servable.answer` for the arguments and errors."""
+        """Runs a model on one encoded image. See `Servable.answer` for the arguments and errors."""
         with self._accepted(), self._acquire(model) as servable:
             result = await servable.answer(image, options, check=check, deadline=deadline, encode=encode)
             return ImageAnswer(ModelRef(servable.name, servable.version), result)
@@ -176,7 +184,7 @@ class Engine:
             yield servable
 
     def model_info(self, model: ModelRef) -> ModelInfo:
-        """What the model is.
+        """Returns what a model is.
 
         Raises:
             InvalidInput: no name. NotFound, Unavailable
@@ -190,7 +198,7 @@ class Engine:
             )
 
     def version_of(self, model: ModelRef) -> int | None:
-        """The version that is asked for, by number or label; None: the newest available.
+        """Returns the number of the version that a request names by number or label; None: the newest available.
 
         Raises:
             InvalidInput: an unknown label.
@@ -198,7 +206,7 @@ class Engine:
         return model.version if model.label is None else self.reconciler.version_of(model.name, model.label)
 
     def settings_of(self, name: str) -> ModelSettings:
-        """The server's settings for a model of that name."""
+        """Returns the settings of the model of that name."""
         return self._settings.of_model(name)
 
     async def drain(self) -> None:

@@ -1,4 +1,4 @@
-"""A model whose graphs are open and warm, before anything asks it."""
+"""A model whose graphs are open and warm, before it takes requests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,26 @@ from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model whose graphs are open and warm; nothing of it is tied to the event loop yet.
+    """Holds a model whose graphs are open and warm; nothing of it is tied to the event loop yet.
 
     A model has either pipelines or, where it has no manifest, entries and signatures.
 
-    pipelines: one for each loaded copy of the graph. workers: batches that run at the same time; where copies are
-    fewer, they are shared (runtimes whose calls may run at the same time need only one). detect: the signature of that
-    name of each copy, where the model and the runtime have it. decodes_in_worker: images
-    are decoded by the worker that runs them rather than by the pool; right where every core has a worker. devices: on
-    which the copies are, in turn. lone: a copy for a request that has the machine for itself, and its threads.
+    Attributes:
+        pipelines: one for each replica of the graph.
+        workers: batches that run at the same time; where there are fewer replicas, workers share them (runtimes whose
+            calls may run at the same time need only one).
+        threads: CPU threads of each.
+        limits: how batches are formed.
+        bounds: how much may wait.
+        max_request_rows: rows of one request.
+        decodes_in_worker: whether images are decoded by the worker that runs them rather than by the pool; right where
+            every core has a worker.
+        detect: the signature of that name of each replica, where the model and the runtime have it.
+        entries: the signatures' graphs of each replica of a model without a manifest.
+        signatures: of a model without a manifest.
+        runtime: of a model without a manifest.
+        devices: on which the replicas are, in turn.
+        lone: a replica for a request that comes while nothing else runs, and its threads.
     """
 
     pipelines: tuple[Pipeline, ...]
@@ -42,26 +53,28 @@ class LoadedModel:
 
     @property
     def manifest(self) -> Manifest | None:
-        """None for a model that cvserve did not make."""
+        """The manifest; None for a model without one."""
         return self.pipelines[0].manifest if self.pipelines else None
 
     @property
     def runtime_name(self) -> str:
+        """The runtime that runs the graphs."""
         return self.pipelines[0].runtime.name if self.pipelines else self.runtime
 
     @property
     def graphs(self) -> list[RunGraph]:
         """What each worker runs."""
-        copies: Sequence[RunGraph] = self.entries or [pipeline.runtime.run for pipeline in self.pipelines]
+        replicas: Sequence[RunGraph] = self.entries or [pipeline.runtime.run for pipeline in self.pipelines]
         if self.detect:
-            pairs = zip(copies, self.detect, strict=True)
-            copies = [Entries({DEFAULT: run, DETECT: detect.run}) for run, detect in pairs]
+            pairs = zip(replicas, self.detect, strict=True)
+            replicas = [Entries({DEFAULT: run, DETECT: detect.run}) for run, detect in pairs]
         if self.lone is not None:
-            copies = [WithLone(run, self.lone[0].run) for run in copies]
-        return [copies[index % len(copies)] for index in range(self.workers)]
+            replicas = [WithLone(run, self.lone[0].run) for run in replicas]
+        return [replicas[index % len(replicas)] for index in range(self.workers)]
 
     def describe(self) -> str:
-        """`onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`; with the devices unless it is just the cpu."""
+        """Returns `onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`, and the devices unless it is only the
+        cpu."""
         on = "" if self.devices == ("cpu",) else f" on {', '.join(self.devices)}"
         batches = f"batches up to {self.limits.max_rows}" if self.limits.batching else "no batching"
         lone = "" if self.lone is None else f" ({_count(self.lone[1], 'thread')} for a lone request)"

@@ -1,4 +1,4 @@
-"""From a version directory to a LoadedModel: layout chosen, graphs open, every batch size run once."""
+"""From a version directory to a LoadedModel: plan chosen, graphs open, every batch size run once."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from cvserve.serving.core import without_manifest as foreign
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.choosing import Chosen, chosen_for, one_size
-from cvserve.serving.core.copies import (
+from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.measuring import run_all, sizes
+from cvserve.serving.core.replicas import (
     OpenRuntime,
+    Placement,
+    candidates,
     close_all,
     decodes_in_worker,
     graphs_of,
     noise_for,
     of_one_graph,
+    on_cpu,
     open_all,
     open_from_artifact,
+    worker_count,
 )
-from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.measuring import run_all, sizes
-from cvserve.serving.core.placement import Place, candidates, on_cpu, worker_count
 from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.core.signatures import DETECT
 
@@ -70,17 +73,17 @@ def load(
 
 def _load(artifact: Artifact, settings: ModelSettings, chosen: Chosen, open_one: OpenRuntime) -> LoadedModel:
     if settings.runtime == "auto" and chosen.runtime:
-        # The layout was measured with this one.
+        # The plan was measured with this one.
         settings = settings.model_copy(update={"runtime": chosen.runtime})
-    pipelines = open_all(artifact, settings, chosen.layout, open_one)
-    workers = worker_count(settings, chosen.layout)
+    pipelines = open_all(artifact, settings, chosen.plan, open_one)
+    workers = worker_count(settings, chosen.plan)
     try:
         limits = _limits(settings, chosen.max_rows, pipelines[0].runtime.name)
         warm(graphs_of(pipelines, workers), noise_for(pipelines[0]), limits)
         detect = _detect(pipelines)
         lone = None
         if chosen.lone is not None:
-            lone = (open_one(artifact, settings, Place(settings.devices[0], chosen.lone)), chosen.lone)
+            lone = (open_one(artifact, settings, Placement(settings.devices[0], chosen.lone)), chosen.lone)
             lone[0].run(noise_for(pipelines[0])(limits.padded(1)))
     except BaseException:
         close_all(pipelines)
@@ -88,11 +91,11 @@ def _load(artifact: Artifact, settings: ModelSettings, chosen: Chosen, open_one:
     return LoadedModel(
         tuple(pipelines),
         workers,
-        chosen.layout.threads,
+        chosen.plan.threads,
         limits,
         settings.bounds,
         settings.max_request_rows,
-        decodes_in_worker=decodes_in_worker(settings, chosen.layout),
+        decodes_in_worker=decodes_in_worker(settings, chosen.plan),
         detect=detect,
         devices=settings.devices,
         lone=lone,

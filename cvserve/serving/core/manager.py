@@ -1,4 +1,4 @@
-"""The versions of the models: which are loaded, in what state, and who is using them."""
+"""The versions of the models: which are loaded, in what state, and how many requests use them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,14 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """error: why it could not be loaded when it was last tried, None if nothing went wrong. lost: why the last call of
-    an available version failed, where its device did."""
+    """Describes the state of a version.
+
+    Attributes:
+        name, version: which one.
+        state: in its life.
+        error: why it could not be loaded when it was last tried, None if nothing went wrong.
+        lost: why the last call of an available version failed, where its device did.
+    """
 
     name: str
     version: int
@@ -68,12 +74,13 @@ class _Version:
 
 
 class Handle:
-    """A version in use: `with handle as servable`. Not a generator, since every request takes one."""
+    """Keeps a version loaded while it is used: `with handle as servable`. Not a generator, since every request takes
+    one and a generator costs more."""
 
-    __slots__ = ("_tell", "_version")
+    __slots__ = ("_notify", "_version")
 
-    def __init__(self, version: _Version, tell: Callable[[_Version], None]) -> None:
-        self._version, self._tell = version, tell
+    def __init__(self, version: _Version, notify: Callable[[_Version], None]) -> None:
+        self._version, self._notify = version, notify
 
     def __enter__(self) -> Servable:
         version = self._version
@@ -91,10 +98,10 @@ class Handle:
             if version.lost is None:
                 # Without the frames of the request that met it.
                 version.lost = DeviceLost(str(error))
-                self._tell(version)
+                self._notify(version)
         elif version.lost is not None and error is None and time.monotonic() - version.lost_at > RECOVERED_SECONDS:
             version.lost = None
-            self._tell(version)
+            self._notify(version)
 
 
 class Manager:
@@ -108,20 +115,21 @@ class Manager:
         """
         Args:
             loader: opens and warms a version; what it raises becomes the version's status.
-            on_change: told of every change of state.
+            on_change: called at every change of state.
         """
         self._loader = loader
         self._on_change = on_change
         self._models: dict[str, dict[int, _Version]] = {}
 
     def announce(self, source: ModelVersion) -> None:
-        """Makes a version known before its turn to be loaded comes, so that requests are told to wait."""
+        """Adds a version before its turn to be loaded comes, so that requests meanwhile are refused with "still
+        loading"."""
         known = self._models.get(source.name, {}).get(source.version)
         if known is None or known.state in (State.END, State.UNLOADING):
-            # What is left of an earlier life finishes on its own.
+            # An earlier version of this number that is being unloaded finishes on its own.
             version = _Version(source, error=known.error if known else None)
             self._models.setdefault(source.name, {})[source.version] = version
-            self._tell(version)
+            self._notify(version)
 
     async def load(self, source: ModelVersion) -> VersionStatus:
         """Loads a version; a failure ends it with its error in the status, and touches no other version."""
@@ -160,7 +168,7 @@ class Manager:
         versions = self._models.setdefault(source.name, {})
         old = versions.get(source.version)
         versions[source.version] = new = _Version(source, State.AVAILABLE, servable=servable)
-        self._tell(new)
+        self._notify(new)
         if old is None or old.servable is None:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             done.set_result(None)
@@ -169,7 +177,7 @@ class Manager:
         return asyncio.ensure_future(self._let_go(old))
 
     async def unload(self, name: str, number: int) -> VersionStatus:
-        """Takes a version out of use, waits for the requests that have it, and gives its memory back.
+        """Unloads a version: waits for the requests that have it, and gives its memory back.
 
         Raises:
             NotFound: no such version, or it is not available.
@@ -195,22 +203,22 @@ class Manager:
         return asyncio.ensure_future(self._let_go(version))
 
     def forget(self, name: str, number: int) -> None:
-        """Leaves out of the status a version that is not loaded, because nobody wants it any more."""
+        """Removes a version that is not loaded from the status, because it is not wanted any more."""
         version = self._models.get(name, {}).get(number)
         if version is not None and version.state in (State.START, State.END):
             self._remove(version)
 
     def acquire(self, name: str, number: int | None = None) -> Handle:
-        """A version to work with: the one asked for, or the newest that is available.
+        """Returns a handle of the requested version, or of the newest that is available.
 
         Raises:
             NotFound: unknown, unloaded or broken, in TensorFlow Serving's words, which clients look for.
             Unavailable: it is still loading.
         """
-        return Handle(self._pick(name, number), self._tell)
+        return Handle(self._pick(name, number), self._notify)
 
     def status(self, name: str, number: int | None = None) -> list[VersionStatus]:
-        """The versions of a model, ascending, or just one.
+        """Returns the statuses of all versions of a model, ascending, or of one version.
 
         Raises:
             NotFound
@@ -225,11 +233,11 @@ class Manager:
         return [versions[number].status]
 
     def all_status(self) -> list[VersionStatus]:
-        """Every version of every model."""
+        """Returns the statuses of every version of every model."""
         return [status for name in self._models for status in self.status(name)]
 
     def available(self, name: str) -> list[int]:
-        """The versions of a model that can be asked, ascending."""
+        """Returns the versions of a model that answer requests, ascending."""
         versions = self._models.get(name, {})
         return sorted(number for number, version in versions.items() if version.state is State.AVAILABLE)
 
@@ -242,7 +250,7 @@ class Manager:
         }
 
     def sole(self) -> Servable | None:
-        """The version that every request asks, where one is loaded and no other."""
+        """Returns the version that every request asks, where one is loaded and no other; else None."""
         loaded = [
             version.servable
             for versions in self._models.values()
@@ -288,7 +296,7 @@ class Manager:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(None, servable.close)
-        except Exception:  # noqa: BLE001 - any library may raise anything, and nobody asks for this version any more
+        except Exception:  # noqa: BLE001 - any library may raise anything, and no request uses this version any more
             _LOG.exception("model %s version %d could not be closed", version.source.name, version.source.version)
         del servable
         await loop.run_in_executor(None, give_back)
@@ -309,9 +317,9 @@ class Manager:
 
     def _move(self, version: _Version, state: State) -> None:
         version.state = state
-        self._tell(version)
+        self._notify(version)
 
-    def _tell(self, version: _Version) -> None:
-        # Only of the version that is known under its number: one that was replaced ends without a word.
+    def _notify(self, version: _Version) -> None:
+        # Only for the version that is listed under its number: the end of one that was replaced is not reported.
         if self._models.get(version.source.name, {}).get(version.source.version) is version:
             self._on_change(version.status)

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from cvserve.errors import OutOfMemory
-from cvserve.runtimes.instances import Layout
+from cvserve.runtimes.instances import InstancePlan
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
 
 _LOG = logging.getLogger(__name__)
@@ -48,28 +48,28 @@ LONGEST_BATCH_SECONDS = 1.0
 """Larger batches are not tried once a batch takes this long."""
 
 AS_GOOD = 0.97
-"""A layout that answers so much of the best one's images is as good under load, and the lone image decides."""
+"""A plan that answers so much of the best one's images is as good under load, and the lone image decides."""
 
 NEARLY_AS_GOOD = 0.9
 """Where lone images have a copy to themselves, so much is as good, and the processor's time decides: rates of the
-same layout differ by more than a tenth from one measurement to the next on a busy host."""
+same plan differ by more than a tenth from one measurement to the next on a busy host."""
 
 AS_CHEAP = 1.03
-"""A layout that needs so many times the processor time of the cheapest is as cheap, and the fewer threads decide."""
+"""A plan that needs so many times the processor time of the cheapest is as cheap, and the fewer threads decide."""
 
 QUICKER = 0.95
 """A lone image must be this much quicker for the decision to leave the better rate."""
 
 ROUNDS = 6
 ROUND_SECONDS = 0.2
-"""Of each layout in each round, or as long as two batches take."""
+"""Of each plan in each round, or as long as two batches take."""
 
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A layout to measure.
+    """A plan to measure.
 
     graphs: what each worker runs. batch: rows of each run. decodes_in_worker: as in `LoadedModel`. lone_rows: to which
     a lone row is padded.
@@ -172,12 +172,12 @@ def run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensor
 def race(
     trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: int, *, in_turns: bool = True
 ) -> dict[Key, Score]:
-    """Measures the layouts in rounds, so that whatever else the machine does meets all of them.
+    """Measures the plans in rounds, so that whatever else the machine does meets all of them.
 
     Args:
         prepare: decodes an image to inputs of one row, as a request would have it.
         decoders: threads that decode where the workers do not.
-        in_turns: as in `good_batches`; False has one layout's rounds after another's.
+        in_turns: as in `good_batches`; False has one plan's rounds after another's.
     """
     row = prepare()
     rates: dict[Key, list[float]] = {key: [] for key in trials}
@@ -201,7 +201,7 @@ def race(
         key: Score(max(found), lone[key], statistics.median(found) / max(found), statistics.median(cpus[key]))
         for key, found in rates.items()
     }
-    _LOG.info("layouts: %s", {str(key): _described(score) for key, score in scores.items()})
+    _LOG.info("instance plans: %s", {str(key): _described(score) for key, score in scores.items()})
     return scores
 
 
@@ -209,11 +209,11 @@ def _described(score: Score) -> str:
     return f"{score.rate:.1f}/s, alone {score.lone * 1000:.1f} ms, cpu {score.cpu * 1000:.1f} ms"
 
 
-def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout:
-    """Of the layouts that are as good as the best one under load, the one that is quickest with a lone image.
+def choose(scores: Mapping[InstancePlan, Score], *, lone_copy: bool = False) -> InstancePlan:
+    """Of the plans that are as good as the best one under load, the one that is quickest with a lone image.
 
     Args:
-        lone_copy: lone images may have a copy of the graph to themselves, and so have no say: of the layouts that are
+        lone_copy: lone images may have a copy of the graph to themselves, and so have no say: of the plans that are
             nearly as good, one that takes the least of the processor, which leaves the cores to the messages.
     """
     best = max(scores.values(), key=lambda score: score.rate)
@@ -230,10 +230,10 @@ def choose(scores: Mapping[Layout, Score], *, lone_copy: bool = False) -> Layout
     return chosen
 
 
-def lone_threads(scores: Mapping[Layout, Score], chosen: Layout) -> int | None:
-    """The threads with which a lone image is so much quicker than in the chosen layout that a copy of the graph for
+def lone_threads(scores: Mapping[InstancePlan, Score], chosen: InstancePlan) -> int | None:
+    """The threads with which a lone image is so much quicker than in the chosen plan that a copy of the graph for
     it is worth its memory; None where there are none."""
-    quickest = min(scores, key=lambda layout: scores[layout].lone)
+    quickest = min(scores, key=lambda plan: scores[plan].lone)
     if quickest.threads == chosen.threads or scores[quickest].lone >= QUICKER * scores[chosen].lone:
         return None
     return quickest.threads

@@ -1,4 +1,9 @@
-"""Which threads may take a core from which (Linux; nothing elsewhere)."""
+"""How the system schedules the threads that move messages and those that run graphs (Linux; elsewhere nothing is done).
+
+Two things that can be removed separately. SCHED_BATCH for the threads that move messages: `use_batch_policy`, called in
+`serving/process.py`. Lower priority for the threads of graphs and short slices while requests are refused:
+`lower_priority`, called in `worker.py` and `version_loader.py`, and `ShortSlices`, called in `batching/queue.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +16,18 @@ import struct
 import sys
 from pathlib import Path
 
-HURRY_SECONDS = 0.2
-"""After the last refusal."""
+AFTER_REFUSAL_SECONDS = 0.2
+"""How long short slices last after the last refusal."""
 
 SLICE_SECONDS = 0.0001
-"""What a thread in a hurry asks for at a time. The shorter, the sooner Linux (from 6.12 on) lets it in. This is the
-least that it grants."""
+"""The slice that is requested. The shorter it is, the sooner Linux (from 6.12 on) runs the thread. This is the shortest
+that Linux grants."""
 
 GRAPH_NICE = 10
-"""How much nicer the threads of graphs are than the others of the process."""
+"""The nice value of the threads that run graphs, above that of the process."""
 
 GRPC_THREADS = ("event_engine", "lifeguard")
-"""What gRPC calls its own threads, which read and write for the loop, and the one that starts more of them."""
+"""Names of gRPC's own threads, which read and write for the loop, and of the one that starts more of them."""
 
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(platform.machine())
@@ -30,8 +35,9 @@ _SCHED_ATTR = struct.Struct("=IIQiIQQQ")
 """size, policy, flags, nice, priority, runtime, deadline and period of struct sched_attr, version 0."""
 
 
-def stand_back(thread: int = 0) -> None:
-    """A thread of this process, and those that it starts, wait for the end of a slice rather than take a core at once.
+def use_batch_policy(thread: int = 0) -> None:
+    """Gives a thread of this process, and those that it starts, the policy SCHED_BATCH: it waits for the end of another
+    thread's slice rather than take a core at once.
 
     For the threads that move messages. Otherwise every message that comes takes a core from a graph, and with it what
     the graph has in the cache: on 2 cores that cost 6 % of all answers. Where a core is idle nothing waits.
@@ -43,23 +49,24 @@ def stand_back(thread: int = 0) -> None:
         _set_policy(thread, os.SCHED_BATCH)
 
 
-def hurry(thread: int = 0) -> None:
-    """A thread of this process takes cores at once, for a moment at a time, until it is told to stand back.
+def use_short_slices(thread: int = 0) -> None:
+    """Gives a thread of this process the usual policy with short slices: it takes cores at once, for a moment at a
+    time.
 
     Args:
-        thread: as of `stand_back`.
+        thread: as of `use_batch_policy`.
     """
     if sys.platform == "linux":
         _set_policy(thread, os.SCHED_OTHER, SLICE_SECONDS)
 
 
-def give_way(nice: int = GRAPH_NICE) -> None:
-    """This thread, and those that it starts, take cores as usual, but a small share where others of the process want
-    one.
+def lower_priority(nice: int = GRAPH_NICE) -> None:
+    """Raises the nice value of this thread and of those that it will start: they get a small share of the cores where
+    other threads of the process want one.
 
-    For the threads of graphs. As usual, since an operation that is shared out among several waits for the last of them;
-    the share matters under overload, when the threads that move messages would otherwise have to wait for their turn
-    (see `Hurry`). There is no way back without a privilege.
+    For the threads of graphs. Their policy is the usual one, since an operation that is divided among several threads
+    waits for the last of them; the share matters under overload, when the threads that move messages would otherwise
+    have to wait for their turn (see `ShortSlices`). It cannot be undone without a privilege.
 
     Args:
         nice: more than the process's main thread, 0 to 19.
@@ -71,8 +78,12 @@ def give_way(nice: int = GRAPH_NICE) -> None:
             os.setpriority(os.PRIO_PROCESS, 0, max(own, min(os.getpriority(os.PRIO_PROCESS, os.getpid()) + nice, 19)))
 
 
-def stands_back(thread: int = 0) -> bool:
-    """Whether a thread does. thread: as of `stand_back`; one that has ended does not."""
+def has_batch_policy(thread: int = 0) -> bool:
+    """Returns whether a thread has the policy SCHED_BATCH; one that has ended has not.
+
+    Args:
+        thread: as of `use_batch_policy`.
+    """
     if sys.platform != "linux":
         return False
     try:
@@ -82,7 +93,7 @@ def stands_back(thread: int = 0) -> bool:
 
 
 def grpc_threads() -> list[int]:
-    """The system's numbers of `GRPC_THREADS` in this process."""
+    """Returns the system's numbers of `GRPC_THREADS` in this process."""
     found = []
     with contextlib.suppress(OSError):
         for entry in Path("/proc/self/task").iterdir():
@@ -92,8 +103,8 @@ def grpc_threads() -> list[int]:
     return found
 
 
-class Hurry:
-    """Lets an event loop's thread that stands back, and gRPC's own, take cores at once while it refuses requests.
+class ShortSlices:
+    """Lets an event loop's thread with SCHED_BATCH, and gRPC's own, take cores at once while it refuses requests.
 
     A refusal that waits for the end of a graph's slice comes late, and under overload the loop has several requests to
     take in a slice. On 2 cores, offered three times what it could answer, the server refused within 0.6 to 0.8 ms
@@ -106,16 +117,16 @@ class Hurry:
         self._on = False
 
     def refused(self) -> None:
-        """To be called at each refusal; on other threads than a loop's it does nothing."""
+        """Is to be called at each refusal; on other threads than a loop's it does nothing."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._until = loop.time() + HURRY_SECONDS
-        if not self._on and stands_back():
+        self._until = loop.time() + AFTER_REFUSAL_SECONDS
+        if not self._on and has_batch_policy():
             self._on = True
             for thread in (0, *grpc_threads()):
-                hurry(thread)
+                use_short_slices(thread)
             loop.call_at(self._until, self._look)
 
     def _look(self) -> None:
@@ -124,13 +135,13 @@ class Hurry:
             loop.call_at(self._until, self._look)
         else:
             self._on = False
-            # Those too that have been started meanwhile.
+            # Threads that were started meanwhile included.
             for thread in (0, *grpc_threads()):
-                stand_back(thread)
+                use_batch_policy(thread)
 
 
 def _set_policy(thread: int, policy: int, slice_seconds: float = 0.0) -> None:
-    """slice_seconds: 0: the system's. A kernel that knows no such thing does without."""
+    """Sets the policy of a thread. slice_seconds: 0: the system's. A kernel without slices sets the policy only."""
     with contextlib.suppress(OSError):
         if _SCHED_SETATTR is not None:
             nice = os.getpriority(os.PRIO_PROCESS, thread)

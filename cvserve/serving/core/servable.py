@@ -49,7 +49,7 @@ class Servable:
         Args:
             observer: told of what happens to requests.
             max_pixels: encoded images with more are refused.
-            graph_nice: of the threads that run graphs, see `give_way`.
+            graph_nice: of the threads that run graphs, see `lower_priority`.
         """
         self.name = name
         self.version = version

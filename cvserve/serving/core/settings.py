@@ -36,8 +36,8 @@ class ModelSettings(BaseModel):
     """Where the model runs: "cpu", "gpu:0", ...; on several of them, each batch goes to one that is idle."""
 
     instances: int | None = Field(default=None, ge=1, le=256)
-    """How many batches run at the same time on each device. Where neither this nor `threads` is given, the layouts of
-    the cores are measured when the model is loaded for the first time, and remembered."""
+    """How many batches run at the same time on each device. Where neither this nor `threads` is given, several
+    numbers of both are measured when the model is loaded for the first time, and the best are remembered."""
 
     threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads of one instance; None: the cores divided among the instances, or measured with them."""

@@ -15,7 +15,7 @@ from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.repository import ModelVersion
-from cvserve.serving.core.scheduling import give_way
+from cvserve.serving.core.scheduling import lower_priority
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.thread_names import GRAPHS, name_thread
@@ -76,6 +76,6 @@ class VersionLoader:
             check_complete(source.directory)
         # Threads that a runtime starts here run its graphs.
         name_thread(f"{GRAPHS}{source.name}")
-        give_way(self.settings.graph_nice)
+        lower_priority(self.settings.graph_nice)
         with telling(self.on_import):
             return self.load_model(source.directory, settings)

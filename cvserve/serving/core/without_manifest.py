@@ -11,7 +11,7 @@ from cvserve.artifact.manifest import FILE_NAME
 from cvserve.errors import ArtifactError, NotFound
 from cvserve.runtimes.base import Runtime
 from cvserve.runtimes.device import usable_cores
-from cvserve.runtimes.instances import CONCURRENT, layout
+from cvserve.runtimes.instances import CONCURRENT, instance_plan
 from cvserve.serving.core.batching.execution import Entries, RunGraph
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.loaded_model import LoadedModel
@@ -72,7 +72,7 @@ def load(directory: Path, settings: ModelSettings, warm_ups: Sequence[WarmUp] = 
             of the settings. FailedPrecondition: no such device. MissingExtra
     """
     runtime = runtime_of(directory) if settings.runtime == "auto" else settings.runtime
-    instances, threads = layout(settings.instances, settings.threads, usable_cores())
+    instances, threads = instance_plan(settings.instances, settings.threads, usable_cores())
     workers = instances * len(settings.devices)
     copies: list[_Copy] = []
     try:

@@ -18,7 +18,7 @@ from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, OutOfMemory
 from cvserve.runtimes import cuda
 from cvserve.serving.core import loading
-from cvserve.serving.core.placement import Place
+from cvserve.serving.core.replicas import Placement
 from cvserve.serving.core.settings import ModelSettings
 
 GPU = ("gpu:0",)
@@ -95,7 +95,7 @@ class OnTheCard(PuppetRuntime):
 
 
 def opening(card: Card) -> Any:
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> OnTheCard:
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> OnTheCard:
         try:
             return OnTheCard(card, 1 if settings.gpu_memory_mib is not None else cuda.KEPT)
         except RuntimeError as error:
@@ -150,7 +150,7 @@ def test_with_limited_memory_the_opening_of_sessions_is_not_measured(tmp_path: P
     model = loading.load(publish_tiny(tmp_path / "m").directory, settings(gpu_memory_mib=512), opening(card))
     assert model.limits.max_rows > 1, "a row costs 1.1 ms alone and 0.13 ms among 32"
     assert model.limits.allowed_rows == (model.limits.max_rows,)
-    # Each of 6 sizes for two layouts, their races, and the one that is served.
+    # Each of 6 sizes for two plans, their races, and the one that is served.
     assert card.sessions <= 20
     model.close()
 

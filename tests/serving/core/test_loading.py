@@ -1,4 +1,4 @@
-"""Layout, warm-up, and what a path holds."""
+"""InstancePlan, warm-up, and what a path holds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tiny_artifact import publish_tiny, write_graph
 
 from cvserve.artifact import Artifact, Graph, Manifest, file_entry, publish
 from cvserve.errors import ArtifactError, NotFound, OutOfMemory
-from cvserve.serving.core import copies, loading, measuring
+from cvserve.serving.core import loading, measuring, replicas
 from cvserve.serving.core.batching.policy import BatchLimits
-from cvserve.serving.core.placement import Place
+from cvserve.serving.core.replicas import Placement
 from cvserve.serving.core.repository import find
 from cvserve.serving.core.settings import ModelSettings
 
@@ -115,7 +115,7 @@ def test_a_runtime_that_serialises_its_calls_is_opened_once_a_worker(tmp_path: P
     directory = publish_tiny(tmp_path / "m").directory
     opened: list[PuppetRuntime] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
         opened.append(PuppetRuntime())
         return opened[-1]
 
@@ -175,7 +175,7 @@ def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
     directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8")])
     seen: list[tuple[str, str | None]] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
         seen.append((settings.runtime, settings.precision))
         return PuppetRuntime()
 
@@ -192,7 +192,7 @@ def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
 
 def test_other_formats_precisions_are_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("tflite", "float32"), ("tflite", "int8")])
-    monkeypatch.setattr(copies, "choose", None)
+    monkeypatch.setattr(replicas, "choose", None)
     model = loading.load(directory, ModelSettings(runtime="onnx", instances=1, max_batch_size=1))
     assert model.runtime_name == "onnx"
     model.close()
@@ -217,7 +217,7 @@ def test_what_was_opened_to_measure_is_closed_again(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     opened: list[PuppetRuntime] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
         opened.append(PuppetRuntime())
         return opened[-1]
 

@@ -20,7 +20,14 @@ from cvserve.client import AsyncClient
 from cvserve.serving import Server, ServerSettings
 from cvserve.serving.core import scheduling
 from cvserve.serving.core.loaded_model import LoadedModel
-from cvserve.serving.core.scheduling import GRAPH_NICE, Hurry, give_way, hurry, stand_back, stands_back
+from cvserve.serving.core.scheduling import (
+    GRAPH_NICE,
+    ShortSlices,
+    has_batch_policy,
+    lower_priority,
+    use_batch_policy,
+    use_short_slices,
+)
 from cvserve.serving.core.settings import ModelSettings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies are Linux's")
@@ -43,44 +50,44 @@ def in_a_thread(work: object) -> None:
         raise failures[0]
 
 
-def test_a_loop_that_refuses_takes_cores_at_once_and_stands_back_when_it_is_over(
+def test_a_loop_that_refuses_has_short_slices_until_it_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scheduling, "HURRY_SECONDS", 0.05)
+    monkeypatch.setattr(scheduling, "AFTER_REFUSAL_SECONDS", 0.05)
 
     async def work() -> None:
-        stand_back()
-        hurry = Hurry()
-        hurry.refused()
-        assert not stands_back()
+        use_batch_policy()
+        slices = ShortSlices()
+        slices.refused()
+        assert not has_batch_policy()
         await asyncio.sleep(0.03)
-        hurry.refused()
+        slices.refused()
         await asyncio.sleep(0.035)
-        assert not stands_back(), "the last refusal counts"
+        assert not has_batch_policy(), "the last refusal counts"
         for _ in range(100):
             await asyncio.sleep(0.01)
-            if stands_back():
+            if has_batch_policy():
                 break
-        assert stands_back()
-        hurry.refused()
-        assert not stands_back(), "and once more"
+        assert has_batch_policy()
+        slices.refused()
+        assert not has_batch_policy(), "and once more"
 
     in_a_thread(work)
 
 
 def test_a_loop_that_never_stood_back_is_left_alone() -> None:
     async def work() -> None:
-        Hurry().refused()
+        ShortSlices().refused()
         await asyncio.sleep(0)
-        assert not stands_back()
+        assert not has_batch_policy()
         assert len(asyncio.all_tasks()) == 1
 
     in_a_thread(work)
 
 
-def test_grpcs_threads_hurry_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their name, those that are started meanwhile too. Others that stand back go on doing so."""
-    monkeypatch.setattr(scheduling, "HURRY_SECONDS", 0.05)
+def test_grpcs_threads_have_short_slices_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their name, those that are started meanwhile too. Other threads keep their policy."""
+    monkeypatch.setattr(scheduling, "AFTER_REFUSAL_SECONDS", 0.05)
     over = threading.Event()
     numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
@@ -94,23 +101,23 @@ def test_grpcs_threads_hurry_along(monkeypatch: pytest.MonkeyPatch) -> None:
         return numbers.get()
 
     async def work() -> None:
-        stand_back()
+        use_batch_policy()
         try:
             of_grpc, decoding = started("event_engine"), started("decode")
-            assert stands_back(of_grpc)
-            assert stands_back(decoding), "threads are born as their parents are"
-            hurry = Hurry()
-            hurry.refused()
-            assert not stands_back(of_grpc)
-            assert stands_back(decoding)
+            assert has_batch_policy(of_grpc)
+            assert has_batch_policy(decoding), "threads are born as their parents are"
+            slices = ShortSlices()
+            slices.refused()
+            assert not has_batch_policy(of_grpc)
+            assert has_batch_policy(decoding)
             later = started("event_engine")
-            assert not stands_back(later)
+            assert not has_batch_policy(later)
             for _ in range(200):
                 await asyncio.sleep(0.01)
-                if stands_back():
+                if has_batch_policy():
                     break
-            assert stands_back(of_grpc)
-            assert stands_back(later)
+            assert has_batch_policy(of_grpc)
+            assert has_batch_policy(later)
         finally:
             over.set()
 
@@ -119,8 +126,8 @@ def test_grpcs_threads_hurry_along(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_thread_that_has_ended_is_left_alone() -> None:
     ended = 1 << 22
-    stand_back(ended)
-    assert not stands_back(ended)
+    use_batch_policy(ended)
+    assert not has_batch_policy(ended)
 
 
 @pytest.mark.parametrize(("settings", "nicer"), [({}, GRAPH_NICE), ({"graph_nice": 0}, 0)])
@@ -162,13 +169,13 @@ async def test_grpc_calls_its_threads_as_we_think() -> None:
 def test_a_thread_that_gives_way_is_nicer_than_the_process_and_takes_cores_as_usual() -> None:
     async def work() -> None:
         before = nice_of(os.getpid())
-        stand_back()
-        give_way()
-        assert not stands_back()
+        use_batch_policy()
+        lower_priority()
+        assert not has_batch_policy()
         assert nice_of(0) == min(before + GRAPH_NICE, 19)
-        give_way()
+        lower_priority()
         assert nice_of(0) == min(before + GRAPH_NICE, 19), "not nicer each time"
-        give_way(0)
+        lower_priority(0)
         assert nice_of(0) == min(before + GRAPH_NICE, 19), "nobody may without a privilege"
         assert nice_of(os.getpid()) == before, "of the threads only this one"
         born: list[int] = []
@@ -180,19 +187,19 @@ def test_a_thread_that_gives_way_is_nicer_than_the_process_and_takes_cores_as_us
     in_a_thread(work)
 
 
-def test_how_nice_a_thread_is_does_not_change_with_its_hurry() -> None:
+def test_the_nice_value_of_a_thread_does_not_change_with_its_policy() -> None:
     async def work() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, min(nice_of(0) + 3, 19))
         before = nice_of(0)
-        for change in (stand_back, hurry, stand_back):
+        for change in (use_batch_policy, use_short_slices, use_batch_policy):
             change()
             assert nice_of(0) == before
-            assert stands_back() == (change is stand_back)
+            assert has_batch_policy() == (change is use_batch_policy)
 
     in_a_thread(work)
 
 
-def test_a_thread_in_a_hurry_asks_for_short_slices_and_no_longer() -> None:
+def test_a_thread_has_short_slices_until_it_gets_the_batch_policy() -> None:
     """As Linux tells it from 6.12 on; older ones know no slices of their own."""
 
     async def work() -> None:
@@ -200,9 +207,9 @@ def test_a_thread_in_a_hurry_asks_for_short_slices_and_no_longer() -> None:
         usual = slice_of(thread)
         if usual is None:
             pytest.skip("this system does not tell of slices")
-        hurry()
+        use_short_slices()
         assert slice_of(thread) == pytest.approx(scheduling.SLICE_SECONDS)
-        stand_back()
+        use_batch_policy()
         assert slice_of(thread) == usual
 
     in_a_thread(work)
@@ -213,10 +220,10 @@ def test_a_system_without_slices_does_without(monkeypatch: pytest.MonkeyPatch, u
     monkeypatch.setattr(scheduling, "_SCHED_SETATTR", unknown)
 
     async def work() -> None:
-        stand_back()
-        assert stands_back()
-        hurry()
-        assert not stands_back()
+        use_batch_policy()
+        assert has_batch_policy()
+        use_short_slices()
+        assert not has_batch_policy()
 
     in_a_thread(work)
 

@@ -132,7 +132,7 @@ CLASSIFY = "/cvserve.v1.VisionService/Classify"
 async def test_under_pressure_requests_are_refused_before_their_message_is_read(
     serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvserve.serving.core.batching.queue.PRESSED_SECONDS", 60.0)
+    monkeypatch.setattr("cvserve.serving.core.batching.queue.OVERLOADED_SECONDS", 60.0)
     async with (
         serve(runtime, max_queue_requests=1) as server,
         AsyncClient(server.address) as client,
@@ -158,7 +158,7 @@ async def test_under_pressure_requests_are_refused_before_their_message_is_read(
         # Whoever finds room under pressure is answered as always, and what is wrong with a message is told as always.
         runtime.gate.set()
         await asyncio.gather(*tasks)
-        assert server.engine.pressed
+        assert queue(server).overloaded
         assert (await client.classify("colours", jpeg("blue"))).best.label == "blue"
         unreadable = channel.unary_unary(CLASSIFY)
         with pytest.raises(grpc.aio.AioRpcError, match="cannot be read") as fault:

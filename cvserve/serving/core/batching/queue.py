@@ -20,7 +20,7 @@ from cvserve.serving.core.batching.running import BatchRunner
 from cvserve.serving.core.batching.throughput import ThroughputEstimate
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.observer import TRACE, UNOBSERVED, VersionReport
-from cvserve.serving.core.scheduling import Hurry
+from cvserve.serving.core.scheduling import ShortSlices
 
 USABLE_FRACTION = 0.6
 """A request is let in if the queue before it takes this fraction of its time at most: the rest is for its own run, its
@@ -35,7 +35,7 @@ Give = Callable[[Tensors], None]
 Fail = Callable[[BaseException], None]
 GiveUp = Callable[[], None]
 
-_HURRY = Hurry()
+_SHORT_SLICES = ShortSlices()
 
 
 class Slot(Protocol):
@@ -357,7 +357,7 @@ class BatchQueue:
         self._refused_at = self._clock()
         self.counts.rejected += 1
         self._report.rejected(reason)
-        _HURRY.refused()
+        _SHORT_SLICES.refused()
         return Overloaded(text, self._throughput.wait(self.waiting))
 
     def _unloading(self) -> Unavailable:

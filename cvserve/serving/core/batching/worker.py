@@ -1,4 +1,4 @@
-"""A thread with something to work on: one a running batch of a model."""
+"""The thread of one instance: it runs one batch after another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from cvserve.serving.core.scheduling import GRAPH_NICE, give_way
+from cvserve.serving.core.scheduling import GRAPH_NICE, lower_priority
 from cvserve.serving.core.thread_names import GRAPHS, name_thread
 
 Resource = TypeVar("Resource")
@@ -21,7 +21,7 @@ class Worker(threading.Thread, Generic[Resource]):
     without asking the event loop in between."""
 
     def __init__(self, resource: Resource, name: str, nice: int = GRAPH_NICE) -> None:
-        """nice: as of `give_way`."""
+        """nice: as of `lower_priority`."""
         # A daemon, so that a graph that never returns cannot keep the process from ending.
         super().__init__(name=name, daemon=True)
         self._jobs: queue.SimpleQueue[Job[Resource] | None] = queue.SimpleQueue()
@@ -38,11 +38,12 @@ class Worker(threading.Thread, Generic[Resource]):
         self._jobs.put(None)
 
     def run(self) -> None:
+        """Runs jobs until `end`."""
         name_thread(f"{GRAPHS}{self.name}")
-        give_way(self._nice)
+        lower_priority(self._nice)
         while (job := self._jobs.get()) is not None:
             while job is not None:
                 # Rebinding lets the finished batch, its images and answers go.
                 job = job(self._resource)
-        # Whoever still holds the thread does not hold what it worked with.
+        # A reference to the thread does not keep the resource alive.
         del self._resource

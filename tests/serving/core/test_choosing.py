@@ -14,14 +14,14 @@ from tiny_artifact import publish_tiny
 
 from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError
-from cvserve.runtimes.instances import Layout
+from cvserve.runtimes.instances import InstancePlan
 from cvserve.serving.core import choosing, loading, measuring
 from cvserve.serving.core.batching.execution import entry_point
 from cvserve.serving.core.measuring import Score, Trial, choose, lone_threads
-from cvserve.serving.core.placement import Place
+from cvserve.serving.core.replicas import Placement
 from cvserve.serving.core.settings import ModelSettings
 
-MANY, WIDE, BOTH = Layout(2, 1), Layout(1, 2), Layout(2, 2)
+MANY, WIDE, BOTH = InstancePlan(2, 1), InstancePlan(1, 2), InstancePlan(2, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def cache(quick_measuring: Path) -> Path:
         ({MANY: Score(200, 0.0100), BOTH: Score(199, 0.0098)}, MANY),
     ],
 )
-def test_rate_first_then_the_lone_image(scores: dict[Layout, Score], expected: Layout) -> None:
+def test_rate_first_then_the_lone_image(scores: dict[InstancePlan, Score], expected: InstancePlan) -> None:
     assert choose(scores) == expected
 
 
@@ -49,7 +49,7 @@ def test_with_a_copy_for_lone_images_the_processors_time_decides_among_equals() 
     def score(rate: float, cpu: float) -> Score:
         return Score(rate, 0.009 if rate == 100 else 0.005, cpu=cpu)
 
-    # The luckier rate does not beat the layout that needs less of the cores.
+    # The luckier rate does not beat the plan that needs less of the cores.
     assert choose({BOTH: score(100, 0.0135), MANY: score(91, 0.0126), WIDE: score(80, 0.010)}, lone_copy=True) == MANY
     assert choose({BOTH: score(91, 0.0120), MANY: score(100, 0.0135)}, lone_copy=True) == BOTH
     # As cheap: fewer threads, then the rate.
@@ -79,7 +79,7 @@ def test_the_processors_time_is_measured() -> None:
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        # The layout for load is slow with a lone image: it gets a copy with the threads of the quickest.
+        # The plan for load is slow with a lone image: it gets a copy with the threads of the quickest.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, 2),
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.0119)}, None),
         # It is the quickest, or has as many threads.
@@ -87,7 +87,7 @@ def test_the_processors_time_is_measured() -> None:
         ({BOTH: Score(200, 0.010), WIDE: Score(170, 0.008), MANY: Score(170, 0.012)}, None),
     ],
 )
-def test_a_copy_for_lone_images_where_it_is_quicker(scores: dict[Layout, Score], expected: int | None) -> None:
+def test_a_copy_for_lone_images_where_it_is_quicker(scores: dict[InstancePlan, Score], expected: int | None) -> None:
     assert lone_threads(scores, choose(scores)) == expected
 
 
@@ -134,8 +134,8 @@ class Opener:
     def __init__(self) -> None:
         self.opened: list[tuple[int, PuppetRuntime]] = []
 
-    def __call__(self, artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
-        self.opened.append((place.threads, ManyThreadsPay(place.threads)))
+    def __call__(self, artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
+        self.opened.append((placement.threads, ManyThreadsPay(placement.threads)))
         return self.opened[-1][1]
 
 
@@ -143,7 +143,7 @@ def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> 
     opener = Opener()
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(max_batch_size=2), opener)
     assert (model.workers, model.threads) in ((1, 2), (2, 2)), "two threads are forty times as fast here"
-    assert [threads for threads, _ in opener.opened] == [1, 2, 2], "layouts of as many threads share a copy"
+    assert [threads for threads, _ in opener.opened] == [1, 2, 2], "plans of as many threads share a copy"
     assert [runtime.closed for _, runtime in opener.opened] == [True, True, False]
     model.close()
 
@@ -151,9 +151,11 @@ def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> 
 def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object, **__: object) -> dict[tuple[Layout, int], Score]:
+    def scores(
+        trials: Mapping[tuple[InstancePlan, int], Trial], *_: object, **__: object
+    ) -> dict[tuple[InstancePlan, int], Score]:
         many, other = Score(200, 0.012), Score(100, 0.008)
-        return {(layout, rows): many if layout == MANY else other for layout, rows in trials}
+        return {(plan, rows): many if plan == MANY else other for plan, rows in trials}
 
     monkeypatch.setattr(choosing, "race", scores)
     directory = publish_tiny(tmp_path / "m").directory
@@ -185,9 +187,11 @@ def test_a_batch_that_gains_little_beside_decoding_is_not_served(
     """The graphs alone say batches of 2; with decoding beside them they must still be worth the wait."""
     monkeypatch.setattr(choosing, "good_batches", lambda *_, **__: (2, 1))
 
-    def scores(trials: Mapping[tuple[Layout, int], Trial], *_: object, **__: object) -> dict[tuple[Layout, int], Score]:
+    def scores(
+        trials: Mapping[tuple[InstancePlan, int], Trial], *_: object, **__: object
+    ) -> dict[tuple[InstancePlan, int], Score]:
         assert {rows for _, rows in trials} == {1, 2}
-        return {(layout, rows): Score(pairs if rows == 2 else 103.0, 0.01) for layout, rows in trials}
+        return {(plan, rows): Score(pairs if rows == 2 else 103.0, 0.01) for plan, rows in trials}
 
     monkeypatch.setattr(choosing, "race", scores)
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), Opener())
@@ -244,9 +248,9 @@ def test_what_is_given_is_not_measured(tmp_path: Path, cache: Path) -> None:
 def test_a_graph_that_fails_while_it_is_measured_fails_the_load_and_all_is_closed(tmp_path: Path) -> None:
     opener = Opener()
 
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
-        runtime = opener(artifact, settings, place)
-        if place.threads == 2:
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
+        runtime = opener(artifact, settings, placement)
+        if placement.threads == 2:
 
             def run(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
                 raise ArtifactError("the graph is broken")

@@ -17,14 +17,14 @@ from tiny_artifact import publish_tiny
 
 from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, InvalidInput
-from cvserve.runtimes.instances import Layout
+from cvserve.runtimes.instances import InstancePlan
 from cvserve.serving.core import loading
 from cvserve.serving.core.batching.execution import RunGraph
 from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 from cvserve.serving.core.batching.queue import BatchQueue
 from cvserve.serving.core.batching.worker import Worker
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
-from cvserve.serving.core.placement import Place, candidates, places, worker_count
+from cvserve.serving.core.replicas import Placement, candidates, placements, worker_count
 from cvserve.serving.core.settings import ModelSettings
 from cvserve.serving.settings import load_settings
 
@@ -43,36 +43,39 @@ def test_the_devices_of_a_model_are_checked() -> None:
 
 def test_every_device_has_its_instances_and_neighbours_are_apart() -> None:
     settings = ModelSettings(devices=("gpu:0", "gpu:1"))
-    chosen = Layout(instances=2, threads=3)
+    chosen = InstancePlan(instances=2, threads=3)
     assert worker_count(settings, chosen) == 4
     # One copy runs several calls: one a device; worker 0 is on gpu:0, 1 on gpu:1, 2 on gpu:0, ...
-    assert places(settings, chosen, "onnx") == [Place("gpu:0", 3), Place("gpu:1", 3)]
+    assert placements(settings, chosen, "onnx") == [Placement("gpu:0", 3), Placement("gpu:1", 3)]
     # A copy a worker otherwise.
-    each = places(ModelSettings(devices=("cpu:0", "cpu:1")), chosen, "litert")
-    assert [place.device for place in each] == ["cpu:0", "cpu:1", "cpu:0", "cpu:1"]
+    each = placements(ModelSettings(devices=("cpu:0", "cpu:1")), chosen, "litert")
+    assert [placement.device for placement in each] == ["cpu:0", "cpu:1", "cpu:0", "cpu:1"]
 
 
 def test_what_is_measured_where(monkeypatch: pytest.MonkeyPatch) -> None:
     from cvserve.serving.core import placement
 
     monkeypatch.setattr(placement, "usable_cores", lambda: 8)
-    everything = [Layout(4, 2), Layout(1, 8), Layout(4, 8)]
+    everything = [InstancePlan(4, 2), InstancePlan(1, 8), InstancePlan(4, 8)]
     assert list(candidates(ModelSettings(), "onnx")) == everything
     assert list(candidates(ModelSettings(), "litert")) == everything[:2], "copies of many threads each are too many"
     assert list(candidates(ModelSettings(), "tensorflow")) == everything[:1], "one number of threads a process"
-    assert list(candidates(ModelSettings(threads=2), "onnx")) == [Layout(4, 2)]
-    assert list(candidates(ModelSettings(instances=2), "onnx")) == [Layout(2, 4)]
+    assert list(candidates(ModelSettings(threads=2), "onnx")) == [InstancePlan(4, 2)]
+    assert list(candidates(ModelSettings(instances=2), "onnx")) == [InstancePlan(2, 4)]
     # The cores are shared out among the devices.
-    assert list(candidates(ModelSettings(devices=("cpu:0", "cpu:1")), "tensorflow")) == [Layout(4, 1)]
-    assert list(candidates(ModelSettings(devices=("gpu:0", "gpu:1")), "onnx")) == [Layout(2, 2), Layout(1, 4)]
-    assert list(candidates(ModelSettings(devices=("gpu:0",), instances=3), "onnx")) == [Layout(3, 2)]
+    assert list(candidates(ModelSettings(devices=("cpu:0", "cpu:1")), "tensorflow")) == [InstancePlan(4, 1)]
+    assert list(candidates(ModelSettings(devices=("gpu:0", "gpu:1")), "onnx")) == [
+        InstancePlan(2, 2),
+        InstancePlan(1, 4),
+    ]
+    assert list(candidates(ModelSettings(devices=("gpu:0",), instances=3), "onnx")) == [InstancePlan(3, 2)]
 
 
 def test_each_copy_is_opened_on_its_own_device(tmp_path: Path) -> None:
     opened: list[tuple[str, int]] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
-        opened.append((place.device, place.threads))
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
+        opened.append((placement.device, placement.threads))
         return PuppetRuntime()
 
     settings = ModelSettings(devices=("cpu:0", "cpu:1"), instances=2, threads=3, max_batch_size=1)
@@ -86,7 +89,7 @@ def test_each_copy_is_opened_on_its_own_device(tmp_path: Path) -> None:
 def test_what_auto_takes_for_the_first_copy_all_have(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def open_one(artifact: Artifact, settings: ModelSettings, place: Place) -> PuppetRuntime:
+    def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
         asked.append(settings.runtime)
         return PuppetRuntime()
 

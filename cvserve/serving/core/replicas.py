@@ -1,8 +1,9 @@
-"""The copies of a model: opened where they belong, what their workers run, and inputs to try them with."""
+"""The replicas of a model: how many, on which devices, opened, and inputs to try them with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -14,19 +15,63 @@ from cvserve.runtimes import Runtime, open_runtime
 from cvserve.runtimes.base import RUNTIME_OF
 from cvserve.runtimes.choose import choose
 from cvserve.runtimes.choose_apart import choose_apart
-from cvserve.runtimes.device import usable_cores
-from cvserve.runtimes.instances import Layout
-from cvserve.runtimes.opening import candidates, open_candidate
+from cvserve.runtimes.device import parse_device, usable_cores
+from cvserve.runtimes.instances import CONCURRENT, InstancePlan, instance_plan, instance_plans
+from cvserve.runtimes.opening import candidates as graph_candidates
+from cvserve.runtimes.opening import open_candidate
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
-from cvserve.serving.core.placement import Place, on_cpu, places, worker_count
 from cvserve.serving.core.settings import ModelSettings
 
-OpenRuntime = Callable[[Artifact, ModelSettings, Place], Runtime]
+GPU_INSTANCES = 2
+"""By default, on each GPU: one batch is copied and postprocessed while the other one runs."""
 
 
-def open_from_artifact(artifact: Artifact, settings: ModelSettings, place: Place) -> Runtime:
+@dataclass(frozen=True)
+class Placement:
+    """One copy of a graph: on which device, with how many CPU threads."""
+
+    device: str
+    threads: int
+
+
+OpenRuntime = Callable[[Artifact, ModelSettings, Placement], Runtime]
+
+
+def candidates(settings: ModelSettings, runtime: str) -> tuple[InstancePlan, ...]:
+    """The plans of each device that are worth measuring; the first is what is taken without.
+
+    Args:
+        runtime: the name of the one that was chosen; "auto" where that is still open.
+    """
+    cores = max(1, usable_cores() // len(settings.devices))
+    if not any(parse_device(device).kind == "gpu" for device in settings.devices):
+        return instance_plans(settings.instances, settings.threads, cores, runtime)
+    if settings.instances is not None:
+        return (InstancePlan(*instance_plan(settings.instances, settings.threads, cores)),)
+    counts = (GPU_INSTANCES, 1) if runtime not in ("auto", "tensorflow") else (GPU_INSTANCES,)
+    return tuple(InstancePlan(count, settings.threads or max(1, cores // count)) for count in counts)
+
+
+def placements(settings: ModelSettings, chosen: InstancePlan, runtime: str) -> list[Placement]:
+    """One for each copy to open. Worker number n runs copy n modulo their number, so that neighbours are on different
+    devices and each device gets its instances."""
+    copies = 1 if runtime in CONCURRENT else chosen.instances
+    return [Placement(device, chosen.threads) for _ in range(copies) for device in settings.devices]
+
+
+def worker_count(settings: ModelSettings, chosen: InstancePlan) -> int:
+    """Batches that run at the same time on all devices."""
+    return chosen.instances * len(settings.devices)
+
+
+def on_cpu(settings: ModelSettings) -> bool:
+    """Whether it runs on the processor alone."""
+    return all(parse_device(device).kind == "cpu" for device in settings.devices)
+
+
+def open_from_artifact(artifact: Artifact, settings: ModelSettings, placement: Placement) -> Runtime:
     """Opens one copy."""
-    how: dict[str, Any] = {"threads": place.threads, "device": place.device, "resources": settings.resources}
+    how: dict[str, Any] = {"threads": placement.threads, "device": placement.device, "resources": settings.resources}
     if settings.runtime == "auto":
         graph = choose_apart(artifact, precision=settings.precision, **how)
         if graph is not None:
@@ -48,7 +93,7 @@ def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> M
     if settings.precision is not None or len(set(formats)) == len(formats):
         return settings
     device = settings.devices[0]
-    graphs = candidates(artifact, settings.runtime, None, device)
+    graphs = graph_candidates(artifact, settings.runtime, None, device)
     if len({graph.format for graph in graphs}) == len(graphs):
         return settings
     how: dict[str, Any] = {"threads": threads, "device": device, "resources": settings.resources}
@@ -59,16 +104,16 @@ def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> M
     return settings.model_copy(update={"runtime": RUNTIME_OF[graph.format], "precision": graph.precision})
 
 
-def open_all(artifact: Artifact, settings: ModelSettings, layout: Layout, open_one: OpenRuntime) -> list[Pipeline]:
-    """Every copy that the layout needs on every device."""
+def open_all(artifact: Artifact, settings: ModelSettings, plan: InstancePlan, open_one: OpenRuntime) -> list[Pipeline]:
+    """Every copy that the plan needs on every device."""
     pipelines: list[Pipeline] = []
     try:
-        pipelines.append(Pipeline(artifact, open_one(artifact, settings, Place(settings.devices[0], layout.threads))))
+        pipelines.append(Pipeline(artifact, open_one(artifact, settings, Placement(settings.devices[0], plan.threads))))
         if settings.runtime == "auto":
             # Whatever it took, on whichever device: the copies of a model are alike.
             settings = settings.model_copy(update={"runtime": pipelines[0].runtime.name})
-        for place in places(settings, layout, pipelines[0].runtime.name)[1:]:
-            pipelines.append(Pipeline(artifact, open_one(artifact, settings, place)))
+        for placement in placements(settings, plan, pipelines[0].runtime.name)[1:]:
+            pipelines.append(Pipeline(artifact, open_one(artifact, settings, placement)))
     except BaseException:
         close_all(pipelines)
         raise
@@ -86,10 +131,10 @@ def graphs_of(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
     return [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
 
 
-def decodes_in_worker(settings: ModelSettings, layout: Layout) -> bool:
+def decodes_in_worker(settings: ModelSettings, plan: InstancePlan) -> bool:
     """Whether workers decode the images of their batches."""
     # A pool beside workers on every core would only take turns with them.
-    return on_cpu(settings) and worker_count(settings, layout) >= usable_cores()
+    return on_cpu(settings) and worker_count(settings, plan) >= usable_cores()
 
 
 def noise_for(pipeline: Pipeline) -> Callable[[int], Tensors]:
