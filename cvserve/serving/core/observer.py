@@ -46,8 +46,8 @@ class Observer:
         """Records that a batch begins to run. rows: of requests. padded: rows that the graph gets, padding included."""
 
     def rejected(self, model: str, reason: str) -> None:
-        """Records that a request was refused or given up. reason: "queue full", "hopeless" (its deadline cannot be met),
-        "decode full", "expired", "cancelled", "unauthenticated", "permission"."""
+        """Records that a request was refused or given up. reason: "queue full", "hopeless" (its deadline cannot be
+        met), "decode full", "expired", "cancelled", "unauthenticated", "permission"."""
 
     def queue(self, model: str, version: int, waiting: int) -> None:
         """Records how many requests of a version wait for an instance now, whenever that changes."""
