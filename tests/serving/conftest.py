@@ -11,7 +11,7 @@ import pytest
 from serving_kit import PuppetRuntime, Serve, loader, repository
 
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core import choosing, copies, measuring, placement
+from cvserve.serving.core import choosing, measuring, replicas
 from cvserve.serving.server import PROTOCOLS
 from cvserve.serving.transport.protocol import Protocol
 
@@ -48,6 +48,6 @@ def quick_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Layouts are measured in little time, for two cores, and remembered in this folder."""
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
-    for module in (choosing, copies, placement):
+    for module in (choosing, replicas):
         monkeypatch.setattr(module, "usable_cores", lambda: 2)
     return tmp_path / "cache"

@@ -53,9 +53,9 @@ def test_every_device_has_its_instances_and_neighbours_are_apart() -> None:
 
 
 def test_what_is_measured_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cvserve.serving.core import placement
+    from cvserve.serving.core import replicas
 
-    monkeypatch.setattr(placement, "usable_cores", lambda: 8)
+    monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
     everything = [InstancePlan(4, 2), InstancePlan(1, 8), InstancePlan(4, 8)]
     assert list(candidates(ModelSettings(), "onnx")) == everything
     assert list(candidates(ModelSettings(), "litert")) == everything[:2], "copies of many threads each are too many"
