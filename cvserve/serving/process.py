@@ -141,7 +141,7 @@ def say(line: str) -> None:
     """Prints a line for whoever started the server, to standard output."""
     # A model's name may hold characters that the terminal's encoding lacks, or bytes that are no text.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    text = logs.spoken(line).encode(encoding, "backslashreplace").decode(encoding)
+    text = logs.output_line(line).encode(encoding, "backslashreplace").decode(encoding)
     # The reader of the lines may be gone, and a disk may be full: neither is a reason to stop serving or draining.
     if _OUTPUT:
         _OUTPUT[-1].write(text)

@@ -62,7 +62,7 @@ def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | 
     logging.getLogger("cvserve").setLevel(level.upper())
 
 
-def spoken(text: str) -> str:
+def output_line(text: str) -> str:
     """Returns a line for standard output in the format of the log: as it is, or as a JSON object."""
     for handler in _handlers():
         if isinstance(handler.formatter, JsonFormatter):

@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """Seconds between two checks of the files."""
 
 
@@ -41,17 +41,17 @@ class Watched(Generic[T]):
         # Before reading, so that a change in between is seen the next time.
         self._seen = self._state()
         self._value = make()
-        self._look_at = clock() + LOOK_SECONDS
+        self._check_at = clock() + CHECK_SECONDS
 
     def get(self) -> T:
         """Returns the value, which is at most a second older than the files."""
-        if self._clock() >= self._look_at:
+        if self._clock() >= self._check_at:
             with self._lock:
-                self._look()
+                self._check()
         return self._value
 
-    def _look(self) -> None:
-        self._look_at = self._clock() + LOOK_SECONDS
+    def _check(self) -> None:
+        self._check_at = self._clock() + CHECK_SECONDS
         state = self._state()
         if state == self._seen:
             return

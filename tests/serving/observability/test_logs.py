@@ -54,7 +54,7 @@ def test_json_lines() -> None:
     assert first["logger"] == "cvserve.test"
     assert first["time"].endswith("Z")
     assert "RuntimeError: broken" in second["traceback"]
-    assert json.loads(logs.spoken("ready: gRPC on x"))["message"] == "ready: gRPC on x"
+    assert json.loads(logs.output_line("ready: gRPC on x"))["message"] == "ready: gRPC on x"
 
 
 def test_a_line_that_cannot_be_made_stops_nobody() -> None:
@@ -76,7 +76,7 @@ def test_console_lines_cannot_be_forged() -> None:
     logs.flush()
     [line] = stream.getvalue().splitlines()
     assert line.endswith("INFO cvserve.test: model x\\n12:00:00 ERROR cvserve: forged")
-    assert logs.spoken("ready") == "ready"
+    assert logs.output_line("ready") == "ready"
 
 
 def test_setting_up_again_replaces() -> None:

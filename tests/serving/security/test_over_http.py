@@ -25,7 +25,7 @@ BODY = json.dumps({"instances": np.stack([pixels("red")]).tolist()})
 @pytest.fixture(autouse=True)
 def look_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changed files count from the next connection or request on, not from the next second."""
-    monkeypatch.setattr(watched, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(watched, "CHECK_SECONDS", 0.0)
 
 
 @pytest.fixture

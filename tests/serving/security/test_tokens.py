@@ -141,10 +141,10 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(
     assert number.get() == 1
     path.write_text("22")
     assert number.get() == 1, "it is not looked at for every request"
-    clock.now += watched.LOOK_SECONDS
+    clock.now += watched.CHECK_SECONDS
     assert number.get() == 22
     path.write_text("half wri")
-    clock.now += watched.LOOK_SECONDS
+    clock.now += watched.CHECK_SECONDS
     with caplog.at_level(logging.ERROR):
         assert number.get() == 22, "what was good stays"
     assert "cannot be used" in caplog.text
@@ -153,16 +153,16 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(
     other.write_text("33")
     os.utime(other, ns=(0, 0))
     os.replace(other, path)
-    clock.now += watched.LOOK_SECONDS
+    clock.now += watched.CHECK_SECONDS
     assert number.get() == 33
     path.unlink()
-    clock.now += watched.LOOK_SECONDS
+    clock.now += watched.CHECK_SECONDS
     assert number.get() == 33
 
 
 def test_a_secret_mounted_through_links_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Kubernetes: tokens.yaml -> ..data/tokens.yaml, ..data -> a directory that is exchanged as a whole.
-    monkeypatch.setattr(watched, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(watched, "CHECK_SECONDS", 0.0)
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "tokens.yaml").write_text(f"tokens: [{{token: secret-{name:8}}}]")

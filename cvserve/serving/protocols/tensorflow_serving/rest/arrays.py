@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from cvserve.errors import InvalidInput, Unimplemented
-from cvserve.serving.protocols.tensorflow_serving.rest.documents import shown
+from cvserve.serving.protocols.tensorflow_serving.rest.documents import excerpt
 
 VALUES = 32 << 10
 """Numbers in a piece, which take about a millisecond."""
@@ -36,7 +36,7 @@ def decode_base64(value: Any) -> bytes:
         InvalidInput: it is something else, or not base64.
     """
     if not is_base64(value):
-        raise InvalidInput(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
+        raise InvalidInput(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
     text = "".join(value["b64"].split()).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -58,7 +58,7 @@ def to_bytes(value: str) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError:
-        raise InvalidInput(f"JSON Value: {shown(value)} is not UTF-8; send bytes as {{'b64': ...}}") from None
+        raise InvalidInput(f"JSON Value: {excerpt(value)} is not UTF-8; send bytes as {{'b64': ...}}") from None
 
 
 def json_type(value: Any) -> str:
@@ -154,7 +154,7 @@ class Reader:
                 raise InvalidInput("a value is not a whole number")
             return np.array(values, kind)
         if kind.kind != "f" and dtype != "bfloat16":
-            raise Unimplemented(f"Conversion of JSON Value: {shown(values[:1])[1:-1]} to type: {dtype}")
+            raise Unimplemented(f"Conversion of JSON Value: {excerpt(values[:1])[1:-1]} to type: {dtype}")
         if not types <= _NUMBER:
             raise InvalidInput("a value is not a number")
         try:
@@ -185,7 +185,7 @@ class Reader:
                 self._explain(item, level + 1, shape, dtype)
         elif level != rank:
             raise InvalidInput(
-                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {rank}"
             )
         else:
@@ -201,6 +201,6 @@ class Reader:
             if isinstance(error, InvalidInput) and str(error).startswith("JSON"):
                 raise
             raise InvalidInput(
-                f"JSON Value: {shown(value)} Type: {json_type(value)} is not of expected type: "
+                f"JSON Value: {excerpt(value)} Type: {json_type(value)} is not of expected type: "
                 f"{TYPE_NAMES.get(dtype, dtype)}"
             ) from None

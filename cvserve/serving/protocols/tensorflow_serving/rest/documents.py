@@ -27,7 +27,7 @@ WALKED_LEVELS = 32
 """Deeper arrays and objects are left to the reader whatever their size: no tensor has so many dimensions."""
 
 _COUNTING = threading.Lock()
-_uncollected = 0
+_uncollected_blocks = 0
 _collects = True
 
 _DECODER = json.JSONDecoder()
@@ -80,17 +80,17 @@ def read_document(body: bytes) -> dict[str, Any]:
         fault = "Number too big to be stored in double."
     else:
         if not isinstance(value, dict):
-            raise InvalidInput(f"JSON Value: {shown(value)} Is not object")
+            raise InvalidInput(f"JSON Value: {excerpt(value)} Is not object")
         return value
     # Not where it was caught: the error would keep all that was read.
     raise _error(fault)
 
 
-def let_go(value: Any, levels: int = 3) -> None:
+def free(value: Any, levels: int = 3) -> None:
     """Empties a value in small steps, since freeing a large one at once would keep the interpreter's lock too long."""
     if isinstance(value, dict) and levels:
         for member in value.values():
-            let_go(member, levels - 1)
+            free(member, levels - 1)
         value.clear()
     while isinstance(value, list) and value:
         last = value[-1]
@@ -99,30 +99,30 @@ def let_go(value: Any, levels: int = 3) -> None:
             del value[-4096:]
             continue
         if levels and len(last) > 64:
-            let_go(last, levels - 1)
+            free(last, levels - 1)
         value.pop()
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Keeps Python from looking for reference cycles, of which documents have none, among their millions of lists:
     a third of a second each time, with the interpreter's lock."""
-    global _uncollected, _collects
+    global _uncollected_blocks, _collects
     with _COUNTING:
-        if not _uncollected:
+        if not _uncollected_blocks:
             _collects = gc.isenabled()
-        _uncollected += 1
+        _uncollected_blocks += 1
         gc.disable()
     try:
         yield
     finally:
         with _COUNTING:
-            _uncollected -= 1
-            if not _uncollected and _collects:
+            _uncollected_blocks -= 1
+            if not _uncollected_blocks and _collects:
                 gc.enable()
 
 
-def shown(value: Any, most: int = 256) -> str:
+def excerpt(value: Any, most: int = 256) -> str:
     """Returns a value as JSON for an error's text, cut to `most` characters."""
     text = ""
     for piece in _pieces(value, most, WALKED_LEVELS):
@@ -178,7 +178,7 @@ def _array(text: str, at: int, level: int) -> tuple[list[Any], int]:
     try:
         return values, _fill(values, text, at, level)
     except BaseException:
-        let_go(values)
+        free(values)
         raise
 
 

@@ -11,7 +11,7 @@ from cvserve.errors import InvalidInput
 from cvserve.protos.tensorflow_serving import Example
 from cvserve.serving.protocols.tensorflow_serving.examples import Examples
 from cvserve.serving.protocols.tensorflow_serving.rest.arrays import decode_base64, is_base64, json_type, to_bytes
-from cvserve.serving.protocols.tensorflow_serving.rest.documents import shown
+from cvserve.serving.protocols.tensorflow_serving.rest.documents import excerpt
 
 _WHOLE, _STRING = {int, bool}, {str, dict}
 
@@ -25,13 +25,13 @@ def to_examples(document: Mapping[str, Any]) -> Examples:
     context = _example(document["context"]) if "context" in document else None
     if "examples" not in document:
         raise InvalidInput(
-            f"JSON Value: {shown(document)} When method is classify, key 'examples' is expected and was not found"
+            f"JSON Value: {excerpt(document)} When method is classify, key 'examples' is expected and was not found"
         )
     examples = document["examples"]
     if not isinstance(examples, list):
-        raise InvalidInput(f"JSON Value: {shown(document)} Expecting 'examples' value to be an list/array")
+        raise InvalidInput(f"JSON Value: {excerpt(document)} Expecting 'examples' value to be an list/array")
     if not examples:
-        raise InvalidInput(f"JSON Value: {shown(document)} 'examples' value is an empty array")
+        raise InvalidInput(f"JSON Value: {excerpt(document)} 'examples' value is an empty array")
     return Examples([_example(example) for example in examples], context)
 
 

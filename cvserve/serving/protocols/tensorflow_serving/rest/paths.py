@@ -12,7 +12,7 @@ from cvserve.serving.core.engine import ModelRef
 
 PREFIX = "/v1/"
 
-Asked = Literal["predict", "classify", "regress", "status", "metadata"]
+Method = Literal["predict", "classify", "regress", "status", "metadata"]
 
 # TensorFlow Serving's own (http_rest_api_util.cc).
 _MODEL = r"(?i:/v1/models(?:/([^/:]+))%s(?:(?:/(?i:versions)/([0-9]+))|(?:/(?i:labels)/([^/:]+)))?)"
@@ -26,7 +26,7 @@ _LARGEST_VERSION = 2**63 - 1
 class Route:
     """Holds what a path asks for. what: the method. model: the model."""
 
-    what: Asked
+    what: Method
     model: ModelRef
 
 
@@ -42,7 +42,7 @@ def route(method: str, path: str) -> Route:
     """
     if method == "POST" and (found := _POST.fullmatch(path)):
         name, version, label, what = found.groups()
-        return Route(cast(Asked, what.lower()), _model(name, version, label))
+        return Route(cast(Method, what.lower()), _model(name, version, label))
     if method == "GET" and (found := _GET.fullmatch(path)):
         name, version, label, metadata = found.groups()
         if name is None:

@@ -21,7 +21,7 @@ from cvserve.serving.protocols.tensorflow_serving.examples import Examples
 from cvserve.serving.protocols.tensorflow_serving.inference import ExampleInference
 from cvserve.serving.protocols.tensorflow_serving.model_service import model_status
 from cvserve.serving.protocols.tensorflow_serving.prediction_service import SIGNATURE_DEF, model_metadata
-from cvserve.serving.protocols.tensorflow_serving.rest.documents import let_go, read_document, uncollected
+from cvserve.serving.protocols.tensorflow_serving.rest.documents import free, no_garbage_collection, read_document
 from cvserve.serving.protocols.tensorflow_serving.rest.examples import to_examples
 from cvserve.serving.protocols.tensorflow_serving.rest.paths import PREFIX, Route, route
 from cvserve.serving.protocols.tensorflow_serving.rest.tensors import Tensors, signature_name, to_tensors
@@ -118,12 +118,12 @@ def _is_large(body: bytes) -> bool:
 @contextlib.contextmanager
 def _document(body: bytes) -> Iterator[dict[str, Any]]:
     """Yields the document of a body, and frees its memory afterwards."""
-    with uncollected() if _is_large(body) else contextlib.nullcontext():
+    with no_garbage_collection() if _is_large(body) else contextlib.nullcontext():
         document = read_document(body)
         try:
             yield document
         finally:
-            let_go(document)
+            free(document)
 
 
 def _read_predict(body: bytes, signatures: Mapping[str, Signature]) -> tuple[str, Tensors]:

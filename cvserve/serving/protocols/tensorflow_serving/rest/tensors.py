@@ -12,7 +12,7 @@ import numpy as np
 from cvserve.errors import InvalidInput
 from cvserve.runtimes.base import TensorInfo
 from cvserve.serving.protocols.tensorflow_serving.rest.arrays import Reader, is_base64
-from cvserve.serving.protocols.tensorflow_serving.rest.documents import shown
+from cvserve.serving.protocols.tensorflow_serving.rest.documents import excerpt
 
 Form = Literal["row", "column"]
 
@@ -44,8 +44,8 @@ def to_tensors(
     """
     if "instances" in document and "inputs" in document:
         raise InvalidInput(
-            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
-            "to exist "
+            f"JSON Value: {excerpt(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+            "keys to exist "
         )
     read = Reader(infinities)
     if "instances" in document:
@@ -64,7 +64,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise InvalidInput(
-            f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+            f"JSON Value: {excerpt(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     return name
 
@@ -72,9 +72,9 @@ def signature_name(document: Mapping[str, Any]) -> str:
 def _rows(document: Mapping[str, Any], infos: Mapping[str, TensorInfo], read: Reader) -> dict[str, np.ndarray]:
     rows = document["instances"]
     if not isinstance(rows, list):
-        raise InvalidInput(f"JSON Value: {shown(document)} Excepting 'instances' to be an list/array")
+        raise InvalidInput(f"JSON Value: {excerpt(document)} Excepting 'instances' to be an list/array")
     if not rows:
-        raise InvalidInput(f"JSON Value: {shown(document)} No values in 'instances' array")
+        raise InvalidInput(f"JSON Value: {excerpt(document)} No values in 'instances' array")
     named = isinstance(rows[0], dict) and not is_base64(rows[0])
     for index, row in enumerate(rows):
         if (isinstance(row, dict) and not is_base64(row)) is not named:
@@ -93,12 +93,12 @@ def _rows(document: Mapping[str, Any], infos: Mapping[str, TensorInfo], read: Re
             continue
         for name in row.keys() - infos.keys():
             raise InvalidInput(
-                f"Failed to process element: {index} key: {shown(name)[1:-1]} of 'instances' list. Error: "
-                f"INVALID_ARGUMENT: JSON object: does not have named input: {shown(name)[1:-1]}"
+                f"Failed to process element: {index} key: {excerpt(name)[1:-1]} of 'instances' list. Error: "
+                f"INVALID_ARGUMENT: JSON object: does not have named input: {excerpt(name)[1:-1]}"
             )
         raise InvalidInput(
-            f"Failed to process element: {index} of 'instances' list. JSON object: {shown(row)} keys must be equal to: "
-            f"{','.join(sorted(infos))}"
+            f"Failed to process element: {index} of 'instances' list. JSON object: {excerpt(row)} keys must be equal "
+            f"to: {','.join(sorted(infos))}"
         )
     return {
         name: _stacked([row[name] for row in rows], info.dtype, read, f" key: {name}") for name, info in infos.items()

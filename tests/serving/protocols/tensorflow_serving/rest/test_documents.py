@@ -16,7 +16,12 @@ from hypothesis import strategies as some
 
 from cvserve.errors import InvalidInput
 from cvserve.serving.protocols.tensorflow_serving.rest import documents
-from cvserve.serving.protocols.tensorflow_serving.rest.documents import let_go, read_document, shown, uncollected
+from cvserve.serving.protocols.tensorflow_serving.rest.documents import (
+    excerpt,
+    free,
+    no_garbage_collection,
+    read_document,
+)
 
 LEAVES = (
     some.none()
@@ -103,25 +108,25 @@ def test_what_an_error_shows_is_short_whatever_the_value() -> None:
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
-    assert shown(deep) == "[" * documents.WALKED_LEVELS + "..." + "]" * documents.WALKED_LEVELS
+    assert excerpt(deep) == "[" * documents.WALKED_LEVELS + "..." + "]" * documents.WALKED_LEVELS
     assert (
-        shown([1, 2.5, None, True, "\u20ac", {"a": [float("nan")]}]) == '[1, 2.5, null, true, "\u20ac", {"a": [NaN]}]'
+        excerpt([1, 2.5, None, True, "\u20ac", {"a": [float("nan")]}]) == '[1, 2.5, null, true, "\u20ac", {"a": [NaN]}]'
     )
-    assert len(shown([{"b64": "x" * 10_000_000}] * 1000)) == 256
-    assert shown("\udcff") == '"?"'
+    assert len(excerpt([{"b64": "x" * 10_000_000}] * 1000)) == 256
+    assert excerpt("\udcff") == '"?"'
 
 
 def test_letting_go_empties_lists_of_lists() -> None:
     rows = [[[1, 2, 3]] * 100 for _ in range(200)]
     inner = rows[0]
     document = {"inputs": rows, "other": {"a": [1] * 10_000}}
-    let_go(document)
+    free(document)
     assert (document, rows, inner) == ({}, [], [])
 
 
 def test_nobody_looks_for_cycles_meanwhile() -> None:
-    with uncollected():
-        with uncollected():
+    with no_garbage_collection():
+        with no_garbage_collection():
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -138,7 +143,7 @@ def test_other_threads_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.setswitchinterval(0.0001)
     reading = threading.Thread(target=read_document, args=(body,))
     try:
-        with uncollected():
+        with no_garbage_collection():
             reading.start()
             longest, last = 0.0, time.perf_counter()
             while reading.is_alive():
