@@ -5,113 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
-import half_plus_two
 import numpy as np
 import pytest
+from half_plus_two_requests import (
+    CLASSIFY,
+    CODES,
+    FORMS,
+    REGRESS,
+    asking,
+    classify,
+    code_and_text,
+    example,
+    multi,
+    predict,
+    regress,
+    spec,
+    write_models,
+)
+from tensorflow_serving.apis import get_model_metadata_pb2
 
-from cvserve.serving import Server, ServerSettings
+from cvserve.protos import vision_pb2
 
 tf = pytest.importorskip("tensorflow")
-pytest.importorskip("tensorflow_serving")
-pytest.importorskip("ai_edge_litert")
-
-from tensorflow_serving.apis import (  # noqa: E402
-    classification_pb2,
-    get_model_metadata_pb2,
-    inference_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
-
-from cvserve.protos import vision_pb2, vision_pb2_grpc  # noqa: E402
-
-CODES = grpc.StatusCode
-CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
-FORMS = ("tf1", "tf1_text", "tf2", "tflite", "tflite_without_signature")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of all forms, each in the version directory 00000123 as TensorFlow Serving's own test data is."""
-    root = tmp_path_factory.mktemp("foreign")
-    half_plus_two.write_tf1(root / "tf1" / "00000123")
-    half_plus_two.write_tf1(root / "tf1_text" / "00000123", text=True)
-    half_plus_two.write_tf2(root / "tf2" / "00000123")
-    half_plus_two.write_tflite(root / "tflite" / "00000123")
-    half_plus_two.write_tflite(root / "tflite_without_signature" / "00000123", signature=False)
-    return root
-
-
-class Stubs:
-    def __init__(self, server: Server, channel: grpc.aio.Channel) -> None:
-        self.server = server
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        self.vision = vision_pb2_grpc.VisionServiceStub(channel)
-
-
-@asynccontextmanager
-async def asking(path: Path, **settings: Any) -> AsyncIterator[Stubs]:
-    values = ServerSettings(**({"host": "127.0.0.1", "port": 0, "http_port": -1, "grace_seconds": 5} | settings))
-    async with Server(path, values) as server, grpc.aio.insecure_channel(server.address) as channel:
-        yield Stubs(server, channel)
-
-
-def spec(message: Any, name: str, signature: str = "") -> Any:
-    message.name = name
-    message.signature_name = signature
-    return message
-
-
-def predict(name: str, x: Any, signature: str = "") -> Any:
-    message = predict_pb2.PredictRequest()
-    spec(message.model_spec, name, signature)
-    message.inputs["x"].CopyFrom(tf.make_tensor_proto(np.asarray(x, np.float32)))
-    return message
-
-
-def example(**features: float) -> Any:
-    message = tf.train.Example()
-    for name, value in features.items():
-        message.features.feature[name].float_list.value.append(value)
-    return message
-
-
-def with_examples(message: Any, *examples: Any) -> Any:
-    message.input.example_list.examples.extend(examples)
-    return message
-
-
-def classify(*examples: Any, name: str = "tf1", signature: str = "classify_x_to_y") -> Any:
-    message = classification_pb2.ClassificationRequest()
-    spec(message.model_spec, name, signature)
-    return with_examples(message, *examples)
-
-
-def regress(*examples: Any, name: str = "tf1", signature: str = "regress_x_to_y") -> Any:
-    message = regression_pb2.RegressionRequest()
-    spec(message.model_spec, name, signature)
-    return with_examples(message, *examples)
-
-
-def multi(*tasks: tuple[str, str], name: str = "tf1", examples: tuple[Any, ...] = (example(x=2.0),)) -> Any:
-    message = inference_pb2.MultiInferenceRequest()
-    for signature, method in tasks:
-        task = message.tasks.add(method_name=method)
-        spec(task.model_spec, name, signature)
-    return with_examples(message, *examples)
-
-
-async def code_and_text(call: Any) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call
-    return error.value.code(), error.value.details() or ""
+    """A repository of all forms."""
+    return write_models(tmp_path_factory.mktemp("foreign"))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -173,124 +97,6 @@ async def test_multi_inference(models: Path) -> None:
         assert [item.value for item in first.regression_result.regressions] == [4.0, 5.0]
         assert [row.classes[0].score for row in second.classification_result.classifications] == [3.0, 4.0]
         assert [item.value for item in third.regression_result.regressions] == [3.0, 4.0]
-
-
-def other_model() -> Any:
-    message = multi(("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY))
-    message.tasks[1].model_spec.name = "another"
-    return message
-
-
-def unnamed() -> Any:
-    message = multi(("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY))
-    message.tasks[1].model_spec.name = ""
-    return message
-
-
-@pytest.mark.parametrize(
-    ("method", "message", "code", "text"),
-    [
-        ("Classify", classify(), CODES.INVALID_ARGUMENT, "Input is empty."),
-        ("Regress", regress(), CODES.INVALID_ARGUMENT, "Input is empty."),
-        ("MultiInference", multi(("regress_x_to_y", REGRESS), examples=()), CODES.INVALID_ARGUMENT, "Input is empty."),
-        (
-            "Classify",
-            classify(example(x=1), signature="nope"),
-            CODES.INVALID_ARGUMENT,
-            "No signature was found with the name: nope",
-        ),
-        (
-            "Regress",
-            regress(example(x=1), signature="nope"),
-            CODES.INVALID_ARGUMENT,
-            "No signature was found with the name: nope",
-        ),
-        (
-            "Classify",
-            classify(example(x=1), signature=""),
-            CODES.FAILED_PRECONDITION,
-            "No classification inputs found in SignatureDef: inputs {",
-        ),
-        (
-            "Regress",
-            regress(example(x=1), signature=""),
-            CODES.FAILED_PRECONDITION,
-            "No regression inputs found in SignatureDef: inputs {",
-        ),
-        (
-            "Classify",
-            classify(example(x=1), signature="regress_x_to_y"),
-            CODES.FAILED_PRECONDITION,
-            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            "Signature was: inputs {",
-        ),
-        (
-            "Regress",
-            regress(example(x=1), signature="classify_x_to_y"),
-            CODES.FAILED_PRECONDITION,
-            "No regression outputs found in SignatureDef: inputs {",
-        ),
-        (
-            "Regress",
-            regress(example(x2=1), signature="regress_x2_to_y3"),
-            CODES.INVALID_ARGUMENT,
-            "input 'inputs' is bytes, but signature 'regress_x2_to_y3' takes float32",
-        ),
-        ("Regress", regress(example(z=1)), CODES.INVALID_ARGUMENT, "Name: <unknown>, Feature: x (data type: float)"),
-        ("MultiInference", multi(), CODES.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-        ("MultiInference", unnamed(), CODES.INVALID_ARGUMENT, "Found ModelSpec with an empty model name."),
-        (
-            "MultiInference",
-            other_model(),
-            CODES.INVALID_ARGUMENT,
-            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
-        ),
-        (
-            "MultiInference",
-            multi(("regress_x_to_y", REGRESS), ("regress_x_to_y", CLASSIFY)),
-            CODES.INVALID_ARGUMENT,
-            "Duplicate evaluation of signature: regress_x_to_y",
-        ),
-        (
-            "MultiInference",
-            multi(("nope", REGRESS)),
-            CODES.INVALID_ARGUMENT,
-            "Requested signature not found in model graph: nope",
-        ),
-        (
-            "MultiInference",
-            multi(("regress_x_to_y", "tensorflow/serving/predict")),
-            CODES.INVALID_ARGUMENT,
-            "Unsupported signature method_name: tensorflow/serving/predict",
-        ),
-        (
-            "MultiInference",
-            multi(("regress_x_to_y", REGRESS), ("regress_x2_to_y3", REGRESS)),
-            CODES.INVALID_ARGUMENT,
-            "Input tensor must be the same for all Signatures.",
-        ),
-        (
-            "Regress",
-            regress(example(x=1), name="nope"),
-            CODES.NOT_FOUND,
-            "Servable not found for request: Latest(nope)",
-        ),
-        ("Classify", classify(example(x=1), name=""), CODES.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-        (
-            "Predict",
-            predict("tf1", [1.0], "nope"),
-            CODES.FAILED_PRECONDITION,
-            'Serving signature key "nope" not found.',
-        ),
-    ],
-)
-async def test_faults_of_clients(models: Path, method: str, message: Any, code: grpc.StatusCode, text: str) -> None:
-    async with asking(models / "tf1") as ask:
-        found = await code_and_text(getattr(ask.prediction, method)(message, timeout=10))
-        assert found[0] is code, found
-        assert found[1].startswith(text), found
-        # A fault of one request is no fault of the next.
-        assert (await ask.prediction.Predict(predict("tf1", [2.0]), timeout=10)).outputs["y"].float_val[0] == 3.0
 
 
 @pytest.mark.parametrize("form", ["tf1", "tf2"])

@@ -1,66 +1,20 @@
-"""VisionService/Stream over real sockets: order, flow control, bad frames, ends of every kind."""
+"""VisionService/Stream over real sockets: order, flow control, bad frames, rights and counts."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from serving_kit import PuppetRuntime, Serve, eventually, jpeg, turns
+from serving_kit import PuppetRuntime, Serve, eventually, jpeg
+from stream_kit import COLORS, frame, seen, stream, under_way
 
-from cvserve.client import AsyncClient
 from cvserve.errors import Overloaded
 from cvserve.postproc.results import ClassificationResult, ClassScore
-from cvserve.protos import vision_pb2, vision_pb2_grpc
-from cvserve.serving import Server
+from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import ImageAnswer, ModelRef
-from cvserve.serving.protocols.vision.service import VisionService
-
-COLORS = ("red", "green", "blue")
-TESTS = Path(__file__).resolve().parents[3]
-
-
-def frame(number: int, image: bytes | None = None, model: str | None = "colours", **fields: Any) -> Any:
-    """A frame of the colour that belongs to its number."""
-    spec = None if model is None else vision_pb2.ModelSpec(name=model)
-    image = jpeg(COLORS[number % 3]) if image is None else image
-    return vision_pb2.StreamRequest(model=spec, frame_id=number, image=image, **fields)
-
-
-@asynccontextmanager
-async def stream(server: Server, **call: Any) -> AsyncIterator[Any]:
-    """A call of Stream, to `write` to and `read` from."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        opened = vision_pb2_grpc.VisionServiceStub(channel).Stream(**call)
-        yield opened
-        opened.cancel()
-
-
-def seen(answer: Any) -> tuple[int, str]:
-    """The frame's number, and its best class or the status of its error."""
-    if answer.HasField("error"):
-        return answer.frame_id, answer.error.status
-    return answer.frame_id, answer.classification.classes[0].label
-
-
-def under_way(server: Server) -> int:
-    return server.engine.in_flight
-
-
-def open_streams(server: Server) -> int:
-    """How many streams the vision service has open."""
-    [service] = [each for endpoints in server.endpoints for each in endpoints.grpc if "Vision" in each.name]
-    assert isinstance(service.servicer, VisionService)
-    return len(service.servicer._streams)
 
 
 async def test_answers_come_in_the_order_of_the_frames(serve: Serve) -> None:
@@ -266,69 +220,6 @@ async def test_a_full_queue_says_when_to_send_the_next_frame(serve: Serve, runti
         assert answers[2].error.retry_after_ms > 0
 
 
-async def test_cancelling_a_stream_takes_its_frames_along(serve: Serve, runtime: PuppetRuntime) -> None:
-    async with serve(runtime, max_batch_size=1) as server, stream(server) as call, stream(server) as other:
-        runtime.gate.clear()
-        for number in range(5):
-            await call.write(frame(number))
-        await runtime.wait_for_call()
-        await eventually(lambda: under_way(server) == 5)
-        call.cancel()
-        # The one that runs is left to itself.
-        await eventually(lambda: under_way(server) == 0 and open_streams(server) == 1)
-        runtime.gate.set()
-        await other.write(frame(7))
-        assert seen(await other.read()) == (7, "green")
-        assert runtime.batch_sizes == [1, 1]
-
-
-async def test_the_streams_deadline_ends_it(serve: Serve, runtime: PuppetRuntime) -> None:
-    async with serve(runtime) as server, stream(server, timeout=0.4) as call:
-        runtime.gate.clear()
-        await call.write(frame(0))
-        # The frame's own answer may still arrive, or not.
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            assert seen(await call.read()) == (0, "DEADLINE_EXCEEDED")
-        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await eventually(lambda: under_way(server) == 0 and open_streams(server) == 0)
-        runtime.gate.set()
-
-
-async def test_a_drain_answers_the_frames_read_and_ends_the_stream(serve: Serve, runtime: PuppetRuntime) -> None:
-    async with serve(runtime, max_batch_size=1) as server, stream(server) as call, stream(server) as idle:
-        await idle.write(frame(0))
-        await idle.read()
-        runtime.gate.clear()
-        for number in range(3):
-            await call.write(frame(number))
-        await eventually(lambda: under_way(server) == 3)
-        draining = asyncio.ensure_future(server.drain())
-        await turns()
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await idle.read()
-        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-        async with stream(server) as late:
-            assert await late.code() is grpc.StatusCode.UNAVAILABLE
-        assert not draining.done()
-        runtime.gate.set()
-        assert [seen(await call.read()) for _ in range(3)] == [(number, COLORS[number]) for number in range(3)]
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await call.read()
-        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert error.value.details() == "the server is shutting down"
-        assert await draining
-
-
-async def test_a_client_that_reads_no_answers_does_not_delay_a_drain(serve: Serve) -> None:
-    async with serve(stream_window=4) as server, stream(server) as call:
-        for number in range(4):
-            await call.write(frame(number))
-        await eventually(lambda: under_way(server) == 0)
-        started = asyncio.get_running_loop().time()
-        assert await server.drain()
-        assert asyncio.get_running_loop().time() - started < 3
-
-
 async def test_each_frame_needs_the_right_to_its_model(serve: Serve, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text("tokens: [{token: of-colours, models: [colours]}]")
@@ -386,57 +277,3 @@ async def test_a_frame_is_counted_for_its_own_model(
         await call.read()
         await call.read()
         assert counted == [("other", "NOT_FOUND"), ("colours", "OK")]
-
-
-async def test_a_frame_over_the_limit_ends_the_stream_and_no_other(serve: Serve) -> None:
-    async with serve(max_message_bytes=100_000) as server, stream(server) as call, stream(server) as other:
-        await call.write(frame(0, b"x" * 200_000))
-        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        await eventually(lambda: open_streams(server) == 1)
-        await other.write(frame(1))
-        assert seen(await other.read()) == (1, "green")
-
-
-KILLED = """
-import sys
-from cvserve.client import Client
-
-def frames():
-    while True:
-        yield open(sys.argv[2], "rb").read()
-
-with Client(sys.argv[1]) as client:
-    for count, answer in enumerate(client.stream("colours", frames())):
-        print(count, flush=True)
-"""
-
-
-async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
-    serve: Serve, runtime: PuppetRuntime, tmp_path: Path
-) -> None:
-    image = tmp_path / "image.jpg"
-    image.write_bytes(jpeg())
-    async with serve(runtime, max_batch_size=2) as server, stream(server) as other:
-        client = subprocess.Popen(
-            [sys.executable, "-c", KILLED, server.address, str(image)],
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(TESTS)},
-        )
-        try:
-            assert client.stdout is not None
-            assert await asyncio.to_thread(client.stdout.readline) == b"0\n"
-            runtime.gate.clear()
-            # How many frames are under way then is open: images are decoded side by side, so that one may have its
-            # answer while the graph works on the one before it.
-            await eventually(lambda: runtime.running == 1 and under_way(server) > 0, 20)
-            client.send_signal(signal.SIGKILL)
-            await asyncio.to_thread(client.wait)
-            await eventually(lambda: under_way(server) == 0, 20)
-            await eventually(lambda: open_streams(server) == 1, 20)
-        finally:
-            client.kill()
-            runtime.gate.set()
-        await other.write(frame(4))
-        assert seen(await other.read()) == (4, "green")
-        async with AsyncClient(server.address) as client_after:
-            assert (await client_after.classify("colours", jpeg("blue"))).best.label == "blue"

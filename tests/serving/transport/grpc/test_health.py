@@ -1,4 +1,4 @@
-"""Health and reflection, tied to the models' states."""
+"""Health, tied to the models' states."""
 
 from __future__ import annotations
 
@@ -115,42 +115,6 @@ async def test_watch_tells_every_change(serve: Serve) -> None:
         await server.engine.manager.unload("colours", 1)
         await eventually(lambda: seen == [SERVING, NOT_SERVING])
         watching.cancel()
-
-
-async def test_reflection_lists_and_describes_the_services(serve: Serve) -> None:
-    from google.protobuf import descriptor_pb2
-    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
-    async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        requests = [
-            reflection_pb2.ServerReflectionRequest(list_services=""),
-            reflection_pb2.ServerReflectionRequest(file_containing_symbol="cvserve.v1.VisionService"),
-            reflection_pb2.ServerReflectionRequest(file_containing_symbol="tensorflow.serving.PredictionService"),
-            reflection_pb2.ServerReflectionRequest(file_containing_symbol="tensorflow.serving.ModelService"),
-        ]
-        answers = [answer async for answer in stub.ServerReflectionInfo(iter(requests))]
-        listed = {service.name for service in answers[0].list_services_response.service}
-        assert {
-            "cvserve.v1.VisionService",
-            "tensorflow.serving.PredictionService",
-            "tensorflow.serving.ModelService",
-            "grpc.health.v1.Health",
-        } <= listed
-        [vision] = [
-            descriptor_pb2.FileDescriptorProto.FromString(data)
-            for data in answers[1].file_descriptor_response.file_descriptor_proto
-        ]
-        assert [method.name for method in vision.service[0].method] == [
-            "Classify",
-            "Detect",
-            "Segment",
-            "Caption",
-            "Stream",
-            "GetModelInfo",
-        ]
-        assert answers[2].file_descriptor_response.file_descriptor_proto
-        assert answers[3].file_descriptor_response.file_descriptor_proto
 
 
 async def test_draining_refuses_the_new_and_finishes_the_old(serve: Serve, runtime: PuppetRuntime) -> None:
