@@ -1,4 +1,4 @@
-"""What a captioner's sentences cost: the encoding, a token, and a whole sentence in one call and step by step.
+"""Measures the time of a captioner: encoding, one token, and a whole sentence in one call and step by step.
 
 python benchmarks/captioning_cost.py models/teller [--images photos/] [--widths 1,4,16] [--rounds 9] [--out FILE]
 
@@ -37,7 +37,7 @@ Call = Callable[[], Any]
 
 
 def images_of(artifact: Artifact, folder: str | None) -> np.ndarray:
-    """uint8 [8, H, W, 3]: photographs, or blocks of colour where there are none."""
+    """Returns uint8 [8, H, W, 3]: photographs, or blocks of color where there are none."""
     spec = artifact.manifest.preproc
     if folder is not None:
         paths = [source.path for source in Sources([folder])]
@@ -47,7 +47,7 @@ def images_of(artifact: Artifact, folder: str | None) -> np.ndarray:
 
 
 def step_feed(step: Runtime, encoded: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """A step of `rows` sentences about the first image."""
+    """Returns the inputs of a step of `rows` sentences about the first image."""
     feed = {"tokens": np.full(rows, 1, np.int32), "position": np.zeros(rows, np.int32)}
     feed |= {
         name: np.repeat(value[:1], rows, axis=0) for name, value in encoded.items() if name.startswith((MEMORY, STATE))
@@ -56,7 +56,7 @@ def step_feed(step: Runtime, encoded: dict[str, np.ndarray], rows: int) -> dict[
 
 
 def calls_of(artifact: Artifact, graph: Graph, runtime: str, pixels: np.ndarray, widths: Sequence[int]) -> dict:
-    """What is timed, by what it is called; searches give what they found."""
+    """Returns the functions to measure by name; those of searches return the sentences."""
     assert graph.steps is not None
     encode, step = open_steps(artifact.directory, graph, graph.steps)
     name = artifact.manifest.input.name
@@ -82,7 +82,7 @@ def calls_of(artifact: Artifact, graph: Graph, runtime: str, pixels: np.ndarray,
 
 
 def timed(calls: dict[str, Call], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each."""
+    """Returns the median milliseconds of each."""
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -95,7 +95,7 @@ def timed(calls: dict[str, Call], rounds: int) -> dict[str, float]:
 
 
 def tokens_of(calls: dict[str, Call], manifest: Any) -> dict[str, int]:
-    """Tokens of the longest sentence that each search finds, <end> included."""
+    """Returns the tokens of the longest sentence that each search finds, <end> included."""
     ids = manifest.output("token_ids").name
     searches = {name: call for name, call in calls.items() if name.startswith(("one call", "steps"))}
     return {name: int((call()[ids] != 0).sum(axis=-1).max()) for name, call in searches.items()}

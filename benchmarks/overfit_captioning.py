@@ -1,12 +1,11 @@
-"""Can every captioning network learn 32 photos by heart? BLEU-4 of at least 0.9 on the images it was shown.
+"""Checks that every captioning network can overfit 32 photos: a BLEU-4 of at least 0.9 on the training images.
 
 python benchmarks/overfit_captioning.py --data ../shared/data/coco_captions --out runs/overfit_captions
 
-A network that cannot is broken somewhere between words, loss and layers. The images are the same for all: 32 of the
-training side, evenly spread over it. OUT/images holds them as a data set of its own, train and val alike, with which
-the ordinary training runs: examples/captioning/coco_overfit.yaml, each image with its first caption, until the score
-does not rise any more. Scored against all captions of an image, as COCO does. Results are kept in
-OUT/overfit_captioning.json.
+A network that fails has a fault in words, loss or layers. All networks get the same images: 32 of the training split,
+evenly spread. OUT/images holds them as a data set, the same for train and val. The ordinary training runs on it:
+examples/captioning/coco_overfit.yaml, each image with its first caption, until the score does not rise any more. Scores
+are against all captions of an image, as COCO does. Results are written to OUT/overfit_captioning.json.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def choose(count: int, wanted: int = IMAGES) -> list[int]:
-    """From the first image on, equal steps."""
+    """Chooses images in equal steps, beginning with the first."""
     return [index * count // wanted for index in range(wanted)]
 
 
 def write_images(source: CaptionSource, out: Path) -> Path:
-    """The chosen images as a folder in COCO's layout, the same for train and val."""
+    """Writes the chosen images as a folder in COCO's layout, the same for train and val."""
     indices = choose(len(source))
     paths = [Path(str(source.image(index))) for index in indices]
     ground_truth = coco_caption_ground_truth(
@@ -60,7 +59,7 @@ def write_images(source: CaptionSource, out: Path) -> Path:
 
 
 def overfit(name: str, data: Path, out: Path) -> dict[str, Any]:
-    """Trains one model and says how it went."""
+    """Trains one model and returns its scores and times."""
     from cvserve.training.trainer import Trainer
 
     shutil.rmtree(out, ignore_errors=True)

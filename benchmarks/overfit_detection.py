@@ -1,13 +1,15 @@
-"""Can every detector learn eight photos by heart, and be exported with the same boxes? mAP at IoU 0.5 of at least 0.9
-on the images that it was shown, of masks too where it gives them, and parity of SavedModel, ONNX and TFLite on them.
+"""Checks that every detector can overfit eight photos, and that its exported formats find the same boxes.
+
+It asks for an mAP at IoU 0.5 of at least 0.9 on the training images (of masks too where the network finds masks), and
+for parity of SavedModel, ONNX and TFLite on them.
 
 python benchmarks/overfit_detection.py --data ../shared/data/coco_mini --out runs/overfit [--models retinanet ssd]
 
-A network that cannot is broken somewhere between matching, coding, loss and decoding, whatever its other tests say. The
-images are the same for all: the first of the training side, by their COCO numbers, in which no object is a crowd or
-small (an area under 32 x 32 pixels, COCO's own line). They are shown as they are, all eight in every step, until the
-score is reached or the time is over. Then each format is written and held against the network. Results are kept in
-OUT/overfit.json model by model; a model that is there already is not trained again, unless --again is said.
+A network that fails has a fault in matching, coding, loss or decoding. All networks get the same images: the first of
+the training split, by their COCO numbers, in which no object is a crowd or small (an area under 32 x 32 pixels, COCO's
+own limit). Each step has all eight, without augmentation, until the score is reached or the time is over. Then each
+format is written and compared with the network. Results are written to OUT/overfit.json, model by model; a model that
+is there already is trained again only with --again.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained here. seconds: after which it is given up."""
+    """Says how a model is trained here. seconds: the time after which its training ends."""
 
     image_size: int = 256
     learning_rate: float = 0.002
@@ -70,7 +72,7 @@ SETTINGS: dict[str, Settings] = {
 
 
 class Chosen:
-    """Some images of a split, with the classes that are in them."""
+    """Holds some images of a split, with the classes that are in them."""
 
     def __init__(self, source: InstanceSource, indices: Sequence[int]) -> None:
         self._source, self._indices = source, list(indices)
@@ -109,7 +111,7 @@ class Chosen:
 
 
 def choose(source: DetectionSource, count: int = IMAGES) -> list[int]:
-    """The rule of this file's first words."""
+    """Chooses the images as the module's docstring describes."""
     fitting = []
     for index in sorted(range(len(source)), key=source.image_id):
         objects = source.objects(index)
@@ -119,7 +121,7 @@ def choose(source: DetectionSource, count: int = IMAGES) -> list[int]:
 
 
 def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
-    """Trains one model and says how it went."""
+    """Trains one model and returns its scores, times and parity."""
     import keras
     import tensorflow as tf
 
@@ -177,7 +179,7 @@ def overfit(name: str, source: Chosen, settings: Settings) -> dict[str, Any]:
 
 
 def _export(detector: Any, preproc: Any, pipeline: DetectionPipeline, source: Chosen, images: np.ndarray) -> Any:
-    """Each format's parity over the images, or the sentence that says why it cannot hold the network."""
+    """Returns each format's parity over the images, or the reason why it cannot hold the network."""
     from cvserve.errors import CvserveError
     from cvserve.export import TARGETS, export_model
 

@@ -1,16 +1,16 @@
-"""Can every segmentation network learn eight photos by heart, and be exported with the same class maps? mIoU of at
-least 0.9 on the images that it was shown, and parity of SavedModel, ONNX and TFLite on them.
+"""Checks that every segmentation network can overfit eight photos, and that its formats give the same class maps.
+
+It asks for an mIoU of at least 0.9 on the training images, and for parity of SavedModel, ONNX and TFLite on them.
 
 python benchmarks/overfit_segmentation.py --data ../shared/data/camvid --out runs/overfit_masks [--models unet segnet]
 
-A network that cannot is broken somewhere between labels, loss and layers, whatever its other tests say; or it is too
-coarse: beside each score stands what a network of its stride would score that told of each of its cells exactly which
-share every class has in it, interpolated as the network does. Thin things end there, whoever tells them, unless scores
-overshoot. The images are the same for all: eight of the training side, evenly spread over it, since neighbours in a
-video look alike. They are shown as they are, all eight in every step, until the score is reached or the time (of the
-processor, which other work on the machine does not lengthen) is over. Then each format is written and held against the
-network. Results are kept in OUT/overfit_segmentation.json model by model; a model that is there already is not trained
-again, unless --again is said.
+A network that fails has a fault in labels, loss or layers; or its stride is too coarse. Beside each score stands the
+score of a perfect network of that stride: one that knows the fraction of each class in each of its cells, and
+interpolates as the network does. Thin objects limit even that. All networks get the same images: eight of the training
+split, evenly spread, since neighbours in a video look alike. Each step has all eight, without augmentation, until the
+score is reached or the time (of the processor, which does not depend on other work of the machine) is over. Then each
+format is written and compared with the network. Results are written to OUT/overfit_segmentation.json, model by model; a
+model that is there already is trained again only with --again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FINE, COARSE = (192, 256), (384, 512)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained here. stride: of its class scores. seconds: of the processor, at which it is given up."""
+    """Says how a model is trained here. stride: of its class scores. seconds: of the processor, at which it ends."""
 
     stride: int
     image_size: tuple[int, int] = FINE
@@ -72,7 +72,7 @@ SETTINGS: dict[str, Settings] = {
 
 
 class Chosen:
-    """Some images of a split."""
+    """Holds some images of a split."""
 
     def __init__(self, source: SegmentationSource, indices: Sequence[int]) -> None:
         self._source, self._indices = source, list(indices)
@@ -97,12 +97,12 @@ class Chosen:
 
 
 def choose(count: int, wanted: int = IMAGES) -> list[int]:
-    """The rule of this file's first words: from the first image on, equal steps."""
+    """Chooses images in equal steps, beginning with the first."""
     return [index * count // wanted for index in range(wanted)]
 
 
 def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> dict[str, Any]:
-    """Trains one model and says how it went."""
+    """Trains one model and returns its scores, times and parity."""
     import keras
     import tensorflow as tf
 
@@ -149,14 +149,14 @@ def overfit(name: str, source: Chosen, settings: Settings, precision: str) -> di
     assert report is not None
     seconds, processor_seconds = time.perf_counter() - begun, time.process_time() - processor
     exported = _export(kept, preproc, source.classes, np.asarray(images), ground_truth)
-    shares = of_shares(ground_truth, settings.stride, len(source.classes))
+    shares = of_fractions(ground_truth, settings.stride, len(source.classes))
     worst = sorted((row.iou, row.label) for row in report.classes if row.iou is not None)[:3]
     return {
         "miou": round(report.miou, 4),
         "pixel_accuracy": round(report.pixel_accuracy, 4),
         "worst": ", ".join(f"{label} {iou:.2f}" for iou, label in worst),
         "stride": settings.stride,
-        "of_shares": round(_score(ground_truth, shares, source.classes).miou, 4),
+        "of_fractions": round(_score(ground_truth, shares, source.classes).miou, 4),
         "steps": number,
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor_seconds, 1),
@@ -185,7 +185,7 @@ def _created(name: str, source: Chosen, settings: Settings, policy: str) -> Any:
 
 
 def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarray, ground_truth: np.ndarray) -> Any:
-    """Each format's parity over the images, or the sentence that says why it cannot hold the network."""
+    """Returns each format's parity over the images, or the reason why it cannot hold the network."""
     from cvserve.errors import CvserveError
     from cvserve.export import export_model
 
@@ -212,8 +212,8 @@ def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarr
     return found
 
 
-def of_shares(labels: np.ndarray, stride: int, classes: int) -> np.ndarray:
-    """The answers of a network that tells each cell's shares of the classes: uint8 [B, H, W] of labels like that."""
+def of_fractions(labels: np.ndarray, stride: int, classes: int) -> np.ndarray:
+    """Returns the class maps, uint8 [B, H, W], of a network that knows the fraction of each class in each cell."""
     height, width = labels.shape[1:]
     answers = np.empty_like(labels)
     for row, own in enumerate(labels):
@@ -259,7 +259,7 @@ def main() -> None:
         "miou",
         "pixel_accuracy",
         "worst",
-        "of_shares",
+        "of_fractions",
         "stride",
         "steps",
         "processor_seconds",
@@ -274,7 +274,7 @@ def main() -> None:
 
 
 def _agreement(formats: dict[str, Any]) -> str:
-    """Of the format that has the fewest pixels in common with the network."""
+    """Returns the agreement of the format that has the fewest pixels in common with the network."""
     if "error" in formats:
         return "not exported"
     kind, parity = min(formats.items(), key=lambda item: float(item[1]["pixel_agreement"]))

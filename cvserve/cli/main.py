@@ -21,6 +21,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 COMMANDS = {
+    "models": ("models", "list the networks that can be trained"),
     "train": ("train", "train a model on a data set"),
     "evaluate": ("evaluate", "score a run or an exported model on a data set"),
     "export": ("export", "export a run as SavedModel, ONNX and TFLite with equal results"),

@@ -35,7 +35,7 @@ def list_entries(task: str | None = None, pattern: str = "*") -> list[ModelEntry
         InvalidInput: no such task.
     """
     if task is not None:
-        _check_task(task)
+        check_task(task)
     load_networks(task)
     return [
         entry
@@ -55,7 +55,7 @@ def find(task: str, name: str) -> ModelEntry:
     Raises:
         InvalidInput: no such task or name; the message names the nearest.
     """
-    _check_task(task)
+    check_task(task)
     load_networks(task)
     table = registered()
     if (task, name) not in table:
@@ -124,7 +124,8 @@ def create_model(
     return built.network
 
 
-def _check_task(task: str) -> None:
+def check_task(task: str) -> None:
+    """Raises InvalidInput, which names the nearest, if there is no such task. Imports no framework."""
     if task not in MODEL_TASKS:
         raise InvalidInput(f"no networks for task {task!r}{nearest(task, list(MODEL_TASKS.names()))}")
 

@@ -7,12 +7,13 @@ from cvserve.models.backbones.registry import (
     pick_strides,
     register_backbone,
 )
-from cvserve.models.backbones.weights import Features, load_backbone_weights
+from cvserve.models.backbones.weights import Features, fill_backbone, load_backbone_weights
 
 __all__ = [
     "Backbone",
     "Features",
     "backbone_features",
+    "fill_backbone",
     "list_backbones",
     "load_backbone_weights",
     "pick_strides",

@@ -61,44 +61,44 @@ _XCEPTION = Paper("Xception: Deep Learning with Depthwise Separable Convolutions
 
 # The range is what keras.applications.<family>.preprocess_input does; "raw" where the network scales inside.
 APPLICATIONS: dict[str, Application] = {
-    "convnext_tiny": Application("ConvNeXtTiny", "raw", 0, _CONVNEXT),
-    "convnext_small": Application("ConvNeXtSmall", "raw", 0, _CONVNEXT),
-    "convnext_base": Application("ConvNeXtBase", "raw", 0, _CONVNEXT),
-    "densenet121": Application("DenseNet121", "imagenet", 0, _DENSENET),
-    "densenet169": Application("DenseNet169", "imagenet", 0, _DENSENET),
-    "densenet201": Application("DenseNet201", "imagenet", 0, _DENSENET),
-    "efficientnet_b0": Application("EfficientNetB0", "raw", 0, _EFFICIENTNET),
-    "efficientnet_b1": Application("EfficientNetB1", "raw", 0, _EFFICIENTNET, 240),
-    "efficientnet_b2": Application("EfficientNetB2", "raw", 0, _EFFICIENTNET, 260),
-    "efficientnet_b3": Application("EfficientNetB3", "raw", 0, _EFFICIENTNET, 300),
-    "efficientnet_b4": Application("EfficientNetB4", "raw", 0, _EFFICIENTNET, 380),
-    "efficientnet_b5": Application("EfficientNetB5", "raw", 0, _EFFICIENTNET, 456),
-    "efficientnet_b6": Application("EfficientNetB6", "raw", 0, _EFFICIENTNET, 528),
-    "efficientnet_b7": Application("EfficientNetB7", "raw", 0, _EFFICIENTNET, 600),
-    "efficientnet_v2_b0": Application("EfficientNetV2B0", "raw", 0, _EFFICIENTNET_V2),
-    "efficientnet_v2_b1": Application("EfficientNetV2B1", "raw", 0, _EFFICIENTNET_V2, 240),
-    "efficientnet_v2_b2": Application("EfficientNetV2B2", "raw", 0, _EFFICIENTNET_V2, 260),
-    "efficientnet_v2_b3": Application("EfficientNetV2B3", "raw", 0, _EFFICIENTNET_V2, 300),
-    "efficientnet_v2_s": Application("EfficientNetV2S", "raw", 0, _EFFICIENTNET_V2, 384),
-    "efficientnet_v2_m": Application("EfficientNetV2M", "raw", 0, _EFFICIENTNET_V2, 480),
-    "efficientnet_v2_l": Application("EfficientNetV2L", "raw", 0, _EFFICIENTNET_V2, 480),
-    "inception_resnet_v2": Application("InceptionResNetV2", "symmetric", 0, _INCEPTION_RESNET, 299),
-    "inception_v3": Application("InceptionV3", "symmetric", 0, _INCEPTION_V3, 299),
-    "mobilenet": Application("MobileNet", "symmetric", 0, _MOBILENET),
-    "mobilenet_v2": Application("MobileNetV2", "symmetric", 0, _MOBILENET_V2),
-    "mobilenet_v3_small": Application("MobileNetV3Small", "raw", 0, _MOBILENET_V3),
-    "mobilenet_v3_large": Application("MobileNetV3Large", "raw", 0, _MOBILENET_V3),
-    "nasnet_mobile": Application("NASNetMobile", "symmetric", 0, _NASNET),
-    "nasnet_large": Application("NASNetLarge", "symmetric", 0, _NASNET, 331),
-    "resnet50": Application("ResNet50", "caffe", 0, _RESNET),
-    "resnet101": Application("ResNet101", "caffe", 0, _RESNET),
-    "resnet152": Application("ResNet152", "caffe", 0, _RESNET),
-    "resnet50_v2": Application("ResNet50V2", "symmetric", 0, _RESNET_V2),
-    "resnet101_v2": Application("ResNet101V2", "symmetric", 0, _RESNET_V2),
-    "resnet152_v2": Application("ResNet152V2", "symmetric", 0, _RESNET_V2),
-    "vgg16": Application("VGG16", "caffe", 0, _VGG),
-    "vgg19": Application("VGG19", "caffe", 0, _VGG),
-    "xception": Application("Xception", "symmetric", 0, _XCEPTION, 299),
+    "convnext_tiny": Application("ConvNeXtTiny", "raw", 28_589_128, _CONVNEXT),
+    "convnext_small": Application("ConvNeXtSmall", "raw", 50_223_688, _CONVNEXT),
+    "convnext_base": Application("ConvNeXtBase", "raw", 88_591_464, _CONVNEXT),
+    "densenet121": Application("DenseNet121", "imagenet", 7_978_856, _DENSENET),
+    "densenet169": Application("DenseNet169", "imagenet", 14_149_480, _DENSENET),
+    "densenet201": Application("DenseNet201", "imagenet", 20_013_928, _DENSENET),
+    "efficientnet_b0": Application("EfficientNetB0", "raw", 5_288_548, _EFFICIENTNET),
+    "efficientnet_b1": Application("EfficientNetB1", "raw", 7_794_184, _EFFICIENTNET, 240),
+    "efficientnet_b2": Application("EfficientNetB2", "raw", 9_109_994, _EFFICIENTNET, 260),
+    "efficientnet_b3": Application("EfficientNetB3", "raw", 12_233_232, _EFFICIENTNET, 300),
+    "efficientnet_b4": Application("EfficientNetB4", "raw", 19_341_616, _EFFICIENTNET, 380),
+    "efficientnet_b5": Application("EfficientNetB5", "raw", 30_389_784, _EFFICIENTNET, 456),
+    "efficientnet_b6": Application("EfficientNetB6", "raw", 43_040_704, _EFFICIENTNET, 528),
+    "efficientnet_b7": Application("EfficientNetB7", "raw", 66_347_960, _EFFICIENTNET, 600),
+    "efficientnet_v2_b0": Application("EfficientNetV2B0", "raw", 7_139_704, _EFFICIENTNET_V2),
+    "efficientnet_v2_b1": Application("EfficientNetV2B1", "raw", 8_141_052, _EFFICIENTNET_V2, 240),
+    "efficientnet_v2_b2": Application("EfficientNetV2B2", "raw", 10_096_086, _EFFICIENTNET_V2, 260),
+    "efficientnet_v2_b3": Application("EfficientNetV2B3", "raw", 14_358_406, _EFFICIENTNET_V2, 300),
+    "efficientnet_v2_s": Application("EfficientNetV2S", "raw", 21_458_488, _EFFICIENTNET_V2, 384),
+    "efficientnet_v2_m": Application("EfficientNetV2M", "raw", 54_139_356, _EFFICIENTNET_V2, 480),
+    "efficientnet_v2_l": Application("EfficientNetV2L", "raw", 118_515_272, _EFFICIENTNET_V2, 480),
+    "inception_resnet_v2": Application("InceptionResNetV2", "symmetric", 55_813_192, _INCEPTION_RESNET, 299),
+    "inception_v3": Application("InceptionV3", "symmetric", 23_817_352, _INCEPTION_V3, 299),
+    "mobilenet": Application("MobileNet", "symmetric", 4_231_976, _MOBILENET),
+    "mobilenet_v2": Application("MobileNetV2", "symmetric", 3_504_872, _MOBILENET_V2),
+    "mobilenet_v3_small": Application("MobileNetV3Small", "raw", 1_504_008, _MOBILENET_V3),
+    "mobilenet_v3_large": Application("MobileNetV3Large", "raw", 3_932_952, _MOBILENET_V3),
+    "nasnet_mobile": Application("NASNetMobile", "symmetric", 5_289_978, _NASNET),
+    "nasnet_large": Application("NASNetLarge", "symmetric", 88_753_150, _NASNET, 331),
+    "resnet50": Application("ResNet50", "caffe", 25_583_592, _RESNET),
+    "resnet101": Application("ResNet101", "caffe", 44_601_832, _RESNET),
+    "resnet152": Application("ResNet152", "caffe", 60_268_520, _RESNET),
+    "resnet50_v2": Application("ResNet50V2", "symmetric", 25_568_360, _RESNET_V2),
+    "resnet101_v2": Application("ResNet101V2", "symmetric", 44_577_896, _RESNET_V2),
+    "resnet152_v2": Application("ResNet152V2", "symmetric", 60_236_904, _RESNET_V2),
+    "vgg16": Application("VGG16", "caffe", 15_227_688, _VGG),
+    "vgg19": Application("VGG19", "caffe", 20_537_384, _VGG),
+    "xception": Application("Xception", "symmetric", 22_855_952, _XCEPTION, 299),
 }
 
 
@@ -124,9 +124,11 @@ def application_backbone(
     for option in options:
         if option not in known or option in ("include_top", "weights", "input_tensor", "classes", "pooling"):
             raise InvalidInput(f"{name} takes no option {option!r}")
+    # Keras finds the blocks of EfficientNetV2 by the name, so that it must stay its own.
+    named = {} if constructor.__name__.startswith("EfficientNetV2") else {"name": name}
     try:
         backbone: keras.Model = constructor(
-            include_top=False, weights=weights, input_shape=tuple(image_shape), name=name, **options
+            include_top=False, weights=weights, input_shape=tuple(image_shape), **named, **options
         )
     except ValueError as error:
         raise InvalidInput(f"{name} cannot be built: {' '.join(str(error).split())}") from error
@@ -137,7 +139,7 @@ def application_backbone(
                 "give a weights file, or none"
             ) from error
         raise
-    return backbone
+    return backbone if named else keras.Model(backbone.inputs, backbone.outputs[0], name=name)
 
 
 def application_features(

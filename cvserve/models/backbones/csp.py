@@ -88,4 +88,4 @@ def csp(images: keras.KerasTensor, *, weights: str | None = None, width: int = 1
 
 
 _PAPER = Paper("CSPNet: A New Backbone that can Enhance Learning Capability of CNN", "Wang et al.", 2019, "1911.11929")
-register_backbone(Backbone("csp", csp, "cross-stage partial blocks, as in YOLOv8n", _PAPER, parameters=0))
+register_backbone(Backbone("csp", csp, "cross-stage partial blocks, as in YOLOv8n", _PAPER, parameters=1_529_656))

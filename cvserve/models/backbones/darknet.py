@@ -79,4 +79,4 @@ def darknet(images: keras.KerasTensor, *, weights: str | None = None, width: int
 
 
 PAPER = Paper("You Only Look Once: Unified, Real-Time Object Detection", "Redmon et al.", 2015, "1506.02640")
-register_backbone(Backbone("darknet", darknet, "the 24 convolutions of YOLOv1", PAPER, parameters=0))
+register_backbone(Backbone("darknet", darknet, "the 24 convolutions of YOLOv1", PAPER, parameters=61_194_152))

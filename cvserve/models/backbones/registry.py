@@ -25,7 +25,7 @@ class Backbone:
     features: called with images uint8 [B, H, W, 3], RGB, `weights` and the backbone's own options by name; returns the
         last feature map of each stride that it has.
     summary, paper, image_size, parameters: of the classifier, see `ModelEntry`.
-    last: called in the same way, returns the feature map float [B, h, w, C] that classes are told from, from a single
+    last: called in the same way, returns the feature map float [B, h, w, C] that classes are computed from, by a single
         layer that is called as the backbone; None takes the coarsest of `features`.
     """
 

@@ -167,4 +167,4 @@ def resnet20(images: keras.KerasTensor, *, weights: str | None = None, width: in
 
 register_backbone(Backbone("resnet18", _resnet("resnet18"), "ResNet-18", PAPER, parameters=11_689_512))
 register_backbone(Backbone("resnet34", _resnet("resnet34"), "ResNet-34", PAPER, parameters=21_797_672))
-register_backbone(Backbone("resnet20", resnet20, "CIFAR ResNet-20", PAPER, image_size=32, parameters=0))
+register_backbone(Backbone("resnet20", resnet20, "CIFAR ResNet-20", PAPER, image_size=32, parameters=334_072))

@@ -1,4 +1,4 @@
-"""Weights of another training into a new network, as far as they fit."""
+"""Loads weights of another training into a new network, as far as they fit."""
 
 from __future__ import annotations
 

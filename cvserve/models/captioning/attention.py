@@ -1,4 +1,4 @@
-"""Attention of several heads, with its keys and values apart, so that they can be kept (Vaswani et al. 2017)."""
+"""Attention of several heads whose keys and values can be cached (Vaswani et al. 2017, arXiv 1706.03762)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HIDDEN = -1e9
 
 
 class CachedAttention(layers.Layer):
-    """softmax(q k / sqrt(d)) v in each of `heads` heads of d channels (arXiv 1706.03762, section 3.2), float32.
+    """Computes softmax(q k / sqrt(d)) v in each of `heads` heads of d channels (1706.03762, section 3.2), float32.
 
     Args:
         width: channels of queries and answers, a multiple of `heads`.
@@ -29,19 +29,20 @@ class CachedAttention(layers.Layer):
         )
 
     def build(self, queries_shape: tuple[int | None, ...], sources_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights."""
         self.query.build((None, queries_shape[-1]))
         self.key.build((None, sources_shape[-1]))
         self.value.build((None, sources_shape[-1]))
         self.output_dense.build((None, self.width))
 
     def remember(self, sources: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Keys and values, each [B, heads, S, d], of sources [B, S, C]."""
+        """Returns keys and values, each [B, heads, S, d], of sources [B, S, C]."""
         return self._apart(self.key(sources)), self._apart(self.value(sources))
 
     def attend(
         self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, hidden: tf.Tensor | float = 0.0
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What queries [B, N, C] find.
+        """Attends with queries [B, N, C].
 
         Args:
             keys, values: of `remember`. hidden: added to the scores, `HIDDEN` where nothing must be seen; its shape is

@@ -1,4 +1,4 @@
-"""The last layer of every captioning network: features to sentences."""
+"""The last layer of every captioning network: it searches sentences for features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Captions(layers.Layer):
     Args:
         decoder: what it searches with; its weights are this layer's.
         grid: rows and columns of the features, whose product is L, for decoders that attend.
-        decoding: which sentences are wanted.
+        decoding: how sentences are searched.
 
     Call arguments:
         features: float [B, L, C].
@@ -49,11 +49,13 @@ class Captions(layers.Layer):
         self.decoding = decoding or Decoding()
 
     def build(self, features: tuple[int | None, ...]) -> None:
+        """Creates the weights."""
         if not self.decoder.built:
             self.decoder.build(features)
         self.built = True
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes the outputs that the class describes."""
         found = search(self.decoder, features, self.decoding)
         answers = {"token_ids": found.token_ids, "log_probability": found.log_probability}
         if found.attention is not None:
@@ -64,6 +66,7 @@ class Captions(layers.Layer):
         return answers
 
     def compute_output_spec(self, features: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        """Returns the shapes and dtypes of the outputs."""
         count = self.decoder.length - 1
         shape = (features.shape[0],) if self.decoding.sentences == 1 else (features.shape[0], self.decoding.sentences)
         answers = {
@@ -75,6 +78,7 @@ class Captions(layers.Layer):
         return answers
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         config = super().get_config()
         config.pop("dtype", None)
         return {
@@ -86,17 +90,18 @@ class Captions(layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Captions:
+        """Makes the layer from what `get_config` returned."""
         decoder = keras.saving.deserialize_keras_object(config["decoder"])
         return cls(**{**config, "decoder": decoder, "decoding": Decoding.model_validate(config["decoding"])})
 
 
 def captions_of(model: keras.Model) -> Captions | None:
-    """The layer that searches a network's sentences, if it has one."""
+    """Returns the layer that searches a network's sentences, or None."""
     return next((layer for layer in model.layers if isinstance(layer, Captions)), None)
 
 
 def with_decoding(model: keras.Model, decoding: Decoding) -> keras.Model:
-    """The same network, weights shared, that searches in another way.
+    """Returns the same network, weights shared, with another search.
 
     Raises:
         InvalidInput: it has no layer `Captions`, or does not know as many tokens as are wanted.

@@ -1,4 +1,4 @@
-"""What every captioning network's decoder can do: whole sentences in training, a token at a time in use."""
+"""The interface of decoders: whole sentences in training, one token at a time in use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 class Step(NamedTuple):
-    """What one token leads to.
+    """Holds the results of one step.
 
     logits: float32 [B, V], scores of the token that follows. state: what the next step takes, of the same names, shapes
     and dtypes as before. attention: float32 [B, L], shares of the places of the image, summing to 1; None for
@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 
 class Taught(NamedTuple):
-    """What whole sentences lead to. logits: float32 [B, T, V], at each place scores of the token that follows it.
+    """Holds the results of whole sentences. logits: float32 [B, T, V], at each place the scores of the next token.
     attention: float32 [B, T, L], as of `Step`, or None."""
 
     logits: tf.Tensor
@@ -32,7 +32,7 @@ class Taught(NamedTuple):
 
 
 class CaptionDecoder(keras.layers.Layer):
-    """The features of an image and the tokens so far to the token that follows.
+    """Predicts the next token from the features of an image and the tokens so far.
 
     Token ids are those of `cvserve.artifact.vocabulary`: 0 <pad>, 1 <start>, 2 <end>, 3 <unk>. It computes in float32
     whatever the policy. `build` makes every weight, so that `memory`, `initial_state` and `step` can be called without
@@ -62,15 +62,15 @@ class CaptionDecoder(keras.layers.Layer):
         self.length = length
 
     def memory(self, features: tf.Tensor) -> Tensors:
-        """All that is computed once an image, such as the keys of attention, from features [B, L, C]: each [B, ...]"""
+        """Computes from features [B, L, C] what stays the same for all tokens, such as keys: each [B, ...]."""
         raise NotImplementedError
 
     def initial_state(self, memory: Tensors) -> Tensors:
-        """The state before <start>: each [B, ...] of a fixed shape."""
+        """Returns the state before <start>: each [B, ...] of a fixed shape."""
         raise NotImplementedError
 
     def step(self, tokens: tf.Tensor, position: tf.Tensor | int, memory: Tensors, state: Tensors) -> Step:
-        """One token further, as in use: without dropout.
+        """Computes the scores of the next token, without dropout.
 
         Args:
             tokens: int32 [B]. position: int32 scalar, 0 for <start>, the same for the whole batch.
@@ -79,18 +79,21 @@ class CaptionDecoder(keras.layers.Layer):
         raise NotImplementedError
 
     def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
-        """Whole sentences at once; arguments as of the call."""
+        """Computes the scores of whole sentences at once. Arguments are those of the call."""
         raise NotImplementedError
 
     def call(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         return self.taught(features, tokens, training=training).logits
 
     def compute_output_spec(
         self, features: keras.KerasTensor, tokens: keras.KerasTensor, training: bool = False
     ) -> keras.KerasTensor:
+        """Returns the shapes and dtypes of the outputs."""
         return keras.KerasTensor((*tokens.shape, self.num_tokens), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         config = super().get_config()
         config.pop("dtype", None)
         return {**config, "num_tokens": self.num_tokens, "length": self.length}

@@ -1,4 +1,4 @@
-"""An image as the features of its places: the side of captioning networks that sees."""
+"""The encoder of captioning networks: from an image to features of the places of a grid."""
 
 from __future__ import annotations
 
@@ -73,15 +73,18 @@ class PlaceVectors(layers.Layer):
         super().__init__(**kwargs)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
+        """Creates the weights."""
         _, rows, columns, channels = shape
         initializer = keras.initializers.RandomNormal(stddev=0.3)
         self.row = self.add_weight(shape=(rows, 1, channels), initializer=initializer, name="row")
         self.column = self.add_weight(shape=(1, columns, channels), initializer=initializer, name="column")
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         return features + self.row + self.column
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         config = super().get_config()
         config.pop("dtype", None)
         return config

@@ -1,4 +1,4 @@
-"""What the recurrent decoders share: embedding, cell, and sentences as the steps one after the other."""
+"""The parts that recurrent decoders share: embedding, cell, and the steps of a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Cell = Literal["rnn", "gru", "lstm"]
 
 
 def make_cell(kind: Cell, units: int, name: str = "cell") -> layers.Layer:
-    """The step of a recurrent layer, float32.
+    """Makes the step of a recurrent layer, float32.
 
     "rnn": h' = tanh(W [x; h]). "gru": Cho et al. 2014, arXiv 1406.1078, the reset gate before the product. "lstm":
     Hochreiter & Schmidhuber 1997, with a forget gate that begins open.
@@ -27,7 +27,7 @@ def make_cell(kind: Cell, units: int, name: str = "cell") -> layers.Layer:
 
 
 class RecurrentDecoder(CaptionDecoder):
-    """A decoder whose state is that of one recurrent cell. Sub-classes say what the cell sees and what is told of it.
+    """Decodes with one recurrent cell. Sub-classes define the inputs of the cell and of the scores.
 
     Args:
         cell: "rnn", "gru" or "lstm". units: of the cell. embedding: size of the words' vectors.
@@ -55,7 +55,7 @@ class RecurrentDecoder(CaptionDecoder):
         self.scores = layers.Dense(num_tokens, dtype="float32", name="scores")
 
     def advance(self, words: tf.Tensor, memory: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        """One step of the cell.
+        """Runs one step of the cell.
 
         Args:
             words: float32 [B, E], of the token that is there.
@@ -66,16 +66,18 @@ class RecurrentDecoder(CaptionDecoder):
         raise NotImplementedError
 
     def readout(self, words: tf.Tensor, hidden: tf.Tensor, found: Tensors) -> tf.Tensor:
-        """float32 [..., D], from which the scores are made; arguments [..., E], [..., H], and as of `advance`."""
+        """Returns float32 [..., D] for the scores. Arguments: [..., E], [..., H], and as of `advance`."""
         raise NotImplementedError
 
     def step(self, tokens: tf.Tensor, position: tf.Tensor | int, memory: Tensors, state: Tensors) -> Step:
+        """Computes the scores of the next token, see `CaptionDecoder`."""
         words = self.embedding(tokens)
         state, found = self.advance(words, memory, state)
         logits = self.scores(self.readout(words, state["hidden"], found))
         return Step(logits, state, found.get("attention"))
 
     def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+        """Computes the scores of whole sentences, see `CaptionDecoder`."""
         memory = self.memory(features)
         state = self.initial_state(memory)
         words = self.embedding_dropout(self.embedding(tokens), training=training)
@@ -91,17 +93,18 @@ class RecurrentDecoder(CaptionDecoder):
         return Taught(logits, together.get("attention"))
 
     def run_cell(self, inputs: tf.Tensor, state: Tensors) -> Tensors:
-        """The cell's next state. inputs: float32 [B, I]."""
+        """Returns the cell's next state. inputs: float32 [B, I]."""
         states = self.cell(inputs, [state[name] for name in self.names])[1]
         return dict(zip(self.names, states, strict=True))
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         own = {"cell": self.kind, "units": self.units, "embedding": self.embedding_size, "dropout": self.dropout}
         return {**super().get_config(), **own}
 
 
 def check_recurrent(model: str, *, cell: Any, units: Any, embedding: Any, dropout: Any) -> None:
-    """Raises InvalidInput where an option is nothing that a `RecurrentDecoder` takes."""
+    """Checks the options of a `RecurrentDecoder`; raises InvalidInput."""
     check_choice(model, cell=(cell, get_args(Cell)))
     check_whole(model, units=(units, 2), embedding=(embedding, 2))
     check_fraction(model, dropout=dropout)

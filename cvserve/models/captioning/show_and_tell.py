@@ -22,7 +22,7 @@ Image = Literal["first", "always"]
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class ShowAndTellDecoder(RecurrentDecoder):
-    """A recurrent decoder that knows the image as one vector v, normalised.
+    """Decodes recurrently from one normalised vector v of the image.
 
     Args:
         pooling: v is the mean of all places' features, or all of them one after the other, which keeps what is where.
@@ -43,6 +43,7 @@ class ShowAndTellDecoder(RecurrentDecoder):
         self.picture_norm = layers.LayerNormalization(epsilon=1e-5, dtype="float32", name="picture_norm")
 
     def build(self, features_shape: tuple[Any, ...], tokens_shape: tuple[Any, ...] | None = None) -> None:
+        """Creates the weights."""
         places, channels = features_shape[1:]
         self.picture.build((None, channels if self.pooling == "average" else places * channels))
         self.picture_norm.build((None, self.embedding_size))
@@ -51,6 +52,7 @@ class ShowAndTellDecoder(RecurrentDecoder):
         self.scores.build((None, self.units))
 
     def memory(self, features: tf.Tensor) -> Tensors:
+        """Computes what is known of the image, see `CaptionDecoder`."""
         if self.pooling == "average":
             vector = tf.reduce_mean(features, axis=1)
         else:
@@ -58,19 +60,23 @@ class ShowAndTellDecoder(RecurrentDecoder):
         return {"picture": self.picture_norm(self.picture(vector))}
 
     def initial_state(self, memory: Tensors) -> Tensors:
+        """Returns the state before the first token, see `CaptionDecoder`."""
         picture = memory["picture"]
         zero = tf.zeros([tf.shape(picture)[0], self.units])
         state = dict.fromkeys(self.names, zero)
         return self.run_cell(picture, state) if self.image == "first" else state
 
     def advance(self, words: tf.Tensor, memory: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Runs the cell on one token, see `RecurrentDecoder`."""
         inputs = tf.concat([words, memory["picture"]], axis=-1) if self.image == "always" else words
         return self.run_cell(inputs, state), {}
 
     def readout(self, words: tf.Tensor, hidden: tf.Tensor, found: Tensors) -> tf.Tensor:
+        """Returns the vector that scores are made of, see `RecurrentDecoder`."""
         return hidden
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "pooling": self.pooling, "image": self.image}
 
 
@@ -137,6 +143,6 @@ register(
         128,
         "a vector of the image into a recurrent network",
         Paper("Show and Tell: A Neural Image Caption Generator", "Vinyals et al.", 2014, "1411.4555"),
-        parameters=0,
+        parameters=5_274_688,
     )
 )

@@ -1,4 +1,4 @@
-"""show_attend_tell: a recurrent network looks at the image anew for each word (Xu et al. 2015, arXiv 1502.03044)."""
+"""show_attend_tell: a recurrent network attends to the image at each word (Xu et al. 2015, arXiv 1502.03044)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvserve.models.registry import ModelEntry, Paper, register
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class ShowAttendTellDecoder(RecurrentDecoder):
-    """A recurrent decoder with soft attention over the places a_1, ..., a_L of the image.
+    """Decodes recurrently with soft attention over the places a_1, ..., a_L of the image.
 
     Of the state before, h: e_i = v . tanh(W_a a_i + W_h h), alpha = softmax(e), z = beta sum_i alpha_i a_i with the
     gate beta = sigmoid(w . h) (sections 4.2 and 4.2.1). The cell sees [word; z]; the scores are made of word, state
@@ -48,6 +48,7 @@ class ShowAttendTellDecoder(RecurrentDecoder):
         self.told_picture = dense(self.embedding_size, "told_picture", use_bias=False)
 
     def build(self, features_shape: tuple[Any, ...], tokens_shape: tuple[Any, ...] | None = None) -> None:
+        """Creates the weights."""
         channels = features_shape[-1]
         for layer in (*self.starts.values(), self.keys, self.told_picture):
             layer.build((None, channels))
@@ -59,13 +60,16 @@ class ShowAttendTellDecoder(RecurrentDecoder):
         self.scores.build((None, self.embedding_size))
 
     def memory(self, features: tf.Tensor) -> Tensors:
+        """Computes what is known of the image, see `CaptionDecoder`."""
         return {"values": features, "keys": self.keys(features)}
 
     def initial_state(self, memory: Tensors) -> Tensors:
+        """Returns the state before the first token, see `CaptionDecoder`."""
         mean = tf.reduce_mean(memory["values"], axis=1)
         return {name: start(mean) for name, start in self.starts.items()}
 
     def advance(self, words: tf.Tensor, memory: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Runs the cell on one token, see `RecurrentDecoder`."""
         hidden = state["hidden"]
         energy = self.energy(tf.tanh(memory["keys"] + self.query(hidden)[:, None]))
         attention = tf.nn.softmax(energy[..., 0], axis=-1)
@@ -74,9 +78,11 @@ class ShowAttendTellDecoder(RecurrentDecoder):
         return state, {"attention": attention, "seen": seen}
 
     def readout(self, words: tf.Tensor, hidden: tf.Tensor, found: Tensors) -> tf.Tensor:
+        """Returns the vector that scores are made of, see `RecurrentDecoder`."""
         return words + self.told_state(hidden) + self.told_picture(found["seen"])
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "attention": self.attention_size}
 
 
@@ -147,6 +153,6 @@ register(
             2015,
             "1502.03044",
         ),
-        parameters=0,
+        parameters=4_491_073,
     )
 )

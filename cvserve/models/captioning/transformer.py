@@ -84,6 +84,6 @@ register(
         128,
         "self-attention over words, attention over the image's grid",
         Paper("Attention Is All You Need", "Vaswani et al.", 2017, "1706.03762"),
-        parameters=0,
+        parameters=3_953_728,
     )
 )

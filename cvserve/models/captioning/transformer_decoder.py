@@ -1,4 +1,4 @@
-"""The decoder of a transformer that keeps the keys and values of the words before."""
+"""The decoder of a transformer, with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Activation = Literal["relu", "gelu_tanh"]
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class TransformerDecoder(CaptionDecoder):
-    """Blocks of masked self-attention, attention over the places of the image and two dense layers.
+    """Decodes by blocks of masked self-attention, attention over the places of the image and two dense layers.
 
     Each part is normalised before it, and once more all at the end (Xiong et al. 2020, arXiv 2002.04745: learns without
     a long warm-up). The state is the cache: keys and values of the positions so far, float32 [B, heads, T - 1, d]. The
-    `attention` told is that of the last block, the mean of its heads.
+    `attention` that is returned is the mean over the heads of the last block.
 
     Args:
         width: channels; a multiple of 2 and of `heads`. depth: blocks. hidden: channels between the two dense layers.
@@ -60,6 +60,7 @@ class TransformerDecoder(CaptionDecoder):
         self.scores = layers.Dense(num_tokens, dtype="float32", name="scores")
 
     def build(self, features_shape: tuple[Any, ...], tokens_shape: tuple[Any, ...] | None = None) -> None:
+        """Creates the weights."""
         channels = features_shape[-1]
         if self.positions == "learned":
             initializer = keras.initializers.RandomNormal(stddev=0.05)
@@ -74,6 +75,7 @@ class TransformerDecoder(CaptionDecoder):
         self.scores.build((None, self.width))
 
     def memory(self, features: tf.Tensor) -> Tensors:
+        """Computes what is known of the image, see `CaptionDecoder`."""
         features = self.picture_norm(features)
         kept: Tensors = {}
         for index, block in enumerate(self.blocks):
@@ -81,11 +83,13 @@ class TransformerDecoder(CaptionDecoder):
         return kept
 
     def initial_state(self, memory: Tensors) -> Tensors:
+        """Returns the state before the first token, see `CaptionDecoder`."""
         batch = tf.shape(memory["keys_0"])[0]
         empty = tf.zeros([batch, self.heads, self.length - 1, self.width // self.heads])
         return {f"{kind}_{index}": empty for index in range(self.depth) for kind in ("keys", "values")}
 
     def step(self, tokens: tf.Tensor, position: tf.Tensor | int, memory: Tensors, state: Tensors) -> Step:
+        """Computes the scores of the next token, see `CaptionDecoder`."""
         here = tf.one_hot(position, self.length - 1)
         vectors = self.embedding(tokens) + tf.linalg.matvec(self._positions(), here, transpose_a=True)
         later = tf.cast(tf.range(self.length - 1) > position, tf.float32) * HIDDEN
@@ -101,6 +105,7 @@ class TransformerDecoder(CaptionDecoder):
         return Step(self.scores(self.norm(words))[:, 0], following, tf.reduce_mean(shares, axis=1)[:, 0])
 
     def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+        """Computes the scores of whole sentences, see `CaptionDecoder`."""
         count = tokens.shape[1]
         memory = self.memory(features)
         words = self.embedding_dropout(self.embedding(tokens) + self._positions()[:count], training=training)
@@ -118,12 +123,13 @@ class TransformerDecoder(CaptionDecoder):
         return tf.constant(sinusoids(self.length - 1, self.width))
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         own = {name: getattr(self, name) for name in ("width", "depth", "heads", "hidden", "positions", "activation")}
         return {**super().get_config(), **own, "dropout": self.dropout}
 
 
 class Block(layers.Layer):
-    """One block: `reads` the words before, `looks` at the image, thinks in two dense layers."""
+    """Holds one block: `reads` attends to the words before, `looks` to the image; `widen` and `narrow` are dense."""
 
     def __init__(
         self, width: int, heads: int, hidden: int, activation: Activation, dropout: float, **kwargs: Any
@@ -139,6 +145,7 @@ class Block(layers.Layer):
         self.drops = [layers.Dropout(dropout, dtype="float32", name=f"dropout_{part + 1}") for part in range(3)]
 
     def build(self, words_shape: tuple[int | None, ...], features_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights."""
         for norm in (self.reads_norm, self.looks_norm, self.thinks_norm):
             norm.build(words_shape)
         self.reads.build(words_shape, words_shape)
@@ -154,13 +161,13 @@ class Block(layers.Layer):
         looked: tuple[tf.Tensor, tf.Tensor],
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Words [B, N, width] through the block.
+        """Sends words [B, N, width] through the block.
 
         Args:
             read, looked: keys and values of the words and of the image. later: of `CachedAttention.attend`.
 
         Returns:
-            Words [B, N, width], and shares of the image's places [B, heads, N, L].
+            Words [B, N, width], and attention over the image's places [B, heads, N, L].
         """
         found, _ = self.reads.attend(self.reads_norm(words), *read, later)
         words = words + self.drops[0](found, training=training)
@@ -172,7 +179,7 @@ class Block(layers.Layer):
 
 
 def sinusoids(count: int, width: int) -> np.ndarray:
-    """float32 [count, width]: sines in the even channels, cosines in the odd ones (arXiv 1706.03762, section 3.5)."""
+    """Returns float32 [count, width]: sines in even channels, cosines in odd ones (arXiv 1706.03762, section 3.5)."""
     angles = np.arange(count)[:, None] / 10000 ** (np.arange(0, width, 2) / width)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(count, width).astype(np.float32)
 

@@ -9,6 +9,6 @@ network: uint8 images [B, H, W, 3] to a dict of raw outputs, float32: `box_offse
     [B, N, R, R].
 loss: of (images, boxes, labels). images: uint8 [B, H, W, 3]. boxes: float32 [B, M, 4] x1, y1, x2, y2 in pixels of the
     images. labels: int32 [B, M], -1 where an image has fewer than M objects. A network with masks learns from two
-    arrays more, (images, boxes, labels, frames, grids), see `cvserve.data.augment.shapes`: frames float32 [B, M, 4] and
+    arrays more, (images, boxes, labels, frames, grids), see `cvserve.data.instance_masks`: frames float32 [B, M, 4] and
     grids uint8 [B, M, R, R].
 """

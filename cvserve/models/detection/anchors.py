@@ -1,4 +1,4 @@
-"""The shapes of anchors, level by level. Where they lie, `cvserve.postproc.boxes.anchors` says."""
+"""The shapes of anchors, level by level. `cvserve.postproc.boxes.anchors` computes their positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATIOS = (0.5, 1.0, 2.0)
 
 
 def pyramid_anchors(side: float, scales: Sequence[float] = OCTAVES, ratios: Sequence[float] = RATIOS) -> Sizes:
-    """Anchors of one level of a feature pyramid (Lin et al. 2017, arXiv 1708.02002, section 4).
+    """Returns the anchors of one level of a feature pyramid (Lin et al. 2017, arXiv 1708.02002, section 4).
 
     Args:
         side: of the square anchor of scale 1, in pixels; the paper has 4 strides.
@@ -32,7 +32,7 @@ def pyramid_anchors(side: float, scales: Sequence[float] = OCTAVES, ratios: Sequ
 
 
 def ssd_anchors(side: float, maps: int, smallest: float = 0.1, scales: tuple[float, float] = (0.2, 0.9)) -> list[Sizes]:
-    """The default boxes of SSD (Liu et al. 2015, arXiv 1512.02325, sections 2.2 and 3.1).
+    """Returns the default boxes of SSD (Liu et al. 2015, arXiv 1512.02325, sections 2.2 and 3.1).
 
     The finest map has scale `smallest`, the others go in equal steps from scales[0] to scales[1]. Each has a square of
     its scale, one of the geometric mean of its scale and the next, and boxes of ratio 2 and 1/2; the maps in the
@@ -59,7 +59,7 @@ def ssd_anchors(side: float, maps: int, smallest: float = 0.1, scales: tuple[flo
 
 
 def levels_of(maps: Sequence[keras.KerasTensor], anchors: Sequence[Sizes]) -> tuple[BoxLevel, ...]:
-    """Feature maps [B, rows, columns, C] with the anchors of their cells, for a `BoxCoding`."""
+    """Describes feature maps [B, rows, columns, C] and the anchors of their cells for a `BoxCoding`."""
     return tuple(
         BoxLevel(rows=features.shape[1], columns=features.shape[2], anchors=sizes)
         for features, sizes in zip(maps, anchors, strict=True)

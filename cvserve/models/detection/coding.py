@@ -1,6 +1,6 @@
-"""Boxes told from reference boxes, as TensorFlow operations: what the losses learn and two-stage networks decode.
+"""Encodes boxes relative to reference boxes, and decodes them, as TensorFlow operations.
 
-The formula is that of `BoxCoding` kind "deltas"; `cvserve.postproc.boxes.decode_deltas` is its twin in numpy.
+The formula is that of `BoxCoding` kind "deltas"; `cvserve.postproc.boxes.decode_deltas` computes it in numpy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LEAST_SIDE = 1e-3
 
 
 def encode_deltas(boxes: tf.Tensor, reference: tf.Tensor, variances: Variances = NO_VARIANCES) -> tf.Tensor:
-    """Boxes as seen from reference boxes (Girshick et al. 2014, appendix C).
+    """Encodes boxes relative to reference boxes (Girshick et al. 2014, appendix C).
 
     Args:
         boxes, reference: float32 [..., 4] x1, y1, x2, y2, shapes that broadcast.
@@ -31,7 +31,7 @@ def encode_deltas(boxes: tf.Tensor, reference: tf.Tensor, variances: Variances =
 
 
 def decode_deltas(offsets: tf.Tensor, reference: tf.Tensor, variances: Variances = NO_VARIANCES) -> tf.Tensor:
-    """The inverse of `encode_deltas`: float32 [..., 4] x1, y1, x2, y2, not clipped to the image."""
+    """Inverts `encode_deltas`: float32 [..., 4] x1, y1, x2, y2, not clipped to the image."""
     size = reference[..., 2:] - reference[..., :2]
     scaled = offsets * tf.constant(variances, tf.float32)
     centers = reference[..., :2] + size / 2 + scaled[..., :2] * size

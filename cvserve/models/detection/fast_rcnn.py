@@ -1,4 +1,4 @@
-"""fast_rcnn: one look at the image, then one at each given region (Girshick 2015, arXiv 1504.08083)."""
+"""fast_rcnn: classifies given regions of one shared feature map (Girshick 2015, arXiv 1504.08083)."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ register(
         "fast_rcnn",
         fast_rcnn,
         320,
-        "one look at the image, then at each given region",
+        "classifies given regions of one feature map",
         Paper("Fast R-CNN", "Girshick", 2015, "1504.08083"),
-        parameters=0,
+        parameters=9_674_193,
     )
 )

@@ -1,4 +1,4 @@
-"""faster_rcnn: a network proposes regions, a second one looks at each (Ren et al. 2015, arXiv 1506.01497)."""
+"""faster_rcnn: one network proposes regions, a second one classifies them (Ren et al. 2015, arXiv 1506.01497)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ CELLS = 7
 
 @dataclass(frozen=True)
 class Learned:
-    """losses: by name. sample: the regions of this step. features: the maps that regions are cut from."""
+    """Holds the results of a training step.
+
+    losses: by name. sample: the regions of this step. features: the maps that regions are cut from."""
 
     losses: dict[str, tf.Tensor]
     sample: Sample
@@ -50,7 +52,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class TwoStages:
-    """Both stages: what `faster_rcnn` is, and what `mask_rcnn` is built on.
+    """Holds both stages of `faster_rcnn`, which `mask_rcnn` extends.
 
     outputs: see `detector_outputs`. maps: that regions are cut from, finest first. learn: of (images, boxes, labels),
     see `DetectionLoss`; it runs everything with training=True.
@@ -171,7 +173,7 @@ def region_maps(
     channels: int,
     norm: Norm,
 ) -> Features:
-    """What regions are proposed on and cut from: a pyramid, or where finest and coarsest are one, the backbone's map.
+    """Builds the maps that regions are proposed on: a pyramid, or the backbone's map where one level is asked for.
 
     Returns:
         Stride to map, finest first.
@@ -185,7 +187,7 @@ def region_maps(
 
 
 def check_levels(model: str, levels: Any, coarsest: int = 7) -> None:
-    """Levels are (finest, coarsest): 2 to 5, and from there on."""
+    """Checks (finest, coarsest): the finest from 2 to 5, the coarsest not finer."""
     fits = isinstance(levels, Sequence) and len(levels) == 2 and all(isinstance(level, int) for level in levels)
     if not fits or not 2 <= levels[0] <= min(5, levels[1]) or levels[1] > coarsest:
         raise InvalidInput(
@@ -199,13 +201,13 @@ register(
         "faster_rcnn",
         faster_rcnn,
         320,
-        "two stages: proposals, then a look at each region",
+        "two stages: proposals, then a class and box of each",
         Paper(
             "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks",
             "Ren et al.",
             2015,
             "1506.01497",
         ),
-        parameters=0,
+        parameters=16_154_848,
     )
 )

@@ -1,4 +1,4 @@
-"""The feature pyramid: coarse maps, which know what, lent to the fine ones, which know where."""
+"""The feature pyramid: it adds coarse maps, rich in meaning, to fine maps, exact in place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Norm = Literal["batch", "group", "none"]
 
 
 def feature_pyramid(stages: Features, *, channels: int, coarsest: int, norm: Norm = "batch") -> Features:
-    """A pyramid over a backbone's maps (Lin et al. 2016, arXiv 1612.03144), with coarser ones than it has on top.
+    """Builds a pyramid over a backbone's maps (Lin et al. 2016, arXiv 1612.03144), with coarser ones on top.
 
     Args:
         stages: stride to map of the backbone, each stride twice the one before.
@@ -54,7 +54,7 @@ def feature_pyramid(stages: Features, *, channels: int, coarsest: int, norm: Nor
 
 
 def normalize(features: keras.KerasTensor, norm: Norm, *, name: str) -> keras.KerasTensor:
-    """Batch or group normalisation of [B, H, W, C], or nothing."""
+    """Applies batch or group normalisation to [B, H, W, C], or nothing."""
     if norm == "none":
         return features
     if norm == "group":
@@ -66,7 +66,7 @@ def normalize(features: keras.KerasTensor, norm: Norm, *, name: str) -> keras.Ke
 
 
 def _groups(channels: int) -> int:
-    """32 groups (Wu & He 2018, arXiv 1803.08494), or the most below that divide the channels."""
+    """Returns 32 groups (Wu & He 2018, arXiv 1803.08494), or the most below that divide the channels."""
     return next(groups for groups in range(min(32, channels), 0, -1) if channels % groups == 0)
 
 

@@ -1,8 +1,8 @@
-"""Where the regions of Fast R-CNN and R-CNN come from, which propose none themselves.
+"""The regions of Fast R-CNN and R-CNN, which propose none themselves.
 
-A served graph has one input, `images`; what else a user would have to send, and in which pixels, is what goes wrong. So
-the regions are by default made in the graph: a fixed grid of windows, which every format holds. What the papers used is
-there as well, where Python is: "selective_search" and "edge_boxes" are found in the pixels by OpenCV, in training and
+A served graph has one input, `images`: regions that a user has to send, in the right pixels, are easily wrong. So the
+regions are by default made in the graph: a fixed grid of windows, which every format supports. The papers' methods work
+where Python runs: "selective_search" and "edge_boxes" are found in the pixels by OpenCV, in training and
 evaluation; such a network cannot leave Python, and its export says so. "given" makes a network of two inputs,
 [images, proposals], for one's own training loop and one's own regions.
 """
@@ -36,11 +36,11 @@ _REMEMBERED = 4096
 
 
 def windows(image_size: Sequence[int], scales: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
-    """A grid of windows inside the image, each half over its neighbour.
+    """Returns a grid of windows inside the image, each overlapping its neighbour by half.
 
     Args:
         image_size: (height, width), pixels.
-        scales: sides of the square windows, as shares of the image's shorter side, up to 1.
+        scales: sides of the square windows, as fractions of the image's shorter side, up to 1.
         ratios: height to width of the windows; the area stays, unless the image is too small.
 
     Returns:
@@ -66,7 +66,7 @@ def windows(image_size: Sequence[int], scales: Sequence[float], ratios: Sequence
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class GridRegions(keras.layers.Layer):
-    """The same `windows` for every image.
+    """Gives every image the same `windows`.
 
     Call arguments:
         images: [B, H, W, 3].
@@ -80,10 +80,12 @@ class GridRegions(keras.layers.Layer):
         self.image_size, self.scales, self.ratios = tuple(image_size), tuple(scales), tuple(ratios)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         boxes = windows(self.image_size, self.scales, self.ratios)
         return tf.tile(boxes[np.newaxis], tf.stack([tf.shape(images)[0], 1, 1]))
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "image_size": self.image_size,
@@ -94,7 +96,7 @@ class GridRegions(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class FoundRegions(keras.layers.Layer):
-    """What OpenCV finds in each image (see `cvserve.preproc.regions`), remembered by the image's pixels.
+    """Finds regions with OpenCV (see `cvserve.preproc.regions`), with a cache by the image's pixels.
 
     Args:
         method: of `find_regions`. count: P.
@@ -117,10 +119,12 @@ class FoundRegions(keras.layers.Layer):
         self._remembered: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         found = tf.numpy_function(self._find, [images], tf.float32, stateful=False)
         return tf.ensure_shape(found, (None, self.count, 4))
 
     def compute_output_spec(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns the shapes and dtypes of the outputs."""
         return keras.KerasTensor((images.shape[0], self.count, 4), "float32")
 
     def _find(self, images: np.ndarray) -> np.ndarray:
@@ -137,13 +141,14 @@ class FoundRegions(keras.layers.Layer):
         return answer
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "method": self.method, "count": self.count}
 
 
 def region_inputs(
     images: keras.KerasTensor, proposals: str, count: int, scales: Sequence[float], ratios: Sequence[float]
 ) -> tuple[Any, keras.KerasTensor]:
-    """The network's inputs, and its regions float32 [B, P, 4].
+    """Returns the network's inputs, and its regions float32 [B, P, 4].
 
     Args:
         proposals: one of `SOURCES`. count: P, of all but the grid. scales, ratios: of the grid, see `windows`.
@@ -160,7 +165,7 @@ def region_inputs(
 def check_regions(
     model: str, proposals: Any, count: Any, scales: Any, ratios: Any, sampled: Any, image_size: Sequence[int]
 ) -> None:
-    """The options that both networks have; what does not fit is one sentence."""
+    """Checks the options that both networks have; raises InvalidInput."""
     check_choice(model, proposals=(proposals, SOURCES))
     check_whole(model, count=(count, 1), sampled=(sampled, 4))
     check_positive(model, scales=scales, ratios=ratios)
@@ -181,7 +186,7 @@ def region_detector(
     look: Callable[[list[tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
     sampled: int,
 ) -> Built:
-    """The network with its loss: cross-entropy and boxes of sampled regions.
+    """Puts a loss beside the network: cross-entropy and boxes of sampled regions.
 
     Args:
         inner: the network's inputs to [regions, *what they are cut from].
@@ -191,7 +196,7 @@ def region_detector(
     """
 
     def loss(images: Any, boxes: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """images: as the network's inputs, [images, proposals] where they are given."""
+        """Computes the parts. images: the network's inputs, [images, proposals] where proposals are given."""
         regions, *source = inner(images, training=True)
         # Each object has one region to learn from, however coarse the grid is.
         sample = sample_proposals(

@@ -23,7 +23,7 @@ def grid_loss(
     height: int,
     width: int,
 ) -> dict[str, tf.Tensor]:
-    """The parts of the loss, sums over each image, means over the batch.
+    """Returns the parts of the loss: sums over each image, means over the batch.
 
     The cell in which an object's centre lies answers for it; of several the one of greatest area is taken. Of the
     cell's boxes, the one that overlaps it most is responsible, or where none does, the one whose numbers are nearest.
@@ -42,12 +42,12 @@ def grid_loss(
     ground_truth = tf.gather(tf.pad(boxes, [[0, 0], [0, 1], [0, 0]]), owner, batch_dims=1)
     classes = tf.gather(tf.pad(labels, [[0, 0], [0, 1]], constant_values=-1), owner, batch_dims=1)
 
-    told = tf.reshape(box_offsets, [batch, cells, boxes_per_cell, 4])
+    offsets = tf.reshape(box_offsets, [batch, cells, boxes_per_cell, 4])
     corners = _corners(grid)
     wanted = _encode(ground_truth, corners, grid, height, width)[:, :, tf.newaxis, :]
-    predicted = _decode(told, corners[:, tf.newaxis, :], grid, height, width)
+    predicted = _decode(offsets, corners[:, tf.newaxis, :], grid, height, width)
     overlap = tf.stop_gradient(pairwise_iou(predicted, ground_truth[:, :, tf.newaxis, :])[..., 0])
-    apart = tf.reduce_sum(tf.square(told - wanted), axis=-1)
+    apart = tf.reduce_sum(tf.square(offsets - wanted), axis=-1)
     rank = tf.where(tf.reduce_max(overlap, axis=-1, keepdims=True) > 0, overlap, -tf.stop_gradient(apart))
     best = tf.one_hot(tf.argmax(rank, axis=-1), boxes_per_cell, on_value=True, off_value=False)
     responsible = best & is_object[..., tf.newaxis]
@@ -68,7 +68,7 @@ def grid_loss(
 
 
 def _owners(boxes: tf.Tensor, labels: tf.Tensor, grid: int, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """bool [B, cells], whether an object's centre lies in the cell, and int32 [B, cells], which; M where none does."""
+    """Returns bool [B, cells], whether an object's centre lies in the cell, and int32 [B, cells], which; M if none."""
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2 * tf.constant([grid / width, grid / height], tf.float32)
     place = tf.clip_by_value(tf.cast(tf.floor(middle), tf.int32), 0, grid - 1)
     cell = place[..., 1] * grid + place[..., 0]
@@ -81,13 +81,13 @@ def _owners(boxes: tf.Tensor, labels: tf.Tensor, grid: int, height: int, width: 
 
 
 def _corners(grid: int) -> tf.Tensor:
-    """float32 [cells, 2]: x and y of the cells' top left corners, in cells."""
+    """Returns float32 [cells, 2]: x and y of the cells' top left corners, in cells."""
     x, y = tf.meshgrid(tf.range(grid), tf.range(grid))
     return tf.cast(tf.reshape(tf.stack([x, y], axis=-1), [-1, 2]), tf.float32)
 
 
 def _encode(boxes: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width: int) -> tf.Tensor:
-    """Boxes [B, cells, 4] as their cells tell them; the numbers of cells without an object mean nothing."""
+    """Encodes boxes [B, cells, 4] for their cells; the numbers of cells without an object mean nothing."""
     image = tf.constant([width, height], tf.float32)
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2 / image * grid - corners
     share = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / image
@@ -95,7 +95,7 @@ def _encode(boxes: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width:
 
 
 def _decode(offsets: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width: int) -> tf.Tensor:
-    """The formula of `BoxCoding` kind "grid": float32 [..., 4] x1, y1, x2, y2 in pixels."""
+    """Decodes as `BoxCoding` kind "grid" does: float32 [..., 4] x1, y1, x2, y2 in pixels."""
     image = tf.constant([width, height], tf.float32)
     middle = (corners + offsets[..., :2]) / grid * image
     half = tf.square(offsets[..., 2:]) * image / 2

@@ -1,4 +1,4 @@
-"""Heads of detectors with anchors: maps of several levels to the numbers of all boxes, in the order of `BoxCoding`."""
+"""The heads of detectors with anchors. They give the numbers of all boxes in the order of `BoxCoding`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from cvserve.models.detection.feature_pyramid import Norm, normalize
 
 
 def shared_tower(pyramid: Features, *, channels: int, depth: int, norm: Norm, name: str) -> Features:
-    """`depth` 3x3 convolutions with ReLU, the same for all levels; what normalises them is each level's own, since
-    levels differ in what is common on them.
+    """Applies `depth` 3x3 convolutions with ReLU to each level.
+
+    All levels share the convolutions. Each has a normalisation of its own, since their statistics differ.
 
     Returns:
         Stride to map [B, h, w, channels].
@@ -35,7 +36,7 @@ def shared_tower(pyramid: Features, *, channels: int, depth: int, norm: Norm, na
 def shared_output(
     tower: Features, anchors: int, numbers: int, *, bias: str | keras.initializers.Initializer, name: str
 ) -> keras.KerasTensor:
-    """One 3x3 convolution for all levels to `numbers` numbers of each of a cell's anchors.
+    """Applies one 3x3 convolution to all levels; it gives `numbers` numbers for each of a cell's anchors.
 
     Returns:
         float32 [B, A, numbers]: level by level, row by row, then the anchors of a cell.
@@ -52,7 +53,7 @@ def shared_output(
 
 
 def joined(maps: list[keras.KerasTensor], numbers: int, *, name: str) -> keras.KerasTensor:
-    """Maps [B, h, w, anchors * numbers] of all levels one after the other: float32 [B, A, numbers]."""
+    """Joins maps [B, h, w, anchors * numbers] of all levels: float32 [B, A, numbers]."""
     flat = [
         layers.Reshape((-1, numbers), dtype="float32", name=f"{name}_flat_{index}")(features)
         for index, features in enumerate(maps)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def sigmoid_focal_loss(logits: tf.Tensor, targets: tf.Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> tf.Tensor:
-    """Binary cross-entropy that makes little of what is easy (Lin et al. 2017, arXiv 1708.02002, equation 5).
+    """Returns binary cross-entropy with little weight for easy examples (Lin et al. 2017, 1708.02002, equation 5).
 
     Args:
         logits: float32 [...]. targets: float32, same shape, 0 or 1.
@@ -26,7 +26,7 @@ def sigmoid_focal_loss(logits: tf.Tensor, targets: tf.Tensor, *, alpha: float = 
 
 
 def smooth_l1(predicted: tf.Tensor, wanted: tf.Tensor, beta: float = 1.0) -> tf.Tensor:
-    """Quadratic near 0, linear beyond beta (Girshick 2015, arXiv 1504.08083, equation 3, where beta is 1).
+    """Returns the smooth L1 loss: quadratic near 0, linear beyond beta (arXiv 1504.08083, equation 3, where beta is 1).
 
     Returns:
         float32, same shape: 0.5 d ** 2 / beta where abs(d) < beta, otherwise abs(d) - 0.5 beta.
@@ -38,7 +38,7 @@ def smooth_l1(predicted: tf.Tensor, wanted: tf.Tensor, beta: float = 1.0) -> tf.
 def hardest_negatives(
     losses: tf.Tensor, positive: tf.Tensor, negative: tf.Tensor, *, ratio: float = 3.0, least: int = 0
 ) -> tf.Tensor:
-    """Of each image, the negatives with the greatest losses (Liu et al. 2015, arXiv 1512.02325, section 2.2).
+    """Chooses the negatives of each image with the greatest losses (Liu et al. 2015, 1512.02325, section 2.2).
 
     Args:
         losses: float32 [B, A], not negative. positive, negative: bool [B, A].

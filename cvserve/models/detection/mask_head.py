@@ -17,7 +17,7 @@ _MOST = 255.0
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class MaskHead(keras.layers.Layer):
-    """Convolutions over each region, one transposed that doubles it, and a mask for each class, of which one is wanted.
+    """Computes the mask of one class for each region: convolutions, one of them transposed, which doubles the size.
 
     The last convolution, 1x1, is the product with the weights of that class alone: those of all others would be thrown
     away.
@@ -60,6 +60,7 @@ class MaskHead(keras.layers.Layer):
         )
 
     def build(self, regions_shape: tuple[int | None, ...], classes_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights."""
         shape = (None, *regions_shape[2:])
         for layer in (*self.convolutions, self.enlarge):
             layer.build(shape)
@@ -72,6 +73,7 @@ class MaskHead(keras.layers.Layer):
         self.class_bias = self.add_weight(shape=(self.num_classes,), initializer="zeros", name="class_bias")
 
     def call(self, regions: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         count, rows, columns, depth = regions.shape[1:]
         features = tf.reshape(regions, [-1, rows, columns, depth])
         for layer in (*self.convolutions, self.enlarge):
@@ -85,10 +87,12 @@ class MaskHead(keras.layers.Layer):
         return tf.reshape(logits, [-1, count, 2 * rows, 2 * columns])
 
     def compute_output_spec(self, regions: keras.KerasTensor, classes: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns the shapes and dtypes of the outputs."""
         count, rows, columns = regions.shape[1:4]
         return keras.KerasTensor((regions.shape[0], count, 2 * rows, 2 * columns), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
@@ -98,7 +102,7 @@ class MaskHead(keras.layers.Layer):
 
 
 def mask_targets(sample: Sample, frames: tf.Tensor, grids: tf.Tensor, cells: int) -> tf.Tensor:
-    """What the masks of the sampled regions should be: those of their objects, cut out by the regions as RoIAlign does.
+    """Returns the masks that the sampled regions should have: those of their objects, cut out as RoIAlign does.
 
     Args:
         sample: of S regions. frames: float32 [B, M, 4] and grids: uint8 [B, M, R, R] of the objects, see
@@ -124,7 +128,7 @@ def mask_targets(sample: Sample, frames: tf.Tensor, grids: tf.Tensor, cells: int
 
 
 def mask_loss(logits: tf.Tensor, targets: tf.Tensor, positive: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy, the mean over the cells of all masks that are learned; 0 where there are none.
+    """Returns binary cross-entropy, the mean over the cells of all masks that are learned; 0 if there are none.
 
     Args:
         logits, targets: float32 [B, S, cells, cells], of the right class. positive: bool [B, S].

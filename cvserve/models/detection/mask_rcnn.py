@@ -21,7 +21,7 @@ from cvserve.models.options import check_whole, fills_whole_network
 from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 CELLS = 14
-"""Of a region that masks are told from; masks have twice as many each way."""
+"""Of a region that masks are computed from; masks have twice as many each way."""
 
 CANDIDATES = 300
 """Pairs of a box and a class that take part in the suppression."""
@@ -42,7 +42,7 @@ def mask_rcnn(
 ) -> Built:
     """Builds the network and its loss.
 
-    Boxes are decoded and suppressed inside the graph, since masks are told of the final boxes alone, as in the paper.
+    Boxes are decoded and suppressed inside the graph: as in the paper, masks are computed for the final boxes alone.
 
     Args:
         num_classes, image_size, weights, options: of `two_stages`.
@@ -87,14 +87,14 @@ def mask_rcnn(
 
 
 def instance_postproc(objects: int) -> DetectionPostproc:
-    """How the outputs become objects."""
+    """Returns the postprocessing of the network's outputs."""
     spec = detector_postproc()
     update = {"activation": "none", "boxes": BoxCoding(kind="boxes"), "max_results": min(spec.max_results, objects)}
     return spec.model_copy(update=update)
 
 
 def _objects_alone(sample: Sample) -> Sample:
-    """The regions that can be objects, which come first: masks of background are not learned."""
+    """Returns the regions that can be objects, which come first: masks of background are not learned."""
     most = max(1, round(sample.labels.shape[1] * POSITIVE_SHARE))
     parts = ("proposals", "labels", "boxes", "objects", "used")
     return replace(sample, **{name: getattr(sample, name)[:, :most] for name in parts})
@@ -108,7 +108,7 @@ register(
         320,
         "faster_rcnn with a mask for each object",
         Paper("Mask R-CNN", "He et al.", 2017, "1703.06870"),
-        parameters=0,
+        parameters=16_821_168,
         masks=True,
     )
 )

@@ -1,4 +1,4 @@
-"""Which anchor (or proposal) learns which object, by their overlap."""
+"""Assigns objects to anchors (or proposals) by their overlap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IGNORED = -2
 
 @dataclass(frozen=True)
 class Matches:
-    """What each anchor of a batch learns.
+    """Holds what each anchor of a batch learns.
 
     labels: int32 [B, A]; the object's class, BACKGROUND, or IGNORED where it is neither near enough nor far enough.
     boxes: float32 [B, A, 4]; the object's box where labels >= 0, of no meaning elsewhere. objects: int32 [B, A]; which

@@ -1,4 +1,4 @@
-"""How much boxes overlap, as TensorFlow operations for losses and matching."""
+"""Overlaps of boxes, as TensorFlow operations for losses and matching."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SMALL = 1e-7
 
 
 def pairwise_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Intersection over union of every box with every other.
+    """Returns the intersection over union of every box with every other.
 
     Args:
         first: float32 [..., N, 4], second: float32 [..., M, 4] as x1, y1, x2, y2.
@@ -27,13 +27,13 @@ def pairwise_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def areas(boxes: tf.Tensor) -> tf.Tensor:
-    """float32 [..., 4] to [...]: pixels, 0 for boxes that are turned inside out."""
+    """Returns areas in pixels [...] of boxes float32 [..., 4]; 0 where x2 < x1 or y2 < y1."""
     size = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return size[..., 0] * size[..., 1]
 
 
 def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """CIoU (Zheng et al. 2020, arXiv 1911.08287): IoU less the distance of the centres and the difference of shapes.
+    """Returns CIoU (Zheng et al. 2020, 1911.08287): IoU minus penalties for distance of centres and for shape.
 
     Args:
         first, second: float32 [..., 4] as x1, y1, x2, y2; boxes are compared one to one.

@@ -1,4 +1,4 @@
-"""rcnn: a classifier looks at each given region, cut out and warped to one size (Girshick et al. 2014, 1311.2524)."""
+"""rcnn: classifies each given region, cut out and warped to one size (Girshick et al. 2014, arXiv 1311.2524)."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def rcnn(
     Args:
         image_size: (height, width).
         weights: "imagenet" (backbones of keras.applications), a file (a classifier's run, for example), or None.
-        backbone, backbone_options: of `backbone_features`; the mean of its last map is what is known of a region.
+        backbone, backbone_options: of `backbone_features`; the mean of its last map describes a region.
         crop: side of the square that regions are warped to; 227 in the paper. A multiple of 32.
-        context: share of the crop, on each side, that is what surrounds the region; 16 of 227 in the paper.
+        context: fraction of the crop, on each side, that is what surrounds the region; 16 of 227 in the paper.
         proposals, count, scales, ratios: as of `fast_rcnn`; each region costs a run of the backbone.
         units: of the two fully connected layers; 4096 in the paper.
         sampled: regions of an image to learn from in a step.
@@ -90,15 +90,14 @@ def rcnn(
 
 
 def with_context(boxes: Any, share: float) -> Any:
-    """Boxes [B, P, 4] larger about their centres, so that their old selves leave `share` of the new side on each
-    side."""
+    """Enlarges boxes [B, P, 4] about their centres, so that `share` of the new side is context on each side."""
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = (boxes[..., 2:] - boxes[..., :2]) / (2 - 4 * share)
     return ops.concatenate([middle - half, middle + half], axis=-1)
 
 
 def _describe(crop: int, backbone: str, weights: str | None, options: dict[str, Any]) -> keras.Model:
-    """Crops [N, crop, crop, 3], pixels less `FILL`, to features [N, F]."""
+    """Builds the network from crops [N, crop, crop, 3], pixels minus `FILL`, to features [N, F]."""
     cut = keras.Input((crop, crop, 3), dtype="float32", name="crop")
     whole = layers.Rescaling(1.0, offset=FILL, dtype="float32", name="crop_pixels")(cut)
     maps = backbone_features(whole, backbone, weights=weights, **options)
@@ -112,13 +111,13 @@ register(
         "rcnn",
         rcnn,
         256,
-        "a classifier looks at each given region, cut out of the image",
+        "classifies each given region, cut out of the image",
         Paper(
             "Rich Feature Hierarchies for Accurate Object Detection and Semantic Segmentation",
             "Girshick et al.",
             2014,
             "1311.2524",
         ),
-        parameters=0,
+        parameters=11_476_689,
     )
 )

@@ -1,4 +1,4 @@
-"""The region proposal network: where there may be objects of any class (Ren et al. 2015, arXiv 1506.01497)."""
+"""The region proposal network: regions that may be objects of any class (Ren et al. 2015, arXiv 1506.01497)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEAST_SIDE = 1.0
 
 
 def proposal_head(maps: Features, anchors: int, channels: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """A 3x3 convolution and two 1x1 ones, the same for all maps.
+    """Applies a 3x3 convolution and two 1x1 ones, the same for all maps.
 
     Args:
         maps: stride to map, finest first. anchors: of a cell.
@@ -90,6 +90,7 @@ class Proposals(keras.layers.Layer):
         self.iou_threshold = iou_threshold
 
     def call(self, logits: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         height, width = self.image_size
         anchors = tf.constant(anchors_of(BoxCoding(kind="deltas", levels=self.levels), height, width))
         best = tf.math.top_k(tf.stop_gradient(logits), k=min(self.candidates, anchors.shape[0]))
@@ -102,7 +103,7 @@ class Proposals(keras.layers.Layer):
         # Where boxes vanished outside of the image, the score is that of padding.
         kept = top_k_nms(boxes * big[..., None], tf.sigmoid(best.values) * big, self.iou_threshold)
         size = best.values.shape[1]
-        # The kept ones in their order: each rank is told apart exactly in float32.
+        # The kept ones in their order: float32 holds each rank exactly.
         rank = tf.cast(kept, tf.float32) * tf.range(size, 0, -1, dtype=tf.float32)
         first = tf.math.top_k(rank, k=min(self.count, size))
         chosen = tf.gather(boxes, first.indices, batch_dims=1) * tf.cast(first.values > 0, tf.float32)[..., None]
@@ -110,6 +111,7 @@ class Proposals(keras.layers.Layer):
         return tf.pad(chosen, [[0, 0], [0, missing], [0, 0]]) if missing else chosen
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "levels": [level.model_dump() for level in self.levels],
@@ -121,7 +123,7 @@ class Proposals(keras.layers.Layer):
 
 
 def clip_boxes(boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """float32 [..., 4] x1, y1, x2, y2 to what lies inside the image."""
+    """Clips boxes float32 [..., 4] x1, y1, x2, y2 to the image."""
     return tf.stack(
         [
             tf.clip_by_value(boxes[..., side], 0.0, float(limit))
@@ -134,7 +136,7 @@ def clip_boxes(boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
 def proposal_loss(
     logits: tf.Tensor, offsets: tf.Tensor, anchors: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Cross-entropy of the sampled anchors, smooth L1 of the positive ones (section 3.1.2).
+    """Returns cross-entropy of the sampled anchors, smooth L1 of the positive ones (section 3.1.2).
 
     Anchors across the image's border take part, as in FPN: small images have few others.
 

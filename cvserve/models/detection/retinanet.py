@@ -1,4 +1,4 @@
-"""retinanet: anchors on a feature pyramid, and a loss that does not drown in background (Lin et al. 2017)."""
+"""retinanet: anchors on a feature pyramid, and a focal loss (Lin et al. 2017, arXiv 1708.02002)."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def retinanet_loss(
     box_loss: BoxLoss = "smooth_l1",
     force_best: bool = True,
 ) -> dict[str, tf.Tensor]:
-    """Focal loss over all anchors that are not ignored, and the box loss of the positive ones.
+    """Returns the focal loss of all anchors that are not ignored, and the box loss of the positive ones.
 
     Both are divided by the positive anchors of the batch (of each image in the paper, which has one on a GPU or two).
 
@@ -177,6 +177,6 @@ register(
         320,
         "anchors on a feature pyramid, focal loss",
         Paper("Focal Loss for Dense Object Detection", "Lin et al.", 2017, "1708.02002"),
-        parameters=0,
+        parameters=21_430_580,
     )
 )

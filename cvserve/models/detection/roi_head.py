@@ -1,4 +1,4 @@
-"""The second stage, which Fast and Faster R-CNN share: what a region is, and where its object really ends."""
+"""The second stage of Fast and Faster R-CNN: class and refined box of each region."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NEVER = -50.0
 
 
 def pooling_layer(pooling: Pooling, cells: int, image_size: tuple[int, int], *, name: str) -> keras.layers.Layer:
-    """`RoIAlign` or `RoIPool` to cells x cells."""
+    """Makes a `RoIAlign` or `RoIPool` layer to cells x cells."""
     if pooling == "align":
         return RoIAlign((cells, cells), image_size, name=name)
     return RoIPool((cells, cells), image_size, name=name)
 
 
 def roi_head(region_shape: tuple[int, ...], num_classes: int, units: int, depth: int = 2) -> keras.Model:
-    """Fully connected layers over each region, and two answers.
+    """Builds fully connected layers over each region, with two outputs.
 
     Args:
         region_shape: of one region, (rows, columns, channels) or (features,).
@@ -84,6 +84,7 @@ class PaddingIsBackground(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
 
     def call(self, class_logits: tf.Tensor, proposals: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         solid = tf.logical_and(proposals[..., 2] > proposals[..., 0], proposals[..., 3] > proposals[..., 1])
         is_padding = 1.0 - tf.cast(solid, tf.float32)[..., None]
         nothing = tf.concat([tf.zeros_like(class_logits[..., :1]), tf.zeros_like(class_logits[..., 1:]) + _NEVER], -1)
@@ -93,7 +94,7 @@ class PaddingIsBackground(keras.layers.Layer):
 def detector_outputs(
     answers: dict[str, keras.KerasTensor], proposals: keras.KerasTensor
 ) -> dict[str, keras.KerasTensor]:
-    """The outputs of a two-stage network, of the roles that `postproc` knows: float32 `proposals` [B, P, 4],
+    """Names the outputs of a two-stage network as `postproc` expects: float32 `proposals` [B, P, 4],
     `class_logits` [B, P, C + 1], `box_offsets` [B, P, C, 4]."""
     return {
         "proposals": layers.Identity(dtype="float32", name="proposals")(proposals),
@@ -103,14 +104,14 @@ def detector_outputs(
 
 
 def detector_postproc() -> DetectionPostproc:
-    """How those outputs become boxes."""
+    """Returns the postprocessing of those outputs."""
     return DetectionPostproc(
         activation="softmax", boxes=BoxCoding(kind="deltas", variances=VARIANCES), iou_threshold=0.5
     )
 
 
 def roi_head_loss(class_logits: tf.Tensor, box_offsets: tf.Tensor, sample: Sample) -> dict[str, tf.Tensor]:
-    """Cross-entropy of all regions, smooth L1 of the offsets of the object's class (Girshick 2015, equation 1).
+    """Returns cross-entropy of all regions, smooth L1 of the object's class (Girshick 2015, equation 1).
 
     Args:
         class_logits: float32 [B, S, C + 1], background first. box_offsets: float32 [B, S, C, 4].

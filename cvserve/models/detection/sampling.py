@@ -1,4 +1,4 @@
-"""Which anchors and proposals a two-stage detector learns from in one step: a fixed number, drawn at random.
+"""Draws the anchors and proposals that a two-stage detector learns from in one step: a fixed number.
 
 Draws come from a seed that the caller takes from the network's own answers (`seed_from`): they differ from step to
 step, and a training that is resumed draws what an uninterrupted one would have drawn, without any state to keep.
@@ -15,7 +15,7 @@ from cvserve.models.detection.matching import Matches, match_anchors
 
 @dataclass(frozen=True)
 class Sample:
-    """S regions of each image and what they learn.
+    """Holds S regions of each image and what they learn.
 
     proposals: float32 [B, S, 4] x1, y1, x2, y2. labels: int32 [B, S], the class, or -1 for background.
     boxes: float32 [B, S, 4], of the object where labels >= 0. objects: int32 [B, S], which of the M objects of the
@@ -35,7 +35,7 @@ class Sample:
 
 
 def seed_from(values: tf.Tensor) -> tf.Tensor:
-    """int32 [2], a seed for stateless draws that changes with the values, float32 of any shape."""
+    """Returns int32 [2], a seed for stateless draws that changes with the values, float32 of any shape."""
     total = tf.stop_gradient(tf.reduce_sum(tf.cast(values, tf.float32)))
     return tf.stack([tf.bitcast(total, tf.int32), tf.size(values)])
 
@@ -57,7 +57,7 @@ def sample_anchors(matches: Matches, count: int, positive_share: float, seed: tf
 
 
 def _draw(among: tf.Tensor, draws: tf.Tensor, most: int, wanted: tf.Tensor) -> tf.Tensor:
-    """bool [B, A]: of each image the `wanted` (int32 [B], at most `most`) ones of `among` with the greatest draws.
+    """Returns bool [B, A]: of each image `wanted` (int32 [B], at most `most`) of `among`, by the greatest draws.
 
     One more where two draws are equal.
     """
@@ -118,7 +118,7 @@ def sample_proposals(
 
 
 def _with_objects(matches: Matches, boxes: tf.Tensor, labels: tf.Tensor) -> Matches:
-    """What P proposals learn, and behind them the objects themselves, each of which learns itself."""
+    """Returns what P proposals learn, followed by the objects themselves, each of which learns itself."""
     own = tf.zeros_like(labels) + tf.range(tf.shape(labels)[1])
     return Matches(
         tf.concat([matches.labels, labels], axis=1),

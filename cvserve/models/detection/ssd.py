@@ -126,7 +126,7 @@ def ssd(
 def _vgg_maps(
     conv4: keras.KerasTensor, conv5: keras.KerasTensor, filters: int, normalized: bool
 ) -> list[keras.KerasTensor]:
-    """conv4_3 at an even strength, and fc6 and fc7 as convolutions over conv5_3, the first of them dilated."""
+    """Returns conv4_3, normalised, and fc7: fc6 and fc7 are convolutions over conv5_3, the first dilated."""
     even = layers.UnitNormalization(axis=-1, name="conv4_3_unit")(conv4)
     # A factor for each channel, as a layer that every format knows.
     even = layers.DepthwiseConv2D(
@@ -164,7 +164,7 @@ def _with_coarser_maps(maps: list[keras.KerasTensor], channels: int, normalized:
 def ssd_loss(
     class_logits: tf.Tensor, box_offsets: tf.Tensor, anchors: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Cross-entropy of the matched boxes and the hardest of the others, smooth L1 of the matched ones (equation 1).
+    """Returns cross-entropy of the matched boxes and the hardest others, smooth L1 of the matched (equation 1).
 
     Args:
         class_logits: float32 [B, A, C + 1], background first. box_offsets: float32 [B, A, 4].
@@ -193,6 +193,6 @@ register(
         300,
         "default boxes on six maps, softmax, hard negative mining",
         Paper("SSD: Single Shot MultiBox Detector", "Liu et al.", 2015, "1512.02325"),
-        parameters=0,
+        parameters=34_321_590,
     )
 )

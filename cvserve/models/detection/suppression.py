@@ -1,7 +1,7 @@
-"""From raw heads to objects inside the graph: the best pairs of a box and a class, decoded and suppressed.
+"""Decodes and suppresses boxes inside the graph: the best pairs of a box and a class become objects.
 
-It answers what `cvserve.postproc.decoders.detection` does, without control flow (see `cvserve.models.layers.nms`), so
-that every format holds it. Of equal scores another one may come first.
+It computes what `cvserve.postproc.decoders.detection` does, without control flow (see `cvserve.models.layers.nms`), so
+that every format supports it. Of equal scores another one may come first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cvserve.postproc.boxes.coding import MOST_LOG_SCALE
 
 
 def detections(outputs: Mapping[str, Any], spec: DetectionPostproc, height: int, width: int) -> dict[str, Any]:
-    """Raw outputs, float32 tensors by role (see `DetectionPostproc`), to the objects of each image.
+    """Turns raw outputs, float32 tensors by role (see `DetectionPostproc`), into the objects of each image.
 
     Args:
         spec: its `max_candidates` pairs of a box and a class take part in the suppression; the matrix of overlaps has
@@ -64,7 +64,7 @@ def detections(outputs: Mapping[str, Any], spec: DetectionPostproc, height: int,
 
 
 def _best(outputs: Mapping[str, Any], spec: DetectionPostproc) -> tuple[Any, Any, Any]:
-    """The best pairs of a box and a class: scores float32 [B, K] descending, box numbers and classes int32 [B, K].
+    """Returns the best pairs of a box and a class: scores float32 [B, K] descending, boxes and classes int32 [B, K].
 
     The best K pairs belong to the K boxes whose best class is best: two small selections instead of one among A x C.
     """
@@ -87,7 +87,7 @@ def _best(outputs: Mapping[str, Any], spec: DetectionPostproc) -> tuple[Any, Any
 
 
 def _decoded(offsets: Any, coding: BoxCoding, height: int, width: int, proposals: Any | None, places: Any) -> Any:
-    """`cvserve.postproc.boxes.decode_boxes` of the chosen boxes, in the graph: float32 [B, K, 4]."""
+    """Decodes the chosen boxes as `cvserve.postproc.boxes.decode_boxes` does: float32 [B, K, 4]."""
     if coding.kind == "deltas":
         reference = proposals if proposals is not None else tf.gather(anchors(coding, height, width), places)
         size = reference[..., 2:] - reference[..., :2]
@@ -104,13 +104,13 @@ def _decoded(offsets: Any, coding: BoxCoding, height: int, width: int, proposals
 
 
 def _take(values: Any, indices: Any) -> Any:
-    """Rows [B, K, ...] of values [B, N, ...] by int32 indices [B, K]."""
+    """Returns rows [B, K, ...] of values [B, N, ...] by int32 indices [B, K]."""
     return tf.gather(values, indices, batch_dims=1)
 
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class SuppressedBoxes(keras.layers.Layer):
-    """`detections` as a layer, of two-stage networks.
+    """Applies `detections` as a layer of two-stage networks.
 
     Args:
         postproc: how the raw outputs become boxes, as `DetectionPostproc` or its dict. image_size: (height, width).
@@ -130,12 +130,14 @@ class SuppressedBoxes(keras.layers.Layer):
     def call(
         self, proposals: tf.Tensor, class_logits: tf.Tensor, box_offsets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Computes the outputs that the class describes."""
         outputs = {"proposals": proposals, "class_logits": class_logits, "box_offsets": box_offsets}
         outputs = {role: tf.stop_gradient(values) for role, values in outputs.items()}
         found = detections(outputs, self.postproc, *self.image_size)
         return found["boxes"], found["scores"], found["classes"]
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "postproc": self.postproc.model_dump(exclude_defaults=True),

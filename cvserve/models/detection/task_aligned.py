@@ -1,4 +1,4 @@
-"""Which cells answer for which object: the task-aligned assigner (Feng et al. 2021, arXiv 2108.07755)."""
+"""The task-aligned assigner: it chooses the cells that learn each object (Feng et al. 2021, arXiv 2108.07755)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """yolo: one stage, no anchors, distances as distributions; the default for small machines.
 
-The structure is that of YOLOv8 (a CSP backbone, a path aggregation neck, decoupled heads): each cell tells its class
-scores, and for each side of its box a distribution over distances of which the graph answers the mean
+The structure is that of YOLOv8 (a CSP backbone, a path aggregation neck, decoupled heads): each cell
+gives class scores and, for each side of its box, a distribution over distances. The graph returns the mean
 (Li et al. 2020, arXiv 2006.04388, general focal loss).
 """
 
@@ -94,7 +94,7 @@ def yolo(
 
 
 def _neck(stages: dict[int, keras.KerasTensor], width: int, depth: int) -> dict[int, keras.KerasTensor]:
-    """Path aggregation: coarse features down to the fine ones, and back (Liu et al. 2018, arXiv 1803.01534)."""
+    """Builds the path aggregation: coarse features down to the fine ones, and back (Liu et al. 2018, 1803.01534)."""
 
     def join(name: str, *parts: keras.KerasTensor) -> keras.KerasTensor:
         return layers.Concatenate(name=name)(list(parts))
@@ -120,7 +120,7 @@ def _tower(features: keras.KerasTensor, filters: int, *, name: str) -> keras.Ker
 
 
 def _cells(coding: BoxCoding, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [A, 2] each, x and y in pixels: the centres of the cells, and their sizes."""
+    """Returns float32 [A, 2] each, x and y in pixels: the centres of the cells, and their sizes."""
     from cvserve.postproc.boxes import cells
 
     return cells(coding, height, width)
@@ -135,7 +135,7 @@ def yolo_loss(
     boxes: tf.Tensor,
     labels: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """The three parts of the loss, each normalised by the sum of the qualities that are aimed at.
+    """Returns the three parts of the loss, each divided by the sum of the target qualities.
 
     Args:
         bin_logits: float32 [B, A, 4, bins]. class_logits: float32 [B, A, C]. offsets: float32 [B, A, 4], in cells.
@@ -191,6 +191,6 @@ register(
             2020,
             "2006.04388",
         ),
-        parameters=0,
+        parameters=3_157_184,
     )
 )

@@ -1,4 +1,4 @@
-"""yolov1: a grid over the image, whose cells tell a class and a few boxes each (Redmon et al. 2015).
+"""yolov1: a grid over the image, each cell of which predicts a class and a few boxes (Redmon et al. 2015).
 
 "You Only Look Once", arXiv 1506.02640: grid x grid x (5 B + C) numbers, C conditional class probabilities of a cell
 and for each of its B boxes x, y, w, h and the confidence that it holds an object. Different from the paper: all numbers
@@ -126,6 +126,6 @@ register(
         448,
         "a 7 x 7 grid of cells with two boxes each",
         Paper("You Only Look Once: Unified, Real-Time Object Detection", "Redmon et al.", 2015, "1506.02640"),
-        parameters=0,
+        parameters=12_664_922,
     )
 )

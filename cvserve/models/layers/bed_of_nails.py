@@ -1,4 +1,4 @@
-"""Bed of nails: every pixel stands alone in the corner of a square of zeros."""
+"""Bed-of-nails unpooling: every pixel becomes the corner of a square of zeros."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class BedOfNails(keras.layers.Layer):
-    """[[1, 2], [3, 4]] becomes [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]].
+    """Puts zeros between pixels: [[1, 2], [3, 4]] becomes [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]].
 
     Args:
         factor: how many times larger each side becomes.
@@ -27,6 +27,7 @@ class BedOfNails(keras.layers.Layer):
         self.factor = factor
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         height, width, channels = features.shape[1:]
         more = self.factor - 1
         rows = tf.reshape(features, [-1, 1, width, channels])
@@ -34,4 +35,5 @@ class BedOfNails(keras.layers.Layer):
         return tf.reshape(nails, [-1, self.factor * height, self.factor * width, channels])
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "factor": self.factor}

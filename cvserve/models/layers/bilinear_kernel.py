@@ -11,7 +11,7 @@ import numpy as np
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class BilinearKernel(keras.initializers.Initializer):
-    """The kernel with which a transposed convolution interpolates each channel by itself (Long et al. 2014, arXiv
+    """Makes the kernel with which a transposed convolution interpolates each channel by itself (Long et al. 2014, arXiv
     1411.4038, section 3.3).
 
     A side of 3 has the weights 1/2, 1, 1/2 and suits stride 2; an even side of 2 * stride, with padding "same", suits

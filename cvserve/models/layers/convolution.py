@@ -22,7 +22,7 @@ def conv_norm_relu(
     zero_scale: bool = False,
     name: str,
 ) -> keras.KerasTensor:
-    """Convolution without bias, batch normalisation and, unless told otherwise, ReLU.
+    """Applies a convolution without bias, batch normalisation and, by default, ReLU.
 
     Args:
         features: float [B, H, W, C].

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch normalisation, trained through TensorFlow's fused kernel.
+    """Normalises as Keras's batch normalisation does, through TensorFlow's fused kernel in training.
 
     Keras 3 makes mean, variance, scaling and their gradients out of single operations; on a CPU the fused kernel takes
     a quarter of their time, and normalisation is a large part of a light network's step. Inference is Keras's own, and
@@ -26,6 +26,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         super().__init__(autocast=False, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         is_plain = len(inputs.shape) == 4 and self.axis in (3, -1) and self.scale and self.center
         renormalises = getattr(self, "renorm", False)  # unknown to older versions of Keras
         if not (training and self.trainable and mask is None and is_plain) or renormalises:

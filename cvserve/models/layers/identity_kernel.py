@@ -1,4 +1,4 @@
-"""Convolutions that begin by passing on what they get."""
+"""Convolutions that begin as the identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class IdentityKernel(keras.initializers.Initializer):
-    """The kernel of a convolution that passes its input on (Yu & Koltun 2015, arXiv 1511.07122, equations 4 and 5).
+    """Makes the kernel of a convolution that is the identity (Yu & Koltun 2015, 1511.07122, equations 4 and 5).
 
     With as many channels out as in, the middle of the kernel is the identity. With other numbers, which must be
     multiples of `groups`, both sides are split into `groups` of neighbours, and every output of a group gets all of its
@@ -49,4 +49,5 @@ class IdentityKernel(keras.initializers.Initializer):
         return keras.ops.cast(keras.ops.where(same > 0, same, noise), dtype or "float32")
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {"groups": self.groups, "stddev": self.stddev, "seed": self.seed}

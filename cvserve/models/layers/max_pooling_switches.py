@@ -1,4 +1,4 @@
-"""Max pooling that remembers where each maximum was."""
+"""Max pooling that returns where each maximum was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class MaxPoolingWithSwitches(keras.layers.Layer):
-    """Maxima of windows that do not overlap, and a map of where they were (Zeiler et al. 2011, "switches").
+    """Returns the maxima of windows that do not overlap, and where they were (Zeiler et al. 2011, "switches").
 
     Of equal values the first counts, row by row, as in numpy's and TensorFlow's argmax: after a ReLU many windows are
     all zeros. The switches are a map of ones and zeros made by comparisons, because the argmax of
@@ -35,11 +35,13 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
         self.size = size
 
     def build(self, shape: tuple[int | None, ...]) -> None:
+        """Creates the weights."""
         height, width = shape[1:3]
         if height is None or width is None or height % self.size or width % self.size:
             raise ValueError(f"windows of {self.size} do not fill a map of {height} x {width}")
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the outputs that the class describes."""
         size, (height, width, channels) = self.size, features.shape[1:]
         pooled = tf.nn.max_pool2d(features, size, size, "VALID")
         maxima = tf.reshape(pooled, [-1, width // size, channels])
@@ -58,4 +60,5 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
         return pooled, tf.stop_gradient(switches)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "size": self.size}

@@ -12,7 +12,7 @@ from cvserve.models.layers.nearest_unpooling import copy_pixels
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class MaxUnpooling(keras.layers.Layer):
-    """The counterpart of `MaxPoolingWithSwitches`; all other pixels are zero.
+    """Inverts `MaxPoolingWithSwitches`; all other pixels are zero.
 
     Args:
         size: that of the pooling.
@@ -30,7 +30,9 @@ class MaxUnpooling(keras.layers.Layer):
         self.size = size
 
     def call(self, features: tf.Tensor, switches: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         return copy_pixels(features, self.size) * switches
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "size": self.size}

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class NearestUnpooling(keras.layers.Layer):
-    """[[1, 2], [3, 4]] becomes [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]].
+    """Copies pixels: [[1, 2], [3, 4]] becomes [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]].
 
     Args:
         factor: how many times larger each side becomes.
@@ -27,14 +27,16 @@ class NearestUnpooling(keras.layers.Layer):
         self.factor = factor
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         return copy_pixels(features, self.factor)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "factor": self.factor}
 
 
 def copy_pixels(features: tf.Tensor, factor: int) -> tf.Tensor:
-    """What the layer does: [B, H, W, C] to [B, factor * H, factor * W, C]."""
+    """Copies each pixel to a square: [B, H, W, C] to [B, factor * H, factor * W, C]."""
     # Joining is faster than a resize, forward and backward, and all formats know it.
     height, width, channels = features.shape[1:]
     rows = tf.reshape(tf.concat([features] * factor, axis=-1), [-1, 1, width, factor * channels])

@@ -28,7 +28,7 @@ def top_k_nms(
     *,
     passes: int = PASSES,
 ) -> tf.Tensor:
-    """Which of the boxes, best first, greedy suppression keeps.
+    """Returns which of the boxes, best first, greedy suppression keeps.
 
     Args:
         boxes: float32 [B, K, 4] x1, y1, x2, y2, best first; B may be unknown, K may not.
@@ -63,7 +63,7 @@ def top_k_nms(
 
 
 def _overlaps(boxes: tf.Tensor, iou_threshold: float) -> tf.Tensor:
-    """bool [B, K, K]: whether two boxes' intersection over union exceeds the threshold; never, for empty boxes."""
+    """Returns bool [B, K, K]: whether the overlap (IoU) of two boxes exceeds the threshold; False for empty boxes."""
     left, top, right, bottom = (boxes[:, :, side] for side in range(4))
     width = tf.minimum(right[:, :, None], right[:, None, :]) - tf.maximum(left[:, :, None], left[:, None, :])
     height = tf.minimum(bottom[:, :, None], bottom[:, None, :]) - tf.maximum(top[:, :, None], top[:, None, :])

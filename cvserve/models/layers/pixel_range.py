@@ -1,4 +1,4 @@
-"""From uint8 pixels to the range a backbone was trained on, inside the graph."""
+"""Scales uint8 pixels to the range that a backbone was trained on, inside the graph."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from cvserve.models.layers.roi_levels import level_masks
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class RoIAlign(keras.layers.Layer):
-    """Cuts each region into size[0] x size[1] bins and gives the mean of the map at some points of each bin.
+    """Cuts each region into size[0] x size[1] bins and averages the map at some points of each bin.
 
     The points of a bin are `sampling` x `sampling`, evenly spread, and the map between its pixels is bilinear; pixel i
     of a map lies at i + 0.5 (`aligned=True` of Detectron2 and torchvision). Beyond the map, its border goes on for half
@@ -25,7 +25,7 @@ class RoIAlign(keras.layers.Layer):
 
     Args:
         size: (rows, columns) of what comes out.
-        image_size: (height, width) of the pixels in which boxes are told; maps cover all of it.
+        image_size: (height, width) of the pixels that boxes are given in; maps cover all of it.
         sampling: points of a bin in each direction.
 
     Call arguments:
@@ -44,6 +44,7 @@ class RoIAlign(keras.layers.Layer):
         self.sampling = sampling
 
     def call(self, maps: Any, boxes: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         maps = list(maps) if isinstance(maps, list | tuple) else [maps]
         boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
         masks = level_masks(maps, boxes, self.image_size[0])
@@ -67,6 +68,7 @@ class RoIAlign(keras.layers.Layer):
         return tf.reshape(cut, [-1, regions, rows, columns, channels])
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "size": self.size,
@@ -76,7 +78,7 @@ class RoIAlign(keras.layers.Layer):
 
 
 def line_weights(start: tf.Tensor, end: tf.Tensor, bins: int, length: int, sampling: int) -> tf.Tensor:
-    """How much each pixel of a line counts in each bin of start..end, both float32 [...] in pixels of the line.
+    """Returns the weight of each pixel of a line in each bin of start..end, float32 [...] in pixels of the line.
 
     Args:
         length: pixels of the line. sampling: points of a bin.

@@ -1,4 +1,4 @@
-"""Which feature map of a pyramid a region is cut from."""
+"""Chooses the feature map of a pyramid that a region is cut from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANONICAL_STRIDE = 16
 
 
 def level_masks(maps: Sequence[tf.Tensor], boxes: tf.Tensor, image_height: int) -> list[tf.Tensor]:
-    """For each map, which regions are its own: k = floor(k0 + log2(sqrt(w h) / 224)), within what there is.
+    """Returns for each map which regions are cut from it: k = floor(k0 + log2(sqrt(w h) / 224)), if there is one.
 
     Args:
         maps: [B, h, w, C] each, finest first, each of twice the stride before.

@@ -14,7 +14,7 @@ from cvserve.models.layers.roi_levels import level_masks
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class RoIPool(keras.layers.Layer):
-    """Cuts each region, rounded to whole cells, into size[0] x size[1] bins of whole cells and gives their maxima.
+    """Cuts each region, rounded to whole cells, into size[0] x size[1] bins of whole cells; returns their maxima.
 
     As in the author's code: a region goes from round(x1) to round(x2) inclusive, in cells, and is at least one cell; a
     bin goes from floor to ceil of its share, so that neighbours may overlap; bins outside of the map are 0.
@@ -24,7 +24,7 @@ class RoIPool(keras.layers.Layer):
 
     Args:
         size: (rows, columns) of what comes out.
-        image_size: (height, width) of the pixels in which boxes are told; maps cover all of it.
+        image_size: (height, width) of the pixels that boxes are given in; maps cover all of it.
 
     Call arguments:
         maps: [B, h, w, C], or a list of them, finest first: each region is cut from one (see `level_masks`).
@@ -40,6 +40,7 @@ class RoIPool(keras.layers.Layer):
         self.image_size = tuple(image_size)
 
     def call(self, maps: Any, boxes: tf.Tensor) -> tf.Tensor:
+        """Computes the outputs that the class describes."""
         maps = list(maps) if isinstance(maps, list | tuple) else [maps]
         boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
         masks = level_masks(maps, boxes, self.image_size[0])
@@ -69,11 +70,12 @@ class RoIPool(keras.layers.Layer):
         return cut * tf.cast(used, features.dtype)[..., None]
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "size": self.size, "image_size": self.image_size}
 
 
 def _tables(features: tf.Tensor) -> tuple[tf.Tensor, int, int]:
-    """The maxima over 2 ** i x 2 ** j cells from each cell on: [B, I * J * h * w, C], and I and J.
+    """Returns the maxima over 2 ** i x 2 ** j cells from each cell on: [B, I * J * h * w, C], and I and J.
 
     Near the far borders, where such a rectangle would reach out of the map, entries are of no meaning.
     """
@@ -93,14 +95,14 @@ def _tables(features: tf.Tensor) -> tuple[tf.Tensor, int, int]:
 
 
 def _with_neighbour(values: tf.Tensor, axis: int, distance: int) -> tf.Tensor:
-    """The greater of each cell and the one `distance` further; the last ones have none and stay."""
+    """Returns the maximum of each cell and the one `distance` further; the last ones have none and stay."""
     if axis == 1:
         return tf.concat([tf.maximum(values[:, :-distance], values[:, distance:]), values[:, -distance:]], axis=1)
     return tf.concat([tf.maximum(values[:, :, :-distance], values[:, :, distance:]), values[:, :, -distance:]], axis=2)
 
 
 def _bins(start: tf.Tensor, end: tf.Tensor, bins: int, length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """First cells and those past the last of each bin of start..end [B, P], in cells: int32 [B, P, bins] each."""
+    """Returns the first cell of each bin of start..end [B, P], and the one past its last: int32 [B, P, bins] each."""
     # floor(x + 0.5), the rounding of C: tf.round goes to even numbers.
     first = tf.cast(tf.floor(start + 0.5), tf.int32)[..., None]
     cells = tf.maximum(tf.cast(tf.floor(end + 0.5), tf.int32)[..., None] - first + 1, 1)
@@ -112,7 +114,7 @@ def _bins(start: tf.Tensor, end: tf.Tensor, bins: int, length: int) -> tuple[tf.
 
 
 def _held(cells: tf.Tensor, length: int) -> tf.Tensor:
-    """int32 cells, not below 0 nor above length.
+    """Returns int32 cells, clipped to 0..length.
 
     As float32 meanwhile: where length is 6, TFLite's converter makes a ReLU6 of a clipped integer, and has none for
     integers.
@@ -121,7 +123,7 @@ def _held(cells: tf.Tensor, length: int) -> tf.Tensor:
 
 
 def _covers(starts: tf.Tensor, ends: tf.Tensor, powers: int) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-    """The greatest power i with 2 ** i cells in each stretch, and the starts of two such that cover it all: int32."""
+    """Returns the greatest i with 2 ** i cells in each stretch, and the starts of two such that cover it: int32."""
     cells = ends - starts
     power = tf.zeros_like(cells)
     side = tf.ones_like(cells)

@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling: one map looked at from several distances at once."""
+"""Atrous spatial pyramid pooling: convolutions of several dilations on one map."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from cvserve.models.layers import conv_norm_relu
 def spatial_pyramid(
     features: keras.KerasTensor, *, channels: int, rates: Sequence[int], name: str = "aspp"
 ) -> keras.KerasTensor:
-    """A 1x1 convolution, dilated 3x3 ones and the mean of the whole map, mixed by a 1x1 convolution (Chen et al. 2017,
-    arXiv 1706.05587, section 3.3).
+    """Mixes a 1x1 convolution, dilated 3x3 ones and the mean of the whole map.
+
+    The formula is that of Chen et al. 2017, arXiv 1706.05587, section 3.3.
 
     Args:
         features: float [B, H, W, C].

@@ -1,4 +1,4 @@
-"""The context module: eight convolutions of growing dilation that see far and begin by changing nothing."""
+"""The context module: eight convolutions of growing dilation that begin as the identity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTHS: dict[str, tuple[int, ...]] = {
 
 
 def context_module(features: keras.KerasTensor, form: Form = "basic", *, name: str = "context") -> keras.KerasTensor:
-    """Multi-scale context without losing resolution (Yu & Koltun 2015, arXiv 1511.07122, section 3).
+    """Adds context of several scales without losing resolution (Yu & Koltun 2015, arXiv 1511.07122, section 3).
 
     What comes out is as large and has as many channels, so it fits behind any map. All but the last convolution are
     followed by a ReLU, and all begin as the identity: a new module passes on what is not negative.

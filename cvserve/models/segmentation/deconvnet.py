@@ -93,6 +93,6 @@ register(
         256,
         "down to stride 32 and back, max unpooling and transposed convolutions",
         Paper("Learning Deconvolution Network for Semantic Segmentation", "Noh et al.", 2015, "1505.04366"),
-        parameters=0,
+        parameters=5_123_765,
     )
 )

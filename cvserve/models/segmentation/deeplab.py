@@ -40,7 +40,7 @@ def deeplab(
     Args:
         image_size: (height, width), multiples of 32.
         weights: "imagenet" (vgg16 with a width of 64), a file, or None.
-        has_decoder: v3+ puts what the pyramid says beside the backbone's map of stride 4 and looks again (arXiv
+        has_decoder: v3+ joins the pyramid's output with the backbone's map of stride 4 and convolves both (arXiv
             1802.02611); v3 only interpolates.
         backbone, backbone_options: of `dilated_features`: resnet18, resnet34 or vgg16.
         output_stride: 16 or 8, of the backbone's last map.
@@ -83,12 +83,12 @@ def deeplab(
 
 
 def deeplabv3(**options: Any) -> Segmenter:
-    """`deeplab` without a decoder."""
+    """Builds `deeplab` without a decoder."""
     return deeplab(has_decoder=False, **options)
 
 
 def deeplabv3plus(**options: Any) -> Segmenter:
-    """`deeplab` with its decoder."""
+    """Builds `deeplab` with its decoder."""
     return deeplab(has_decoder=True, **options)
 
 
@@ -100,7 +100,7 @@ register(
         256,
         "dilated backbone, spatial pyramid pooling",
         Paper("Rethinking Atrous Convolution for Semantic Image Segmentation", "Chen et al.", 2017, "1706.05587"),
-        parameters=0,
+        parameters=3_838_021,
     )
 )
 register(
@@ -116,6 +116,6 @@ register(
             2018,
             "1802.02611",
         ),
-        parameters=0,
+        parameters=4_161_909,
     )
 )

@@ -91,6 +91,6 @@ register(
         256,
         "backbone dilated from stride 8 on, context module",
         Paper("Multi-Scale Context Aggregation by Dilated Convolutions", "Yu & Koltun", 2015, "1511.07122"),
-        parameters=0,
+        parameters=3_082_117,
     )
 )

@@ -93,7 +93,7 @@ def _enlarged(scores: keras.KerasTensor, factor: int, *, learned: bool, name: st
 
 
 _PAPER = Paper("Fully Convolutional Networks for Semantic Segmentation", "Long et al.", 2014, "1411.4038")
-for _finest, _parameters in ((32, 0), (16, 0), (8, 0)):
+for _finest, _parameters in ((32, 2_600_485), (16, 2_610_250), (8, 2_620_015)):
     register(
         ModelEntry(
             "segmentation",

@@ -1,4 +1,4 @@
-"""The end of a network: features to class scores of every pixel."""
+"""The head of a network: from features to class scores of every pixel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from keras import layers
 
 
 def class_scores(features: keras.KerasTensor, num_classes: int, stride: int) -> keras.KerasTensor:
-    """A 1x1 convolution, and bilinear interpolation to the size of the images.
+    """Applies a 1x1 convolution, and interpolates bilinearly to the size of the images.
 
     Both compute in float32 whatever the policy: they are cheap, and scores of bfloat16 have three digits.
 
@@ -22,7 +22,7 @@ def class_scores(features: keras.KerasTensor, num_classes: int, stride: int) -> 
 
 
 def enlarge(features: keras.KerasTensor, factor: int, *, name: str) -> keras.KerasTensor:
-    """Bilinear interpolation with pixel centres at half pixels (TensorFlow's, ONNX's and TFLite's `half_pixel`).
+    """Interpolates bilinearly with pixel centres at half pixels (TensorFlow's, ONNX's and TFLite's `half_pixel`).
 
     Args:
         features: float [B, H, W, C].

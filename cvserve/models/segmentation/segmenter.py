@@ -63,7 +63,7 @@ def segmenter(images: keras.KerasTensor, logits: keras.KerasTensor, *, name: str
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class ClassMap(layers.Layer):
-    """Class scores to the best class of each pixel and its probability.
+    """Returns the best class of each pixel and its probability.
 
     Call arguments:
         logits: float32 [B, H, W, C], C at most 255.
@@ -76,17 +76,20 @@ class ClassMap(layers.Layer):
         super().__init__(dtype="float32", **kwargs)
 
     def call(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Computes the outputs that the class describes."""
         # tf.argmax, since keras.ops.argmax becomes bit operations that neither ONNX nor TFLite knows.
         best = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
         return {"class_map": best, "confidence": ops.max(ops.softmax(logits, axis=-1), axis=-1)}
 
     def compute_output_spec(self, logits: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        """Returns the shapes and dtypes of the outputs."""
         return {
             "class_map": keras.KerasTensor(logits.shape[:-1], dtype="uint8"),
             "confidence": keras.KerasTensor(logits.shape[:-1], dtype="float32"),
         }
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
         config = super().get_config()
         config.pop("dtype", None)
         return config

@@ -75,6 +75,6 @@ register(
             2015,
             "1511.00561",
         ),
-        parameters=0,
+        parameters=1_845_685,
     )
 )

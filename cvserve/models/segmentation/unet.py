@@ -1,4 +1,4 @@
-"""unet: what an encoder saw early is put beside what it understood late (Ronneberger et al. 2015, arXiv 1505.04597)."""
+"""unet: an encoder, and a decoder that joins the encoder's maps (Ronneberger et al. 2015, arXiv 1505.04597)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def unet(
         backbone, backbone_options: of `encoder_features`. The paper's encoder is much like vgg16 with finest = 1.
         width: channels of the decoder at the stride `finest`; each coarser step has twice as many.
         depth: convolutions of a step of the decoder; 2 in the paper.
-        finest: stride in pixels, 1, 2 or 4, at which classes are told; from there they are interpolated. A step at
+        finest: stride in pixels, 1, 2 or 4, at which classes are predicted; from there they are interpolated. A step at
             half the stride costs as much as all before. Where the backbone has no map of a stride, as the ResNets have
             none of 2, a convolution of the pixels takes its place.
         upsampling: "nearest" copies pixels, "transposed" learns to, beginning with bilinear interpolation.
@@ -56,7 +56,7 @@ def unet(
     check_choice("unet", upsampling=(upsampling, get_args(Upsampling)))
     check_fraction("unet", dropout=dropout)
     if finest not in (1, 2, 4):
-        raise InvalidInput(f"unet tells classes at a finest stride of 1, 2 or 4 pixels, not {finest!r}")
+        raise InvalidInput(f"unet predicts classes at a finest stride of 1, 2 or 4 pixels, not {finest!r}")
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     stages = encoder_features(images, backbone, backbone_options, weights)
     if max(stages, default=0) <= finest:
@@ -117,6 +117,6 @@ register(
         Paper(
             "U-Net: Convolutional Networks for Biomedical Image Segmentation", "Ronneberger et al.", 2015, "1505.04597"
         ),
-        parameters=0,
+        parameters=3_759_109,
     )
 )

@@ -1,4 +1,4 @@
-"""The questions asked of every segmentation network."""
+"""What is special about segmentation networks; what all networks have in common: test_every_network.py."""
 
 from __future__ import annotations
 
@@ -9,185 +9,29 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from thoroughness import each
+from models.cases import SMALL
 
-from cvserve.artifact import PreprocSpec
 from cvserve.errors import InvalidInput
-from cvserve.export.network import Network
-from cvserve.export.onnx import write_onnx
-from cvserve.export.saved_model import write_saved_model
-from cvserve.export.tflite import write_tflite
-from cvserve.models import build_model, create_model, list_models
-from cvserve.models.segmentation.segmenter import Segmenter
+from cvserve.models import Built, build_model, list_models
 
 SIZE = (64, 96)
 CLASSES = 5
-_RESNET = {"backbone_options": {"width": 4}}
-_VGG = {"backbone_options": {"width": 4}, "hidden": 8, "dropout": 0.0}
-# The smallest of each that has all of its parts.
-SMALL: dict[str, dict[str, Any]] = {
-    "unet": {**_RESNET, "width": 8, "dropout": 0.0},
-    "fcn32s": _VGG,
-    "fcn16s": _VGG,
-    "fcn8s": _VGG,
-    "segnet": {"width": 4},
-    "deconvnet": {"width": 4, "hidden": 8},
-    "deeplabv3": {**_RESNET, "channels": 8, "rates": (1, 2), "dropout": 0.0},
-    "deeplabv3plus": {**_RESNET, "channels": 8, "rates": (1, 2), "low_channels": 4, "dropout": 0.0},
-    "dilated": {**_RESNET, "channels": 8, "dropout": 0.0},
-}
-OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "unet of vgg16, as published": (
-        "unet",
-        {"backbone": "vgg16", "backbone_options": {"width": 4}, "width": 4, "depth": 2, "finest": 1},
-    ),
-    "unet of csp, transposed": (
-        "unet",
-        {"backbone": "csp", "backbone_options": {"width": 4}, "upsampling": "transposed"},
-    ),
-    "unet of mobilenet_v2": (
-        "unet",
-        {"backbone": "mobilenet_v2", "backbone_options": {"alpha": 0.35}, "width": 4, "finest": 4},
-    ),
-    "unet of resnet18, every stride": ("unet", {**_RESNET, "width": 4, "finest": 1}),
-    "fcn8s of resnet18": ("fcn8s", {**_RESNET, "backbone": "resnet18", "hidden": 8, "learned_enlarging": True}),
-    "segnet of four blocks": ("segnet", {"width": 4, "blocks": (1, 1, 2, 1)}),
-    "deeplabv3 at stride 8": ("deeplabv3", {**SMALL["deeplabv3"], "output_stride": 8}),
-    "deeplabv3plus at stride 8": ("deeplabv3plus", {**SMALL["deeplabv3plus"], "output_stride": 8}),
-    "dilated with the large context": ("dilated", {**SMALL["dilated"], "context": "large", "channels": 4}),
-    "dilated front end of vgg16, as published": (
-        "dilated",
-        {
-            "backbone": "vgg16",
-            "backbone_options": {"width": 4, "normalised": False},
-            "hidden": 8,
-            "context": "none",
-            "dropout": 0.0,
-        },
-    ),
-    "dilated of vgg16": ("dilated", {**SMALL["dilated"], "backbone": "vgg16", "hidden": 8}),
-    "deeplabv3 of vgg16": ("deeplabv3", {**SMALL["deeplabv3"], "backbone": "vgg16"}),
-}
-ALL = {**{name: (name, options) for name, options in SMALL.items()}, **OTHERS}
 
 
-def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Segmenter:
-    model, options = ALL[name]
+def _small(name: str, image_size: tuple[int, int] = SIZE, **more: Any) -> Built:
     keras.utils.set_random_seed(0)
-    return build_model("segmentation", model, num_classes=CLASSES, image_size=image_size, **{**options, **more})
+    options = {"num_classes": CLASSES, **SMALL["segmentation", name], **more}
+    return build_model("segmentation", name, image_size=image_size, **options)
 
 
 def _images(count: int = 2, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Noise, with a patch of one colour: windows of equal values for the switches."""
+    """Noise, with a patch of one color: windows of equal values for the switches."""
     images = np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
     images[:, 8:40, 8:40] = 90
     return images
 
 
-def test_every_registered_network_is_asked() -> None:
-    assert sorted(SMALL) == list_models("segmentation")
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_answers_are_those_of_the_contract(name: str) -> None:
-    built = _small(name)
-    logits = np.asarray(built.logits(_images(3), training=False))
-    answers = built.network(_images(3), training=False)
-    assert logits.shape == (3, *SIZE, CLASSES)
-    assert logits.dtype == np.float32
-    assert answers["class_map"].dtype == tf.uint8
-    np.testing.assert_array_equal(answers["class_map"], logits.argmax(axis=-1))
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    np.testing.assert_allclose(answers["confidence"], 1 / shares.sum(axis=-1), rtol=1e-4)
-    assert built.network.get_layer("logits").output.shape == (None, *SIZE, CLASSES)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_everything_that_is_trained_has_a_gradient(name: str) -> None:
-    built = _small(name)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(built.logits(_images(), training=True) * tf.range(CLASSES, dtype=tf.float32))
-    variables = built.logits.trainable_variables
-    assert {v.path for v in variables} == {v.path for v in built.network.trainable_variables}
-    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
-        assert gradient is not None, variable.path
-        assert np.isfinite(gradient).all(), variable.path
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", each(SMALL, always=("unet", "segnet")))
-def test_a_few_steps_lower_the_loss(name: str) -> None:
-    built = _small(name)
-    optimizer = keras.optimizers.Adam(0.01)
-    images = tf.constant(_images())
-    labels = np.zeros((2, *SIZE), np.int32)
-    labels[:, 8:40, 8:40] = 3
-
-    @tf.function
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = built.logits(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        variables = built.logits.trainable_variables
-        optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss
-
-    first = float(step())
-    for _ in range(20):
-        last = float(step())
-    assert last < 0.6 * first
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    each(
-        [
-            *SMALL,
-            "unet of csp, transposed",
-            "unet of vgg16, as published",
-            "deeplabv3 at stride 8",
-            "fcn8s of resnet18",
-        ],
-        always=("unet", "deconvnet", "deeplabv3plus", "dilated"),
-    ),
-)
-def test_exports_to_onnx_and_tflite(name: str, tmp_path: Path) -> None:
-    import onnxruntime
-    from ai_edge_litert.interpreter import Interpreter
-
-    network = Network(_small(name).network, PreprocSpec(height=SIZE[0], width=SIZE[1], resize="letterbox"))
-    images = _images(3)
-    expected = network.answers(images)
-    session = onnxruntime.InferenceSession(str(write_onnx(network, tmp_path / "model.onnx")))
-    names = [output.name for output in session.get_outputs()]
-    answers = {"onnx": dict(zip(names, session.run(names, {"images": images}), strict=True))}
-    write_saved_model(network, tmp_path / "saved")
-    interpreter = Interpreter(str(write_tflite(tmp_path / "saved", tmp_path / "model.tflite")))
-    answers["tflite"] = interpreter.get_signature_runner("serving_default")(images=images)
-    for kind, found in answers.items():
-        np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-3, err_msg=kind)
-        assert found["class_map"].dtype == np.uint8
-        assert np.mean(found["class_map"] == expected["class_map"]) > 0.995, kind
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_a_run_fills_a_new_network(name: str, tmp_path: Path) -> None:
-    trained = _small(name)
-    trained.network.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    for role, values in loaded(_images(), training=False).items():
-        np.testing.assert_allclose(values, trained.network(_images(), training=False)[role], atol=1e-5)
-    model, options = ALL[name]
-    keras.utils.set_random_seed(1)
-    fresh = build_model(
-        "segmentation", model, num_classes=CLASSES, image_size=SIZE, weights=str(tmp_path / "model.keras"), **options
-    )
-    for ours, theirs in zip(fresh.network.get_weights(), trained.network.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", list_models("segmentation"))
 def test_other_sizes_keep_the_weights(name: str, tmp_path: Path) -> None:
     """The network of one size fills that of another, the smallest, and the default one."""
     trained = _small(name)
@@ -196,19 +40,6 @@ def test_other_sizes_keep_the_weights(name: str, tmp_path: Path) -> None:
         other = _small(name, size)
         other.network.load_weights(tmp_path / "model.weights.h5")
         assert other.network(_images(1, (size[0], size[1])), training=False)["class_map"].shape == (1, *size)
-
-
-def test_bfloat16_answers_float32() -> None:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        networks = {name: _small(name) for name in ALL if name != "unet of mobilenet_v2"}
-    finally:
-        keras.config.set_dtype_policy(policy)
-    for name, built in networks.items():
-        logits = built.logits(_images(), training=True)
-        assert logits.dtype == tf.float32, name
-        assert np.isfinite(logits).all(), name
 
 
 def test_the_pixels_see_what_they_should() -> None:
@@ -222,7 +53,11 @@ def test_the_pixels_see_what_they_should() -> None:
 def test_a_context_module_stops_no_class(context: str) -> None:
     """A class whose scores are below zero everywhere, which the module's ReLUs would stop, can still be learned."""
     logits = build_model(
-        "segmentation", "dilated", num_classes=3, image_size=SIZE, **{**SMALL["dilated"], "context": context}
+        "segmentation",
+        "dilated",
+        num_classes=3,
+        image_size=SIZE,
+        **{**SMALL["segmentation", "dilated"], "context": context},
     ).logits
     scores = logits.get_layer("scores")
     scores.bias.assign([0.0, 0.0, -1e3])
@@ -238,7 +73,9 @@ def test_a_context_module_stops_no_class(context: str) -> None:
 
 
 def test_a_new_context_module_passes_on_all_features() -> None:
-    logits = build_model("segmentation", "dilated", num_classes=3, image_size=SIZE, **SMALL["dilated"]).logits
+    logits = build_model(
+        "segmentation", "dilated", num_classes=3, image_size=SIZE, **SMALL["segmentation", "dilated"]
+    ).logits
     ends = [logits.get_layer(name).output for name in ("reduced_relu", "context_8")]
     images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
     before, after = keras.Model(logits.inputs, ends)([images], training=True)
@@ -268,10 +105,12 @@ def test_dilated_vgg16_keeps_its_weights_and_sees_as_far(stride: int) -> None:
 @pytest.mark.parametrize("name", ["dilated", "deeplabv3"])
 def test_a_vgg16_of_another_run_fills_a_dilated_one(name: str, tmp_path: Path) -> None:
     vgg16 = {"backbone": "vgg16", "backbone_options": {"width": 4}}
-    other = build_model("segmentation", "fcn8s", num_classes=3, image_size=SIZE, **SMALL["fcn8s"]).network
+    other = build_model(
+        "segmentation", "fcn8s", num_classes=3, image_size=SIZE, **SMALL["segmentation", "fcn8s"]
+    ).network
     file = tmp_path / "fcn8s.keras"
     other.save(file)
-    options = {**SMALL[name], **vgg16}
+    options = {**SMALL["segmentation", name], **vgg16}
     filled = build_model("segmentation", name, num_classes=4, image_size=SIZE, weights=str(file), **options).network
     for layer in ("block1_conv1", "block5_conv3"):
         np.testing.assert_array_equal(filled.get_layer(layer).kernel, other.get_layer(layer).kernel)
@@ -288,12 +127,6 @@ def test_dilated_backbones_see_as_far(stride: int) -> None:
     assert dilated[stride].shape == (None, 128 // stride, 128 // stride, 32)
     weights = [layer.dilation_rate for layer in keras.Model(images, dilated[stride]).layers if hasattr(layer, "kernel")]
     assert max(weights) == (32 // stride, 32 // stride)
-
-
-def test_published_sizes() -> None:
-    """VGG16's 14.71 M weights and biases make half of SegNet; its authors' own count is 29.5 M (arXiv 1511.00561)."""
-    segnet = build_model("segmentation", "segnet", num_classes=12, image_size=32, width=64)
-    assert round(segnet.network.count_params() / 1e6, 1) == 29.5
 
 
 @pytest.mark.parametrize(
@@ -334,8 +167,3 @@ def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sent
     given = {"num_classes": CLASSES, "image_size": SIZE, **options}
     with pytest.raises(InvalidInput, match=sentence):
         build_model("segmentation", name, **given)
-
-
-def test_it_is_a_model_like_all_others() -> None:
-    network = create_model("segmentation", "unet", num_classes=3, image_size=32, **SMALL["unet"])
-    assert set(network.output) == {"class_map", "confidence"}

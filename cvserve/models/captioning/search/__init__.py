@@ -1,4 +1,4 @@
-"""Searching a sentence inside the graph: loops that SavedModel, ONNX and TFLite all hold.
+"""Searches sentences inside the graph, by loops that SavedModel, ONNX and TFLite all support.
 
 found.py      what a search gives
 allowed.py    which tokens may follow
@@ -20,7 +20,7 @@ __all__ = ["Found", "search"]
 
 
 def search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """The sentences of images.
+    """Searches the sentences of images.
 
     Args:
         decoder: built. features: float [B, L, C]; B may be open, L and C not.

@@ -1,4 +1,4 @@
-"""Which tokens may follow, and how likely they are."""
+"""The log probabilities of the tokens that may follow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ UNSAID = (PAD, START, UNKNOWN)
 
 
 def unsaid(num_tokens: int) -> np.ndarray:
-    """bool [1, V]: the tokens that are never said."""
+    """Returns bool [1, V]: the tokens that no sentence contains."""
     return np.isin(np.arange(num_tokens), UNSAID)[None]
 
 
 def log_probabilities(logits: tf.Tensor, token_ids: tf.Tensor, position: tf.Tensor, ngram: int) -> tf.Tensor:
-    """float32 [R, V]: of each token that may follow, and NEVER of each other one.
+    """Returns float32 [R, V]: the log probability of each token that may follow, NEVER for the others.
 
     Args:
         logits: float32 [R, V]. token_ids: int32 [R, N], what was said before `position`.
@@ -31,7 +31,7 @@ def log_probabilities(logits: tf.Tensor, token_ids: tf.Tensor, position: tf.Tens
 
 
 def _repeating(token_ids: tf.Tensor, position: tf.Tensor, ngram: int, num_tokens: int) -> tf.Tensor:
-    """bool [R, V]: tokens that followed the last n - 1 ones before."""
+    """Returns bool [R, V]: tokens that would repeat a sequence of n tokens."""
     count = token_ids.shape[1]
     windows = count - ngram + 1
     # Of window j the tokens j to j + n - 2 are compared, and j + n - 1 is what followed.

@@ -1,4 +1,4 @@
-"""Beam search: the best beginnings, followed at a time."""
+"""Beam search: the best beginnings of a sentence are continued together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from cvserve.models.captioning.search.found import NEVER, Found, like, repeated,
 
 
 def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """See `Decoding`. The loop ends when no beginning of any image can overtake its sentences any more.
+    """Searches with a beam, see `Decoding`.
+
+    The loop ends when no beginning of any image can overtake its sentences any more.
 
     `score` [B, W] is the log probability of a beginning, `rank` the same over its penalty; both are best first.
     """
@@ -83,5 +85,5 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
 
 
 def _by_image(values: tf.Tensor, width: int) -> tf.Tensor:
-    """Rows [B * W, K] as [B, W, K]."""
+    """Returns rows [B * W, K] as [B, W, K]."""
     return tf.reshape(values, (-1, width, values.shape[1]))

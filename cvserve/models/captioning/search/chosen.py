@@ -1,4 +1,4 @@
-"""One token after the other: the likeliest, or one by chance."""
+"""Greedy search and sampling: one token after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search gives, and how it is written down step by step."""
+"""The result of a search, and the buffers that its loops write to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Found:
-    """K sentences of up to N tokens for each of B images.
+    """Holds K sentences of up to N tokens for each of B images.
 
     token_ids: int32 [B, K, N], without <start>, with <end> where it fits, then 0. log_probability: float32 [B, K], of
     all tokens of the sentence. attention: float32 [B, K, N, L], 0 behind the end of the sentence; None for decoders
@@ -25,14 +25,14 @@ class Found:
 
 
 def written(buffer: tf.Tensor, position: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """The buffer [R, N, ...] with values [R, ...] at a position: by a mask, which every format has inside of loops."""
+    """Returns the buffer [R, N, ...] with values [R, ...] at a position. It uses a mask, as every format can."""
     count, rank = buffer.shape[1], buffer.shape.rank
     here = tf.reshape(tf.equal(tf.range(count), position), (1, count, *[1] * (rank - 2)))
     return tf.where(here, tf.expand_dims(values, 1), buffer)
 
 
 def repeated(values: tf.Tensor, times: int) -> tf.Tensor:
-    """Rows [B, ...], each `times` in a row: [B * times, ...]."""
+    """Repeats each row of [B, ...]: [B * times, ...]."""
     if times == 1:
         return values
     # Not tf.repeat, whose graph computes shapes in operations that TFLite lacks.
@@ -42,6 +42,6 @@ def repeated(values: tf.Tensor, times: int) -> tf.Tensor:
 
 
 def like(values: tf.Tensor, model: tf.Tensor) -> tf.Tensor:
-    """The values, known to have the shape of `model`, as a loop asks of what it carries."""
+    """Gives the values the static shape of `model`, which variables of a loop need."""
     values.set_shape(model.shape)
     return values

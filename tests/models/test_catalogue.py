@@ -1,4 +1,4 @@
-"""The table of networks: names, sizes, faults told in one sentence."""
+"""The catalogue: names, sizes, and the errors of unknown names and options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_lists_names_by_task_and_pattern() -> None:
     assert names == sorted(names)
 
 
-def test_unknown_names_tell_the_nearest() -> None:
+def test_the_error_of_an_unknown_name_has_the_nearest() -> None:
     with pytest.raises(InvalidInput, match="did you mean 'resnet18'"):
         find("classification", "resnet-18")
     with pytest.raises(InvalidInput, match="did you mean 'classification'"):
@@ -49,12 +49,31 @@ def test_an_option_of_unknown_value_is_named() -> None:
         ("mobilenet_v2", {"alpha": "thin"}, "mobilenet_v2 cannot be built with alpha: 'thin': "),
     ],
 )
-def test_an_option_that_cannot_be_used_is_told(name: str, options: dict[str, object], message: str) -> None:
+def test_an_option_that_cannot_be_used_is_named(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         create_model("classification", name, num_classes=2, image_size=32, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_resnets_have_no_imagenet_weights_and_say_so() -> None:
+def test_resnets_have_no_imagenet_weights() -> None:
     with pytest.raises(InvalidInput, match="resnet50"):
         create_model("classification", "resnet18", num_classes=2, weights="imagenet")
+
+
+def test_options_of_earlier_runs_keep_their_names() -> None:
+    """Settings and runs of earlier versions have "normalised", of the network or of its backbone."""
+    options = {"backbone_options": {"width": 4, "normalised": False}, "normalised": False}
+    former = create_model("detection", "ssd", num_classes=2, image_size=64, **options)
+    assert not [layer.name for layer in former.layers if type(layer).__name__ == "BatchNormalization"]
+
+
+def test_a_vgg16_classifier_stays_that_of_keras() -> None:
+    model = create_model("classification", "vgg16", num_classes=3, image_size=32)
+    assert [layer.name for layer in model.layers if layer.name == "vgg16"]
+    assert model.name == "vgg16_classifier"
+
+
+@pytest.mark.parametrize(("task", "count"), [("segmentation", 1), ("segmentation", 256), ("captioning", 4)])
+def test_a_number_of_classes_that_the_task_cannot_have(task: str, count: int) -> None:
+    with pytest.raises(InvalidInput, match=f"a {task} model has .*, not {count}"):
+        create_model(task, list_models(task)[0], num_classes=count)

@@ -1,4 +1,4 @@
-"""The questions asked of every classifier."""
+"""What is special about classifiers; what all networks have in common: test_every_network.py."""
 
 from __future__ import annotations
 
@@ -12,55 +12,6 @@ from cvserve.errors import InvalidInput, NotFound
 from cvserve.models import create_model
 from cvserve.models.backbones import load_backbone_weights
 from cvserve.models.backbones.applications import APPLICATIONS
-
-# One of each family and pixel range; the others differ in depth alone.
-MODELS = {
-    "resnet18": {"width": 8},
-    "resnet34": {"width": 8, "stem": "deep", "shortcut": "pooled"},
-    "resnet20": {},
-    "mobilenet_v2": {"alpha": 0.35},
-    "mobilenet_v3_small": {},
-    "efficientnet_b0": {},
-    "densenet121": {},
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_answers_probabilities_for_uint8_images(name: str) -> None:
-    model = create_model("classification", name, num_classes=7, image_size=64, **MODELS[name])
-    assert model.inputs[0].dtype == "uint8"
-    assert model.inputs[0].name == "images"
-    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    answer = model(images, training=False)["probabilities"].numpy()
-    assert answer.shape == (3, 7)
-    assert answer.dtype == np.float32
-    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
-    assert model.get_layer("logits").output.shape == (None, 7)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet20", "mobilenet_v2"])
-def test_survives_saving_and_loading(name: str, tmp_path: Path) -> None:
-    model = create_model("classification", name, num_classes=3, image_size=32, **MODELS[name])
-    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    np.testing.assert_array_equal(
-        model(images, training=False)["probabilities"], loaded(images, training=False)["probabilities"]
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "classes", "millions"),
-    [
-        ("resnet20", 10, 0.27),  # He et al. 2015, table 6
-        ("resnet18", 1000, 11.7),  # torchvision: 11,689,512
-        ("resnet34", 1000, 21.8),  # torchvision: 21,797,672
-    ],
-)
-def test_parameters_are_those_published(name: str, classes: int, millions: float) -> None:
-    model = create_model("classification", name, num_classes=classes)
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    assert round(trainable / 1e6, 1 if millions > 1 else 2) == millions
 
 
 def test_every_application_exists_in_keras() -> None:
