@@ -15,6 +15,7 @@ from cvserve import console
 from cvserve.cli.arguments import example
 from cvserve.cli.libraries import load_tensorflow
 from cvserve.errors import InvalidInput
+from cvserve.models.tasks import MODEL_TASKS
 
 if TYPE_CHECKING:
     from cvserve.models import ModelEntry
@@ -23,8 +24,9 @@ _COLUMNS = ("name", "task", "parameters", "image size", "source", "summary")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="names to list; default: all")
-    parser.add_argument("--task", metavar="TASK", help="classification, detection, segmentation or captioning")
+    parser.add_argument("--task", metavar="TASK", help=", ".join(MODEL_TASKS.names()))
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     example(parser, "cvserve models --task detection", "cvserve models 'resnet*'")
 
