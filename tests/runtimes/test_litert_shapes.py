@@ -15,7 +15,7 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert")
 
 from cvserve.runtimes.litert import LiteRtRuntime, signature_keys  # noqa: E402
-from cvserve.serving.core import without_manifest as foreign  # noqa: E402
+from cvserve.serving.core import without_manifest  # noqa: E402
 from cvserve.serving.core.settings import ModelSettings  # noqa: E402
 
 
@@ -66,7 +66,7 @@ def test_shapes_that_the_graph_cannot_use_are_the_clients_fault(several: Path) -
 
 def test_every_signature_is_served(several: Path) -> None:
     assert signature_keys(several / "model.tflite") == ["double", "product"]
-    loaded = foreign.load(several, ModelSettings(instances=2, threads=1))
+    loaded = without_manifest.load(several, ModelSettings(instances=2, threads=1))
     assert set(loaded.signatures) == {"double", "product"}
     first, second = loaded.entries
     x = np.ones((2, 2), np.float32)

@@ -1,4 +1,4 @@
-"""A bounded pool for the work on single images before the queue: decoding, turning, resizing."""
+"""A bounded pool of threads that decode, turn and resize single images before the queue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class DecodePool:
-    """Threads that take jobs in the order they came; OpenCV releases the interpreter's lock, so they use all cores.
+    """Runs jobs on threads in the order they came; OpenCV releases the interpreter's lock, so they use all cores.
 
     A job that is given up (its deadline has passed, its client has gone) before a thread took it never runs, and
     its image is let go at once. `start`, `run` and `close` are called on the loop's thread.
@@ -31,7 +31,8 @@ class DecodePool:
         Args:
             workers: threads.
             max_waiting: jobs that may wait for a thread; more are refused.
-            max_bytes: of encoded images that may wait or be worked on.
+            max_bytes: of encoded images that may wait or be decoded.
+            callbacks: the threads' way back to the loop.
         """
         self._loop = asyncio.get_running_loop()
         self._callbacks = callbacks
@@ -128,7 +129,7 @@ class DecodePool:
             thread.join(timeout)
 
     def took(self, seconds: float) -> None:
-        """A thread was busy that long with an image. For `Job`."""
+        """Takes in how long a thread was busy with an image. For `Job`."""
         self._throughput.took(seconds)
 
     def leave(self, job: Job) -> None:
@@ -146,7 +147,7 @@ class DecodePool:
 
 
 class Job:
-    """One image's way through the pool. Thread-safe."""
+    """One image that waits for the pool or is decoded. Thread-safe."""
 
     __slots__ = ("_pool", "_steps", "size")
 
@@ -159,7 +160,7 @@ class Job:
         size: int,
     ) -> None:
         self._pool = pool
-        # Whoever pops it owns it: a thread that will run it, or the loop that has given it up.
+        # The one that pops it owns it: a thread that will run it, or the loop that has given it up.
         self._steps = [(function, done, failed)]
         self.size = size
 

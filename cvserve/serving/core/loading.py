@@ -1,4 +1,4 @@
-"""From a version directory to a LoadedModel: plan chosen, graphs open, every batch size run once."""
+"""Opens the model in a version's directory: chooses the instance plan, opens the graphs, runs every batch size once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
 from cvserve.runtimes.cuda import KEPT
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
-from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.core import without_manifest
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.choosing import Chosen, chosen_for, one_size
@@ -49,15 +49,21 @@ def load(
     directory: Path,
     settings: ModelSettings,
     open_one: OpenRuntime = open_from_artifact,
-    warm_ups: Sequence[foreign.WarmUp] = (),
+    warm_ups: Sequence[without_manifest.WarmUp] = (),
 ) -> LoadedModel:
     """Opens and warms a model. Takes seconds: not for the event loop's thread.
+
+    Args:
+        directory: of the version.
+        settings: how it runs.
+        open_one: opens one replica; replaced in tests.
+        warm_ups: replay the requests that were recorded beside a model without a manifest.
 
     Raises:
         NotFound, ArtifactError, MissingExtra, FailedPrecondition, InvalidInput, OutOfMemory
     """
-    if foreign.is_foreign(directory):
-        return foreign.load(directory, settings, warm_ups)
+    if without_manifest.is_without_manifest(directory):
+        return without_manifest.load(directory, settings, warm_ups)
     artifact = artifacts.read(directory)
     settings = of_one_graph(artifact, settings, candidates(settings, settings.runtime)[0].threads)
     chosen = chosen_for(artifact, settings, open_one)
@@ -66,8 +72,8 @@ def load(
     except OutOfMemory as error:
         if not chosen.remembered:
             raise
-        # Others have taken of the memory since then.
-        _LOG.info("what was measured earlier has no room now, and is measured again: %s", error)
+        # Other models have taken memory since then.
+        _LOG.info("the plan that was measured earlier does not fit into memory now, measuring again: %s", error)
     return _load(artifact, settings, chosen_for(artifact, settings, open_one, anew=True), open_one)
 
 
@@ -103,7 +109,8 @@ def _load(artifact: Artifact, settings: ModelSettings, chosen: Chosen, open_one:
 
 
 def _detect(pipelines: Sequence[Pipeline]) -> tuple[Runtime, ...]:
-    """The signature of that name of each copy, run once; none where the model or the runtime has it not."""
+    """Returns the signature "detect" of each replica, run once; none where the model or the runtime does not have
+    it."""
     has = any(graph.detect and graph.format == "saved_model" for graph in pipelines[0].manifest.graphs)
     runtimes = [pipeline.runtime for pipeline in pipelines]
     found = [runtime.with_signature(DETECT) for runtime in runtimes if has and isinstance(runtime, TensorFlowRuntime)]
@@ -132,7 +139,7 @@ def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits
 
 
 def _few(largest: int) -> tuple[int, ...]:
-    """At most four sizes up to the largest, each at least twice the one before."""
+    """Returns at most four sizes up to the largest, each at least twice the one before."""
     steps = sizes(largest)
     return (*steps[:-1][-3:], largest) if len(steps) <= 4 else (1, *steps[:-1][-2:], largest)
 

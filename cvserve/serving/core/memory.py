@@ -20,7 +20,7 @@ def give_back() -> None:
 
 
 MANY_MODULES = 100
-"""So many new ones are a library: TensorFlow brings 1600, onnxruntime 30."""
+"""So many new modules are a library: TensorFlow brings 1600, onnxruntime 30."""
 
 
 class CollectorFreeze:

@@ -28,19 +28,21 @@ GPU_INSTANCES = 2
 
 @dataclass(frozen=True)
 class Placement:
-    """One copy of a graph: on which device, with how many CPU threads."""
+    """Says where a replica of a graph runs: on which device, with how many CPU threads."""
 
     device: str
     threads: int
 
 
 OpenRuntime = Callable[[Artifact, ModelSettings, Placement], Runtime]
+"""Opens one replica."""
 
 
 def candidates(settings: ModelSettings, runtime: str) -> tuple[InstancePlan, ...]:
-    """The plans of each device that are worth measuring; the first is what is taken without.
+    """Returns the plans of each device that are worth measuring; the first is taken where nothing is measured.
 
     Args:
+        settings: instances, threads and devices.
         runtime: the name of the one that was chosen; "auto" where that is still open.
     """
     cores = max(1, usable_cores() // len(settings.devices))
@@ -53,24 +55,24 @@ def candidates(settings: ModelSettings, runtime: str) -> tuple[InstancePlan, ...
 
 
 def placements(settings: ModelSettings, chosen: InstancePlan, runtime: str) -> list[Placement]:
-    """One for each copy to open. Worker number n runs copy n modulo their number, so that neighbours are on different
-    devices and each device gets its instances."""
-    copies = 1 if runtime in CONCURRENT else chosen.instances
-    return [Placement(device, chosen.threads) for _ in range(copies) for device in settings.devices]
+    """Returns one placement for each replica to open. Worker number n runs replica n modulo their number, so that
+    neighbours are on different devices and each device gets its instances."""
+    replicas = 1 if runtime in CONCURRENT else chosen.instances
+    return [Placement(device, chosen.threads) for _ in range(replicas) for device in settings.devices]
 
 
 def worker_count(settings: ModelSettings, chosen: InstancePlan) -> int:
-    """Batches that run at the same time on all devices."""
+    """Returns how many batches run at the same time on all devices."""
     return chosen.instances * len(settings.devices)
 
 
 def on_cpu(settings: ModelSettings) -> bool:
-    """Whether it runs on the processor alone."""
+    """Returns whether a model runs on the CPU alone."""
     return all(parse_device(device).kind == "cpu" for device in settings.devices)
 
 
 def open_from_artifact(artifact: Artifact, settings: ModelSettings, placement: Placement) -> Runtime:
-    """Opens one copy."""
+    """Opens one replica."""
     how: dict[str, Any] = {"threads": placement.threads, "device": placement.device, "resources": settings.resources}
     if settings.runtime == "auto":
         graph = choose_apart(artifact, precision=settings.precision, **how)
@@ -80,11 +82,13 @@ def open_from_artifact(artifact: Artifact, settings: ModelSettings, placement: P
 
 
 def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> ModelSettings:
-    """The settings with the graph decided, where a format is there in several precisions: each copy would otherwise
-    take the fastest for its own number of threads, and the copies of a model must answer alike.
+    """Returns the settings with the graph decided, where a format is there in several precisions: each replica would
+    otherwise take the fastest for its own number of threads, and the replicas of a model must answer alike.
 
     Args:
-        threads: with which it is decided.
+        artifact: the model.
+        settings: the runtime, precision and devices that are allowed.
+        threads: with which the graphs are compared.
 
     Raises:
         As `open_runtime`.
@@ -105,12 +109,12 @@ def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> M
 
 
 def open_all(artifact: Artifact, settings: ModelSettings, plan: InstancePlan, open_one: OpenRuntime) -> list[Pipeline]:
-    """Every copy that the plan needs on every device."""
+    """Opens every replica that the plan needs on every device."""
     pipelines: list[Pipeline] = []
     try:
         pipelines.append(Pipeline(artifact, open_one(artifact, settings, Placement(settings.devices[0], plan.threads))))
         if settings.runtime == "auto":
-            # Whatever it took, on whichever device: the copies of a model are alike.
+            # The runtime that the first replica took: all replicas of a model are alike.
             settings = settings.model_copy(update={"runtime": pipelines[0].runtime.name})
         for placement in placements(settings, plan, pipelines[0].runtime.name)[1:]:
             pipelines.append(Pipeline(artifact, open_one(artifact, settings, placement)))
@@ -121,24 +125,24 @@ def open_all(artifact: Artifact, settings: ModelSettings, plan: InstancePlan, op
 
 
 def close_all(pipelines: Sequence[Pipeline]) -> None:
-    """Closes every copy."""
+    """Closes every replica."""
     for pipeline in pipelines:
         pipeline.close()
 
 
 def graphs_of(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
-    """What each worker runs."""
+    """Returns what each worker runs."""
     return [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
 
 
 def decodes_in_worker(settings: ModelSettings, plan: InstancePlan) -> bool:
-    """Whether workers decode the images of their batches."""
+    """Returns whether workers decode the images of their batches."""
     # A pool beside workers on every core would only take turns with them.
     return on_cpu(settings) and worker_count(settings, plan) >= usable_cores()
 
 
 def noise_for(pipeline: Pipeline) -> Callable[[int], Tensors]:
-    """Makes inputs of so many rows."""
+    """Returns a function that makes inputs of as many rows as it is given."""
     spec = pipeline.manifest.preproc
 
     def make(rows: int) -> Tensors:
@@ -150,7 +154,7 @@ def noise_for(pipeline: Pipeline) -> Callable[[int], Tensors]:
 
 
 def photograph_for(pipeline: Pipeline) -> Callable[[], Tensors]:
-    """Decodes a JPEG that costs about what a photograph of 500 x 375 does."""
+    """Returns a function that decodes a JPEG of 500 x 375, about as expensive as a photograph."""
     random = np.random.default_rng(0)
     shapes = cv2.resize(random.integers(0, 256, (12, 16, 3), np.uint8), (500, 375), interpolation=cv2.INTER_CUBIC)
     grain = random.normal(0, 12, (375, 500, 1)).astype(np.int16)

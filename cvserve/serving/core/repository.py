@@ -1,4 +1,4 @@
-"""What is on disk: models, their versions, and whether a version has changed since it was last looked at."""
+"""The models and versions on disk, and whether a version has changed since it was last looked at."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class ModelVersion:
 
 
 class Repository:
-    """What a server was given: a directory of models, one model's directory, or one version's.
+    """Lists the models of a directory of models, of one model's directory, or of one version's.
 
-    Which of them it is is decided once, so that a model that somebody calls `2` does not turn a repository into a
-    model later.
+    Which of them it is is decided once, so that a model that is called `2` does not turn a repository into a model
+    later.
     """
 
     def __init__(self, path: str | Path, settings: EngineSettings) -> None:
@@ -68,7 +68,7 @@ class Repository:
             raise NotFound(f"{path} holds no model; a repository looks like {path}/<model name>/<version>/{FILE_NAME}")
 
     def names(self, known: Collection[str] = ()) -> list[str]:
-        """The models that are there now, sorted.
+        """Returns the names of the models that are there now, sorted.
 
         Args:
             known: models that stay in the list while their directories cannot be read; others, such as the
@@ -81,7 +81,7 @@ class Repository:
             return [self._single]
         names = []
         for child in sorted(self.path.iterdir()):
-            # A name that is no UTF-8 can stand in no request, nor in an answer, a metric or the health of the server.
+            # A name that is not UTF-8 cannot be written in a request, an answer, a metric or the health of the server.
             if child.name.startswith(".") or not _is_text(child.name):
                 continue
             try:
@@ -93,7 +93,7 @@ class Repository:
         return names
 
     def config(self, name: str) -> ModelConfig:
-        """The configuration of a model, which need not have a version yet.
+        """Returns the configuration of a model, which need not have a version yet.
 
         Raises:
             InvalidInput: a name that leads out of the repository. NotFound: no such model.
@@ -109,12 +109,12 @@ class Repository:
         return ModelConfig(name, path, parse_policy(settings.versions), settings.labels, settings)
 
     def configs(self, known: Collection[str] = ()) -> list[ModelConfig]:
-        """The configurations of the models that are there now. See `names`."""
+        """Returns the configurations of the models that are there now. See `names`."""
         return [self.config(name) for name in self.names(known)]
 
 
 def is_version(directory: Path) -> bool:
-    """Whether this is a version's directory itself: an artifact, a SavedModel or a TFLite file."""
+    """Returns whether this is a version's directory itself: an artifact, a SavedModel or a TFLite file."""
     return (directory / FILE_NAME).is_file() or (not _has_versions(directory) and _holds_graph(directory))
 
 
@@ -123,15 +123,15 @@ def _holds_graph(directory: Path) -> bool:
 
 
 def name_of(version_directory: Path) -> str:
-    """The model's name, for a version that is served without its model's directory."""
+    """Returns the model's name, for a version that is served without its model's directory."""
     if (version_directory / FILE_NAME).is_file():
         return artifacts.read(version_directory, verify=False).manifest.name
     return version_directory.parent.name if _number(version_directory.name) is not None else version_directory.name
 
 
 def versions_in(base_path: Path) -> dict[int, Path]:
-    """Version number to directory, ascending: every directory whose name is a number, as TensorFlow Serving counts
-    ("00000123" is 123), or `base_path` itself where it is a version.
+    """Returns version numbers and their directories, ascending: every directory whose name is a number, as TensorFlow
+    Serving counts ("00000123" is 123), or `base_path` itself where it is a version.
 
     Raises:
         OSError: it cannot be read. ArtifactError: it is a version whose manifest cannot be read.
@@ -178,7 +178,7 @@ def _number(name: str) -> int | None:
 
 
 def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
-    """`versions_in` each path, where it can be read."""
+    """Returns `versions_in` of each path that can be read."""
     found = {}
     for name, path in paths.items():
         with contextlib.suppress(OSError, ArtifactError):
@@ -187,8 +187,8 @@ def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
 
 
 def manifest_before(directory: Path) -> int | None:
-    """The newest version with a manifest among those that lie beside a version's directory and are older; None: none
-    is."""
+    """Returns the newest version with a manifest among the older ones beside a version's directory; None: there is
+    none."""
     number = _number(directory.name)
     if number is None:
         return None
@@ -197,7 +197,8 @@ def manifest_before(directory: Path) -> int | None:
 
 
 def completed(directories: Mapping[str, Mapping[int, Path]]) -> dict[str, list[int]]:
-    """Of each model's versions that had no manifest, those that have one now; models without one are left out."""
+    """Returns those of each model's versions that had no manifest and have one now; models without such are left
+    out."""
     found = {
         name: [number for number, directory in versions.items() if (directory / FILE_NAME).is_file()]
         for name, versions in directories.items()
@@ -206,7 +207,7 @@ def completed(directories: Mapping[str, Mapping[int, Path]]) -> dict[str, list[i
 
 
 def find(path: str | Path) -> list[ModelVersion]:
-    """The newest version of each model at `path`: a repository, a model's directory, or a version's.
+    """Returns the newest version of each model at `path`: a repository, a model's directory, or a version's.
 
     Raises:
         NotFound: nothing there, or no model in it.
@@ -220,7 +221,7 @@ def find(path: str | Path) -> list[ModelVersion]:
 
 
 def fingerprint(directory: Path) -> Hashable:
-    """Something that changes when a file below `directory` comes, goes or is written."""
+    """Returns a value that changes when a file below `directory` is added, removed or written."""
     found: list[tuple[str, int, int, int]] = []
     for folder, _, files in os.walk(directory):
         for name in files:
@@ -251,7 +252,7 @@ def check_inside(path: Path, roots: Sequence[Path] | None, what: str) -> None:
 
 
 def readable_versions(config: ModelConfig) -> dict[int, Path]:
-    """`versions_in` the model's directory, for a request that names it.
+    """Returns `versions_in` of the model's directory, for a request that names it.
 
     Raises:
         NotFound: no directory, or no version in it, in TensorFlow Serving's words.

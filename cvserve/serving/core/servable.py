@@ -47,7 +47,11 @@ class Servable:
     ) -> None:
         """
         Args:
-            observer: told of what happens to requests.
+            name, version: which one.
+            model: whose graphs are open.
+            decode: decodes the images that workers do not decode.
+            callbacks: the workers' way back to the loop.
+            observer: is notified of what happens to requests.
             max_pixels: encoded images with more are refused.
             graph_nice: of the threads that run graphs, see `lower_priority`.
         """
@@ -69,8 +73,8 @@ class Servable:
         if self._pipeline is not None:
             detect = model.detect[0] if model.detect else None
             self.signatures = signatures_of(self._pipeline.runtime, self._pipeline.manifest, detect)
-            # What postprocessing reads; None where it is all there is, so that these requests share batches with
-            # Predict.
+            # The outputs that postprocessing reads; None where the graph has no others, so that these requests share
+            # batches with Predict.
             names = tuple(output.name for output in self._pipeline.manifest.outputs)
             spec = self._pipeline.manifest.preproc
             self._empty = self._pipeline.encode(np.empty((0, spec.height, spec.width, 3), np.uint8))
@@ -78,11 +82,12 @@ class Servable:
 
     @property
     def runtime_name(self) -> str:
+        """The runtime that runs the graphs."""
         return self.model.runtime_name
 
     @property
     def pipeline(self) -> Pipeline:
-        """What makes images into results.
+        """The pipeline that turns images into results.
 
         Raises:
             FailedPrecondition: the model takes tensors only.
@@ -95,7 +100,7 @@ class Servable:
         return self._pipeline
 
     def signature(self, name: str) -> Signature:
-        """The signature called `name`; an empty name is the default one.
+        """Returns the signature called `name`; an empty name is the default one.
 
         Raises:
             FailedPrecondition: there is none, in TensorFlow Serving's words.
@@ -119,9 +124,12 @@ class Servable:
         *,
         deadline: float = math.inf,
     ) -> Tensors:
-        """Tensors in, tensors out.
+        """Runs a signature on tensors.
 
         Args:
+            signature: one of `signatures`.
+            inputs: by name.
+            output_filter: names of the outputs that are wanted; empty for all.
             deadline: in the loop's time.
 
         Raises:
@@ -211,7 +219,7 @@ class Servable:
         )
 
     def close(self) -> None:
-        """Ends the threads and gives the memory back; waits for what runs. Not to be called on the loop's thread."""
+        """Ends the threads and frees the memory; waits for running batches. Not to be called on the loop's thread."""
         for worker in self._workers:
             worker.end()
         for worker in self._workers:
@@ -226,7 +234,7 @@ class Servable:
         return tensors, prepared.geometry
 
     async def _decode_all(self, images: np.ndarray, deadline: float) -> Tensors:
-        """Encoded images [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one
+        """Decodes images [B] to the graph's inputs, at most as many at a time as the pool has threads, so that one
         large request does not fill the pool's queue."""
         if images.ndim != 1 or not len(images):
             raise InvalidInput(f"input {IMAGE_BYTES!r} must be a vector of images, not of shape {list(images.shape)}")
@@ -245,7 +253,7 @@ class Servable:
                 work = functools.partial(self._prepare, bytes(image), name)
                 rows[index], _ = await self._decode.run(work, size=len(image), deadline=deadline)
 
-        traced, began = TRACE.get(), time.monotonic()
+        trace, began = TRACE.get(), time.monotonic()
         tasks = [asyncio.ensure_future(decode_some()) for _ in range(min(len(images), self._decode.workers))]
         try:
             await asyncio.gather(*tasks)
@@ -255,8 +263,8 @@ class Servable:
         finally:
             for task in tasks:
                 task.cancel()
-        if traced is not None:
-            traced("decode", began, time.monotonic())
+        if trace is not None:
+            trace("decode", began, time.monotonic())
         done = [row for row in rows if row is not None]
         return {name: np.concatenate([row[name] for row in done]) for name in done[0]}
 

@@ -1,4 +1,4 @@
-"""What a model can be asked for by name, and the checks of a request against it."""
+"""The signatures of a model, and the checks of a request against them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ REGRESS_METHOD = "tensorflow/serving/regress"
 
 @dataclass(frozen=True)
 class Signature:
-    """An entry point of a model. Names map to tensors, the batch dimension first.
+    """Describes one entry point of a model. Names map to tensors, the batch dimension first.
 
-    definition: the SignatureDef of a SavedModel as its file has it, None for other graphs. defaults: values of inputs
-    that a request may leave out. batched: the first dimension of every tensor is the batch and is left open, so that
-    rows of several requests can share a run. strict: the graph takes no other ranks than these.
+    Attributes:
+        name: by which requests choose it.
+        inputs, outputs: dtypes and shapes by name.
+        method_name: what it was made for.
+        definition: the SignatureDef of a SavedModel as its file has it, None for other graphs.
+        defaults: values of inputs that a request may leave out.
+        batched: whether the first dimension of every tensor is the batch and is left open, so that rows of several
+            requests can share a run.
+        strict: whether the graph takes no other ranks than these.
     """
 
     name: str
@@ -49,7 +55,7 @@ class Signature:
     strict: bool = True
 
     def complete(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The inputs, with the defaults of those that were left out.
+        """Returns the inputs, with the defaults of those that were left out.
 
         Names and dtypes are checked; shapes are left to the graph, as in TensorFlow Serving, whose texts these are
         (predict_util.cc; GetInputValues in tensorflow/cc/saved_model/util.cc).
@@ -82,7 +88,7 @@ class Signature:
         return {**self.defaults, **inputs} if self.defaults else dict(inputs)
 
     def check_outputs(self, names: Sequence[str]) -> tuple[str, ...] | None:
-        """The outputs to compute for an output filter; an empty filter wants all of them, which is None.
+        """Returns the outputs to compute for an output filter; None for an empty filter, which wants all of them.
 
         Raises:
             InvalidInput: an unknown or a repeated name, in TensorFlow Serving's words.
@@ -98,7 +104,7 @@ class Signature:
         return tuple(names) or None
 
     def has_rows(self, inputs: Mapping[str, np.ndarray]) -> bool:
-        """Whether the first dimension of these inputs is the batch.
+        """Returns whether the first dimension of these inputs is the batch.
 
         It is not where the model was not made for batches, and where the tensors have other ranks than the signature
         says, which graphs may take all the same.
@@ -108,16 +114,18 @@ class Signature:
         return self.batched and all(inputs[name].ndim == len(info.shape) for name, info in self.inputs.items())
 
     def describe(self) -> str:
-        """What an error shows of it: the text form of its SignatureDef where it has one."""
+        """Returns the text that errors show: its SignatureDef where it has one."""
         if self.definition is not None:
             return str(self.definition)
         return f"inputs {_set(self.inputs)}, outputs {_set(self.outputs)}, method_name {self.method_name!r}"
 
 
 def signatures_of(runtime: Runtime, manifest: Manifest, detect: Runtime | None = None) -> dict[str, Signature]:
-    """The graph itself, and the same with encoded images in front of it.
+    """Returns the signatures of a model with a manifest: the graph itself, and the same for encoded images.
 
     Args:
+        runtime: that runs the graph.
+        manifest: of the model.
         detect: the signature of that name, where it can be run.
     """
     signatures = {DEFAULT: Signature(DEFAULT, runtime.inputs, runtime.outputs)}
@@ -130,7 +138,7 @@ def signatures_of(runtime: Runtime, manifest: Manifest, detect: Runtime | None =
 
 
 def open_batch(infos: Iterable[TensorInfo]) -> bool:
-    """Whether each tensor has a first dimension of open size."""
+    """Returns whether each tensor has a first dimension of open size."""
     return all(info.ranked and info.shape[:1] == (None,) for info in infos)
 
 

@@ -1,4 +1,4 @@
-"""What `top -H`, `ps -L` and debuggers call the server's threads (Linux; nothing elsewhere)."""
+"""Names of the server's threads, as `top -H`, `ps -L` and debuggers show them (Linux; elsewhere nothing is done)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ OF_TENSORFLOW = "tf_"
 DECODING = "decode-"
 """Before the number of a thread that decodes images."""
 
-LONGEST = 15
-"""Bytes of a name that Linux keeps."""
+MAX_BYTES = 15
+"""Of a name, which Linux keeps."""
 
 
 def name_thread(name: str) -> None:
     """Names the calling thread, and those that it will start, for the system.
 
     Args:
-        name: the first `LONGEST` bytes of it are kept.
+        name: the first `MAX_BYTES` bytes of it are kept.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            # The system would cut a letter of several bytes in two.
-            kept = name.encode(errors="replace")[:LONGEST].decode(errors="ignore")
+            # The system would cut a character of several bytes in two.
+            kept = name.encode(errors="replace")[:MAX_BYTES].decode(errors="ignore")
             Path("/proc/thread-self/comm").write_text(kept, encoding="utf-8")

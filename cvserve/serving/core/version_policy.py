@@ -31,7 +31,7 @@ VersionPolicy = Latest | All | Specific
 
 
 def aspired(policy: VersionPolicy, on_disk: Collection[int]) -> list[int]:
-    """The versions that the policy wants served, ascending; none that is not on disk."""
+    """Returns the versions that the policy wants served, ascending; none that is not on disk."""
     found = sorted(set(on_disk))
     if isinstance(policy, Latest):
         return found[-max(1, policy.count) :]
@@ -54,9 +54,11 @@ def fallback_versions(policy: VersionPolicy, on_disk: Collection[int], wanted: C
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a version that has been tried.
+    """Says what is known of a version that has been tried.
 
-    available: it answers requests. may_retry: it is not available, and it is time to try (again).
+    Attributes:
+        available: whether it answers requests.
+        may_retry: whether it is not available, and it is time to try (again).
     """
 
     available: bool = False
@@ -65,14 +67,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next, in this order; `unload` is right only once `load` has been done and the plan made again."""
+    """Says what to do next, in this order; `unload` is right only once `load` has been done and the plan made again."""
 
     load: tuple[int, ...] = ()
     unload: tuple[int, ...] = ()
 
 
 def plan(wanted: Collection[int], known: Mapping[int, Known]) -> Step:
-    """The next step of one model towards `wanted`.
+    """Returns the next step of one model towards `wanted`.
 
     A version that is no longer wanted keeps answering until one that is wanted can answer in its place; where nothing
     is wanted at all, everything goes. Newer versions are loaded first.
@@ -91,9 +93,12 @@ def plan(wanted: Collection[int], known: Mapping[int, Known]) -> Step:
 
 @dataclass(frozen=True)
 class Failure:
-    """The last failure to load a version.
+    """Describes the last failure to load a version.
 
-    tries: in a row, on files that did not change. when: seconds on some clock. files: see `repository.fingerprint`.
+    Attributes:
+        tries: in a row, on files that did not change.
+        when: seconds on some clock.
+        files: see `repository.fingerprint`.
     """
 
     tries: int
@@ -102,13 +107,13 @@ class Failure:
 
 
 def may_retry(failure: Failure, files: Hashable, now: float, *, every: float, retries: int) -> bool:
-    """Whether it is time to try again: at once when the files have changed, which is what a version that is being
-    copied looks like; otherwise after `every` seconds, and `retries` times at most."""
+    """Returns whether it is time to try again: at once when the files have changed, which is what a version that is
+    being copied looks like; otherwise after `every` seconds, and `retries` times at most."""
     return files != failure.files or (failure.tries <= retries and now >= failure.when + every)
 
 
 def parse_policy(value: str | Collection[int]) -> VersionPolicy:
-    """The policy that a settings file means: "latest", "latest 3", "all", or a list of versions.
+    """Returns the policy that a settings file means: "latest", "latest 3", "all", or a list of versions.
 
     Raises:
         InvalidInput

@@ -26,30 +26,32 @@ WarmUp = Callable[[Path, Mapping[str, Signature], Mapping[str, RunGraph]], objec
 """Replays the requests that were recorded in a version's directory. Takes the directory, the signatures and the graph
 of each; raises ArtifactError."""
 
-MOST_ROWS = 32
-"""The largest batch where the settings leave it open: nobody knows which values to measure such a model with."""
+MAX_ROWS = 32
+"""The largest batch where the settings leave it open: what inputs such a model takes is not known, so it is not
+measured."""
 
 
 @dataclass(frozen=True)
-class _Copy:
-    """One opened copy of the model."""
+class _Replica:
+    """An opened replica of the model."""
 
     entries: Entries
     signatures: Mapping[str, Signature]
 
 
-def is_foreign(directory: Path) -> bool:
-    """Whether a version's directory holds a model that cvserve did not make."""
+def is_without_manifest(directory: Path) -> bool:
+    """Returns whether a version's directory holds a model without a manifest."""
     return not (directory / FILE_NAME).is_file() and runtime_of(directory) is not None
 
 
 def check_complete(directory: Path) -> None:
-    """
+    """Checks that a version is not half a copy.
+
     Raises:
-        ArtifactError: a version without a manifest, while an older one beside it has one: half a copy, more likely than
-            somebody else's model.
+        ArtifactError: a version without a manifest, while an older one beside it has one: more likely half a copy than
+            a model that has none.
     """
-    before = manifest_before(directory) if is_foreign(directory) else None
+    before = manifest_before(directory) if is_without_manifest(directory) else None
     if before is not None:
         raise ArtifactError(
             f"{directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or cvserve did not "
@@ -58,7 +60,7 @@ def check_complete(directory: Path) -> None:
 
 
 def runtime_of(directory: Path) -> str | None:
-    """The runtime of the model without a manifest in `directory`; a SavedModel comes before a TFLite file."""
+    """Returns the runtime of the model without a manifest in `directory`; a SavedModel comes before a TFLite file."""
     if any((directory / name).is_file() for name in SAVED_MODEL_FILES):
         return "tensorflow"
     return "litert" if any(directory.glob("*.tflite")) else None
@@ -74,17 +76,17 @@ def load(directory: Path, settings: ModelSettings, warm_ups: Sequence[WarmUp] = 
     runtime = runtime_of(directory) if settings.runtime == "auto" else settings.runtime
     instances, threads = instance_plan(settings.instances, settings.threads, usable_cores())
     workers = instances * len(settings.devices)
-    copies: list[_Copy] = []
+    replicas: list[_Replica] = []
     try:
         # Device after device, so that as many batches as devices run on all of them.
         for _ in range(1 if runtime in CONCURRENT else instances):
-            copies += [_open(directory, runtime, threads, device, settings) for device in settings.devices]
-        for copy in copies * settings.warmup:
+            replicas += [_open(directory, runtime, threads, device, settings) for device in settings.devices]
+        for replica in replicas * settings.warmup:
             for warm_up in warm_ups:
-                warm_up(directory, copy.signatures, copy.entries.runs)
+                warm_up(directory, replica.signatures, replica.entries.runs)
     except BaseException:
-        for copy in copies:
-            copy.entries.close()
+        for replica in replicas:
+            replica.entries.close()
         raise
     assert runtime is not None, "there is a copy of it"
     return LoadedModel(
@@ -94,8 +96,8 @@ def load(directory: Path, settings: ModelSettings, warm_ups: Sequence[WarmUp] = 
         limits=_limits(settings, runtime),
         bounds=settings.bounds,
         max_request_rows=settings.max_request_rows,
-        entries=tuple(copy.entries for copy in copies),
-        signatures=copies[0].signatures,
+        entries=tuple(replica.entries for replica in replicas),
+        signatures=replicas[0].signatures,
         runtime=runtime,
         devices=settings.devices,
     )
@@ -105,12 +107,12 @@ def _limits(settings: ModelSettings, runtime: str) -> BatchLimits:
     if settings.largest_batch is not None:
         return settings.limits(settings.largest_batch)
     if settings.batching and runtime == "tensorflow":
-        return settings.limits(MOST_ROWS)
+        return settings.limits(MAX_ROWS)
     # LiteRT would prepare an interpreter for each size of a batch, and gains little: each request keeps its own rows.
     return replace(settings.limits(settings.max_request_rows), batching=False)
 
 
-def _open(directory: Path, runtime: str | None, threads: int, device: str, settings: ModelSettings) -> _Copy:
+def _open(directory: Path, runtime: str | None, threads: int, device: str, settings: ModelSettings) -> _Replica:
     if runtime == "tensorflow":
         return _open_saved_model(directory, threads, device, settings)
     if runtime == "litert":
@@ -118,14 +120,14 @@ def _open(directory: Path, runtime: str | None, threads: int, device: str, setti
     raise NotFound(f"{directory} has no manifest.json and no model for the runtime {runtime}")
 
 
-def _open_saved_model(directory: Path, threads: int, device: str, settings: ModelSettings) -> _Copy:
+def _open_saved_model(directory: Path, threads: int, device: str, settings: ModelSettings) -> _Replica:
     from cvserve.runtimes.session import SavedModelSession
 
     session = SavedModelSession(
         directory, threads=threads, device=device, resources=settings.resources, tags=settings.saved_model_tags
     )
     signatures = {key: _signature(key, session.entries[key], session.definitions[key]) for key in session.entries}
-    return _Copy(Entries({key: entry.run for key, entry in session.entries.items()}, session.close), signatures)
+    return _Replica(Entries({key: entry.run for key, entry in session.entries.items()}, session.close), signatures)
 
 
 def _signature(key: str, entry: SessionEntry, definition: Any) -> Signature:
@@ -141,7 +143,7 @@ def _signature(key: str, entry: SessionEntry, definition: Any) -> Signature:
     )
 
 
-def _open_tflite(directory: Path, threads: int, device: str) -> _Copy:
+def _open_tflite(directory: Path, threads: int, device: str) -> _Replica:
     files = sorted(directory.glob("*.tflite"))
     if len(files) > 1:
         files = [file for file in files if file.name == "model.tflite"] or files
@@ -167,11 +169,11 @@ def _open_tflite(directory: Path, threads: int, device: str) -> _Copy:
         for runtime in runtimes.values():
             runtime.close()
 
-    return _Copy(Entries({key: runtime.run for key, runtime in runtimes.items()}, close), signatures)
+    return _Replica(Entries({key: runtime.run for key, runtime in runtimes.items()}, close), signatures)
 
 
 def _tflite_keys(file: Path) -> list[str]:
-    """The signatures of a TFLite file; one without any is taken as a whole, under the default name."""
+    """Returns the signatures of a TFLite file; a file without any is taken as a whole, under the default name."""
     from cvserve.runtimes.litert import signature_keys
 
     return signature_keys(file) or [DEFAULT]

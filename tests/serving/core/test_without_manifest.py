@@ -18,7 +18,7 @@ from tiny_artifact import publish_tiny
 
 from cvserve.errors import ArtifactError, NotFound
 from cvserve.serving import Server, ServerSettings
-from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.core import without_manifest
 from cvserve.serving.core.batching.execution import size_of
 from cvserve.serving.core.engine import ModelRef
 from cvserve.serving.core.settings import ModelSettings
@@ -153,7 +153,7 @@ async def test_inputs_with_defaults_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_what_is_batched(models: Path) -> None:
-    loaded = foreign.load(models / "kinds" / "7", ModelSettings())
+    loaded = without_manifest.load(models / "kinds" / "7", ModelSettings())
     batched = {key for key, signature in loaded.signatures.items() if signature.batched}
     loaded.close()
     # Not those with an output, or an input, of which nothing is known or that has no first dimension.
@@ -161,7 +161,7 @@ def test_what_is_batched(models: Path) -> None:
 
 
 def test_one_copy_of_a_saved_model_serves_all_workers(models: Path) -> None:
-    loaded = foreign.load(models / "words" / "1", ModelSettings(instances=3, threads=1, max_batch_size=4))
+    loaded = without_manifest.load(models / "words" / "1", ModelSettings(instances=3, threads=1, max_batch_size=4))
     assert loaded.signatures["serving_default"].batched
     assert loaded.describe() == "tensorflow, 3 instances x 1 thread, batches up to 4, delay 0 ms"
     assert len({id(graph) for graph in loaded.graphs}) == 1
@@ -175,11 +175,11 @@ def test_a_saved_model_comes_before_a_tflite_file_unless_the_settings_say_otherw
     lite = half_plus_two.write_tflite(tmp_path / "lite")
     (lite / "model.tflite").rename(directory / "model.tflite")
     for runtime, expected in (("auto", "tensorflow"), ("litert", "litert")):
-        loaded = foreign.load(directory, ModelSettings(runtime=runtime))
+        loaded = without_manifest.load(directory, ModelSettings(runtime=runtime))
         assert loaded.runtime_name == expected
         loaded.close()
     with pytest.raises(NotFound, match="no model for the runtime onnx"):
-        foreign.load(directory, ModelSettings(runtime="onnx"))
+        without_manifest.load(directory, ModelSettings(runtime="onnx"))
 
 
 def test_several_tflite_files_need_one_called_model(tmp_path: Path) -> None:
@@ -187,15 +187,15 @@ def test_several_tflite_files_need_one_called_model(tmp_path: Path) -> None:
     directory = half_plus_two.write_tflite(tmp_path / "1")
     data = (directory / "model.tflite").read_bytes()
     (directory / "other.tflite").write_bytes(data)
-    foreign.load(directory, ModelSettings()).close()
+    without_manifest.load(directory, ModelSettings()).close()
     (directory / "model.tflite").rename(directory / "another.tflite")
     with pytest.raises(ArtifactError, match=r"several .tflite files \(another.tflite, other.tflite\)"):
-        foreign.load(directory, ModelSettings())
+        without_manifest.load(directory, ModelSettings())
     (directory / "other.tflite").unlink()
-    foreign.load(directory, ModelSettings()).close()
+    without_manifest.load(directory, ModelSettings()).close()
     (directory / "another.tflite").write_bytes(data[:100])
     with pytest.raises(ArtifactError):
-        foreign.load(directory, ModelSettings())
+        without_manifest.load(directory, ModelSettings())
 
 
 @pytest.fixture
@@ -245,14 +245,14 @@ async def test_somebody_elses_version_is_served_where_it_is_meant(half_copy: Pat
         assert server.engine.manager.available("colours") == [0, 1]
 
 
-def test_a_directory_with_a_manifest_is_no_foreign_model(tmp_path: Path) -> None:
+def test_a_directory_with_a_manifest_is_a_model_with_one(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").touch()
-    assert foreign.is_foreign(tmp_path)
+    assert without_manifest.is_without_manifest(tmp_path)
     (tmp_path / "manifest.json").touch()
-    assert not foreign.is_foreign(tmp_path)
+    assert not without_manifest.is_without_manifest(tmp_path)
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "saved_model.pb").unlink()
-    assert not foreign.is_foreign(tmp_path)
+    assert not without_manifest.is_without_manifest(tmp_path)
 
 
 async def test_somebody_elses_int8_tflite_file(shared: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A foreign SavedModel on several devices: a copy on each, used in turn. In a process of its own, whose CPU is two."""
+"""A SavedModel without a manifest on several devices: a copy on each, used in turn. In a process of its own, whose CPU
+is two."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(2)])
 sys.path.insert(0, sys.argv[1])
 import half_plus_two
-from cvserve.serving.core import without_manifest as foreign
+from cvserve.serving.core import without_manifest
 from cvserve.serving.core.settings import ModelSettings
 found = []
 for write in (half_plus_two.write_tf1, half_plus_two.write_tf2):
     directory = write(Path(sys.argv[2]) / write.__name__)
-    loaded = foreign.load(directory, ModelSettings(devices=("cpu:0", "cpu:1"), instances=2, threads=1))
+    loaded = without_manifest.load(directory, ModelSettings(devices=("cpu:0", "cpu:1"), instances=2, threads=1))
     which = [loaded.entries.index(graph) for graph in loaded.graphs]
     x = {"x": np.ones((1, 1), np.float32)}
     answers = [float(graph.runs["serving_default"](x, None)["y"][0, 0]) for graph in loaded.graphs]

@@ -13,7 +13,7 @@ RunGraph = Callable[[Mapping[str, np.ndarray], Sequence[str] | None], Tensors]
 
 
 class Entries:
-    """The graph of a model with several signatures, as what a worker runs: one way in for each."""
+    """Runs the graphs of a model with several signatures on a worker."""
 
     def __init__(self, runs: Mapping[str, RunGraph], close: Callable[[], None] = lambda: None) -> None:
         """
@@ -25,26 +25,28 @@ class Entries:
         self.close = close
 
     def __call__(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> Tensors:
-        """The only one of them."""
+        """Runs the only one of them."""
         (run,) = self.runs.values()
         return run(inputs, outputs)
 
 
 class WithLone:
-    """A graph for requests under load, and a copy that is quicker with one that has the machine for itself."""
+    """Runs a graph, and a replica of it that is quicker with a request that comes while nothing else runs or waits."""
 
     def __init__(self, run: RunGraph, lone: RunGraph) -> None:
         self.run, self.lone = run, lone
 
     def __call__(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> Tensors:
-        """Under load."""
+        """Runs the graph for requests under load."""
         return self.run(inputs, outputs)
 
 
 def entry_point(run: RunGraph, signature: str, *, lone: bool = False) -> RunGraph:
-    """What runs a signature; graphs that are no Entries have one way in, whatever its name.
+    """Returns the function that runs a signature; graphs that are no `Entries` have one, whatever its name.
 
     Args:
+        run: what the worker runs.
+        signature: its name.
         lone: nothing else runs or waits.
     """
     if isinstance(run, WithLone):
@@ -100,7 +102,7 @@ SAMPLED = 4096
 
 
 def size_of(inputs: Mapping[str, np.ndarray]) -> int:
-    """Bytes that tensors hold, about; those of strings included."""
+    """Returns about how many bytes tensors hold; those of strings included."""
     return sum(array.nbytes + (_text_size(array) if array.dtype == object else 0) for array in inputs.values())
 
 
@@ -111,12 +113,12 @@ def _text_size(strings: np.ndarray) -> int:
 
 
 def split(inputs: Mapping[str, np.ndarray], rows: int, size: int) -> list[Tensors]:
-    """The inputs of one request in pieces of at most `size` rows."""
+    """Returns the inputs of one request in pieces of at most `size` rows."""
     return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, rows, size)]
 
 
 def joined(pieces: Sequence[Tensors], rows: Sequence[int]) -> Tensors:
-    """The pieces' outputs as those of one request.
+    """Returns the pieces' outputs joined to those of one request.
 
     Raises:
         FailedPrecondition: an output without one row for each row of its piece.
@@ -132,7 +134,7 @@ def joined(pieces: Sequence[Tensors], rows: Sequence[int]) -> Tensors:
 
 
 def common_rows(inputs: Mapping[str, np.ndarray]) -> int | None:
-    """The first dimension that all inputs share, or None."""
+    """Returns the first dimension that all inputs share, or None."""
     counts = {array.shape[0] if array.ndim else None for array in inputs.values()}
     count = counts.pop() if len(counts) == 1 else None
     return count or None

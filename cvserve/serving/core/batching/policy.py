@@ -2,7 +2,7 @@
 
 The order is Triton's: a free slot first, then the batch. While every slot is busy nothing is decided, so batches
 grow by themselves under load, and with delay 0 a lone request never waits. Requests are batched only with those of
-their own group (signature, dtype and shape), so that a foreign shape cannot fail its neighbours.
+their own group (signature, dtype and shape), so that an unusual shape cannot fail the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvserve.errors import InvalidInput
 
 
 class Waiting(Protocol):
-    """What the policy must know of a request. Times are seconds of the same clock as `now`."""
+    """What the policy reads of a request. Times are seconds of the same clock as `now`."""
 
     @property
     def group(self) -> Hashable:
@@ -32,7 +32,7 @@ class Waiting(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When its answer is worth nothing any more; math.inf: never."""
+        """When its answer is not wanted any more; math.inf: never."""
 
 
 Entry = TypeVar("Entry", bound=Waiting)
@@ -40,11 +40,13 @@ Entry = TypeVar("Entry", bound=Waiting)
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How batches are formed.
+    """Says how batches are formed.
 
-    max_rows: the largest batch. delay: seconds that a batch which is not full may wait for company while a slot is
-    free. allowed_rows: ascending sizes that batches are padded to, the last of which is max_rows; empty: no padding.
-    batching: False runs every request alone.
+    Attributes:
+        max_rows: the largest batch.
+        delay: seconds that a batch which is not full may wait for more requests while a slot is free.
+        allowed_rows: ascending sizes that batches are padded to, the last of which is max_rows; empty: no padding.
+        batching: False runs every request alone.
     """
 
     max_rows: int
@@ -65,7 +67,7 @@ class BatchLimits:
                 raise InvalidInput("Last entry in allowed_batch_sizes must match max_batch_size")
 
     def padded(self, rows: int) -> int:
-        """The size that a batch of `rows` runs at."""
+        """Returns the size that a batch of `rows` is padded to."""
         return next((size for size in self.allowed_rows if size >= rows), rows)
 
 
@@ -90,8 +92,8 @@ class QueueBounds:
 
 @dataclass(frozen=True)
 class Decision(Generic[Entry]):
-    """What to do now. wake_at: if nothing is to run, when to ask again if nothing else happens before; math.inf: no
-    need."""
+    """Says what to do now. wake_at: if nothing is to run, when to ask again if nothing else happens before; math.inf:
+    no need."""
 
     run: tuple[Entry, ...]
     wake_at: float
