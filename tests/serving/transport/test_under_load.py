@@ -132,7 +132,7 @@ CLASSIFY = "/cvserve.v1.VisionService/Classify"
 async def test_under_pressure_requests_are_refused_before_their_message_is_read(
     serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvserve.serving.core.batching.queue.OVERLOADED_SECONDS", 60.0)
+    monkeypatch.setattr("cvserve.serving.core.batching.admission.OVERLOADED_SECONDS", 60.0)
     async with (
         serve(runtime, max_queue_requests=1) as server,
         AsyncClient(server.address) as client,

@@ -112,27 +112,6 @@ def _text_size(strings: np.ndarray) -> int:
     return sum(map(len, sample)) * flat.size // max(len(sample), 1)
 
 
-def split(inputs: Mapping[str, np.ndarray], rows: int, size: int) -> list[Tensors]:
-    """Returns the inputs of one request in pieces of at most `size` rows."""
-    return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, rows, size)]
-
-
-def joined(pieces: Sequence[Tensors], rows: Sequence[int]) -> Tensors:
-    """Returns the pieces' outputs joined to those of one request.
-
-    Raises:
-        FailedPrecondition: an output without one row for each row of its piece.
-    """
-    for piece, count in zip(pieces, rows, strict=True):
-        for name, array in piece.items():
-            if array.shape[:1] != (count,):
-                raise FailedPrecondition(
-                    f"output {name!r} has shape {list(array.shape)} for {count} rows, so a request larger than the "
-                    "maximum batch cannot be split for this model"
-                )
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
 def common_rows(inputs: Mapping[str, np.ndarray]) -> int | None:
     """Returns the first dimension that all inputs share, or None."""
     counts = {array.shape[0] if array.ndim else None for array in inputs.values()}

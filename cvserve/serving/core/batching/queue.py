@@ -9,25 +9,18 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cvserve.errors import DeadlineExceeded, Overloaded, Unavailable
-from cvserve.serving.core.batching.execution import RunGraph, Tensors, common_rows, joined, size_of, split
+from cvserve.serving.core.batching.admission import Admission, QueueCounts
+from cvserve.serving.core.batching.execution import RunGraph, Tensors, common_rows, size_of
+from cvserve.serving.core.batching.pieces import run_in_pieces
 from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds, decide
 from cvserve.serving.core.batching.requests import Entry, Finish, Make, answer_all, priority_of
 from cvserve.serving.core.batching.running import BatchRunner
 from cvserve.serving.core.batching.throughput import ThroughputEstimate
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.observer import TRACE, UNOBSERVED, VersionReport
-from cvserve.serving.core.scheduling import ShortSlices
-
-USABLE_FRACTION = 0.6
-"""A request is let in if the queue before it takes this fraction of its time at most: the rest is for its own run, its
-answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
-
-OVERLOADED_SECONDS = 0.1
-"""So long after a refusal the next one is likely."""
 
 Job = Callable[[RunGraph], Any]
 
@@ -35,28 +28,12 @@ Give = Callable[[Tensors], None]
 Fail = Callable[[BaseException], None]
 GiveUp = Callable[[], None]
 
-_SHORT_SLICES = ShortSlices()
-
 
 class Slot(Protocol):
     """Where a batch runs: a `Worker`, or a puppet in tests."""
 
     def begin(self, job: Job) -> None:
         """Runs `job`, and then the job that it returns, until one returns None."""
-
-
-@dataclass
-class QueueCounts:
-    """What the queue has done so far."""
-
-    requests: int = 0
-    batches: int = 0
-    rows: int = 0
-    padded_rows: int = 0
-    rejected: int = 0
-    expired: int = 0
-    cancelled: int = 0
-    retried: int = 0
 
 
 class BatchQueue:
@@ -103,7 +80,7 @@ class BatchQueue:
         self._slots = len(slots)
         self._runner = BatchRunner(limits, clock, report)
         self._throughput = ThroughputEstimate(len(slots))
-        self._refused_at = -math.inf
+        self._admission = Admission(bounds, self._throughput, name=name, clock=clock, report=report, counts=self.counts)
         self._wake: asyncio.TimerHandle | None = None
         self._start_planned = False
         self._lock = threading.Lock()
@@ -129,7 +106,7 @@ class BatchQueue:
     @property
     def overloaded(self) -> bool:
         """Whether requests are being refused for want of room."""
-        return self._clock() - self._refused_at < OVERLOADED_SECONDS
+        return self._admission.overloaded
 
     def check_room(self, size: int = 0, deadline: float = math.inf) -> None:
         """Refuses before anything has been spent on a request of `size` bytes.
@@ -140,27 +117,7 @@ class BatchQueue:
         """
         if self._closed:
             raise self._unloading()
-        waiting = self.waiting
-        # One request is let into an empty queue whatever its size: the limits on messages have already passed it.
-        if not waiting:
-            return
-        if deadline != math.inf and not self._bounds.priority_levels:
-            # Whatever is let in and expires has cost its place, and under overload all would, since the queue is then
-            # as long as it may be: the server would work for clients that have gone.
-            remaining = deadline - self._clock()
-            needed = self._throughput.at_best(waiting + 1)
-            if needed is not None and 0 < remaining * USABLE_FRACTION < needed:
-                raise self._refused(
-                    "hopeless",
-                    f"{waiting} requests wait for {self._name}, which takes {needed:.2g} s: too long for the "
-                    f"{remaining:.2g} s that this one has left; try again later",
-                )
-        if waiting >= self._bounds.requests or self._queued_bytes + size > self._bounds.bytes:
-            raise self._refused(
-                "queue full",
-                f"the queue of {self._name} is full: {waiting} requests of {self._queued_bytes >> 20} MiB wait; "
-                "try again later",
-            )
+        self._admission.check(self.waiting, self._queued_bytes, size, deadline)
 
     async def run(
         self,
@@ -192,7 +149,14 @@ class BatchQueue:
         rows = None if alone else common_rows(inputs)
         names = None if outputs is None else tuple(outputs)
         if rows is not None and rows > self._limits.max_rows:
-            return await self._run_in_pieces(inputs, rows, signature, names, deadline)
+            return await run_in_pieces(
+                inputs,
+                rows,
+                max_rows=self._limits.max_rows,
+                at_once=self._slots + 1,
+                run=lambda piece, count: self._run_piece(piece, count, signature, names, deadline),
+                count_bytes=self._count_bytes,
+            )
         return await self._run_piece(inputs, rows, signature, names, deadline)
 
     async def run_when_made(
@@ -287,35 +251,6 @@ class BatchQueue:
         answer: Tensors = await self._enqueue(entry)
         return answer
 
-    async def _run_in_pieces(
-        self, inputs: Tensors, rows: int, signature: str, outputs: tuple[str, ...] | None, deadline: float
-    ) -> Tensors:
-        """Runs one large request, of which only as many pieces are in the queue as can run, and one more to follow
-        them: in between, others have their turn."""
-        pieces = split(inputs, rows, self._limits.max_rows)
-        sizes = [size_of(piece) for piece in pieces]
-        counts = [len(next(iter(piece.values()))) for piece in pieces]
-        answers: list[Tensors] = [{} for _ in pieces]
-        remaining = iter(range(len(pieces)))
-
-        async def feed() -> None:
-            for at in remaining:
-                self._count_bytes(-sizes[at])
-                sizes[at] = 0
-                answers[at] = await self._run_piece(pieces[at], counts[at], signature, outputs, deadline)
-
-        self._count_bytes(sum(sizes))
-        tasks = [asyncio.ensure_future(feed()) for _ in range(min(len(pieces), self._slots + 1))]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            # One piece's failure, or the caller's going, ends the others.
-            for task in tasks:
-                task.cancel()
-            self._count_bytes(-sum(sizes))
-            sizes.clear()
-        return joined(answers, counts)
-
     def _new_entry(
         self, signature: str, outputs: tuple[str, ...] | None, deadline: float, finish: Finish | None
     ) -> Entry:
@@ -352,13 +287,6 @@ class BatchQueue:
         finally:
             entry.stop_timers()
             self._remove(entry)
-
-    def _refused(self, reason: str, text: str) -> Overloaded:
-        self._refused_at = self._clock()
-        self.counts.rejected += 1
-        self._report.rejected(reason)
-        _SHORT_SLICES.refused()
-        return Overloaded(text, self._throughput.wait(self.waiting))
 
     def _unloading(self) -> Unavailable:
         return Unavailable(f"{self._name} is being unloaded; try again")

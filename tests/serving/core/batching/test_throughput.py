@@ -10,8 +10,9 @@ import pytest
 from serving_kit import JumpingLoop, PuppetSlots, on_jumping_clock, turns
 
 from cvserve.errors import Overloaded
+from cvserve.serving.core.batching.admission import USABLE_FRACTION
 from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
-from cvserve.serving.core.batching.queue import USABLE_FRACTION, BatchQueue
+from cvserve.serving.core.batching.queue import BatchQueue
 from cvserve.serving.core.batching.throughput import MAX_SECONDS, MIN_SECONDS, UNKNOWN_SECONDS, ThroughputEstimate
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
 
