@@ -34,7 +34,12 @@ from cvserve.artifact.task_spec import need_outputs
 from cvserve.batch import SINK_RULES, Sources, open_sink, predict
 from cvserve.batch.sinks.rules import SinkRules
 from cvserve.batch.sinks.tables import COMMON, Table, check_columns
+from cvserve.data.readers import folder as readers
+from cvserve.data.readers.base import Reader
 from cvserve.errors import ExportError, FailedPrecondition, InvalidInput, Unimplemented
+from cvserve.evaluation import evaluate
+from cvserve.evaluation.metrics import METRICS
+from cvserve.evaluation.task_metric import TaskMetric
 from cvserve.export.comparison.base import Compared, Comparison, Outputs
 from cvserve.export.parity import ParityImages, check_parity
 from cvserve.export.report import columns, report_rows
@@ -116,6 +121,68 @@ class CountExport(TaskExport):
         return [parity.largest_count]
 
 
+@dataclass(frozen=True)
+class CountReport:
+    images: int
+    mean_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "mean_error": self.mean_error}
+
+    def table(self) -> tuple[list[tuple[Any, ...]], tuple[str, ...]]:
+        return [(self.images, self.mean_error)], ("images", "mean error")
+
+    def headline(self) -> str:
+        return f"mean error {self.mean_error:g}"
+
+    def write(self, directory: Path, dataset: Any, contract: Contract) -> None:
+        (directory / "errors.txt").write_text(self.headline())
+
+
+class CountMetric:
+    def __init__(self) -> None:
+        self._errors: list[float] = []
+
+    def update(self, predictions: Any, ground_truths: Any, indices: Any = None) -> None:
+        self._errors += [abs(mine - true) for mine, true in zip(predictions, ground_truths, strict=True)]
+
+    def compute(self) -> CountReport:
+        return CountReport(len(self._errors), float(np.mean(self._errors)))
+
+
+@dataclass(frozen=True)
+class CountFolder:
+    """A folder of images with counts.json."""
+
+    root: Path
+
+    def open(self, split: str, fractions: Any) -> CountFolder:
+        return self
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        return sorted(json.loads((self.root / "counts.json").read_text()).items())
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def image(self, index: int) -> Path:
+        return self.root / self.name(index)
+
+    def name(self, index: int) -> str:
+        return self.counts[index][0]
+
+
+READER = Reader(
+    "count", "counts.json", lambda folder, _: CountFolder(folder) if (folder / "counts.json").is_file() else None
+)
+METRIC = TaskMetric(
+    create=lambda contract, dataset: CountMetric(),
+    predictions=lambda outputs, geometries, contract: outputs["count"].reshape(-1),
+    ground_truth=lambda dataset, index, contract: dataset.counts[index][1],
+)
+
+
 @pytest.fixture(autouse=True)
 def _task(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers the task in every layer, for one test."""
@@ -123,11 +190,13 @@ def _task(monkeypatch: pytest.MonkeyPatch) -> None:
         TASK_SPECS: TaskSpec(CountPostproc, CountParity, lambda manifest: need_outputs(manifest, "count")),
         DECODERS: decode,
         SINK_RULES: SinkRules(table=lambda _: CountTable()),
+        METRICS: METRIC,
         TASK_EXPORTS: CountExport(),
     }
     for table, entry in entries.items():
         monkeypatch.setattr(table, "_registered", dict(table._registered))
         table.register("count", entry)
+    monkeypatch.setattr(readers, "READERS", [*readers.READERS, READER])
 
 
 def write_graph(path: Path) -> None:
@@ -247,3 +316,10 @@ def test_an_exported_graph_is_compared_and_reported(artifact: Artifact) -> None:
     manifest = artifact.manifest.model_copy(update={"graphs": (graph,)})
     [row] = report_rows(manifest)
     assert dict(zip(columns(manifest), row, strict=True))["largest"] == 64
+
+
+def test_evaluate_scores_it(artifact: Artifact, photos: Path, tmp_path: Path) -> None:
+    (photos / "counts.json").write_text(json.dumps(SPOTS | {"three.png": 6}))
+    evaluation = evaluate(artifact.directory, str(photos), out=tmp_path / "scores")
+    assert evaluation.report == CountReport(images=3, mean_error=1.0)
+    assert (tmp_path / "scores" / "errors.txt").read_text() == "mean error 1"
