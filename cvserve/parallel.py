@@ -1,4 +1,4 @@
-"""Work in threads, ahead of its user, in order and within bounds."""
+"""Runs work in threads, in order, a bounded number of items ahead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 def ordered_map(
     function: Callable[[Item], Value], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Generator[Value, None, None]:
-    """`map(function, items)` in threads: results in order, at most `ahead` of them waiting.
+    """Yields the results of `map(function, items)`, computed in threads, in order, at most `ahead` of them waiting.
 
     Neither items nor results pile up, so that memory stays constant over any number of items. An exception of
     `function` is raised at its place. Closing the generator drops what has not begun.

@@ -1,4 +1,4 @@
-"""Image in, typed result out: the one object behind `cvserve.load`, `predict`, evaluation and the server."""
+"""Turns images into typed results, for `cvserve.load`, `predict`, evaluation and the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvserve.runtimes import Runtime, open_runtime
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image on its way into the graph. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
+    """A prepared image. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
 
     pixels: np.ndarray
     geometry: Geometry
@@ -85,7 +85,7 @@ class Pipeline:
         return Prepared(pixels, geometry)
 
     def encode(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """uint8 pixels [B, H, W, 3] to the graph's input, by name."""
+        """Returns the graph's input, by name, of uint8 pixels [B, H, W, 3]."""
         return {self.manifest.input.name: encode_input(pixels, self.manifest.input)}
 
     def finish(
@@ -94,11 +94,11 @@ class Pipeline:
         geometries: Sequence[Geometry],
         options: Options = AS_IT_IS,
     ) -> list[Result]:
-        """The graph's outputs [B, ...] to one typed result an image; see `decode_outputs`."""
+        """Returns one typed result an image of the graph's outputs [B, ...]; see `decode_outputs`."""
         return decode_outputs(outputs, geometries, self.manifest, options)
 
     def run(self, prepared: Sequence[Prepared], options: Options = AS_IT_IS) -> list[Result]:
-        """Prepared images to results, as one batch."""
+        """Returns the results of prepared images, run as one batch."""
         if not prepared:
             return []
         outputs = self.runtime.run(self.encode(np.stack([item.pixels for item in prepared])))
@@ -114,7 +114,7 @@ class Pipeline:
         max_results: int | None = None,
         batch_size: int = 8,
     ) -> list[Result]:
-        """Images to results, in order.
+        """Returns the results of images, in order.
 
         Args:
             sources: paths, bytes or arrays; one of them alone is taken as a list of one.
@@ -143,7 +143,7 @@ class Pipeline:
         return results
 
     def close(self) -> None:
-        """Gives the graph's memory back."""
+        """Releases the graph's memory."""
         self.runtime.close()
 
     def __enter__(self) -> Pipeline:

@@ -1,4 +1,4 @@
-"""Captioning with the two halves of a graph: the search runs here, over one call a token.
+"""Captions with the encoder and the step of a graph: the search runs here, with one call a token.
 
 The sentences are those of the one-call graph where the decoding is the same. What it is for: decoding otherwise than
 the artifact was exported (a wider beam, a sample of another seed), and graphs that cannot hold the loop.
@@ -36,7 +36,7 @@ _PREFERRED = ("onnx", "litert", "tensorflow")
 
 
 class StepwiseRuntime:
-    """The two halves behind the face of a runtime: images to sentences, in the tensors of the one-call graph.
+    """Runs encoder and step as one runtime, with the inputs and outputs of the graph that captions in one call.
 
     steps: calls of the step graph in the last run. Not thread-safe as to that number.
     """
@@ -97,7 +97,7 @@ def load_stepwise(
     decoding: Decoding | None = None,
     device: str = "cpu",
 ) -> Pipeline:
-    """A pipeline that captions step by step.
+    """Opens a pipeline that captions step by step.
 
     Args:
         path, version, threads, device: as of `Pipeline.load`.
@@ -122,7 +122,7 @@ def load_stepwise(
 def open_steps(
     directory: Path, graph: Graph, steps: StepGraphs, *, threads: int | None = None, device: str = "cpu"
 ) -> tuple[Runtime, Runtime]:
-    """The encoder and the step of an artifact's graph."""
+    """Opens the encoder and the step of an artifact's graph."""
     opened: list[Runtime] = []
     for signature, file in ((steps.encode, steps.encode_file), (steps.step, steps.step_file)):
         first = opened[0] if opened else None
@@ -154,7 +154,7 @@ def _graph(artifact: Artifact, runtime: str) -> Graph:
 
 
 def _outputs(manifest: Manifest, decoding: Decoding) -> dict[str, OutputSpec]:
-    """The manifest's outputs by role, shaped for as many sentences as are wanted."""
+    """Returns the manifest's outputs by role, shaped for the wanted number of sentences."""
     made = CaptioningPostproc.of(manifest).decoding or Decoding()
     more = () if decoding.sentences == 1 else (decoding.sentences,)
     return {

@@ -1,4 +1,4 @@
-"""What all pieces of the manifest share."""
+"""Base of all parts of the manifest."""
 
 from __future__ import annotations
 

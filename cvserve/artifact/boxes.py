@@ -1,4 +1,4 @@
-"""How a detection graph's outputs become boxes."""
+"""Describes how a detection graph's outputs become boxes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cvserve.artifact.base import Spec
 
 
 class BoxLevel(Spec):
-    """One grid of cells over the graph's input: rows x columns, row by row.
+    """A grid of cells over the graph's input: rows x columns, row by row.
 
     anchors: (width, height) in pixels of the anchors centred on each cell, in the order of the graph's boxes; empty
-    where boxes are told from the cell itself.
+    where boxes are relative to the cell itself.
     """
 
     rows: int = Field(gt=0)
@@ -22,7 +22,7 @@ class BoxLevel(Spec):
 
 
 class BoxCoding(Spec):
-    """How the graph's `box_offsets` [B, A, 4] become boxes x1, y1, x2, y2 in pixels of its input.
+    """Describes how the graph's `box_offsets` [B, A, 4] become boxes x1, y1, x2, y2 in pixels of its input.
 
     kind:
         "deltas"     (tx, ty, tw, th) to a reference box of centre (cx, cy) and size (w, h):
@@ -49,14 +49,14 @@ class BoxCoding(Spec):
         if self.kind in ("distances", "grid") and not self.levels:
             raise ValueError(f"boxes of kind {self.kind!r} need levels")
         if self.kind == "boxes" and self.levels:
-            raise ValueError("boxes of kind 'boxes' are told from no levels")
+            raise ValueError("boxes of kind 'boxes' have no levels")
         if self.kind == "deltas" and any(not level.anchors for level in self.levels):
             raise ValueError("boxes of kind 'deltas' need anchors on every level, or no levels at all")
         return self
 
     @property
     def boxes(self) -> int | None:
-        """A, the number of boxes an image; None where the graph's proposals decide it."""
+        """Returns A, the number of boxes an image, or None where the graph's proposals decide it."""
         if not self.levels:
             return None
         return sum(

@@ -1,4 +1,4 @@
-"""How a captioning network's sentence is searched: the settings that the graph, its steps and the results share."""
+"""The settings with which the sentences of a captioning network are searched."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Number = TypeVar("Number", float, np.ndarray)
 
 
 class Decoding(Spec):
-    """Which of all sentences a captioning network is to say.
+    """Says which sentences a captioning network gives.
 
     The probability of a sentence is the product of those of its tokens, <end> included, among all tokens of the
-    vocabulary. <pad>, <start> and <unk> are never said. A sentence without <end> was cut off at the longest length.
+    vocabulary. <pad>, <start> and <unk> are never chosen. A sentence without <end> was cut off at the longest length.
 
     method:
         "greedy"    the likeliest token, one after the other.
@@ -29,8 +29,8 @@ class Decoding(Spec):
                     long as they are good enough. They are ranked by log P / lp(n), n being their tokens with <end>:
                     lp(n) = ((5 + n) / 6) ** length_penalty (Wu et al. 2016, arXiv 1609.08144, equation 14). 0 ranks by
                     probability, which favours short sentences; published systems use 0.6 to 1.
-        "sampling"  each token by chance, as likely as the network says after its logits were divided by `temperature`
-                    and all but the `top_k` best left out. The random numbers belong to `seed`, to the sentence's place
+        "sampling"  each token at random, by the network's probabilities after its logits were divided by `temperature`
+                    and all but the `top_k` best left out. The random numbers depend on `seed`, to the sentence's place
                     among `sentences` and to the token's place in it, not to the call: an image always gets the same
                     sentences, in every format and whatever is beside it in the batch.
 
@@ -60,12 +60,12 @@ class Decoding(Spec):
         return self
 
     def describe(self) -> str:
-        """`beam, beam_width 4, length_penalty 0.6`"""
+        """Returns the settings as text, such as "beam, beam_width 4, length_penalty 0.6"."""
         fields = type(self).model_fields
         changed = [name for name in fields if name != "method" and getattr(self, name) != fields[name].default]
         return ", ".join([self.method, *(f"{name} {getattr(self, name):g}" for name in changed)])
 
 
 def length_penalty(tokens: Number, alpha: float) -> Number:
-    """lp(n) of `Decoding`. tokens: n, <end> included."""
+    """Returns lp(n) of `Decoding`. tokens: n, <end> included."""
     return ((5.0 + tokens) / 6.0) ** alpha  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The graphs of a model: their files, their signatures, and how well they answer."""
+"""The graphs of a model: files, signatures, and how close their answers are to the network's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Precision = Literal["float32", "float16", "int8"]
 
 
 class FileEntry(Spec):
-    """A file of the artifact: its path relative to the version directory, in POSIX form, and what it must hold."""
+    """A file of the artifact: its path relative to the version directory, in POSIX form, its size and its hash."""
 
     path: str
     bytes: int = Field(ge=0)
@@ -31,7 +31,7 @@ class FileEntry(Spec):
 
 
 class EncodedInput(Spec):
-    """A second signature of a SavedModel, which takes encoded images and decodes and resizes them in the graph.
+    """Describes a second signature of a SavedModel, which decodes and resizes encoded images in the graph.
 
     input: its tensor, strings [B]. parity: its answers against those of the same graph behind `preproc` (OpenCV).
     pixels_max_difference, pixels_mean_difference: between the two sets of network inputs, 0 to 255.
@@ -45,7 +45,7 @@ class EncodedInput(Spec):
 
 
 class DetectSignature(Spec):
-    """A second way into a detection graph, which decodes and suppresses itself: for clients without cvserve.
+    """Describes a second signature of a detection graph, which decodes and suppresses boxes itself, for other clients.
 
     file: where it is, for a format that holds one graph a file; None: in the graph's own file. signature: its name
     there. parity: its answers against `postproc` behind the network.
@@ -61,13 +61,13 @@ MEMORY, STATE, NEXT = "memory_", "state_", "next_"
 
 
 class StepGraphs(Spec):
-    """The two halves of a captioning graph, for who searches the sentence outside of it.
+    """Describes the encoder and the step of a captioning graph, with which sentences are searched outside of it.
 
-    encode: the signature from the graph's own input to what belongs to the images, `memory_*` [B, ...], and the state
+    encode: the signature from the graph's own input to the tensors of the images, `memory_*` [B, ...], and the state
     before the first token, `state_*` [B, ...]. step: the signature from `tokens` int32 [B] (1, <start>, at first),
     `position` int32 [B] (0 at first, and the same for all), `memory_*` and `state_*` to `logits` float32 [B, V] of the
     token that follows, the state after it, `next_*`, and `attention` float32 [B, L] where there is one. A format may
-    leave out inputs of which nothing depends. encode_file, step_file: where they are, for a format that holds one graph
+    leave out inputs that change nothing. encode_file, step_file: where they are, for a format that holds one graph
     a file; None: in the graph's own file. parity: of the sentences found with them.
     """
 
@@ -79,11 +79,12 @@ class StepGraphs(Spec):
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
+        """Returns the files of its own, none where both are in the graph's file."""
         return tuple(file for file in (self.encode_file, self.step_file) if file is not None)
 
 
 class Graph(Spec):
-    """One executable form of the model.
+    """Describes one executable form of the model.
 
     files: the first is the one that a runtime opens. batch: None takes any batch size, a number takes just that.
     signature: of a SavedModel or a TFLite file. parity: None for a graph that was imported as it is, since there is
@@ -103,10 +104,12 @@ class Graph(Spec):
 
     @property
     def path(self) -> str:
+        """Returns the path of the file that a runtime opens."""
         return self.files[0].path
 
     @property
     def bytes(self) -> int:
+        """Returns the size of all its files together."""
         return sum(file.bytes for file in self.files)
 
     @property
@@ -118,5 +121,5 @@ class Graph(Spec):
 
     @property
     def usable(self) -> bool:
-        """Whether `auto` may choose it: its parity holds, or there is nothing to compare it with."""
+        """Returns whether `auto` may choose it: its parity holds, or there is none."""
         return self.parity is None or self.parity.holds

@@ -1,4 +1,4 @@
-"""manifest.json: everything that is known about a packed model, in one versioned schema."""
+"""manifest.json: everything that is known about an artifact, in one versioned schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE_NAME = "manifest.json"
 
 
 class Provenance(Spec):
-    """Where the model came from."""
+    """Says where the model came from."""
 
     source: Literal["cvserve", "import"] = "cvserve"
     architecture: str = ""
@@ -31,7 +31,7 @@ class Provenance(Spec):
 
 
 class Manifest(Spec):
-    """The whole manifest. `labels` are in index order."""
+    """Holds the whole manifest. labels: in index order."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}$")

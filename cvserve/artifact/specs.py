@@ -14,7 +14,7 @@ from cvserve.artifact.base import Spec
 
 
 class PreprocSpec(Spec):
-    """The geometry between a decoded image and the graph's pixels: uint8 RGB [height, width, 3].
+    """Describes the geometry between a decoded image and the graph's pixels: uint8 RGB [height, width, 3].
 
     resize:
         "exact"       the whole image is stretched to height x width.
@@ -42,14 +42,14 @@ class PreprocSpec(Spec):
 
 
 class Quantization(Spec):
-    """real = (stored - zero_point) * scale, per tensor."""
+    """Describes a quantised tensor: real = (stored - zero_point) * scale."""
 
     scale: float = Field(gt=0)
     zero_point: int
 
 
 class InputSpec(Spec):
-    """The graph's one input and how uint8 RGB pixels become it.
+    """Describes the graph's one input and how uint8 RGB pixels become it.
 
     value = (pixel * scale - mean) / std, per channel in `channels` order, then quantised if `quantization` is given,
     cast to `dtype`, and laid out as `layout`. The defaults are the contract of every model that cvserve exports:
@@ -67,7 +67,7 @@ class InputSpec(Spec):
 
     @property
     def is_pixels(self) -> bool:
-        """Whether the graph takes the uint8 RGB pixels [B, H, W, 3] as they are."""
+        """Returns whether the graph takes the uint8 RGB pixels [B, H, W, 3] as they are."""
         return (
             self.dtype == "uint8"
             and self.layout == "NHWC"
@@ -80,7 +80,7 @@ class InputSpec(Spec):
 
 
 class OutputSpec(Spec):
-    """One output of the graph.
+    """Describes one output of the graph.
 
     name: the tensor's name in the graph. role: what it means to `postproc` ("probabilities", "logits",
     "box_offsets", ...). shape: without the batch dimension, None where it varies.

@@ -1,4 +1,4 @@
-"""Artifacts on disk: `<repository>/<model name>/<integer version>/`, published whole or not at all.
+"""Artifacts on disk: `<repository>/<model name>/<integer version>/`, published completely or not at all.
 
 A version is built in a hidden sibling directory and renamed, so no reader ever sees half a model; TensorFlow
 Serving ignores the hidden directory because its name is no integer.
@@ -28,22 +28,24 @@ _STALE_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Artifact:
-    """A version directory whose manifest has been read (and, unless told otherwise, whose hashes match)."""
+    """A version directory with its manifest. Its files match their hashes, unless `read` was told not to verify."""
 
     directory: Path
     manifest: Manifest
 
     @property
     def name(self) -> str:
+        """Returns the model's name."""
         return self.manifest.name
 
     @property
     def version(self) -> int:
+        """Returns the number of the version."""
         return self.manifest.version
 
 
 def file_entry(root: Path, path: Path) -> FileEntry:
-    """Measures one file of an artifact under `root`."""
+    """Returns the entry of one file of an artifact under `root`: path, size and hash."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -53,7 +55,7 @@ def file_entry(root: Path, path: Path) -> FileEntry:
 
 
 def versions(model_directory: Path) -> dict[int, Path]:
-    """Version number to directory, ascending. Names that are no positive integer are no versions."""
+    """Returns directories by version number, ascending. Names that are not positive integers are skipped."""
     found: dict[int, Path] = {}
     if model_directory.is_dir():
         for child in sorted(model_directory.iterdir()):
@@ -63,7 +65,7 @@ def versions(model_directory: Path) -> dict[int, Path]:
 
 
 def resolve(path: str | Path, version: int | None = None) -> Path:
-    """The version directory that `path` means: a version directory itself, or a model's, of which the newest counts.
+    """Returns the version directory that `path` stands for: itself, or the newest version of a model's directory.
 
     Raises:
         NotFound: no such path, or no (such) version under it.
@@ -170,7 +172,7 @@ def publish(model_directory: str | Path, build: Callable[[Path, int], Manifest])
 
 
 def _sweep(model_directory: Path) -> None:
-    """Removes what killed builds left; a build takes minutes, so one a day old is no longer under way."""
+    """Removes directories of killed builds: a build takes minutes, so one that is a day old has ended."""
     for path in model_directory.glob(f"{_STAGING}*"):
         with suppress(OSError):  # another publisher has removed it, or published it
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
@@ -185,7 +187,7 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 def models(repository: str | Path) -> Iterator[Path]:
-    """The model directories of a repository, by name; hidden ones and those without a version are left out."""
+    """Yields the model directories of a repository, by name, without hidden ones and those without a version."""
     repository = Path(repository)
     if not repository.is_dir():
         raise NotFound(f"no model repository at {repository}")

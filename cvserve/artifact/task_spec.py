@@ -26,7 +26,8 @@ class HasPostproc(Protocol):
     """A manifest, or anything else with a `postproc`."""
 
     @property
-    def postproc(self) -> PostprocSpec: ...
+    def postproc(self) -> PostprocSpec:
+        """How outputs become results."""
 
 
 class PostprocSpec(Spec):
@@ -109,7 +110,7 @@ def check_task(task: str) -> str:
     Raises:
         ValueError: there is no such task.
     """
-    if task not in TASK_SPECS:
+    if not isinstance(task, str) or task not in TASK_SPECS:  # a damaged file may have anything there
         raise ValueError(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
     return task
 

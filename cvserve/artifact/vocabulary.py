@@ -1,4 +1,4 @@
-"""The tokens of a captioning model: all that it takes to read its token ids, and to write captions as such."""
+"""The tokens of a captioning model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPACE = "\u2581"
 
 
 class Vocabulary(Spec):
-    """Token ids and what they stand for.
+    """Holds what each token id stands for.
 
     To read a sentence: go through its ids up to the first 2 (<end>), leave out those under 4, put the tokens of the
     others one after the other without anything between them, and write a space for each U+2581. That is all; `kind`
@@ -48,5 +48,5 @@ class Vocabulary(Spec):
         return self
 
     def __len__(self) -> int:
-        """Number of tokens."""
+        """Returns the number of tokens."""
         return len(self.tokens)

@@ -1,4 +1,4 @@
-"""Folders of images to files of results."""
+"""Runs a model on folders of images and writes files of results."""
 
 from cvserve.batch.coco_numbers import CocoNumbers, GroundTruthNumbers, OwnNumbers
 from cvserve.batch.instances import open_instances

@@ -1,4 +1,4 @@
-"""Results drawn onto their images, under names that neither collide nor leave the folder."""
+"""Writes images with their results drawn on them, under names that neither collide nor leave the folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/%]')
 
 
 def annotated_path(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
-    """Where the annotated copy of the image `name` goes: `<folder>/<name>.jpg`, the suffix always added.
+    """Returns the path of the annotated copy of the image `name`: `<folder>/<name>.jpg`, the suffix always added.
 
     Different names get different files (a.png and a.jpg too), all below `folder`: what would lead out of it (a
     leading slash, "..") and what a file system may refuse is written as %XX.

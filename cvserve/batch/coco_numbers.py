@@ -1,4 +1,4 @@
-"""The numbers that COCO's formats have in place of images' and classes' names."""
+"""Numbers images and classes as COCO's formats need it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ _MOST_DIGITS = 15
 
 
 class CocoNumbers(Protocol):
-    """category_ids: of each class, in the order of the labels."""
+    """Gives images and classes their numbers. category_ids: of each class, in the order of the labels."""
 
     @property
-    def category_ids(self) -> tuple[int, ...]: ...
+    def category_ids(self) -> tuple[int, ...]:
+        """The numbers of the classes."""
 
     def image_id(self, name: str) -> int:
-        """The number of the image; called once for each, in order."""
+        """Returns the number of the image. Called once for each image, in order."""
 
 
 class OwnNumbers:
-    """Classes are counted from 1. An image whose name is a number, such as 000000397133.jpg, has that one; any other,
-    and one whose number is taken, the first that is free from 1 on."""
+    """Numbers classes from 1 on. An image whose name is a number, such as 000000397133.jpg, gets that number; any
+    other image, and one whose number is taken, gets the first free one from 1 on."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.category_ids = tuple(range(1, len(labels) + 1))
@@ -33,6 +34,7 @@ class OwnNumbers:
         self._next = 1
 
     def image_id(self, name: str) -> int:
+        """Returns the number of the image."""
         stem = PurePath(name).stem
         number = int(stem) if stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS else None
         if number is None or number in self._taken:
@@ -44,7 +46,7 @@ class OwnNumbers:
 
 
 class GroundTruthNumbers:
-    """Those of a file in COCO's instances (or captions) format, so that the results are scored against it as they are.
+    """Takes the numbers of a file in COCO's instances (or captions) format, so that results can be scored against it.
 
     An image is found by its name as the file has it, or by the name without folders where that is no other's. Classes
     are found by name.
@@ -75,7 +77,11 @@ class GroundTruthNumbers:
             self._last[last] = None if last in self._last else number
 
     def image_id(self, name: str) -> int:
-        """Raises InvalidInput: the file does not have the image, or has several of that name."""
+        """Returns the number of the image.
+
+        Raises:
+            InvalidInput: the file does not have the image, or has several of that name.
+        """
         number = self._whole.get(PurePath(name).as_posix())
         if number is None:
             last = PurePath(name).name
@@ -87,7 +93,7 @@ class GroundTruthNumbers:
 
 
 def _read(path: str | Path, with_categories: bool) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """(file name, number) of the images and (name, number) of the categories."""
+    """Returns (file name, number) of the images and (name, number) of the categories."""
     try:
         content: Any = json.loads(Path(path).read_bytes())
         images = [(str(item["file_name"]), int(item["id"])) for item in content["images"]]

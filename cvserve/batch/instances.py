@@ -1,4 +1,4 @@
-"""The copies of a graph that `predict` runs at the same time."""
+"""Opens the replicas of a graph that `predict` runs at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class maps as files, under the names of their images."""
+"""Writes class maps as files, under the names of their images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set of image names that stays small."""
+"""A set of image names in little memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class NameSet:
-    """A set of names in 8 bytes each, since a run may continue a file of millions. Freeze it before asking it.
+    """Holds names in 8 bytes each, since a run may continue a file of millions. Call `freeze` before asking it.
 
     Of a million names, the chance that any two share their 64 bits of hash is 3 in 10^8.
     """
@@ -19,9 +19,11 @@ class NameSet:
         self._sorted = np.empty(0, np.uint64)
 
     def add(self, name: str) -> None:
+        """Adds a name."""
         self._hashes.append(self._hash(name))
 
     def freeze(self) -> None:
+        """Makes the names that were added searchable."""
         self._sorted = np.sort(np.frombuffer(self._hashes, np.uint64)) if self._hashes else self._sorted
         self._hashes = array("Q")
 

@@ -1,4 +1,4 @@
-"""Many images through a pipeline: decoded ahead in threads, run in batches, written in order, in constant memory."""
+"""Runs many images through a pipeline: decodes ahead in threads, runs batches, writes in order, in constant memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPORTED_FAILURES = 1000
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Counts what a run did.
 
     done, failed_count: images with a result, and with an error. failed: (image, reason) of the first failures.
     skipped: images that the continued file had already; failed_before: how many of that file's rows are errors.
@@ -46,10 +46,11 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Images with a result a second, 0 if there were none."""
+        """Returns the images with a result a second, 0 if there were none."""
         return self.done / self.seconds if self.done and self.seconds else 0.0
 
     def fail(self, name: str, reason: str) -> None:
+        """Counts an image with an error."""
         self.failed_count += 1
         if len(self.failed) < REPORTED_FAILURES:
             self.failed.append((name, reason))
@@ -70,7 +71,7 @@ def predict(
     workers: int | None = None,
     total: int | None = None,
 ) -> Summary:
-    """Gives the sink one row an image, in the order of the sources.
+    """Writes one row an image into the sink, in the order of the sources.
 
     An image that cannot be used gets an error row and does not stop the others. However many there are, at most
     a batch for each pipeline, three more and an image for each worker are held at any time.
@@ -152,16 +153,16 @@ def _row(source: Source, outcome: _Answer | str, manifest: Manifest) -> Row:
 
 @dataclass(frozen=True)
 class _Answer:
-    """row: the task's part. result: kept only for who draws it, since class maps are large."""
+    """The answer of one image. row: the task's part of it. result: kept only for drawing: class maps are large."""
 
     row: Row
     result: Result | None
 
 
 class _Graphs:
-    """The pipelines, handed out to one batch each. An image that failed goes along as its reason.
+    """Runs each batch on a free pipeline. An image that failed is passed on as the reason.
 
-    The reason alone, not the exception: its traceback would keep the file's bytes alive until the row is written.
+    Only the reason, not the exception: its traceback would keep the file's bytes alive until the row is written.
     """
 
     def __init__(

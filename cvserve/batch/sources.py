@@ -1,4 +1,4 @@
-"""Which images: folders, files, globs, lists and stdin to one ordered stream, never all of it in memory."""
+"""Turns folders, files, globs, lists and stdin into one ordered stream of images, never all of it in memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LISTED_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
 
 @dataclass(frozen=True)
 class Source:
-    """One image. name: what the output calls it. path: where it lies."""
+    """An image. name: in the output. path: of its file."""
 
     name: str
     path: Path
 
 
 class Sources:
-    """The images that the words of a command line mean, in a fixed order; may be iterated again.
+    """The images that the words of a command line stand for, in a fixed order; may be iterated again.
 
     A word is
         a folder     its images (by suffix) at any depth, sorted by name, hidden ones left out, folder links
@@ -78,7 +78,7 @@ class Sources:
             yield from self._expand(word)
 
     def count(self) -> int | None:
-        """How many images there are, by walking once; None where that cannot be known (stdin)."""
+        """Returns how many images there are, by walking once; None where that cannot be known (stdin)."""
         return None if "-" in self._words else sum(1 for _ in self)
 
     def _expand(self, word: str) -> Iterator[Source]:
@@ -103,7 +103,7 @@ class Sources:
 
 
 def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
-    """The paths of the images under `folder`, sorted by name within each folder, sub-folders in their place.
+    """Yields the paths of the images under `folder`, sorted by name within each folder, sub-folders in their place.
 
     Links to folders are followed, but no folder is searched twice: one that is found by its own name is not searched
     through a link as well, and of several links to the same folder the first one counts.
@@ -115,7 +115,7 @@ def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
 
 
 class _Walk:
-    """One walk; it remembers only the folders behind links, for without links a tree has no loops."""
+    """One walk through folders. It remembers only the folders behind links: without links a tree has no loops."""
 
     def __init__(self, folder: str, leave_out: Sequence[str]) -> None:
         self._root = Path(os.path.realpath(folder))
@@ -141,7 +141,7 @@ class _Walk:
                 yield path
 
     def _is_new(self, path: str) -> bool:
-        """Whether a folder that a link led to is to be searched here."""
+        """Returns whether a folder that a link led to is searched here."""
         if self._is_found_by_its_name(path) or any(_lies_in(path, left) for left in self._leave_out):
             return False
         try:
@@ -162,7 +162,7 @@ class _Walk:
 
 
 def _glob(pattern: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
-    """As glob.iglob(recursive=True), but files only and sorted, holding one folder's names and the folders'.
+    """Yields what glob.iglob(recursive=True) does, but only files, sorted, with one folder's names in memory.
 
     Nothing in the folders `leave_out` (real paths) is found.
     """
@@ -183,7 +183,7 @@ def _glob(pattern: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
 
 
 def _root(word: str) -> str | None:
-    """The folder that a word searches: itself, or the part of a glob before its first wildcard; None for others."""
+    """Returns the folder that a word searches: itself, or the part of a glob before its first wildcard, or None."""
     if os.path.isdir(word):
         return word
     if os.path.lexists(word) or not glob.has_magic(word):
@@ -194,7 +194,7 @@ def _root(word: str) -> str | None:
 
 
 def _lies_in(path: str, folder: str) -> bool:
-    """Whether `path` is the folder (a real path) or below it."""
+    """Returns whether `path` is the folder (a real path) or below it."""
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 

@@ -40,6 +40,7 @@ _RETRY_SECONDS = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument("server", metavar="SERVER", help="host:port")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a model's name on the server")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files")
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command and returns its exit code."""
     if arguments.health:
         return _patiently(lambda: _health(arguments), arguments.wait)
     if not arguments.model or not arguments.images:

@@ -1,4 +1,4 @@
-"""Shows a model: its graphs and how equal they are, preprocessing, labels, where it came from; checks every file.
+"""Shows a model: its graphs and their parity, preprocessing, labels, where it came from. Checks every file.
 
 PATH is a model's directory, a version's, or a repository of models, whose models and versions are listed.
 """
@@ -23,6 +23,7 @@ _LABELS_SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument("path", metavar="PATH", help="a model, a version of it, or a repository")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command and returns its exit code."""
     from cvserve import artifact as artifacts
     from cvserve.runs import is_run
 
@@ -97,7 +99,7 @@ def _graph_rows(graph: Graph) -> Iterator[tuple[Any, ...]]:
 
 
 def _parity(found: Parity | None) -> str | None:
-    """What the graph's answers differ by from the network it was made from."""
+    """Returns how far the graph's answers are from those of the network it was made from."""
     if found is None:
         return None
     verdict = "" if found.holds else " BROKEN"
@@ -193,7 +195,7 @@ def _repository(path: Path, *, as_json: bool) -> int:
 
 
 def size(count: int) -> str:
-    """Bytes as a person reads them: 3.4 MB (decimal units)."""
+    """Returns a number of bytes as text: 3.4 MB (decimal units)."""
     value, unit = float(count), "B"
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":

@@ -1,15 +1,15 @@
-"""Runs a model on folders of images and writes what it finds, as JSON lines, CSV or COCO results.
+"""Runs a model on folders of images and writes its results as JSON lines, CSV or COCO results.
 
 IMAGES are folders (searched at any depth, through links to folders too, but none twice), files, quoted globs,
 @list.txt (one path a line) or - (paths on stdin). Rows keep their order. An image that cannot be used gets a row with
 its error and is listed at the end; the others are done. Rows go to FILE.part, which becomes FILE when all is done; a
-run that was killed continues with --resume. What two of the words hold is done twice.
+run that was killed continues with --resume. An image that two of the arguments contain is done twice.
 
 --resume leaves the rows that are there as they are, those with an error too: these images are not tried again. To
 have them tried, delete their lines from FILE (from FILE.part, if there is one) and resume; their rows are then the last
 ones. Of JSON lines, for example: grep -v '"error":' old.jsonl > new.jsonl, then --out new.jsonl --resume. Give --resume
 the options of the earlier run: another model, version or --top-k is refused, but other differences (--score-threshold,
---max-results, --mask-format) cannot be told from all rows, and are not looked for.
+--max-results, --mask-format) are not visible in all rows, and are not checked.
 
 JSON lines have one row an image: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
 upright image. CSV has the best classes of an image in one line, but a line for each object: image, ..., label,
@@ -31,7 +31,7 @@ as 000000397133.jpg has the number that its name is, and any other the first fre
 
 Of captioners JSON lines have the "captions" of an image, each a text with its log_probability, best first; CSV has a
 line for each; COCO results have the best one of each image. --annotate draws the best one and, below the image,
-where the network looked at each word, if it tells.
+where the network looked at each word, if the network has attention.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from cvserve.errors import CvserveError, InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="folder, file, glob, @list.txt or -")
     parser.add_argument(
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command and returns its exit code."""
     from cvserve.batch import (
         SINK_RULES,
         CocoSink,

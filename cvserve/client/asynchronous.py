@@ -70,7 +70,7 @@ class AsyncClient:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> ClassificationResult:
-        """The best classes of one image. See `Client.classify`."""
+        """Returns the best classes of one image. See `Client.classify`."""
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
         # Reading a file, and PNG for an array, would hold up the loop.
         request = await asyncio.to_thread(ask.classify, image)
@@ -86,7 +86,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[ClassificationResult]:
-        """The classes of many images, in order. See `Client.classify_many`."""
+        """Yields the classes of many images, in order. See `Client.classify_many`."""
         answers = in_turn_async(
             lambda image: self.classify(model, image, top_k, version, timeout, **options), images, concurrency
         )
@@ -107,7 +107,7 @@ class AsyncClient:
         mask_format: str | None = None,
         request_id: str | None = None,
     ) -> DetectionResult:
-        """The objects in one image. See `Client.detect`."""
+        """Returns the objects in one image. See `Client.detect`."""
         ask = Ask(model, version, label, None, score_threshold, max_results, mask_format)
         request = await asyncio.to_thread(ask.detect, image)
         response = await self._call(self._stub.Detect, request, timeout, request_id)
@@ -125,7 +125,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[DetectionResult]:
-        """The objects in many images, in order. See `Client.detect_many`."""
+        """Yields the objects in many images, in order. See `Client.detect_many`."""
         answers = in_turn_async(
             lambda image: self.detect(model, image, version, timeout, **options), images, concurrency
         )
@@ -143,7 +143,7 @@ class AsyncClient:
         label: str | None = None,
         request_id: str | None = None,
     ) -> SegmentationResult | DetectionResult:
-        """The class of every pixel of one image. See `Client.segment`."""
+        """Returns the class of every pixel of one image. See `Client.segment`."""
         request = await asyncio.to_thread(Ask(model, version, label).segment, image)
         response = await self._call(self._stub.Segment, request, timeout, request_id)
         return await asyncio.to_thread(segmentation.segmented, response)
@@ -159,7 +159,7 @@ class AsyncClient:
         label: str | None = None,
         request_id: str | None = None,
     ) -> EncodedSegmentation | DetectionResult:
-        """The same as the server sends it. See `Client.segment_encoded`."""
+        """Returns a segmentation as the server sends it. See `Client.segment_encoded`."""
         ask = Ask(model, version, label, mask_format=mask_format)
         request = await asyncio.to_thread(ask.segment, image)
         response = await self._call(self._stub.Segment, request, timeout, request_id)
@@ -174,7 +174,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[SegmentationResult | DetectionResult]:
-        """The classes of the pixels of many images, in order. See `Client.segment_many`."""
+        """Yields the classes of the pixels of many images, in order. See `Client.segment_many`."""
         answers = in_turn_async(
             lambda image: self.segment(model, image, version, timeout, **options), images, concurrency
         )
@@ -193,7 +193,7 @@ class AsyncClient:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> CaptionResult:
-        """Sentences about one image. See `Client.caption`."""
+        """Returns sentences about one image. See `Client.caption`."""
         ask = Ask(model, version, label, max_results=max_results)
         request = await asyncio.to_thread(messages.caption_request, ask, image)
         return captioning.captioning(await self._call(self._stub.Caption, request, timeout, request_id))
@@ -207,7 +207,7 @@ class AsyncClient:
         concurrency: int = 16,
         **options: Any,
     ) -> AsyncIterator[CaptionResult]:
-        """Sentences about many images, in order. See `Client.caption_many`."""
+        """Yields sentences about many images, in order. See `Client.caption_many`."""
         answers = in_turn_async(
             lambda image: self.caption(model, image, version, timeout, **options), images, concurrency
         )
@@ -231,7 +231,7 @@ class AsyncClient:
         ahead: int = 8,
         request_id: str | None = None,
     ) -> AsyncIterator[FrameAnswer]:
-        """Images one after the other over one call; their answers, in order. See `Client.stream`.
+        """Sends images one after the other over one call, and yields their answers, in order. See `Client.stream`.
 
         Args:
             images: also an asynchronous iterable.
@@ -262,17 +262,17 @@ class AsyncClient:
     async def model_info(
         self, model: str, version: int | None = None, timeout: float | None = None, *, label: str | None = None
     ) -> ModelInfo:
-        """What the server says of a model. See `Client.classify` for the errors."""
+        """Returns what the server reports about a model. See `Client.classify` for the errors."""
         request = messages.info_request(model, version, label)
         return messages.model_info(await self._call(self._stub.GetModelInfo, request, timeout))
 
     async def health(self, service: str = "", timeout: float | None = None) -> Health:
-        """Whether the server, a service or a model is ready. See `Client.health`."""
+        """Returns whether the server, a service or a model is ready. See `Client.health`."""
         found: Health = await self._call(health.check(self._channel), service, timeout)
         return found
 
     async def watch_health(self, service: str = "", timeout: float | None = None) -> AsyncIterator[Health]:
-        """The health now and after every change. See `Client.watch_health`."""
+        """Yields the health now and after every change. See `Client.watch_health`."""
         call = health.watch(self._channel)(service, timeout=timeout, metadata=headers(self._token, None))
         try:
             async for state in call:

@@ -1,4 +1,4 @@
-"""How a client reaches a server: the channel, its TLS, and the headers of its calls."""
+"""Opens the channel of a client, with its TLS, and makes the headers of its calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Token = str | Callable[[], str]
 
 @dataclass(frozen=True)
 class Tls:
-    """What the client trusts, and who it is. Each a PEM file, or the PEM itself as bytes.
+    """Holds the certificates of a client, each as a PEM file, or as the PEM's bytes.
 
     ca: the authorities that sign the server's certificate; None: those that gRPC brings along. certificate, key: the
     client's own, for servers that want one (mutual TLS). server_name: the name on the server's certificate, where it
@@ -56,7 +56,7 @@ def _pem(source: str | Path | bytes | None) -> bytes | None:
 
 
 def open_channel(library: Any, target: str, tls: Tls | None, max_message_bytes: int) -> Any:
-    """A channel of `library`: grpc or grpc.aio."""
+    """Opens a channel of `library`: grpc or grpc.aio."""
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -72,14 +72,14 @@ def open_channel(library: Any, target: str, tls: Tls | None, max_message_bytes: 
 
 
 def as_tls(tls: Tls | bool | None) -> Tls | None:
-    """True is TLS with the usual authorities."""
+    """Returns the TLS settings; True stands for TLS with the usual authorities."""
     if isinstance(tls, bool):
         return Tls() if tls else None
     return tls
 
 
 def headers(token: Token | None, request_id: str | None) -> tuple[tuple[str, str], ...] | None:
-    """The metadata of a call.
+    """Returns the metadata of a call.
 
     Raises:
         InvalidInput: a token or an id that no header can hold.

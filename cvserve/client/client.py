@@ -79,7 +79,7 @@ class Client:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> ClassificationResult:
-        """The best classes of one image.
+        """Returns the best classes of one image.
 
         Args:
             model: its name on the server.
@@ -112,7 +112,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[ClassificationResult]:
-        """The classes of many images, in order, with `concurrency` of them under way at a time.
+        """Yields the classes of many images, in order, with `concurrency` of them under way at a time.
 
         Only about as many are read ahead, so `images` may be endless. See `classify` for the rest; the first failure
         is raised when its turn comes, and ends the iteration.
@@ -134,7 +134,7 @@ class Client:
         mask_format: str | None = None,
         request_id: str | None = None,
     ) -> DetectionResult:
-        """The objects in one image, best first; boxes are in pixels of the image after its EXIF orientation.
+        """Returns the objects in one image, best first; boxes are in pixels of the image after its EXIF orientation.
 
         Args:
             score_threshold: the least score of an object, 0 to 1, also below the model's own; None takes that one.
@@ -155,7 +155,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[DetectionResult]:
-        """The objects in many images, in order. See `detect` and `classify_many`."""
+        """Yields the objects in many images, in order. See `detect` and `classify_many`."""
         return in_turn(lambda image: self.detect(model, image, version, timeout, **options), images, concurrency)
 
     def segment(
@@ -168,7 +168,7 @@ class Client:
         label: str | None = None,
         request_id: str | None = None,
     ) -> SegmentationResult | DetectionResult:
-        """The class of every pixel of one image, in the size that it has after its EXIF orientation.
+        """Returns the class of every pixel of one image, in the size that it has after its EXIF orientation.
 
         Only the classes that there are have names in the result; `model_info` has the names and colours of all. Needs
         OpenCV. Of a model of objects with masks it is what `detect` gives. See `classify` for the arguments and errors.
@@ -187,7 +187,7 @@ class Client:
         label: str | None = None,
         request_id: str | None = None,
     ) -> EncodedSegmentation | DetectionResult:
-        """The same as the server sends it: coverage and confidence of each class, and masks that are left encoded.
+        """Returns a segmentation as the server sends it: coverage and confidence of each class, and encoded masks.
 
         Of a model of objects with masks it is what `detect` gives.
 
@@ -207,7 +207,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[SegmentationResult | DetectionResult]:
-        """The classes of the pixels of many images, in order. See `segment` and `classify_many`."""
+        """Yields the classes of the pixels of many images, in order. See `segment` and `classify_many`."""
         return in_turn(lambda image: self.segment(model, image, version, timeout, **options), images, concurrency)
 
     def caption(
@@ -221,7 +221,7 @@ class Client:
         max_results: int | None = None,
         request_id: str | None = None,
     ) -> CaptionResult:
-        """Sentences about one image, best first; `best.text` is the one.
+        """Returns sentences about one image, best first; `best.text` is the best.
 
         Args:
             max_results: at most so many sentences; how many there are, the model decides.
@@ -239,7 +239,7 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[CaptionResult]:
-        """Sentences about many images, in order. See `caption` and `classify_many`."""
+        """Yields sentences about many images, in order. See `caption` and `classify_many`."""
         return in_turn(lambda image: self.caption(model, image, version, timeout, **options), images, concurrency)
 
     def stream(
@@ -258,7 +258,7 @@ class Client:
         ahead: int = 8,
         request_id: str | None = None,
     ) -> Iterator[FrameAnswer]:
-        """Images one after the other over one call, such as the frames of a video; their answers, in order.
+        """Sends images over one call, such as the frames of a video, and yields their answers in order.
 
         What kind of results they are, the model's task decides. A frame that fails has its error in its answer, and the
         stream goes on. See `classify` and `detect` for the rest.
@@ -302,13 +302,15 @@ class Client:
     def model_info(
         self, model: str, version: int | None = None, timeout: float | None = None, *, label: str | None = None
     ) -> ModelInfo:
-        """What the server says of a model. See `classify` for the errors."""
+        """Returns what the server reports about a model. See `classify` for the errors."""
         request = messages.info_request(model, version, label)
         return messages.model_info(self._call(self._stub.GetModelInfo, request, timeout))
 
     def health(self, service: str = "", timeout: float | None = None) -> Health:
-        """Whether the server is ready, or one of its services ("cvserve.v1.VisionService"), a model ("flowers") or a
-        version of it ("flowers/3").
+        """Returns the health of the server or of a service, a model or a version.
+
+        Args:
+            service: "" for the server, or such as "cvserve.v1.VisionService", "flowers" or "flowers/3".
 
         Raises:
             NotFound: there is no such service or model. Unavailable: no server answers.
@@ -317,8 +319,9 @@ class Client:
         return found
 
     def watch_health(self, service: str = "", timeout: float | None = None) -> Iterator[Health]:
-        """The health now and after every change, until the server ends; see `health`. A name that is not there is
-        SERVICE_UNKNOWN until it is.
+        """Yields the health now and after every change, until the server ends; see `health`.
+
+        A name that the server does not have is SERVICE_UNKNOWN until it has it.
 
         Args:
             timeout: seconds for all of it; None: no limit.

@@ -1,4 +1,4 @@
-"""What a call that failed means: exceptions of cvserve.errors with the server's own sentence."""
+"""Turns failed calls into exceptions of cvserve.errors, with the server's own message."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _NO_TRUST = re.compile(r"handshake|ssl_error|certificate|verification", re.IGNOR
 
 
 def never_arrived(error: grpc.RpcError) -> bool:
-    """Whether the call ended for want of a connection, and not by a server's word."""
+    """Returns whether the call ended because there was no connection, not because the server answered."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and bool(_NO_SERVER.search(error.details() or ""))
 
 
 def no_server(target: str, tls: bool, why: str = "") -> errors.Unavailable:
-    """The error for a target that nobody answers at.
+    """Returns the error for a target at which no server answers.
 
     Args:
         tls: whether the client speaks it.
@@ -56,7 +56,7 @@ def no_server(target: str, tls: bool, why: str = "") -> errors.Unavailable:
 
 
 def raise_for(error: grpc.RpcError, target: str, timeout: float | None, tls: bool = False) -> NoReturn:
-    """Raises the exception of cvserve.errors that a failed call means.
+    """Raises the exception of cvserve.errors for a failed call.
 
     Args:
         timeout: seconds that the call was given.
@@ -83,7 +83,7 @@ def _meant(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) 
 
 
 def fault(code: Any, text: str, retry_after: float | None = None) -> errors.CvserveError:
-    """The exception that a status means.
+    """Returns the exception for a status.
 
     Args:
         code: a grpc.StatusCode.

@@ -1,4 +1,4 @@
-"""grpc.health.v1 without its package: its two messages have one field each."""
+"""Calls grpc.health.v1 without its package, since its two messages have one field each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cvserve.errors import CvserveError
 
 
 class Health(IntEnum):
-    """What a server says of itself, of a service or of a model; health.proto's ServingStatus."""
+    """The health of a server, a service or a model: ServingStatus of health.proto."""
 
     UNKNOWN = 0
     SERVING = 1
@@ -21,12 +21,12 @@ class Health(IntEnum):
 
 
 def check(channel: Any) -> Any:
-    """The method Check of a channel of grpc or grpc.aio."""
+    """Returns the method Check of a channel of grpc or grpc.aio."""
     return channel.unary_unary("/grpc.health.v1.Health/Check", _request, _status)
 
 
 def watch(channel: Any) -> Any:
-    """The method Watch of a channel of grpc or grpc.aio."""
+    """Returns the method Watch of a channel of grpc or grpc.aio."""
     return channel.unary_stream("/grpc.health.v1.Health/Watch", _request, _status)
 
 

@@ -1,4 +1,4 @@
-"""Many images, several of them under way at a time, answered in order."""
+"""Sends many images, several at a time, and yields their answers in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 def in_turn(ask: Callable[[Image], Answer], images: Iterable[Image], concurrency: int) -> Iterator[Answer]:
-    """The answers, in the order of the images; `concurrency` of them are asked for at a time, on threads.
+    """Yields the answers in the order of the images; `concurrency` requests are under way at a time, on threads.
 
     Raises:
         InvalidInput: a concurrency under 1, at once. What `ask` raises, when its turn comes.
@@ -40,7 +40,7 @@ def _in_turn(ask: Callable[[Image], Answer], images: Iterable[Image], concurrenc
 async def in_turn_async(
     ask: Callable[[Image], Awaitable[Answer]], images: Iterable[Image], concurrency: int
 ) -> AsyncGenerator[Answer, None]:
-    """The same for asyncio."""
+    """Does the same for asyncio."""
     _check(concurrency)
     waiting: list[asyncio.Future[Answer]] = []
     try:

@@ -9,6 +9,6 @@ import numpy as np
 
 def points_of(points: Any) -> np.ndarray:
     """Returns the points of a polygon, [N, 2]: int64 where all are whole numbers, else float64."""
-    found = np.array(points, np.float64).reshape(-1, 2)
-    whole = found.astype(np.int64)
-    return whole if np.array_equal(whole, found) else found
+    exact = np.array(points, np.float64).reshape(-1, 2)
+    integers = exact.astype(np.int64)
+    return integers if np.array_equal(integers, exact) else exact

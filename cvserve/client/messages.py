@@ -1,4 +1,4 @@
-"""What both clients share: requests from values, and values from answers."""
+"""Makes the requests of both clients, and reads the answers that no task has alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_NUMBER, LARGEST_VERSION = 2**31 - 1, 2**63 - 1
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a server says of a model.
+    """Holds what a server reports about a model.
 
     version: the one that answered. versions: all that are available. labels: in index order. input_height,
     input_width: pixels that the network sees. runtime: "tensorflow", "onnx" or "litert". version_labels: names that may
@@ -48,7 +48,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class FrameAnswer:
-    """The answer to one frame of a stream: a result, or the error that this frame met.
+    """The answer to one frame of a stream: a result, or an error.
 
     frame: its place in the stream, from 0. version: of the model that answered, whose task decides what kind of result
     it is.
@@ -61,7 +61,7 @@ class FrameAnswer:
 
     @property
     def value(self) -> Result:
-        """The result.
+        """Returns the result.
 
         Raises:
             CvserveError: the frame's error.
@@ -73,7 +73,7 @@ class FrameAnswer:
 
 
 def encoded(image: Image) -> bytes:
-    """The bytes to send: files and bytes as they are, arrays as PNG, which loses nothing.
+    """Returns the bytes to send: files and bytes as they are, arrays as PNG.
 
     Raises:
         NotFound: no such file. ImageError: not an image's array.
@@ -112,7 +112,7 @@ def _png(image: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Ask:
-    """Which model is asked, and how its answer is to look.
+    """Says which model is asked, and what its answer holds.
 
     version, label: None for both is the newest. top_k: None is the model's own default. score_threshold: only classes
     or objects with at least this score, 0 to 1. max_results: at most so many. mask_format: of masks, one of
@@ -148,12 +148,12 @@ class Ask:
 
     @property
     def spec(self) -> Any:
-        """A cvserve.v1.ModelSpec."""
+        """Returns a cvserve.v1.ModelSpec."""
         return vision_pb2.ModelSpec(name=self.model, version=self.version, label=self.label)
 
     @property
     def options(self) -> Any:
-        """A cvserve.v1.Options; None where there is nothing to say but top_k, which has a field of its own."""
+        """Returns a cvserve.v1.Options; None where only top_k is set, which has a field of its own."""
         if self.score_threshold is None and self.max_results is None and self.mask_format is None:
             return None
         return vision_pb2.Options(
@@ -161,21 +161,21 @@ class Ask:
         )
 
     def classify(self, image: Image) -> Any:
-        """A cvserve.v1.ClassifyRequest."""
+        """Returns a cvserve.v1.ClassifyRequest."""
         return vision_pb2.ClassifyRequest(
             model=self.spec, image=encoded(image), top_k=self.top_k or 0, options=self.options
         )
 
     def detect(self, image: Image) -> Any:
-        """A cvserve.v1.DetectRequest."""
+        """Returns a cvserve.v1.DetectRequest."""
         return vision_pb2.DetectRequest(model=self.spec, image=encoded(image), options=self.options)
 
     def segment(self, image: Image) -> Any:
-        """A cvserve.v1.SegmentRequest."""
+        """Returns a cvserve.v1.SegmentRequest."""
         return vision_pb2.SegmentRequest(model=self.spec, image=encoded(image), options=self.options)
 
     def frame(self, number: int, image: Image, timeout: float | None) -> Any:
-        """A cvserve.v1.StreamRequest; the first one names the model for all.
+        """Returns a cvserve.v1.StreamRequest; the first one names the model for all.
 
         Args:
             timeout: seconds after which the answer is of no more use.
@@ -210,17 +210,17 @@ _MASK_NUMBERS = {
 
 
 def caption_request(ask: Ask, image: Image) -> Any:
-    """A cvserve.v1.CaptionRequest."""
+    """Returns a cvserve.v1.CaptionRequest."""
     return vision_pb2.CaptionRequest(model=ask.spec, image=encoded(image), options=ask.options)
 
 
 def info_request(model: str, version: int | None, label: str | None) -> Any:
-    """A cvserve.v1.GetModelInfoRequest."""
+    """Returns a cvserve.v1.GetModelInfoRequest."""
     return vision_pb2.GetModelInfoRequest(model=Ask(model, version, label).spec)
 
 
 def frame_answer(response: Any, target: str) -> FrameAnswer:
-    """The typed value in a cvserve.v1.StreamResponse."""
+    """Returns the typed value in a cvserve.v1.StreamResponse."""
     kind = response.WhichOneof("answer")
     reader = reader_of(kind)
     if reader is not None:
@@ -238,7 +238,7 @@ def frame_answer(response: Any, target: str) -> FrameAnswer:
 
 
 def model_info(response: Any) -> ModelInfo:
-    """The typed value in a cvserve.v1.GetModelInfoResponse."""
+    """Returns the typed value in a cvserve.v1.GetModelInfoResponse."""
     return ModelInfo(
         name=response.model.name,
         version=response.model.version,

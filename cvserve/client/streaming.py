@@ -1,4 +1,4 @@
-"""The sending side of a stream: frames one after the other, a few ahead of the answers."""
+"""Sends the frames of a stream one after the other, a few ahead of the answers."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class Sending:
             number += 1
 
     def answered(self) -> None:
-        """One frame has its answer."""
+        """Notes that one frame has its answer."""
         self._room.release()
 
     def end(self) -> None:
-        """Nothing more is to be sent."""
+        """Ends the stream: nothing more is sent."""
         self._ended = True
         self._room.release()
 
 
 class AsyncSending:
-    """The same for asyncio; the source may be asynchronous."""
+    """Does the same for asyncio; the source may be asynchronous."""
 
     def __init__(
         self, images: Iterable[Image] | AsyncIterable[Image], make: Callable[[int, Image], Any], ahead: int
@@ -87,7 +87,7 @@ class AsyncSending:
             self.failure = error
 
     def answered(self) -> None:
-        """One frame has its answer."""
+        """Notes that one frame has its answer."""
         self._room.release()
 
 

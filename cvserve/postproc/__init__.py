@@ -1,4 +1,4 @@
-"""Raw tensors to typed results, and results onto images. No TensorFlow.
+"""Turns raw tensors into typed results, and draws results onto images. Without TensorFlow.
 
 The client needs the results alone, so OpenCV is loaded at the first use of `draw`.
 """

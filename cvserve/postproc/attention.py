@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def attention_of(
     token_ids: np.ndarray, maps: np.ndarray, vocabulary: Vocabulary, geometry: Geometry, preproc: PreprocSpec
 ) -> Attention:
-    """The maps of a sentence's words, placed on the original image.
+    """Returns the attention of a sentence's words, placed on the original image.
 
     Args:
         token_ids: integers [T]. maps: float32 [T, rows, columns], one a token, over the whole of the graph's input.

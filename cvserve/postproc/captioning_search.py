@@ -1,4 +1,4 @@
-"""Searching a sentence outside of the graph, over a function of one step: the same as the graphs' own search.
+"""Searches sentences outside of the graph, with a function of one step, exactly as the graphs do it inside.
 
 `cvserve.models.captioning.search` has it in TensorFlow; see `Decoding` for what is searched.
 """
@@ -26,7 +26,7 @@ _LARGEST_DRAW = np.float32(1 - 1e-6)
 
 @dataclass(frozen=True)
 class Stepped:
-    """What one token leads to. logits: float32 [R, V]. state: by name, [R, ...]. attention: float32 [R, L] or None."""
+    """The outputs of one step. logits: float32 [R, V]. state: by name, [R, ...]. attention: float32 [R, L] or None."""
 
     logits: np.ndarray
     state: Arrays
@@ -34,7 +34,7 @@ class Stepped:
 
 
 class StepFunction(Protocol):
-    """One token further, of R sentences at a time."""
+    """Computes one step of R sentences at a time."""
 
     def __call__(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> Stepped:
         """tokens: int32 [R]; position: 0 for <start>; memory: of the images, [R, ...]; state: of the step before."""
@@ -42,7 +42,7 @@ class StepFunction(Protocol):
 
 @dataclass(frozen=True)
 class Sentences:
-    """K sentences of up to N tokens for each of B images.
+    """Holds K sentences of up to N tokens for each of B images.
 
     token_ids: int32 [B, K, N], without <start>, with <end> where it fits, then 0. log_probability: float32 [B, K].
     attention: float32 [B, K, N, L], or None. steps: how many were made.
@@ -55,13 +55,13 @@ class Sentences:
 
 
 def draws(decoding: Decoding, count: int) -> np.ndarray:
-    """The uniform numbers, from 0 to less than 1, by which sampling chooses: float32 [sentences, count]."""
+    """Returns the uniform random numbers of sampling, from 0 to less than 1: float32 [sentences, count]."""
     generator = np.random.default_rng(decoding.seed)
     return np.minimum(generator.random((decoding.sentences, count), np.float32), _LARGEST_DRAW)
 
 
 def search(step: StepFunction, memory: Arrays, state: Arrays, decoding: Decoding, count: int) -> Sentences:
-    """The sentences of images.
+    """Searches the sentences of images.
 
     Args:
         memory, state: of each image, [B, ...] by name; the state is that before <start>.
@@ -83,7 +83,7 @@ def search(step: StepFunction, memory: Arrays, state: Arrays, decoding: Decoding
 
 
 class _Chosen:
-    """Greedy and sampling: each row goes its own way."""
+    """Greedy search and sampling: the rows do not depend on each other."""
 
     def __init__(self, batch: int, width: int, count: int, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -100,7 +100,7 @@ class _Chosen:
         return bool(self._ended.all())
 
     def take(self, stepped: Stepped, position: int) -> np.ndarray | None:
-        """Goes on, each row with one token."""
+        """Appends one token to each row."""
         scores = log_probabilities(stepped.logits, self._token_ids, position, self._decoding.no_repeat_ngram)
         if self._draws is None:
             chosen = scores.argmax(axis=1)
@@ -130,7 +130,7 @@ class _Chosen:
 
 
 class _Beams:
-    """Beam search: `width` beginnings an image, best first."""
+    """Beam search: follows `width` beginnings an image, best first."""
 
     def __init__(self, batch: int, width: int, count: int, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -151,7 +151,7 @@ class _Beams:
         return bool((self._ended[:, :wanted].all(axis=1) & (self._rank[:, wanted - 1] >= reachable)).all())
 
     def take(self, stepped: Stepped, position: int) -> np.ndarray:
-        """Goes on with the best; gives the rows that they come from."""
+        """Keeps the best beginnings and returns the rows that they come from."""
         scores = log_probabilities(stepped.logits, self._token_ids, position, self._decoding.no_repeat_ngram)
         batch, width = self._score.shape
         choices = min(width, scores.shape[1])
@@ -186,10 +186,10 @@ class _Beams:
 
 
 def log_probabilities(logits: np.ndarray, token_ids: np.ndarray, position: int, ngram: int) -> np.ndarray:
-    """float32 [R, V]: of each token that may follow, and NEVER of each other one.
+    """Returns float32 [R, V]: the log probability of each allowed next token, and NEVER for every other token.
 
     Args:
-        logits: float32 [R, V]. token_ids: int32 [R, N], what was said before `position`.
+        logits: float32 [R, V]. token_ids: int32 [R, N], the tokens before `position`.
         ngram: see `Decoding.no_repeat_ngram`.
     """
     values = log_softmax(logits)
@@ -203,7 +203,7 @@ def log_probabilities(logits: np.ndarray, token_ids: np.ndarray, position: int, 
 
 
 def best(values: np.ndarray, count: int) -> np.ndarray:
-    """int [R, count]: where the largest of values [R, V] are, largest first, equal ones in their order."""
+    """Returns int [R, count]: the places of the largest of values [R, V], largest first, equal ones in order."""
     if count < values.shape[1]:
         found = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
     else:

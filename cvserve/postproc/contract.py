@@ -13,22 +13,28 @@ class Contract(Protocol):
     """The part of `cvserve.artifact.Manifest` that turns outputs into results."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The model's name, for errors."""
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """The task."""
 
     @property
-    def labels(self) -> tuple[str, ...]: ...
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in index order."""
 
     @property
-    def preproc(self) -> PreprocSpec: ...
+    def preproc(self) -> PreprocSpec:
+        """How images are resized for the graph."""
 
     @property
-    def postproc(self) -> PostprocSpec: ...
+    def postproc(self) -> PostprocSpec:
+        """How outputs become results."""
 
     @property
-    def outputs(self) -> tuple[OutputSpec, ...]: ...
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        """The outputs of the graph."""
 
     def output(self, role: str) -> OutputSpec | None:
         """Returns the output with this role, or None."""

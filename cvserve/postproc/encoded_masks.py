@@ -1,4 +1,4 @@
-"""The masks of objects in one of `MASK_FORMATS`, as they are written and sent."""
+"""Encodes the masks of objects in one of `MASK_FORMATS`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ DEFAULT_FORMAT = "rle"
 
 
 def mask_to_png(masks: ObjectMasks, index: int) -> bytes:
-    """A mask as a grey PNG of the image's size: 255 inside, 0 outside."""
+    """Returns a mask as a grey PNG of the image's size: 255 inside, 0 outside."""
     return to_png(masks.mask(index).astype(np.uint8) * 255)
 
 
 def mask_to_polygons(masks: ObjectMasks, index: int) -> list[np.ndarray]:
-    """A mask's outlines, int64 [N, 2] each, in pixels of the image: see `to_polygons`."""
+    """Returns a mask's outlines, int64 [N, 2] each, in pixels of the image: see `to_polygons`."""
     left, top, crop = masks.crop(index)
     return [outline + np.array([left, top]) for outline in to_polygons(crop)]
 
 
 def mask_to_json(masks: ObjectMasks, index: int, mask_format: str) -> Any:
-    """A mask ready for JSON: see `DetectionResult.to_dict`.
+    """Returns a mask ready for JSON: see `DetectionResult.to_dict`.
 
     Raises:
-        InvalidInput: none of MASK_FORMATS; "none" has nothing to write.
+        InvalidInput: not one of MASK_FORMATS.
     """
     check_mask_format(mask_format)
     if mask_format == "rle":
@@ -41,5 +41,5 @@ def mask_to_json(masks: ObjectMasks, index: int, mask_format: str) -> Any:
 
 
 def coco_mask(masks: ObjectMasks, index: int) -> dict[str, Any]:
-    """A mask as COCO's "segmentation": {"size": [height, width], "counts": a string}."""
+    """Returns a mask as COCO's "segmentation": {"size": [height, width], "counts": a string}."""
     return {"size": [masks.height, masks.width], "counts": compress(masks.counts[index])}

@@ -1,4 +1,4 @@
-"""Masks as PNG and as COCO's run lengths, and back.
+"""Encodes masks as PNG and as COCO's run lengths, and decodes them.
 
 Run lengths count the pixels down the columns, column by column, in turns of 0 and 1 beginning with 0 (maskApi.h of
 the COCO API); its compressed form, a string of six bits a character, is written and read here without its library.
@@ -23,15 +23,15 @@ _PNG_OPTIONS = [
 
 
 def to_png(mask: np.ndarray) -> bytes:
-    """uint8 [H, W] as a grey PNG of one byte a pixel, without loss."""
+    """Returns uint8 [H, W] as a grey PNG of one byte a pixel."""
     return cv2.imencode(".png", mask, _PNG_OPTIONS)[1].tobytes()
 
 
 def from_png(data: bytes) -> np.ndarray:
-    """uint8 [H, W] of a grey PNG.
+    """Returns the pixels of a grey PNG: uint8 [H, W].
 
     Raises:
-        InvalidInput: it is something else.
+        InvalidInput: the data are something else.
     """
     mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
@@ -40,12 +40,12 @@ def from_png(data: bytes) -> np.ndarray:
 
 
 def run_lengths(mask: np.ndarray) -> np.ndarray:
-    """COCO's counts of a mask, bool or uint8 (0: outside) [H, W]: int64 [N], at least one."""
+    """Returns COCO's counts of a mask, bool or uint8 (0: outside) [H, W]: int64 [N], at least one."""
     return class_runs((mask != 0).astype(np.uint8)).get(1, np.array([mask.size], np.int64))
 
 
 def class_runs(class_map: np.ndarray) -> dict[int, np.ndarray]:
-    """COCO's counts of the mask of each class that there is, in one pass: class to int64 [N].
+    """Returns COCO's counts of the mask of each class that occurs: int64 [N] by class.
 
     Args:
         class_map: uint8 [H, W].
@@ -68,7 +68,7 @@ def class_runs(class_map: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def from_run_lengths(counts: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The mask, bool [H, W].
+    """Returns the mask of COCO's counts: bool [H, W].
 
     Raises:
         InvalidInput: counts that are not those of a mask of this size.
@@ -79,7 +79,7 @@ def from_run_lengths(counts: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def from_class_runs(runs: Mapping[int, np.ndarray], height: int, width: int) -> np.ndarray:
-    """The class map, uint8 [H, W], of which `class_runs` gave the counts.
+    """Returns the class map, uint8 [H, W], of counts by class as `class_runs` returns them.
 
     Raises:
         InvalidInput: the masks do not fit together, or are not of this size.
@@ -102,7 +102,7 @@ def from_class_runs(runs: Mapping[int, np.ndarray], height: int, width: int) -> 
 
 
 def compress(counts: np.ndarray) -> str:
-    """COCO's string of the counts: from the fourth on the difference to the last but one, five bits a character."""
+    """Returns COCO's string of the counts: from the fourth on as difference to the last but one, 5 bits a character."""
     rest = np.array(counts, np.int64)
     rest[3:] -= np.asarray(counts, np.int64)[1:-2]
     characters: list[np.ndarray] = []
@@ -122,7 +122,7 @@ def compress(counts: np.ndarray) -> str:
 
 
 def decompress(text: str | bytes) -> np.ndarray:
-    """The counts, int64 [N], in COCO's string.
+    """Returns the counts, int64 [N], in COCO's string.
 
     Raises:
         InvalidInput: it is no such string.

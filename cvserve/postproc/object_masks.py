@@ -12,7 +12,7 @@ from cvserve.errors import InvalidInput
 
 @dataclass(frozen=True, eq=False)
 class ObjectMasks:
-    """The masks of N objects.
+    """Holds the masks of N objects.
 
     counts: int64 [R] of each, how many pixels are outside, inside, outside, ... down the columns, column by column, as
     COCO counts them (see `cvserve.postproc.masks`). height, width: of the image, pixels.
@@ -35,7 +35,7 @@ class ObjectMasks:
 
     @classmethod
     def of(cls, masks: np.ndarray) -> ObjectMasks:
-        """From masks, bool [N, H, W]."""
+        """Makes them of masks, bool [N, H, W]."""
         height, width = masks.shape[1:]
         return cls(tuple(placed_run_lengths(mask, 0, 0, height, width) for mask in masks), height, width)
 
@@ -43,7 +43,7 @@ class ObjectMasks:
         return len(self.counts)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> ObjectMasks:
-        """Those that a boolean array [N], an array of indices or a slice takes."""
+        """Returns those that a boolean array [N], an array of indices or a slice selects."""
         places = np.arange(len(self.counts))[chosen].tolist()
         return ObjectMasks(tuple(self.counts[place] for place in places), self.height, self.width)
 
@@ -58,18 +58,18 @@ class ObjectMasks:
 
     @property
     def areas(self) -> np.ndarray:
-        """int64 [N]: pixels of each."""
+        """Returns the number of pixels of each mask: int64 [N]."""
         return np.array([counts[1::2].sum() for counts in self.counts], np.int64)
 
     def mask(self, index: int) -> np.ndarray:
-        """One mask in the image's size: bool [H, W]."""
+        """Returns one mask in the image's size: bool [H, W]."""
         mask = np.zeros((self.height, self.width), bool)
         left, top, crop = self.crop(index)
         mask[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
         return mask
 
     def crop(self, index: int) -> tuple[int, int, np.ndarray]:
-        """One mask, cut out: left, top, and bool [h, w], all pixels that it has and no empty border; 0 x 0 if none."""
+        """Returns left, top and bool [h, w]: one mask without its empty border; 0 x 0 if it has no pixels."""
         counts = self.counts[index]
         ends = np.cumsum(counts)
         starts, stops = (ends - counts)[1::2], ends[1::2]
@@ -87,7 +87,7 @@ class ObjectMasks:
 
 
 def placed_run_lengths(crop: np.ndarray, left: int, top: int, height: int, width: int) -> np.ndarray:
-    """COCO's counts, int64 [R], of a mask of height x width pixels that is the crop, bool [h, w], at left and top."""
+    """Returns COCO's counts, int64 [R], of a mask of height x width pixels: the crop, bool [h, w], at left and top."""
     columns = np.pad(np.asarray(crop, bool).T, ((0, 0), (1, 1))).astype(np.int8)
     steps = np.diff(columns, axis=1)
     column, row = np.nonzero(steps == 1)

@@ -1,4 +1,4 @@
-"""Masks of R x R cells a box to masks of the original image."""
+"""Resizes masks of R x R cells a box to masks of the original image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THRESHOLD = 0.5
 
 
 def paste(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> ObjectMasks:
-    """The pixels of an image whose centres lie in the box, and where the mask is at least `THRESHOLD`.
+    """Returns the masks of the pixels whose centres lie in a box and where its mask is at least `THRESHOLD`.
 
     The mask is bilinear between the centres of its cells, and beyond the outer ones it stays as it is. Two products of
     matrices: large objects of large photos take milliseconds.
@@ -30,7 +30,7 @@ def paste(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> Obje
 
 
 def _line(start: float, end: float, length: int, cells: int) -> tuple[int, np.ndarray]:
-    """Along one axis: the first pixel, and how much each cell counts in each pixel, float32 [pixels, cells]."""
+    """Returns the first pixel along one axis, and the weight of each cell in each pixel, float32 [pixels, cells]."""
     first = int(np.clip(np.ceil(start - 0.5), 0, length))
     last = int(np.clip(np.ceil(end - 0.5), first, length))
     centers = np.arange(first, last) + 0.5

@@ -1,4 +1,4 @@
-"""Masks as polygons along the edges of their pixels, and back."""
+"""Turns masks into polygons along the edges of their pixels, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def to_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """The outlines of a mask, bool or uint8 (0: outside) [H, W], exactly along pixel edges.
+    """Returns the outlines of a mask, bool or uint8 (0: outside) [H, W], exactly along pixel edges.
 
     Coordinates are those of boxes: (0, 0) is the top left corner of the top left pixel. Outer outlines turn clockwise
     on the screen, holes are outlines of their own that turn the other way, so that both rules of filling (even-odd and
@@ -22,7 +22,7 @@ def to_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def class_polygons(class_map: np.ndarray) -> dict[int, list[np.ndarray]]:
-    """The outlines of the mask of each class that there is: class to what `to_polygons` gives.
+    """Returns the outlines of the mask of each class that occurs, by class, as `to_polygons` does.
 
     Args:
         class_map: uint8 [H, W].
@@ -42,7 +42,7 @@ def class_polygons(class_map: np.ndarray) -> dict[int, list[np.ndarray]]:
 
 
 def _outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """See `to_polygons`; of a mask, bool [H, W]."""
+    """Returns the outlines of a mask, bool [H, W]; see `to_polygons`."""
     padded = np.pad(mask, 1)
     north_west, north_east, south_west, south_east = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
     odd = north_west ^ north_east ^ south_west ^ south_east
@@ -82,7 +82,7 @@ def _outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def from_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """The pixels whose centres lie inside, by the even-odd rule: bool [H, W].
+    """Returns the pixels whose centres lie inside, by the even-odd rule: bool [H, W].
 
     Args:
         polygons: numbers [N, 2] each, x and y; closed from the last point to the first.

@@ -1,4 +1,4 @@
-"""The real values of a graph's outputs."""
+"""Dequantises a graph's outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cvserve.artifact import OutputSpec
 
 
 def real_values(values: np.ndarray, spec: OutputSpec) -> np.ndarray:
-    """An output as float32, dequantised where the graph gives integers."""
+    """Returns an output as float32, dequantised where the graph gives integers."""
     values = np.asarray(values)
     if spec.quantization is None:
         return values.astype(np.float32, copy=False)

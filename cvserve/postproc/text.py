@@ -1,4 +1,4 @@
-"""Text on images, in any script: OpenCV's built-in Unicode font on a dark plate."""
+"""Draws text on images, in any script: OpenCV's built-in Unicode font on a dark plate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCK = threading.Lock()
 
 
 def drawable(text: str) -> str:
-    """The text as it can be drawn: one line, and for characters the font lacks (emoji) their code point, "U+1F33C".
+    """Returns the text on one line, with the code point ("U+1F33C") of characters that the font lacks, such as emoji.
 
     OpenCV would draw a question mark for each of those, and crashes on half a surrogate pair.
     """
@@ -44,14 +44,14 @@ def _stamp(char: str) -> np.ndarray:
 
 
 def text_width(text: str, size: int) -> int:
-    """Pixels that drawable text takes across."""
+    """Returns the width of drawable text in pixels."""
     with _LOCK:
         _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), cv2.FontFace(_FONT), size, _WEIGHT)
     return int(width)
 
 
 def shortened(text: str, size: int, width: int) -> str:
-    """The text, or as much of its start as fits into `width` pixels with an ellipsis after it."""
+    """Returns the text, or as much of its start as fits into `width` pixels with an ellipsis."""
     if text_width(text, size) <= width:
         return text
     fits, too_long = 0, len(text)

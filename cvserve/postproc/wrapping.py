@@ -1,4 +1,4 @@
-"""Text in several lines."""
+"""Breaks text into lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cvserve.postproc.text import shortened, text_width
 
 
 def wrapped(text: str, size: int, width: int, most: int) -> list[str]:
-    """Drawable text in lines of at most `width` pixels, broken at spaces; what does not fit into them ends in "…"."""
+    """Returns drawable text in lines of at most `width` pixels, broken at spaces; "…" ends text that does not fit."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < most - 1:

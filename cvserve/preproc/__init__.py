@@ -1,4 +1,4 @@
-"""Images to pixels: decode, turn upright, resize. Ground floor: OpenCV and numpy, no TensorFlow.
+"""Turns images into pixels: decodes, turns upright, resizes. With OpenCV and numpy, without TensorFlow.
 
 `preprocess` is the one path that training, evaluation, export calibration, batch and serving share; that all of them
 show the network the same bytes is what the rest of cvserve relies on.

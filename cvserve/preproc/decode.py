@@ -1,4 +1,4 @@
-"""Encoded images, files and arrays to upright uint8 RGB."""
+"""Decodes images, files and arrays into upright uint8 RGB."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def decode(
 def preprocess(
     source: ImageSource, spec: PreprocSpec, *, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[np.ndarray, Geometry]:
-    """An image to the pixels that the graph sees. Training, evaluation, batch and server all call this.
+    """Returns the pixels that the graph sees. Training, evaluation, batch and server all call this.
 
     A JPEG that the spec shrinks by 4 or more is decoded at 1/2, 1/4 or 1/8 of its size (for a photo of 12 megapixels
     a third of the time), which differs from the full way by about a level; the geometry is the same.
@@ -125,7 +125,7 @@ def _encoded(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
 
 
 def _allowed(data: bytes, name: str, max_pixels: int) -> ImageHeader:
-    """The header of an image that may be decoded."""
+    """Returns the header of an image that may be decoded."""
     header = read_header(data, name=name)
     if header.width * header.height > max_pixels:
         raise ImageError(
@@ -146,12 +146,12 @@ def _factor(header: ImageHeader, spec: PreprocSpec) -> int:
 
 
 def _left_to_do(header: ImageHeader) -> int:
-    """The orientation that is still to be applied after cv2: its TIFF reader always applies it."""
+    """Returns the orientation to apply after cv2, whose TIFF reader has always applied it."""
     return 1 if header.format == "TIFF" else header.orientation
 
 
 def _stored(data: bytes, header: ImageHeader, factor: int, name: str) -> np.ndarray:
-    """uint8 RGB [H, W, 3] at 1 / factor of the size (rounded up), as stored (but a TIFF upright)."""
+    """Returns uint8 RGB [H, W, 3] at 1 / factor of the size (rounded up), as stored (but a TIFF upright)."""
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[factor]
     if header.format == "PNG" and header.bits == 16:
         # Only for PNG: OpenCV 5.0 takes 16-bit TIFF's RGB for BGR and its white for black with this flag.
@@ -176,6 +176,6 @@ def _stored(data: bytes, header: ImageHeader, factor: int, name: str) -> np.ndar
 
 
 def _without_animation(png: bytes) -> bytes:
-    """An animated PNG as the still image that it is to readers which know no animation (PNG 3rd edition, 4.9)."""
+    """Returns an animated PNG as the still image that other readers see (PNG 3rd edition, 4.9)."""
     animation = (b"acTL", b"fcTL", b"fdAT")
     return png[:8] + b"".join(png[start:end] for kind, start, end in png_chunks(png) if kind not in animation)

@@ -1,4 +1,4 @@
-"""EXIF orientation: reading it, and turning an image upright by it."""
+"""Reads the EXIF orientation, and turns images upright."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_PROFILE_BYTES = 1 << 18
 
 
 def orientation_of_exif(exif: bytes) -> int:
-    """The orientation tag (EXIF 2.32, 4.6.4 A) of the first directory; 1 where it is absent, damaged or not 1 to 8.
+    """Returns the orientation tag (EXIF 2.32, 4.6.4 A) of the first directory; 1 where it is absent or not 1 to 8.
 
     Args:
         exif: an EXIF block that starts with its TIFF header ("II*" or "MM*").
@@ -37,7 +37,7 @@ def orientation_of_exif(exif: bytes) -> int:
 
 
 def orientation_of_raw_profile(kind: bytes, body: bytes) -> int:
-    """The orientation in ImageMagick's PNG text chunk "Raw profile type exif" (or APP1); 0 if it is no such chunk.
+    """Returns the orientation in ImageMagick's PNG text chunk "Raw profile type exif" (or APP1), 0 of other chunks.
 
     Args:
         kind: b"tEXt" or b"zTXt". body: the chunk's data.

@@ -1,13 +1,13 @@
-"""Names for what is no image of the formats taken, so that its owner knows what to convert."""
+"""Names the formats of files that are not accepted, so that their owner knows what to convert."""
 
 from __future__ import annotations
 
 
 def describe(data: bytes) -> str:
-    """What the data are, by their first bytes: "is an AVIF image", "is text, not an image", "is empty", ...
+    """Returns what the data are, by their first bytes: "is an AVIF image", "is text, not an image", "is empty", ...
 
     AVIF, HEIC, JPEG XL, JPEG 2000 and the like are refused on purpose, though OpenCV reads some of them: each decoder
-    is one more that strangers' bytes reach, and none of their headers is read here.
+    is one more that untrusted bytes reach, and none of their headers is read here.
     """
     if not data:
         return "is empty"

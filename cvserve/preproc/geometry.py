@@ -1,4 +1,4 @@
-"""From the upright image to the graph's height x width, and back: the resize rules of PreprocSpec."""
+"""Resizes upright images to the graph's height x width by the rules of PreprocSpec, and maps boxes back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_IN_A_MEAN = 1 << 23
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a point of the upright original image maps to the graph's input: input = original * scale + offset.
+    """Maps points of the upright original image to the graph's input: input = original * scale + offset.
 
     Coordinates are in pixels, measured at pixel edges: (0, 0) is the top left corner of the top left pixel,
     (original_width, original_height) the bottom right corner of the last.
@@ -34,7 +34,7 @@ class Geometry:
     offset_y: float = 0.0
 
     def to_original(self, boxes: np.ndarray, *, clip: bool = True) -> np.ndarray:
-        """Boxes in the graph's input to boxes in the original image.
+        """Returns boxes of the graph's input as boxes of the original image.
 
         Args:
             boxes: [N, 4] as x1, y1, x2, y2.
@@ -51,7 +51,7 @@ class Geometry:
         return (np.clip(moved, 0, limit) if clip else moved).astype(np.float32)
 
     def to_input(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes [N, 4] of the original image to float32 boxes [N, 4] of the graph's input, not clipped."""
+        """Returns boxes [N, 4] of the original image as float32 boxes [N, 4] of the graph's input, not clipped."""
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         scale = (self.scale_x, self.scale_y) * 2
         offset = (self.offset_x, self.offset_y) * 2
@@ -60,7 +60,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Plan:
-    """A resize in numbers, for an upright image of a known size.
+    """Holds the numbers of a resize, for an upright image of a known size.
 
     keep: (left, top, right, bottom) of the original that is resized. width, height: what it is resized to.
     left, top: where the result's corner then lies in the graph's input (negative: cropped, positive: padded).
@@ -73,6 +73,7 @@ class Plan:
     top: int
 
     def geometry(self, original_width: int, original_height: int) -> Geometry:
+        """Returns how points of an image of this size map to the graph's input."""
         keep_left, keep_top, keep_right, keep_bottom = self.keep
         scale_x = self.width / (keep_right - keep_left)
         scale_y = self.height / (keep_bottom - keep_top)
@@ -87,7 +88,7 @@ class Plan:
 
 
 def plan(width: int, height: int, spec: PreprocSpec) -> Plan:
-    """The resize of an upright image of width x height pixels."""
+    """Returns the resize of an upright image of width x height pixels."""
     keep = (0, 0, width, height)
     if spec.resize == "exact":
         return Plan(keep, spec.width, spec.height, 0, 0)
@@ -108,13 +109,16 @@ def plan(width: int, height: int, spec: PreprocSpec) -> Plan:
 
 
 def _cut_off(length: int, wanted: float) -> int:
-    """How many pixels each end of `length` can lose, so that at least `wanted` stay around the same centre."""
+    """Returns how many pixels each end of `length` can lose so that at least `wanted` stay around the same centre."""
     return max(0, (length - math.ceil(wanted)) // 2)
 
 
 def reduction(width: int, height: int, spec: PreprocSpec) -> int:
-    """The largest of 8, 4, 2, 1 by which an image may be shrunk while decoding: what is left is still resized down
-    by at least 2 in both directions, so that the final size comes from an area mean of at least 2 x 2 pixels."""
+    """Returns the largest of 8, 4, 2, 1 by which an image may be shrunk while it is decoded.
+
+    The rest is still resized down by at least 2 in both directions, so that the final size comes from an area mean of
+    at least 2 x 2 pixels.
+    """
     target = plan(width, height, spec)
     for factor in (8, 4, 2):
         if width >= 2 * factor * target.width and height >= 2 * factor * target.height:

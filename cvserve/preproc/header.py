@@ -1,4 +1,4 @@
-"""What an image says of itself before it is decoded: format, size, orientation and bit depth.
+"""Reads the headers of images: format, size, orientation and bit depth, before they are decoded.
 
 Own small parsers, so that an image of four billion pixels is refused before a decoder allocates for it. They read
 only the bytes that are there: no length inside the file is trusted.
@@ -57,7 +57,7 @@ class ImageHeader:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the upright image."""
+        """Returns (width, height) of the upright image."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
@@ -139,7 +139,7 @@ def _jpeg(data: bytes) -> ImageHeader:
     else:
         raise _Damaged(f"it has more than {_MOST_SEGMENTS} segments")
     if frame is None:
-        raise _Damaged("its pixels begin before its size is told")
+        raise _Damaged("its pixels begin before its size")
     bits, height, width, components = frame
     # An unfinished download may have its full length, the rest being zeros, which decode to gray.
     if data.rfind(b"\xff\xd9", position) < 0:
@@ -188,7 +188,7 @@ def _png(data: bytes) -> ImageHeader:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The chunks of a PNG up to IEND as (kind, start, end): the 4 bytes length, 4 kind, the body, 4 checksum.
+    """Yields the chunks of a PNG up to IEND as (kind, start, end): the 4 bytes length, 4 kind, the body, 4 checksum.
 
     That each of them lies within the data is checked, since OpenCV allocates whatever length a chunk claims.
     """

@@ -1,4 +1,4 @@
-"""Where in an image something may be, told from its pixels alone: the proposals of R-CNN and Fast R-CNN.
+"""Proposes regions of an image from its pixels alone, for R-CNN and Fast R-CNN.
 
 Both methods are in OpenCV's contributed modules, an extra.
 """
@@ -20,7 +20,7 @@ _EDGE_START, _EDGE_GOES_ON = 100.0, 40.0
 
 
 def find_regions(pixels: np.ndarray, method: str, count: int) -> np.ndarray:
-    """Boxes around what may be objects.
+    """Returns boxes around what may be objects.
 
     Args:
         pixels: uint8 RGB [H, W, 3]. method: one of `METHODS`. count: at most so many.

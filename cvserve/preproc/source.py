@@ -1,4 +1,4 @@
-"""What a user hands in as an image, as bytes or as pixels."""
+"""Reads what a user passes as an image: a path, bytes or an array."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 1 << 30
 
 
 def read_file(path: str | Path, name: str) -> bytes:
-    """The bytes of an image's file, read once.
+    """Returns the bytes of an image's file.
 
     Raises:
         ImageError: there is no such file, it is no regular file (a folder, a pipe, a device), it cannot be read, or
@@ -48,12 +48,12 @@ def read_file(path: str | Path, name: str) -> bytes:
 
 
 def open_without_waiting(path: str, flags: int) -> int:
-    """An opener for `open`: opening a named pipe that nobody writes to would wait for ever."""
+    """Opens a file for `open`, without waiting for ever at a named pipe that nobody writes to."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def from_array(array: np.ndarray, name: str) -> np.ndarray:
-    """A uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA) as uint8 RGB [H, W, 3], C-contiguous.
+    """Returns an array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA) as uint8 RGB [H, W, 3], C-contiguous.
 
     What is that already is handed back as it is, not copied.
 

@@ -1,4 +1,4 @@
-"""uint8 pixels to the tensor that a graph takes."""
+"""Turns uint8 pixels into the tensor that a graph takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvserve.errors import InvalidInput
 
 
 def encode_input(pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Pixels to the graph's input: (pixel * scale - mean) / std per channel, quantised, cast, and laid out.
+    """Returns the graph's input: (pixel * scale - mean) / std per channel, quantised, cast, and laid out.
 
     Quantised values are value / scale + zero_point, rounded half to even and clipped to the dtype; so are the values
     of an integer input without quantisation.
@@ -47,7 +47,7 @@ def encode_input(pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _table(spec: InputSpec) -> np.ndarray:
-    """[1, 256, 3] in the spec's dtype: what each pixel value becomes, per channel in RGB order.
+    """Returns [1, 256, 3] in the spec's dtype: what each pixel value becomes, per channel in RGB order.
 
     A pixel has only 256 values, so the arithmetic is done once, in float64.
     """

@@ -1,4 +1,4 @@
-"""Captions as words and as token ids, and back. Needs numpy alone.
+"""Turns captions into words and token ids, and back. Needs only numpy.
 
 ptb.py        the words of a caption, as COCO's evaluation counts them
 pieces.py     words as they stand in a vocabulary

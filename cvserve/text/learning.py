@@ -1,4 +1,4 @@
-"""A vocabulary from the captions of a training set."""
+"""Learns a vocabulary from the captions of a training set."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def learn_vocabulary(
 
 
 def _most_frequent(counts: Counter[str], min_count: int) -> list[str]:
-    """The most frequent first, equally frequent ones in Unicode's order."""
+    """Returns the most frequent first, equally frequent ones in Unicode's order."""
     kept = (item for item in counts.items() if item[1] >= min_count)
     return [name for name, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]

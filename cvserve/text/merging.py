@@ -13,7 +13,7 @@ from itertools import pairwise
 
 
 def merged(parts: list[str], ranks: Mapping[str, int]) -> list[str]:
-    """Neighbours made one as long as any two make a token; the token of the lowest rank first, left to right."""
+    """Merges neighbours as long as any two make a token; the token of the lowest rank first, left to right."""
     parts = list(parts)
     while len(parts) > 1:
         rank, place = min((ranks.get(left + right, len(ranks)), at) for at, (left, right) in enumerate(pairwise(parts)))
@@ -24,7 +24,7 @@ def merged(parts: list[str], ranks: Mapping[str, int]) -> list[str]:
 
 
 def learn_merges(counts: Mapping[str, int], most: int, min_count: int) -> list[str]:
-    """The tokens of several characters, in the order in which they are learned.
+    """Returns the tokens of several characters, in the order in which they are learned.
 
     Each is the whole of two neighbours that occurs most often at that point; of equally frequent ones the first in
     Unicode's order.

@@ -1,4 +1,4 @@
-"""Words as they stand in a vocabulary: with their space before them, or none."""
+"""Turns captions into words as a vocabulary has them: with the space before them, or without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARKS = frozenset("?!")
 
 
 def word_pieces(text: str) -> list[str]:
-    """A caption's words: those of `caption_words`, less the names of brackets and rows of question marks.
+    """Returns a caption's words: those of `caption_words`, without the names of brackets and rows of question marks.
 
     What is read with a space before it begins with U+2581; the ends of contractions and characters of scripts without
     spaces do not.
@@ -39,5 +39,5 @@ def units(text: str) -> list[str]:
 
 
 def readable(tokens: Iterable[str]) -> str:
-    """The sentence that tokens make."""
+    """Returns the sentence that tokens make."""
     return " ".join("".join(tokens).replace(SPACE, " ").split())

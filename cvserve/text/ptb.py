@@ -1,4 +1,4 @@
-"""A caption as the words that COCO's evaluation counts.
+"""Splits a caption into the words that COCO's evaluation counts.
 
 That evaluation runs Stanford's PTBTokenizer (Java, CoreNLP 3.4.1, -preserveLines -lowerCase) and throws punctuation
 away. These are its rules in one regular expression, as far as captions meet them: on the 25,422 different captions of
@@ -44,12 +44,12 @@ _QUOTES = str.maketrans({"’": "'", "‘": "'", "‛": "'", "“": '"', "”": 
 
 
 def normalized(text: str) -> str:
-    """NFC, so that a letter with marks is one character wherever Unicode has it, and lower case."""
+    """Returns the text in lower case and in NFC: a letter with marks is one character where Unicode has one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 def caption_words(text: str) -> list[str]:
-    """The words of a caption, lower-case and without punctuation, as BLEU, ROUGE-L and CIDEr-D are computed of.
+    """Returns the words of a caption, lower-case and without punctuation, as BLEU, ROUGE-L and CIDEr-D are computed of.
 
     Example:
         caption_words("A man's (red) hat isn't here.")

@@ -1,4 +1,4 @@
-"""Captions to token ids and back."""
+"""Turns captions into token ids, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvserve.text.pieces import readable, units, word_pieces
 
 
 def decode(ids: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> str:
-    """The sentence that token ids [T] stand for: up to the first <end>, without special tokens.
+    """Returns the sentence that token ids [T] stand for, up to the first <end>, without special tokens.
 
     Raises:
         InvalidInput: an id that is none of the vocabulary's.
@@ -44,17 +44,17 @@ class Tokenizer:
 
     @property
     def length(self) -> int:
-        """T: ids of an encoded caption."""
+        """Returns T, the number of ids of an encoded caption."""
         return self.vocabulary.length
 
     def ids(self, text: str) -> list[int]:
-        """The ids of a caption's words alone, however many there are; <unk> for what the vocabulary lacks."""
+        """Returns the ids of a caption's words, however many there are; <unk> for words that the vocabulary lacks."""
         if self.vocabulary.kind == "words":
             return [self._ids.get(piece, UNKNOWN) for piece in word_pieces(text)]
         return [number for unit in units(text) for number in self._unit(unit)]
 
     def encode(self, text: str) -> np.ndarray:
-        """int32 [T]: <start>, the caption, <end>, and <pad> to the end.
+        """Returns int32 [T]: <start>, the caption, <end>, and <pad> to the end.
 
         Of a caption that is too long the rest is cut off, and there is no <end>: none is to be learned there.
         """
@@ -64,11 +64,11 @@ class Tokenizer:
         return encoded
 
     def encode_all(self, texts: Iterable[str]) -> np.ndarray:
-        """int32 [N, T]."""
+        """Returns the ids of N captions, int32 [N, T]."""
         return np.array([self.encode(text) for text in texts], np.int32).reshape(-1, self.length)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """See `decode`."""
+        """Returns the sentence of token ids; see `decode`."""
         return decode(ids, self.vocabulary)
 
     def _unit(self, unit: str) -> list[int]:

@@ -215,7 +215,7 @@ class TestObjectsOfTheGraph:
             self.made(postproc={"task": "detection"})
         with pytest.raises(ValidationError, match="needs an output of role classes"):
             self.made(outputs=(*self.OUTPUTS[:2], self.OUTPUTS[3]))
-        with pytest.raises(ValidationError, match="are told from no levels"):
+        with pytest.raises(ValidationError, match="have no levels"):
             BoxCoding(kind="boxes", levels=(BoxLevel(rows=2, columns=2),))
 
     def test_masks_of_boxes_that_are_not_suppressed(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the rows of `cvserve predict` go: JSON lines, CSV or COCO results, complete or continued."""
+"""Writes the rows of `cvserve predict`: JSON lines, CSV or COCO results, new or continued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sink is, and what the formats share."""
+"""The interface of sinks, and the base of those that write a file."""
 
 from __future__ import annotations
 
@@ -37,14 +37,17 @@ class Sink(Protocol):
     failed_before: int
 
     @property
-    def resumable(self) -> bool: ...
+    def resumable(self) -> bool:
+        """Whether an unfinished file can be continued."""
 
     def holds(self, name: str) -> bool:
-        """Whether the file that is being continued has a row of this image."""
+        """Returns whether the file that is being continued has a row of this image."""
 
-    def write(self, row: Row) -> None: ...
+    def write(self, row: Row) -> None:
+        """Writes one row."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Writes what is in the buffer to the file."""
 
     def __enter__(self) -> Sink: ...
 
@@ -52,7 +55,7 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """What the formats share. `_errors`: how names that are no text (bytes outside UTF-8) are written."""
+    """Base of the sinks that write a file. _errors: how names that are not UTF-8 are written."""
 
     resumable: bool = True
     _errors: str
@@ -89,7 +92,7 @@ class FileSink:
         """Writes what comes after the last row."""
 
     def _continue(self, file: BinaryIO) -> None:
-        """Takes in the rows that are there, and cuts off what is behind the last whole one."""
+        """Reads the rows that are there, and cuts the file off behind the last complete one."""
         end = 0
         for row in self._rows(file):
             end = row.end
@@ -120,9 +123,11 @@ class FileSink:
         )
 
     def holds(self, name: str) -> bool:
+        """Returns whether the file that is being continued has a row of this image."""
         return name in self._known
 
     def flush(self) -> None:
+        """Writes what is in the buffer to the file."""
         self._open.flush()
 
     @property
@@ -132,5 +137,5 @@ class FileSink:
         return self._stream
 
     def _rows(self, file: BinaryIO) -> Iterator[Known]:
-        """The whole rows of the continued file."""
+        """Yields the complete rows of the continued file."""
         raise NotImplementedError

@@ -32,6 +32,7 @@ class CocoSink(FileSink):
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
+        """Writes the entries of a row, none of an error."""
         if "error" in row:
             return
         for entry in self.entries(row):

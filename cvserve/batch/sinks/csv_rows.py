@@ -1,4 +1,4 @@
-"""Rows as CSV."""
+"""Writes rows as CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvserve.errors import InvalidInput
 
 
 class CsvSink(FileSink):
-    """A header, and for each image the lines that the task's table makes of its row."""
+    """Writes a header, and for each image the lines that the task's table makes of its row."""
 
     _errors = "surrogateescape"
     _newline = ""
@@ -31,28 +31,29 @@ class CsvSink(FileSink):
         return self
 
     def write(self, row: Row) -> None:
+        """Writes the lines of a row."""
         self._writer.writerows(self._table.lines(row))
 
     def _rows(self, file: BinaryIO) -> Iterator[Known]:
-        """An image counts when its last line is whole."""
-        offset, whole = 0, True
+        """Yields the images of the file. An image counts when its last line is complete."""
+        offset, complete = 0, True
 
         def lines() -> Iterator[str]:
-            nonlocal offset, whole
+            nonlocal offset, complete
             for line in file:
                 offset += len(line)
-                whole = line.endswith(b"\n")
+                complete = line.endswith(b"\n")
                 yield line.decode("utf-8", "surrogateescape")
 
         image, left = "", 0
         try:
             for number, cells in enumerate(csv.reader(lines()), 1):
-                if number == 1 and whole and cells != self._header:
+                if number == 1 and complete and cells != self._header:
                     top_k = self._table.top_k_of(cells)
                     if top_k is not None:
                         raise self._other_top_k(top_k)
                     raise InvalidInput(f"{self._target.final} has other columns than {','.join(self._header)}")
-                if not whole or len(cells) != len(self._header):
+                if not complete or len(cells) != len(self._header):
                     continue
                 if number == 1:
                     yield Known(offset, None, False, None)
@@ -63,7 +64,7 @@ class CsvSink(FileSink):
                 if not left:
                     made_by = (cells[2], cells[3]) if cells[2] else None  # an error has none
                     yield Known(offset, image, bool(cells[4]), made_by)
-        except InvalidInput:  # a ValueError too, but its sentence is whole
+        except InvalidInput:  # a ValueError too, but with a message for the user
             raise
         except (csv.Error, ValueError) as error:
             raise InvalidInput(f"{self._target.final} is no CSV file of cvserve predict: {error}") from error

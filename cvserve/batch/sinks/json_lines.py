@@ -1,4 +1,4 @@
-"""Rows as JSON lines."""
+"""Writes rows as JSON lines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from cvserve.errors import InvalidInput
 
 
 class JsonLinesSink(FileSink):
-    """A JSON object a line, UTF-8."""
+    """Writes a JSON object a line, in UTF-8."""
 
     # JSON spells a lone surrogate just as backslashreplace does, so any file name survives the way there and back.
     _errors = "backslashreplace"
 
     def write(self, row: Row) -> None:
+        """Writes a row as one line."""
         self._open.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def _rows(self, file: BinaryIO) -> Iterator[Known]:

@@ -1,4 +1,4 @@
-"""The file behind a sink: whole under its own name, or continued, and never half of it there."""
+"""The file behind a sink: it is complete under its own name, or unfinished under another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cvserve.errors import InvalidInput
 
 
 class Target:
-    """A file that is written as `<name>.part`, which becomes `<name>` when all is done; or stdout, or a device.
+    """Writes a file as `<name>.part`, which becomes `<name>` when all is done; or stdout, or a device.
 
-    So a file under its own name is whole, an earlier one lives until the new one is, and what a killed run has done is
-    there to be continued.
+    So a file under its own name is complete, an earlier one is kept until the new one is complete, and the rows of a
+    killed run can be continued.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Target:
             raise InvalidInput(f"{self.part} holds the rows of an unfinished run: {ways}")
 
     def open(self, *, errors: str, newline: str | None) -> TextIO:
+        """Returns the stream to write to; errors and newline as of `open`."""
         if self.stdout:
             if isinstance(sys.stdout, io.TextIOWrapper):  # it is the same format there as in a file
                 self._stdout_before = sys.stdout.encoding, sys.stdout.errors
@@ -51,7 +52,7 @@ class Target:
         return self.part.open("a" if self.resume else "w", encoding="utf-8", errors=errors, newline=newline)
 
     def continued(self) -> BinaryIO | None:
-        """The file to go on with, to be read and cut; None where there is none."""
+        """Returns the file to continue, open for reading and cutting; None where there is none."""
         if not self.resume:
             return None
         if not self.part.exists():
@@ -62,11 +63,12 @@ class Target:
         return self.part.open("r+b")
 
     def refuse(self) -> None:
-        """The file cannot be continued: a finished one is left as if nobody had tried."""
+        """Gives up continuing the file: a finished one is left as it was."""
         if self._copied:
             self.part.unlink()
 
     def close(self, stream: TextIO, *, complete: bool) -> None:
+        """Closes the stream, and gives a complete file its own name."""
         stream.flush()
         if self.stdout:
             if self._stdout_before is not None and isinstance(stream, io.TextIOWrapper):

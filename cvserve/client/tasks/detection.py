@@ -16,8 +16,8 @@ from cvserve.postproc.results import DetectionResult
 def detection(response: Any) -> DetectionResult:
     """Returns the typed result in a cvserve.v1.DetectResponse, with masks where it has some.
 
-    Masks that came as PNG or polygons are those of whole pixels; the former need OpenCV. The message names the classes
-    of its objects alone: the names of others, of lower index, are empty.
+    Masks that came as PNG need OpenCV. The message has only the names of the classes of its objects: the names of
+    other classes are empty.
     """
     return objects(response.objects, response.image_width, response.image_height)
 

@@ -14,8 +14,8 @@ from cvserve.postproc.results import ClassArea, DetectionResult, EncodedSegmenta
 
 def segmented(response: Any) -> SegmentationResult | DetectionResult:
     """Returns the typed result in a cvserve.v1.SegmentResponse: a class map, or objects with masks."""
-    found = segmentation(response)
-    return found if isinstance(found, DetectionResult) else found.decode()
+    value = segmentation(response)
+    return value if isinstance(value, DetectionResult) else value.decode()
 
 
 def segmentation(response: Any) -> EncodedSegmentation | DetectionResult:
@@ -39,10 +39,10 @@ def segmentation(response: Any) -> EncodedSegmentation | DetectionResult:
 
 
 def _segmented(response: Any) -> Result:
-    found = segmentation(response)
-    if isinstance(found, DetectionResult) or found.mask_format == "none":
-        return found
-    return found.decode()
+    value = segmentation(response)
+    if isinstance(value, DetectionResult) or value.mask_format == "none":
+        return value
+    return value.decode()
 
 
 RESULT = TaskResult("segmentation", _segmented, slow=True)

@@ -1,4 +1,4 @@
-"""Which of an image's many (box, class) pairs are worth decoding: the scores, cut while they are still logits."""
+"""Chooses the (box, class) pairs of an image that are decoded: those with high scores, compared as logits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SLACK = 1e-3
 
 
 class Candidates(NamedTuple):
-    """boxes: int64 [N], indices into the A boxes, ascending. classes: int64 [N]. scores: float32 [N], 0 to 1."""
+    """N chosen pairs. boxes: int64 [N], indices into A boxes, ascending. classes: int64 [N]. scores: float32 [N]."""
 
     boxes: np.ndarray
     classes: np.ndarray
@@ -28,7 +28,7 @@ class Candidates(NamedTuple):
 def choose_candidates(
     logits: np.ndarray, objectness: np.ndarray | None, spec: DetectionPostproc, threshold: float
 ) -> Candidates:
-    """The pairs whose score is at least the threshold; of more than `spec.max_candidates` the best.
+    """Returns the pairs whose score is at least the threshold, and the best of them beyond `spec.max_candidates`.
 
     Logits are compared before anything is exponentiated: nearly all of them end there. Of equal scores the lower
     (box, class) is taken first.
@@ -79,7 +79,7 @@ def _softmax(logits: np.ndarray, cut: np.float32) -> Candidates:
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` greatest, ascending; of those that tie for the last places the first."""
+    """Returns the indices of the `count` greatest, ascending; of equal ones the first."""
     last = np.partition(scores, -count)[-count]
     above = np.flatnonzero(scores > last)
     tied = np.flatnonzero(scores == last)

@@ -1,4 +1,4 @@
-"""The graph's box numbers to boxes: numpy, one home for every runtime, evaluation and the losses' constants."""
+"""Decodes a graph's box offsets into boxes, with numpy, for every runtime, for evaluation and for losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_LOG_SCALE = 4.1
 
 @functools.lru_cache(maxsize=64)
 def cells(coding: BoxCoding, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cells that "distances" and "grid" boxes are told from, in the order of the graph's boxes.
+    """Returns the cells that "distances" and "grid" boxes are relative to, in the order of the graph's boxes.
 
     Args:
         height, width: of the graph's input, pixels.
@@ -37,7 +37,7 @@ def cells(coding: BoxCoding, height: int, width: int) -> tuple[np.ndarray, np.nd
 
 @functools.lru_cache(maxsize=64)
 def anchors(coding: BoxCoding, height: int, width: int) -> np.ndarray:
-    """The reference boxes of "deltas" with levels: read-only float32 [A, 4] x1, y1, x2, y2 in pixels, not clipped."""
+    """Returns the reference boxes of "deltas" with levels: read-only float32 [A, 4] in pixels, not clipped."""
     parts = []
     for level in coding.levels:
         x, y = np.meshgrid(
@@ -58,7 +58,7 @@ def decode_boxes(
     proposals: np.ndarray | None = None,
     chosen: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Boxes in pixels of the graph's input, not clipped. The formulas stand in `BoxCoding`.
+    """Returns boxes in pixels of the graph's input, not clipped. See `BoxCoding` for the formulas.
 
     Args:
         offsets: float32 [..., A, 4], or [..., N, 4] of the `chosen` ones.
@@ -91,7 +91,7 @@ def decode_boxes(
     if coding.levels:
         reference = picked(anchors(coding, height, width))
     elif proposals is None:
-        raise ArtifactError("boxes that are told from proposals need the graph's output of role proposals")
+        raise ArtifactError("boxes relative to proposals need the graph's output of role proposals")
     else:
         reference = proposals
     return decode_deltas(offsets, reference, coding.variances)
@@ -100,7 +100,7 @@ def decode_boxes(
 def decode_deltas(
     offsets: np.ndarray, reference: np.ndarray, variances: tuple[float, float, float, float]
 ) -> np.ndarray:
-    """(tx, ty, tw, th) [..., 4] to boxes x1, y1, x2, y2, told from the reference boxes [..., 4]."""
+    """Returns the boxes x1, y1, x2, y2 of (tx, ty, tw, th) [..., 4] relative to reference boxes [..., 4]."""
     size = reference[..., 2:] - reference[..., :2]
     scaled = offsets * np.array(variances, np.float32)
     centers = reference[..., :2] + size / 2 + scaled[..., :2] * size

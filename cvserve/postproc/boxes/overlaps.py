@@ -1,4 +1,4 @@
-"""Overlaps of boxes, and the choice of the best of those that overlap."""
+"""Computes overlaps of boxes, and suppresses boxes that overlap better ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def iou_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [N, 4] and [M, 4] (x1, y1, x2, y2): float32 [N, M], 0 for empty ones."""
+    """Returns the intersection over union of boxes [N, 4] and [M, 4]: float32 [N, M], 0 for empty boxes."""
     first, second = np.asarray(first, np.float64).reshape(-1, 4), np.asarray(second, np.float64).reshape(-1, 4)
     size = np.minimum(first[:, None, 2:], second[None, :, 2:]) - np.maximum(first[:, None, :2], second[None, :, :2])
     shared = np.prod(np.maximum(size, 0), axis=-1)
@@ -21,7 +21,7 @@ def iou_matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def nms(
     boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, max_results: int
 ) -> np.ndarray:
-    """Greedy non-maximum suppression within each class.
+    """Suppresses boxes that overlap better ones of their class (greedy non-maximum suppression).
 
     Args:
         boxes: float32 [N, 4] x1, y1, x2, y2, all of them with an area. scores: float32 [N]. classes: int [N].
@@ -41,7 +41,7 @@ def nms(
 
 
 def _kept_of_sorted(boxes: np.ndarray, classes: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Places of those that stay, ascending, out of boxes [N, 4] that are sorted best first."""
+    """Returns the places of the boxes that stay, ascending, of boxes [N, 4] sorted best first."""
     if not len(boxes):
         return np.zeros(0, np.int64)
     rectangles = boxes.astype(np.float64)

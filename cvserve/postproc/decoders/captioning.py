@@ -1,4 +1,4 @@
-"""Token ids to sentences."""
+"""Turns token ids into sentences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decode_captioning(
     max_results: int | None = None,
     geometries: Sequence[Geometry] | None = None,
 ) -> list[CaptionResult]:
-    """One result an image.
+    """Returns one result an image.
 
     Args:
         outputs: the graph's outputs by name: of role token_ids, integers [B, T], or [B, K, T] of K sentences an image;
@@ -79,7 +79,7 @@ def decode_captioning(
 
 
 def _maps(outputs: Mapping[str, np.ndarray], manifest: Contract, ids: np.ndarray) -> np.ndarray | None:
-    """Attention [B, K, T, rows, columns] of ids [B, K, T], if the graph gives it."""
+    """Returns the attention [B, K, T, rows, columns] of ids [B, K, T], or None if the graph gives none."""
     if manifest.output("attention") is None:
         return None
     maps = _of_role("attention", outputs, manifest)
@@ -92,7 +92,7 @@ def _maps(outputs: Mapping[str, np.ndarray], manifest: Contract, ids: np.ndarray
 
 
 def _penalties(sentences: np.ndarray, decoding: Decoding | None) -> list[float]:
-    """What the log probabilities of sentences, int [K, T], are divided by before they are compared."""
+    """Returns the numbers by which the log probabilities of sentences, int [K, T], are divided for comparing them."""
     if decoding is None or not decoding.length_penalty:
         return [1.0] * len(sentences)
     tokens = [_count(ids) for ids in sentences.tolist()]
@@ -100,9 +100,9 @@ def _penalties(sentences: np.ndarray, decoding: Decoding | None) -> list[float]:
 
 
 def _count(ids: list[int]) -> int:
-    """Tokens of a sentence with its <end>, without <start>."""
-    said = ids[: ids.index(END) + 1] if END in ids else ids
-    return sum(number not in (PAD, START) for number in said)
+    """Returns the number of tokens of a sentence with its <end>, without <start>."""
+    sentence = ids[: ids.index(END) + 1] if END in ids else ids
+    return sum(number not in (PAD, START) for number in sentence)
 
 
 def _of_role(role: str, outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Class scores of a batch, and the best classes of each image."""
+"""Turns class scores into the best classes of each image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def class_scores(outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.ndarray:
-    """The probabilities of a classification graph: dequantised, and activated where the graph gives logits.
+    """Returns the probabilities of a classification graph, dequantised, and activated where the graph gives logits.
 
     Args:
         outputs: the graph's outputs by name, batch first: [B, C], or with axes of length 1 beside C.
@@ -49,7 +49,7 @@ def class_scores(outputs: Mapping[str, np.ndarray], manifest: Contract) -> np.nd
 
 
 def decode_classification(scores: np.ndarray, labels: tuple[str, ...], top_k: int) -> list[ClassificationResult]:
-    """The best classes of each image, best first; equal scores in index order.
+    """Returns the best classes of each image, best first; equal scores in index order.
 
     Args:
         scores: float [B, C].

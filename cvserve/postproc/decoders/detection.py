@@ -1,4 +1,4 @@
-"""Raw heads to the objects of each image: scores cut first, boxes decoded for what is left, suppressed by class."""
+"""Turns raw heads into objects: low scores are dropped, the rest decoded into boxes and suppressed by class."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def decode_detection(
     max_results: int | None = None,
     masks: bool = True,
 ) -> list[DetectionResult]:
-    """One result an image, boxes and masks in the coordinates of the original.
+    """Returns one result an image, boxes and masks in the coordinates of the original.
 
     Args:
         outputs: the graph's outputs by name, batch first.
         geometries: how each image was resized.
         score_threshold, iou_threshold, max_results: None takes the manifest's.
-        masks: whether those of objects, where the graph tells them, are put into the image, which takes time.
+        masks: whether the masks of the graph are resized to the image, which takes time.
 
     Raises:
         ArtifactError: the outputs are not what the manifest says.
@@ -78,7 +78,7 @@ def decode_detection(
 
 
 def in_original(found: Found, geometry: Geometry, labels: tuple[str, ...]) -> DetectionResult:
-    """What was found in the graph's input, in the coordinates of the original; what lies outside of it is left out."""
+    """Returns objects of the graph's input in the coordinates of the original, without those outside of it."""
     boxes = geometry.to_original(found.boxes)
     inside = _solid(boxes)
     width, height = geometry.original_width, geometry.original_height
@@ -100,7 +100,7 @@ def decode_detection_arrays(
     iou_threshold: float | None = None,
     max_results: int | None = None,
 ) -> list[Found]:
-    """What is found in each image, in pixels of the graph's input, clipped to it.
+    """Returns the objects of each image, in pixels of the graph's input, clipped to it.
 
     Args:
         outputs: float32 by role, batch first: see `BoxCoding` and `DetectionPostproc`.
@@ -127,7 +127,7 @@ def decode_detection_arrays(
         chosen, classes, scores = choose_candidates(logits[index], objectness, spec, threshold)
         proposals = outputs["proposals"][index][chosen] if not coding.levels and "proposals" in outputs else None
         numbers = offsets[index][chosen] if offsets.ndim == 3 else offsets[index][chosen, classes]
-        # Infinite numbers may make NaN here, which is told below.
+        # Infinite numbers may make NaN here, which is an error below.
         with np.errstate(invalid="ignore", over="ignore"):
             boxes = decode_boxes(numbers, coding, height, width, proposals, chosen)
         if np.isnan(boxes).any() or np.isnan(offsets[index].max(initial=0)):
@@ -148,7 +148,7 @@ def _suppressed(
     iou_threshold: float | None,
     max_results: int | None,
 ) -> list[Found]:
-    """See `decode_detection_arrays`; of a graph that has decoded and suppressed its boxes itself (kind "boxes")."""
+    """Does `decode_detection_arrays` for a graph that decodes and suppresses its boxes itself (kind "boxes")."""
     missing = [role for role in ("boxes", "scores", "classes") if role not in outputs]
     if missing:
         raise ArtifactError(f"a graph that suppresses itself needs an output of role {missing[0]}")
@@ -179,7 +179,7 @@ def _suppressed(
 
 
 def _solid(boxes: np.ndarray) -> np.ndarray:
-    """bool [N]: which boxes [N, 4] have an area."""
+    """Returns which boxes [N, 4] have an area: bool [N]."""
     solid: np.ndarray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return solid
 

@@ -1,4 +1,4 @@
-"""Class maps of the graph's size to those of the original images."""
+"""Resizes class maps of the graph's size to the sizes of the original images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def decode_segmentation(
     outputs: Mapping[str, np.ndarray], geometries: Sequence[Geometry], manifest: Contract
 ) -> list[SegmentationResult]:
-    """One result an image, its class map in the size of the upright original.
+    """Returns one result an image, its class map in the size of the upright original.
 
     Each pixel has the class of the graph's pixel in which its centre lies; padding is in no result. What a centre crop
     has cut off, the graph has never seen: there the class of the nearest pixel that it has seen is repeated (resize
@@ -64,7 +64,7 @@ def decode_segmentation(
 def in_original(
     class_map: np.ndarray, confidence: np.ndarray, geometry: Geometry, manifest: Contract
 ) -> SegmentationResult:
-    """One image's answer in the size of the original.
+    """Returns the result of one image in the size of the original.
 
     Args:
         class_map: uint8 [H, W] of the graph's size. confidence: float32 [H, W], 0 to 1.
@@ -88,7 +88,7 @@ def in_original(
 
 
 def seen_by(length: int, scale: float, offset: float, input_length: int) -> np.ndarray:
-    """Which pixel of the graph's input holds the centre of each pixel of the original, along one axis.
+    """Returns which pixel of the graph's input holds the centre of each pixel of the original, along one axis.
 
     Args:
         length: of the original. scale, offset: input = original * scale + offset, at pixel edges.

@@ -1,4 +1,4 @@
-"""Results drawn onto their images."""
+"""Draws results onto their images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a captioning network looked, word by word."""
+"""Draws where a captioning network looked at each word."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LETTERS_A_SHORT_SIDE = 10
 
 
 def draw_attention(image: np.ndarray, original: np.ndarray, attention: Attention) -> np.ndarray:
-    """The image, and below it a panel a word: the original, dark where the network did not look at that word.
+    """Returns the image, and below it a panel a word: the image, dark where the network did not look at that word.
 
     Args:
         image: uint8 RGB [H, W, 3], what stands at the top.
@@ -55,7 +55,7 @@ def _panel(small: np.ndarray, word: str, seen: np.ndarray, attention: Attention,
 
 
 def _placed(seen: np.ndarray, attention: Attention, scale: float, size: tuple[int, int]) -> np.ndarray:
-    """The map [rows, columns] where it lies on a panel [size], smoothly between the centres of its cells."""
+    """Returns the map [rows, columns] on a panel [size], interpolated between the centres of its cells."""
     left, top, right, bottom = (edge * scale for edge in attention.box)
     wide, tall = (right - left) / seen.shape[1], (bottom - top) / seen.shape[0]
     # Both images have the centres of their pixels at whole numbers.

@@ -1,4 +1,4 @@
-"""Boxes with captions on an image."""
+"""Draws boxes with captions on an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LETTERS_A_SHORT_SIDE = 34
 
 @dataclass(frozen=True)
 class Caption:
-    """text: on the box, "" for none. colour: of its lines. bold: lines twice as thick."""
+    """The caption of a box. text: on the box, "" for none. colour: of its lines. bold: lines twice as thick."""
 
     text: str
     color: Color
@@ -51,7 +51,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, captions: Sequence[Caption]
 
 
 def _frame(image: np.ndarray, box: list[int], color: Color, thickness: int) -> None:
-    """Half of each line lies outside of the box, except at the border of the image."""
+    """Draws a frame. Half of each line lies outside of the box, except at the border of the image."""
     height, width = image.shape[:2]
     left, right = _span(box[0], box[2], width, thickness)
     top, bottom = _span(box[1], box[3], height, thickness)
@@ -62,14 +62,14 @@ def _frame(image: np.ndarray, box: list[int], color: Color, thickness: int) -> N
 
 
 def _span(low: int, high: int, limit: int, thickness: int) -> tuple[int, int]:
-    """The outer ends of a frame along one axis, inside 0 to limit, at least one pixel apart."""
+    """Returns the outer ends of a frame along one axis, inside 0 to limit, at least one pixel apart."""
     start = min(max(low - thickness // 2, 0), limit - 1)
     return start, max(min(high + thickness // 2, limit), start + 1)
 
 
 @dataclass(frozen=True)
 class _Plate:
-    """A caption where it stands."""
+    """A caption and its place."""
 
     text: str
     color: Color
@@ -86,7 +86,7 @@ class _Plate:
 
 
 def _place(width: int, height: int, box: list[int], caption: Caption, size: int, others: Sequence[_Plate]) -> _Plate:
-    """The caption above its box, in its top or below it: the first that has room and meets no other caption."""
+    """Places the caption above its box, inside its top or below it: the first that has room beside other captions."""
     margin = max(2, size // 4)
     text = shortened(drawable(caption.text), size, width - 2 * margin)
     tall, wide = min(size + 2 * margin, height), min(text_width(text, size) + 2 * margin, width)

@@ -1,4 +1,4 @@
-"""A copy of an image that is large enough to be written on."""
+"""Copies images so that they are large enough to be written on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SMALLEST_LETTERS = 12
 
 
 def readable_copy(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """A copy of uint8 RGB [H, W, 3], C-contiguous, its pixels repeated `factor` times each way; and that factor.
+    """Returns a copy of uint8 RGB [H, W, 3], C-contiguous, each pixel repeated `factor` times each way; and factor.
 
-    The factor is the least whole one that makes the long side 256 pixels.
+    The factor is the smallest integer that makes the long side at least 256 pixels.
     """
     factor = -(-_SMALLEST_LONG_SIDE // max(image.shape[:2]))
     if factor == 1:
@@ -25,7 +25,7 @@ def readable_copy(image: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def letter_size(image: np.ndarray, share: int) -> int:
-    """Letters in pixels: one `share`-th of the short side, at least 12."""
+    """Returns the height of letters in pixels: one `share`-th of the short side, at least 12."""
     return max(_SMALLEST_LETTERS, min(image.shape[:2]) // share)
 
 

@@ -1,4 +1,4 @@
-"""A colour for each class, the same on every image."""
+"""Chooses a colour for each class, the same on every image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LIGHT = (0.95, 0.7)
 
 
 def color_of(index: int) -> Color:
-    """The colour of class `index`: from a list of well distinguishable ones, then hues a golden turn apart."""
+    """Returns the colour of class `index`: first from a list of distinct ones, then hues by the golden angle."""
     if index < len(_FIRST):
         return _FIRST[index]
     more = index - len(_FIRST)
@@ -41,7 +41,7 @@ def color_of(index: int) -> Color:
 
 
 def ink_on(color: Color) -> Color:
-    """Black or white, whichever is read more easily on the colour."""
+    """Returns black or white, whichever is easier to read on the colour."""
     red, green, blue = color
     # Luma of ITU-R BT.601.
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)

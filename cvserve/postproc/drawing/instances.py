@@ -1,4 +1,4 @@
-"""Masks of objects on an image: each in the colour of its class, with an edge that tells neighbours apart."""
+"""Draws the masks of objects, each in the colour of its class, with an edge between neighbours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINES_A_SHORT_SIDE = 400
 
 
 def draw_instances(image: np.ndarray, result: DetectionResult, masks: ObjectMasks, factor: int) -> None:
-    """Fills the objects in place, the first ones last, so that nothing lies on them.
+    """Fills the objects in place. The first ones are drawn last and cover the others.
 
     Args:
         image: uint8 RGB [H * factor, W * factor, 3], C-contiguous.
@@ -43,7 +43,7 @@ def draw_instances(image: np.ndarray, result: DetectionResult, masks: ObjectMask
 
 
 def draw_counts(image: np.ndarray, result: DetectionResult) -> None:
-    """A legend in the top left corner: each class that there is with its colour, how often, the most frequent first."""
+    """Draws a legend in the top left corner: colour and number of each class, the most frequent first."""
     counts = sorted(Counter(result.indexes.tolist()).items(), key=lambda item: (-item[1], item[0]))
     draw_table(
         image,

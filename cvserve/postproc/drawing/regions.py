@@ -1,4 +1,4 @@
-"""Class maps on an image: each class in its colour, and a legend."""
+"""Draws class maps on an image, each class in its colour, and a legend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LETTERS_A_SHORT_SIDE = 30
 
 
 def colors_of(result: SegmentationResult) -> tuple[Color, ...]:
-    """RGB of each class: the result's own, or those that boxes of these classes would have."""
+    """Returns the RGB of each class: the result's own, or the colours of boxes of these classes."""
     return result.colors or tuple(color_of(index) for index in range(len(result.names)))
 
 

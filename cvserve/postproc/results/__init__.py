@@ -1,4 +1,4 @@
-"""What a model finds in an image, as typed values in the coordinates of the original image. One module a task."""
+"""Typed results, in the coordinates of the original image. One module a task."""
 
 from cvserve.postproc.results.base import Result
 from cvserve.postproc.results.captioning import Attention, CaptionResult, ScoredCaption

@@ -33,7 +33,7 @@ class Attention:
 class CaptionResult:
     """Sentences about an image, best first; at least one.
 
-    attention: of the best, of networks that tell it; results that come from a server have none.
+    attention: of the best sentence, from networks that have it; None in results from a server.
     """
 
     captions: tuple[ScoredCaption, ...]
@@ -42,10 +42,11 @@ class CaptionResult:
 
     @property
     def best(self) -> ScoredCaption:
+        """Returns the best sentence."""
         return self.captions[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"captions": [{"text", "log_probability"}, ...]}`"""
+        """Returns `{"captions": [{"text", "log_probability"}, ...]}`."""
         return {
             "captions": [
                 {"text": item.text, "log_probability": round(item.log_probability, 6)} for item in self.captions

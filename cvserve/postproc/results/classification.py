@@ -24,10 +24,11 @@ class ClassificationResult:
 
     @property
     def best(self) -> ClassScore:
+        """Returns the best class."""
         return self.classes[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"classes": [{"label", "index", "score"}, ...]}`"""
+        """Returns `{"classes": [{"label", "index", "score"}, ...]}`."""
         return {
             "classes": [
                 {"label": item.label, "index": item.index, "score": round(item.score, 6)} for item in self.classes

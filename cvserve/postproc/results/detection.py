@@ -27,8 +27,8 @@ class DetectionResult:
 
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright original, (0, 0) being its top left corner and
     (image_width, image_height) its bottom right one. scores: float32 [N], 0 to 1. indexes: int32 [N], classes as
-    indices into `names`, which are those of all classes. masks: N of them, of the image's size; None of models that
-    give boxes alone, and where nobody wants masks.
+    indices into `names`, which are those of all classes. masks: N of them, of the image's size; None of models without
+    masks, and where masks were not asked for.
     """
 
     boxes: np.ndarray
@@ -58,7 +58,7 @@ class DetectionResult:
             yield Detection(self.names[index], index, score, tuple(box))
 
     def __getitem__(self, chosen: np.ndarray | slice) -> DetectionResult:
-        """Those that a boolean array [N], an array of indices or a slice takes."""
+        """Returns those that a boolean array [N], an array of indices or a slice selects."""
         return DetectionResult(
             self.boxes[chosen],
             self.scores[chosen],
@@ -80,7 +80,7 @@ class DetectionResult:
     __hash__ = None  # type: ignore[assignment]
 
     def to_dict(self, mask_format: str = "rle") -> dict[str, Any]:
-        """`{"width", "height", "detections": [{"label", "index", "score", "box": [x1, y1, x2, y2]}, ...]}`
+        """Returns `{"width", "height", "detections": [{"label", "index", "score", "box": [x1, y1, x2, y2]}, ...]}`.
 
         Where there are masks, each has a "mask" too: with "rle" as COCO writes it, `{"size": [height, width],
         "counts": a string}`; with "polygons" a list of `[x, y, x, y, ...]`; with "png" a grey PNG in base64, 255

@@ -32,8 +32,8 @@ class SegmentationResult:
     """The class of every pixel of an image.
 
     class_map: uint8 [image height, image width] of the upright original, indices into `names`. confidence: float32 [C],
-    the mean probability of the pixels of each class, 0 to 1; 0 of a class that is nowhere. colours: RGB of each class,
-    or empty: the drawing chooses.
+    the mean probability of the pixels of each class, 0 to 1; 0 of a class without pixels. colours: RGB of each class,
+    or empty: the drawing chooses them.
     """
 
     class_map: np.ndarray
@@ -50,15 +50,17 @@ class SegmentationResult:
 
     @property
     def image_width(self) -> int:
+        """Returns the width of the image in pixels."""
         return int(self.class_map.shape[1])
 
     @property
     def image_height(self) -> int:
+        """Returns the height of the image in pixels."""
         return int(self.class_map.shape[0])
 
     @cached_property
     def coverage(self) -> np.ndarray:
-        """float64 [C]: the share of the image that each class covers, 0 to 1."""
+        """Returns the share of the image that each class covers, 0 to 1: float64 [C]."""
         import cv2  # ten times as fast as numpy.bincount
 
         counts = np.zeros(256)
@@ -69,13 +71,13 @@ class SegmentationResult:
 
     @property
     def classes(self) -> tuple[ClassArea, ...]:
-        """The classes that there are, the largest first; equal ones in index order."""
+        """Returns the classes that occur, the largest first; equal ones in index order."""
         coverage, confidence = self.coverage.tolist(), self.confidence.tolist()
         there = sorted(np.flatnonzero(self.coverage).tolist(), key=lambda index: -coverage[index])
         return tuple(ClassArea(self.names[index], index, coverage[index], confidence[index]) for index in there)
 
     def to_dict(self, mask_format: str = "png") -> dict[str, Any]:
-        """See `EncodedSegmentation.to_dict`.
+        """Returns the same as `EncodedSegmentation.to_dict`.
 
         Args:
             mask_format: one of `cvserve.postproc.MASK_FORMATS`.
@@ -94,9 +96,9 @@ class SegmentationResult:
 
 @dataclass(frozen=True, eq=False)
 class EncodedSegmentation:
-    """Of an image of width x height pixels.
+    """An encoded segmentation of an image of width x height pixels.
 
-    classes: those that there are, the largest first. mask_format: one of MASK_FORMATS. png: the class map, one byte a
+    classes: those that occur, the largest first. mask_format: one of MASK_FORMATS. png: the class map, one byte a
     pixel; of "png" alone. masks: of "rle" and "polygons", one for each of `classes`: COCO's counts int64 [N] (see
     `cvserve.postproc.masks`), or a tuple of polygons [N, 2] (see `cvserve.postproc.polygons`).
     """
@@ -110,10 +112,11 @@ class EncodedSegmentation:
     task: ClassVar[str] = "segmentation"
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"width", "height", "segmentation": {"classes": [{"label", "index", "coverage", "confidence"}, ...]}}`
+        """Returns `{"width", "height", "segmentation": {"classes": [...]}}`.
 
-        With "png", "segmentation" has "class_map" too: the PNG in base64. With "rle", each class has a "mask" as COCO
-        writes it, `{"size": [height, width], "counts": a string}`; with "polygons" a list of `[x, y, x, y, ...]`.
+        Each class has "label", "index", "coverage" and "confidence". With "png", "segmentation" has "class_map" too,
+        the PNG in base64. With "rle", each class has a "mask" as COCO writes it, `{"size": [height, width], "counts": a
+        string}`; with "polygons" a list of `[x, y, x, y, ...]`.
         """
         classes: list[dict[str, Any]] = [
             {
@@ -139,13 +142,13 @@ class EncodedSegmentation:
         return {"size": [self.height, self.width], "counts": compress(mask)}
 
     def decode(self, colors: Sequence[tuple[int, int, int]] = ()) -> SegmentationResult:
-        """The segmentation itself. Only the classes that there are have names in it; those of others are empty.
+        """Returns the segmentation. Only the classes that occur have names in it; the names of others are empty.
 
         Args:
             colours: of at least these classes, in label order.
 
         Raises:
-            InvalidInput: the figures alone, or masks that make no class map.
+            InvalidInput: there are no masks, or they do not make a class map.
         """
         class_map = self._class_map()
         if class_map.shape != (self.height, self.width):
@@ -166,7 +169,7 @@ class EncodedSegmentation:
         if self.mask_format == "png":
             return from_png(self.png)
         if self.mask_format == "none":
-            raise InvalidInput("there is no class map: its figures alone were asked for")
+            raise InvalidInput("there is no class map: the mask format none was asked for")
         masks = {item.index: mask for item, mask in zip(self.classes, self.masks, strict=True)}
         if self.mask_format == "rle":
             return from_class_runs(masks, self.height, self.width)
@@ -181,7 +184,7 @@ class EncodedSegmentation:
 
 
 def encode_segmentation(result: SegmentationResult, mask_format: str = "png") -> EncodedSegmentation:
-    """The segmentation in one of MASK_FORMATS.
+    """Encodes the segmentation in one of MASK_FORMATS.
 
     Raises:
         InvalidInput: another format.

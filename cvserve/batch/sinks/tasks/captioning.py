@@ -21,6 +21,7 @@ class CaptionTable(Table):
     columns = (*COMMON, "captions", "caption", "log_probability")
 
     def lines(self, row: Row) -> list[list[Any]]:
+        """Returns the lines of an image."""
         check_columns(row, "captions")
         captions = row.get("captions", [])
         known = [row.get(name, "") for name in COMMON]
@@ -29,6 +30,7 @@ class CaptionTable(Table):
         return [[*known, len(captions), item["text"], item["log_probability"]] for item in captions]
 
     def count(self, cells: Sequence[str]) -> int:
+        """Returns how many lines the image of this line has."""
         return max(int(cells[self.columns.index("captions")] or 0), 1)
 
 
@@ -39,6 +41,7 @@ class CocoCaptionsSink(CocoSink):
     """
 
     def entries(self, row: Row) -> list[dict[str, Any]]:
+        """Returns the entries of an image."""
         if "captions" not in row:
             raise InvalidInput(f"captions are of captioning models, not of {row.get('task')}; write JSON lines")
         number, name = self._numbers.image_id(row["image"]), row["image"]

@@ -20,6 +20,7 @@ class ClassTable(Table):
         self.columns = COMMON + tuple(f"{name}_{rank}" for rank in ranks for name in ("label", "index", "score"))
 
     def lines(self, row: Row) -> list[list[Any]]:
+        """Returns the lines of an image."""
         check_columns(row, "classes")
         cells = [row.get(name, "") for name in COMMON]
         for item in row.get("classes", [])[: self.top_k]:
@@ -27,6 +28,7 @@ class ClassTable(Table):
         return [cells + [""] * (len(self.columns) - len(cells))]
 
     def top_k_of(self, header: Sequence[str]) -> int | None:
+        """Returns how many classes the header has room for, or None if it is another table's."""
         top_k = (len(header) - len(COMMON)) // 3
         return top_k if top_k > 0 and tuple(header) == ClassTable(top_k).columns else None
 

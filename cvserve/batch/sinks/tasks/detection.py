@@ -28,14 +28,16 @@ class ObjectTable(Table):
     )
 
     def lines(self, row: Row) -> list[list[Any]]:
+        """Returns the lines of an image."""
         check_columns(row, "width", "height", "detections")
         objects = row.get("detections", [])
         known = [row.get(name, "") for name in (*COMMON, "width", "height")]
         known.append("" if "error" in row else len(objects))
-        found = [[*known, item["label"], item["index"], item["score"], *item["box"]] for item in objects]
-        return found or [known + [""] * (len(self.columns) - len(known))]
+        lines = [[*known, item["label"], item["index"], item["score"], *item["box"]] for item in objects]
+        return lines or [known + [""] * (len(self.columns) - len(known))]
 
     def count(self, cells: Sequence[str]) -> int:
+        """Returns how many lines the image of this line has."""
         return max(int(cells[self.columns.index("objects")] or 0), 1)
 
 
@@ -47,6 +49,7 @@ class CocoResultsSink(CocoSink):
     """
 
     def entries(self, row: Row) -> list[dict[str, Any]]:
+        """Returns the entries of an image."""
         if "detections" not in row:
             raise InvalidInput(f"COCO results are of detection models, not of {row.get('task')}; write JSON lines")
         image_id = self._numbers.image_id(row["image"])

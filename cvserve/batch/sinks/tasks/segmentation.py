@@ -26,14 +26,16 @@ class RegionTable(Table):
     )
 
     def lines(self, row: Row) -> list[list[Any]]:
+        """Returns the lines of an image."""
         check_columns(row, "width", "height", "segmentation")
         classes = row.get("segmentation", {}).get("classes", [])
         known = [row.get(name, "") for name in (*COMMON, "width", "height")]
         known.append("" if "error" in row else len(classes))
-        found = [[*known, item["label"], item["index"], item["coverage"], item["confidence"]] for item in classes]
-        return found or [known + [""] * (len(self.columns) - len(known))]
+        lines = [[*known, item["label"], item["index"], item["coverage"], item["confidence"]] for item in classes]
+        return lines or [known + [""] * (len(self.columns) - len(known))]
 
     def count(self, cells: Sequence[str]) -> int:
+        """Returns how many lines the image of this line has."""
         return max(int(cells[self.columns.index("classes")] or 0), 1)
 
 

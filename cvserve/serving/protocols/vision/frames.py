@@ -1,4 +1,4 @@
-"""The frames of one VisionService/Stream: read ahead up to a window, answered in the order in which they came."""
+"""Answers the frames of one VisionService/Stream in order, and reads ahead up to a window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Frames:
     """One open stream.
 
     At most `window` frames are under way: read, and their answers not yet written. Then reading stops, and HTTP/2 makes
-    the client wait, be it that the model is slow or that the client does not read its answers. Used from the loop's
+    the client wait, whether the model is slow or the client does not read its answers. Used from the loop's
     thread only.
     """
 
@@ -45,8 +45,8 @@ class Frames:
             raises.
         """
         reader = asyncio.ensure_future(self._read_all(requests))
-        # Left alone when the call ends before the client's last frame: gRPC then ends the read itself, while taking
-        # a read away from under it is not safe.
+        # Not cancelled when the call ends before the client's last frame: gRPC then ends the read itself, and
+        # cancelling a read is not safe.
         reader.add_done_callback(_look_at)
         try:
             while (answer := await self._read.get()) is not None:
@@ -86,6 +86,6 @@ class Frames:
 
 
 def _look_at(task: asyncio.Future[Any]) -> None:
-    """Spares the log an error that nobody asked for: that a call ended while a task worked for it."""
+    """Reads the exception of a task whose call has ended, so that it is not logged."""
     if not task.cancelled():
         task.exception()

@@ -47,23 +47,23 @@ class VisionService:
             frames.stop()
 
     async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The best classes of one image."""
+        """Answers with the best classes of one image."""
         return await self._answer(request, context, "Classify", _options(request, request.top_k))
 
     async def Detect(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The objects in one image."""
+        """Answers with the objects in one image."""
         return await self._answer(request, context, "Detect", _options(request, 0))
 
     async def Segment(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """The class of every pixel."""
+        """Answers with the class of every pixel."""
         return await self._answer(request, context, "Segment", _options(request, 0))
 
     async def Caption(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """A sentence about one image."""
+        """Answers with sentences about one image."""
         return await self._answer(request, context, "Caption", _options(request, 0))
 
     async def Stream(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
-        """Frames in, answers out. See `Frames`; a frame's fault is its own answer."""
+        """Answers frames one after the other, see `Frames`. The error of a frame is its answer."""
         if self._draining:
             raise Unavailable("the server is shutting down")
         answers = _FrameAnswers(self._engine, requests.context, deadline_of(context), self._largest)
@@ -75,7 +75,7 @@ class VisionService:
             self._streams.discard(frames)
 
     async def GetModelInfo(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """What a model is."""
+        """Answers with what a model is."""
         info = self._engine.model_info(model_ref(request.model))
         labels_of = self._engine.reconciler.labels_of
         return model_info(
@@ -108,8 +108,8 @@ class _FrameAnswers:
         self._model = vision_pb2.ModelSpec()
 
     async def to(self, frame: Any) -> Any:
-        """The response to a frame, in which its fault stands too. Called in the order of the frames, and then a task
-        of its own, so that the model of the frame before is known."""
+        """Returns the response to a frame, or to its error. Called in the order of the frames, so that the model of the
+        frame before is known; each call then runs as a task of its own."""
         started = time.perf_counter()
         response = vision_pb2.StreamResponse()
         version, code, model = None, "OK", self._model
@@ -136,7 +136,7 @@ class _FrameAnswers:
         return response
 
     async def _answer(self, frame: Any, model: Any) -> tuple[str, Any]:
-        """The field of the response, and what belongs there: the model's task decides."""
+        """Returns the field of the response and its message, which depend on the model's task."""
         self._stream.authorize(model.name)
         if frame.timeout_ms < 0:
             raise InvalidInput(f"timeout_ms must not be negative, but is {frame.timeout_ms}")
