@@ -94,10 +94,10 @@ async def test_a_client_that_does_not_read_its_answers_is_made_to_wait(serve: Se
         asked = 0
         long = ClassificationResult((ClassScore("x" * (1 << 20), 0, 1.0),))
 
-        async def at_once(model: ModelRef, *arguments: Any, **options: Any) -> ImageAnswer:
+        async def at_once(model: ModelRef, *arguments: Any, encode: Any, **options: Any) -> ImageAnswer:
             nonlocal asked
             asked += 1
-            return ImageAnswer(ModelRef(model.name, 1), long)
+            return ImageAnswer(ModelRef(model.name, 1), encode(long))
 
         async def send() -> None:
             for number in range(1000):
