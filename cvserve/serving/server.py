@@ -19,12 +19,12 @@ from cvserve.serving.core import loading
 from cvserve.serving.core.background import Watcher
 from cvserve.serving.core.engine import Engine
 from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.loading import LoadModel
 from cvserve.serving.core.manager import State, VersionStatus
 from cvserve.serving.core.memory import CollectorFreeze
 from cvserve.serving.core.observer import Observer, Observers
 from cvserve.serving.core.repository import Repository
 from cvserve.serving.core.settings import ModelConfig, ModelSettings
-from cvserve.serving.core.version_loader import LoadModel
 from cvserve.serving.protocols import tensorflow_serving, vision
 from cvserve.serving.settings import ServerSettings
 from cvserve.serving.status_lines import StatusLines, describe

@@ -18,7 +18,7 @@ from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core.coalescing import CoalescingCallbacks
 from cvserve.serving.core.decode_pool import DecodePool
-from cvserve.serving.core.loading import load
+from cvserve.serving.core.loading import LoadModel, VersionLoader, load
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.reconciler import Reconciler
@@ -26,7 +26,6 @@ from cvserve.serving.core.repository import Repository
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.signatures import Signature
-from cvserve.serving.core.version_loader import LoadModel, VersionLoader
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
-"""Opens the model in a version's directory: chooses the instance plan, opens the graphs, runs every batch size once."""
+"""From a version's directory to a servable: chooses the instance plan, opens the graphs, runs every batch size once."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, OutOfMemory
+from cvserve.extras import telling
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
 from cvserve.runtimes.cuda import KEPT
@@ -19,8 +22,11 @@ from cvserve.serving.core import without_manifest
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
 from cvserve.serving.core.batching.policy import BatchLimits
 from cvserve.serving.core.choosing import Chosen, chosen_for, one_size
+from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loaded_model import LoadedModel
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.measuring import run_all, sizes
+from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.replicas import (
     OpenRuntime,
     Placement,
@@ -35,14 +41,22 @@ from cvserve.serving.core.replicas import (
     open_from_artifact,
     worker_count,
 )
-from cvserve.serving.core.settings import ModelSettings
+from cvserve.serving.core.repository import ModelVersion
+from cvserve.serving.core.scheduling import lower_priority
+from cvserve.serving.core.servable import Servable
+from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.signatures import DETECT
+from cvserve.serving.core.thread_names import GRAPHS, name_thread
 
 _LOG = logging.getLogger(__name__)
 
 FEW_SIZES = ("litert",)
 """Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes. So they are
 on a GPU, where onnxruntime needs a session for each (`cvserve.runtimes.cuda`): to one where the memory is limited."""
+
+
+LoadModel = Callable[[Path, ModelSettings], LoadedModel]
+"""Opens and warms the model in a version's directory, as `loading.load` does."""
 
 
 def load(
@@ -150,3 +164,59 @@ def warm(graphs: Sequence[RunGraph], make: Callable[[int], Tensors], limits: Bat
     with ThreadPoolExecutor(len(graphs)) as pool:
         for size in used:
             run_all(pool, graphs, make(size))
+
+
+@dataclass(frozen=True)
+class VersionLoader:
+    """Loads versions for the `Manager`. Called on the loop's thread.
+
+    Attributes:
+        load_model: opens a version's directory; replaced in tests.
+        settings: of the models.
+        decode: where images are decoded that the workers do not decode.
+        callbacks: the workers' way back to the loop.
+        observer: gets the seconds that loading took, and what happens to requests.
+        on_import: is called when a model has imported a library, before the library is used.
+    """
+
+    load_model: LoadModel
+    settings: EngineSettings
+    decode: DecodePool
+    callbacks: LoopCallbacks
+    observer: Observer
+    on_import: Callable[[], None] = lambda: None
+
+    async def __call__(self, source: ModelVersion) -> Servable:
+        """Returns the version, ready to answer.
+
+        Raises:
+            CvserveError: it cannot be loaded.
+        """
+        settings = source.settings or self.settings.of_model(source.name)
+        began = time.monotonic()
+        # A thread of its own: one that has given way stays so.
+        thread = ThreadPoolExecutor(1, "load")
+        try:
+            model = await asyncio.get_running_loop().run_in_executor(thread, self._open, source, settings)
+        finally:
+            thread.shutdown(wait=False)
+        self.observer.loaded(source.name, source.version, time.monotonic() - began)
+        return Servable(
+            source.name,
+            source.version,
+            model,
+            self.decode,
+            self.callbacks,
+            self.observer,
+            settings.max_pixels,
+            self.settings.graph_nice,
+        )
+
+    def _open(self, source: ModelVersion, settings: ModelSettings) -> LoadedModel:
+        if not source.explicitly_requested:
+            without_manifest.check_complete(source.directory)
+        # Threads that a runtime starts here run its graphs.
+        name_thread(f"{GRAPHS}{source.name}")
+        lower_priority(self.settings.graph_nice)
+        with telling(self.on_import):
+            return self.load_model(source.directory, settings)

@@ -2,7 +2,7 @@
 
 Two things that can be removed separately. SCHED_BATCH for the threads that move messages: `use_batch_policy`, called in
 `serving/process.py`. Lower priority for the threads of graphs and short slices while requests are refused:
-`lower_priority`, called in `worker.py` and `version_loader.py`, and `ShortSlices`, called in `batching/admission.py`.
+`lower_priority`, called in `worker.py` and `loading.py`, and `ShortSlices`, called in `batching/admission.py`.
 """
 
 from __future__ import annotations

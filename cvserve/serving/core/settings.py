@@ -46,14 +46,15 @@ class ModelSettings(BaseModel):
     """Operations of one batch that may run at the same time; None: one (onnx), or as many as cores (tensorflow)."""
 
     gpu_memory_mib: int | None = Field(default=None, ge=1)
-    """The most memory taken of each GPU; None: all of it. For tensorflow the first model's wish holds for all."""
+    """The most memory taken of each GPU; None: all of it. With tensorflow the value of the first model holds
+    for all."""
 
     gpu_memory_growth: bool = True
     """GPU memory is taken when it is needed, rather than all of it at the start."""
 
     gpu_tf32: bool = False
     """TensorFloat-32, quicker on GPUs since Ampere: factors keep 10 of their 23 bits, and answers differ from those of
-    the CPU, the export and the phone. For tensorflow it holds only where all models wish it."""
+    the CPU, the export and the phone. With tensorflow it holds only where all models set it."""
 
     batching: bool = True
     """False runs every request alone."""
@@ -62,7 +63,7 @@ class ModelSettings(BaseModel):
     """None measures while loading: the smallest size that is nearly as fast an image as the best."""
 
     batch_delay_ms: float = Field(default=0.0, ge=0, le=60_000)
-    """How long a batch that is not full may wait for company while an instance is idle."""
+    """How long a batch that is not full may wait for more requests while an instance is idle."""
 
     allowed_batch_sizes: tuple[int, ...] = ()
     """Ascending sizes that batches are padded to; the last is max_batch_size. Empty: no padding."""
@@ -77,11 +78,11 @@ class ModelSettings(BaseModel):
     """How long a request may wait for an instance, whatever its deadline; None: as long as its deadline allows."""
 
     priority_levels: int = Field(default=0, ge=0, le=100)
-    """Requests may say `x-priority: 1` (first) to this number (last) in their metadata or headers, and go before
+    """Requests may give `x-priority: 1` (first) to this number (last) in their metadata or headers, and go before
     those of a larger number; 0: all are equal and the header is not read."""
 
     default_priority: int | None = Field(default=None, ge=1, le=100)
-    """Of requests that say none; None: the middle one."""
+    """Of requests that give none; None: the middle one."""
 
     max_request_rows: int = Field(default=1024, ge=1)
     """Images or rows in one request; a request larger than a batch is split."""
@@ -127,12 +128,12 @@ class ModelSettings(BaseModel):
         return self
 
     def limits(self, max_rows: int) -> BatchLimits:
-        """The batcher's view, with the largest batch decided."""
+        """Returns how batches are formed, with the largest batch decided."""
         return BatchLimits(max_rows, self.batch_delay_ms / 1000, self.allowed_batch_sizes, self.batching)
 
     @property
     def largest_batch(self) -> int | None:
-        """The largest batch, where the settings say it."""
+        """The largest batch, where the settings give it."""
         return self.max_batch_size or (self.allowed_batch_sizes or (None,))[-1]
 
     @property
@@ -162,7 +163,7 @@ class EngineSettings(ModelSettings):
     graph_nice: int = Field(default=GRAPH_NICE, ge=0, le=19)
     """How much nicer (Linux) the threads that run graphs are than those that move messages, so that under overload
     refusals come at once and the cores go to the graphs. On cores that the server shares with other work, and in the
-    same group of processes, that work takes the larger share too: then say 0."""
+    same group of processes, that work takes the larger share too: then set 0."""
 
     max_decode_waiting: int = Field(default=256, ge=0)
     """Images that may wait to be decoded; more are refused at once."""
