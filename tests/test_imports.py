@@ -44,7 +44,7 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
         {"manifest"},
         {"store"},
     ),
-    "preproc": ({"exif", "foreign", "geometry", "regions", "source", "tensors"}, {"header"}, {"decode"}),
+    "preproc": ({"exif", "geometry", "regions", "source", "tensors", "unsupported"}, {"header"}, {"decode"}),
     "text": ({"merging", "ptb"}, {"pieces"}, {"learning", "tokenizer"}),
     "postproc": (
         {

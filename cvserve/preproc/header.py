@@ -14,7 +14,7 @@ from typing import Literal
 
 from cvserve.errors import ImageError
 from cvserve.preproc.exif import orientation_of_exif, orientation_of_raw_profile
-from cvserve.preproc.foreign import describe
+from cvserve.preproc.unsupported import describe
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
