@@ -60,7 +60,7 @@ def test_they_answer_as_all_networks_do(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES[:2], ids=str)
+@pytest.mark.parametrize("case", [pytest.param(CASES[0], marks=pytest.mark.thorough), CASES[1]], ids=str)
 def test_they_are_exported(case: Case, tmp_path: Path) -> None:
     questions.ask_formats(case, case.build(), tmp_path)
 
