@@ -1,4 +1,4 @@
-"""How a model is laid out: what the settings say, and for the rest what was measured, now or at an earlier load."""
+"""Chooses the instance plan and the largest batch: from the settings, and where they leave it open, by measuring."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from cvserve.serving.core.settings import ModelSettings
 
 _LOG = logging.getLogger(__name__)
 
-LONE_COPY_BYTES = 256 << 20
-"""Of a graph that is not loaded once more for lone requests."""
+LONE_REPLICA_BYTES = 256 << 20
+"""Larger graphs are not loaded once more for lone requests."""
 
 STEADY = 0.85
-"""Less than this, and what was measured is measured again an hour later: something else had the machine."""
+"""Where less of the best rate was reached, the measurement is repeated an hour later: something else used the CPU."""
 
 UNSTEADY_SECONDS = 3600.0
 
@@ -47,9 +47,16 @@ _LIBRARIES = ("tensorflow", "onnxruntime", "ai-edge-litert")
 
 @dataclass(frozen=True)
 class Chosen:
-    """max_rows: the largest batch. runtime: with which it was measured; empty where nothing was. steady: whether the
-    machine was left alone meanwhile. lone: threads of a copy for lone requests; None: they run as all do. remembered:
-    from an earlier load."""
+    """Holds what was chosen for a model.
+
+    Attributes:
+        plan: instances and threads on each device.
+        max_rows: the largest batch.
+        runtime: with which it was measured; empty where nothing was.
+        steady: whether nothing else used the CPU meanwhile.
+        lone: threads of a replica for lone requests; None: they run as all others.
+        remembered: whether it comes from an earlier load.
+    """
 
     plan: InstancePlan
     max_rows: int
@@ -60,10 +67,13 @@ class Chosen:
 
 
 def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime, *, anew: bool = False) -> Chosen:
-    """What the settings say, and otherwise what was measured.
+    """Returns what the settings give, and for the rest what is measured or was measured at an earlier load.
 
     Args:
-        anew: what was measured at an earlier load does not hold any more.
+        artifact: the model.
+        settings: how it runs.
+        open_one: opens one replica.
+        anew: whether to measure even where an earlier load has.
     """
     plans = candidates(settings, settings.runtime)
     rows_known = settings.largest_batch is not None or not settings.batching
@@ -101,11 +111,11 @@ def _remembered(content: dict[str, Any]) -> Chosen | None:
             remembered=True,
         )
     except (KeyError, TypeError, ValueError):
-        return None  # nothing there, or something damaged
+        return None  # no such file, or a damaged one
 
 
 def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, open_one: OpenRuntime) -> Chosen:
-    """Opens every plan that is worth it, finds the best batch of each, and lets them race."""
+    """Opens the replicas of every plan that is worth it, finds the best batch of each, and compares their rates."""
     opened = {first: open_all(artifact, settings, first, open_one)}
     try:
         runtime = opened[first][0].runtime.name
@@ -115,7 +125,7 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, 
         for plan in plans:
             try:
                 if plan not in opened:
-                    shared = _same_copies(opened, settings, plan, runtime)
+                    shared = _shareable_replicas(opened, settings, plan, runtime)
                     opened[plan] = shared or open_all(artifact, same, plan, open_one)
                 pipelines = opened[plan]
                 graphs = graphs_of(pipelines, worker_count(settings, plan))
@@ -132,11 +142,11 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, 
             ((plan, rows),) = trials
             return Chosen(plan, rows, runtime)
         raced = race(trials, photograph_for(opened[first][0]), usable_cores(), in_turns=not one_size(settings, runtime))
-        scores, rows_of = _with_their_batch(raced)
-        worth_two = _worth_two(artifact, settings, runtime)
-        chosen = choose(scores, lone_copy=worth_two)
+        scores, rows_of = _best_batches(raced)
+        load_twice = _may_load_twice(artifact, settings, runtime)
+        chosen = choose(scores, lone_replica=load_twice)
         steady = all(score.steady >= STEADY for score in raced.values())
-        lone = lone_threads(scores, chosen) if worth_two else None
+        lone = lone_threads(scores, chosen) if load_twice else None
         return Chosen(chosen, rows_of[chosen], runtime, steady, lone)
     finally:
         # Runtimes keep the memory of the largest batch they ever ran.
@@ -145,22 +155,22 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, 
 
 
 def one_size(settings: ModelSettings, runtime: str) -> bool:
-    """Whether only one batch size is kept ready, since each takes its own share of a limited memory (see
+    """Returns whether only one batch size is kept ready, since each takes its own share of a limited memory (see
     `cvserve.runtimes.cuda`)."""
     return runtime == "onnx" and not on_cpu(settings) and settings.gpu_memory_mib is not None
 
 
 def _batches(settings: ModelSettings, runtime: str, graphs: Sequence[RunGraph], pipeline: Pipeline) -> Sequence[int]:
-    """The sizes that may serve best."""
+    """Returns the batch sizes whose rates are to be compared."""
     if settings.largest_batch is not None or not settings.batching:
         return (settings.largest_batch or 1,)
     return good_batches(graphs, noise_for(pipeline), in_turns=not one_size(settings, runtime))
 
 
-def _with_their_batch(
+def _best_batches(
     raced: Mapping[tuple[InstancePlan, int], Score],
 ) -> tuple[dict[InstancePlan, Score], dict[InstancePlan, int]]:
-    """Of each plan the score and the rows of the batch that it is best served with."""
+    """Returns for each plan the score and the rows of its best batch."""
     rows: dict[InstancePlan, int] = {}
     for (plan, batch), score in sorted(raced.items(), key=lambda item: item[0][1]):
         known = rows.get(plan)
@@ -169,26 +179,27 @@ def _with_their_batch(
     return {plan: raced[plan, batch] for plan, batch in rows.items()}, rows
 
 
-def _worth_two(artifact: Artifact, settings: ModelSettings, runtime: str) -> bool:
-    """Whether the graph may be loaded once more for lone requests."""
+def _may_load_twice(artifact: Artifact, settings: ModelSettings, runtime: str) -> bool:
+    """Returns whether the graph may be loaded once more for lone requests."""
     sizes = [graph.bytes for graph in artifact.manifest.graphs if graph.format == FORMAT_OF.get(runtime)]
-    return on_cpu(settings) and max(sizes, default=0) <= LONE_COPY_BYTES
+    return on_cpu(settings) and max(sizes, default=0) <= LONE_REPLICA_BYTES
 
 
-def _same_copies(
+def _shareable_replicas(
     opened: dict[InstancePlan, list[Pipeline]], settings: ModelSettings, wanted: InstancePlan, runtime: str
 ) -> list[Pipeline] | None:
-    """The copies of another plan that serve this one too, so that a large model is in memory less often."""
+    """Returns the replicas of another plan that serve this one too, so that a large model is in memory less often."""
     if runtime not in CONCURRENT:
         return None
-    # The processor's threads hardly matter to a GPU, and its memory is small.
+    # CPU threads hardly matter to a GPU, whose memory is small.
     all_gpus = all(parse_device(device).kind == "gpu" for device in settings.devices)
     alike = (pipelines for plan, pipelines in opened.items() if all_gpus or plan.threads == wanted.threads)
     return next(alike, None)
 
 
 def _key(artifact: Artifact, settings: ModelSettings) -> str:
-    """By the sizes of the files, not their contents, so that the versions of one network share what was measured."""
+    """Returns the key of a measurement: by the sizes of the files, not their contents, so that the versions of one
+    network share it."""
     manifest = artifact.manifest
     memory = (
         {} if on_cpu(settings) else settings.model_dump(include={"gpu_memory_mib", "gpu_memory_growth", "gpu_tf32"})
@@ -198,7 +209,7 @@ def _key(artifact: Artifact, settings: ModelSettings) -> str:
         | {
             "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
             "image": [manifest.preproc.height, manifest.preproc.width],
-            "rule": 2,  # of the choice: what was chosen by an earlier one is measured again
+            "rule": 2,  # of the choice: what was chosen by an earlier rule is measured again
             "processor": processor(),
             "accelerators": accelerators(settings.devices),
             "cores": usable_cores(),

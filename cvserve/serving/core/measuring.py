@@ -1,4 +1,4 @@
-"""What the settings leave open, measured on the graphs themselves: how many batches at a time, how large."""
+"""Measures on the graphs how many batches to run at a time and how large, where the settings leave it open."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from cvserve.serving.core.batching.execution import RunGraph, Tensors
 
 _LOG = logging.getLogger(__name__)
 
-MOST_ROWS = 32
+MAX_ROWS = 32
 """The largest batch that is tried when max_batch_size is not given."""
 
 WORTHWHILE = 0.06
-"""How much faster a row must be for each doubling of the batch: what it costs is the wait of the first image."""
+"""How much faster a row must be for each doubling of the batch, since the first image waits for the others."""
 
 HAND_OVER_SECONDS = 0.0003
 """What a batch costs beside its run: its worker is woken, its answers are handed to the loop.
@@ -35,27 +35,27 @@ answered 1.08 times what batches of up to 4 did (benchmarks/serving_throughput.p
 worse.
 """
 
-CERTAIN = 1.5
-"""Batches that answer so many times what single rows do need no race against them."""
+CLEARLY_BETTER = 1.5
+"""Batches with so many times the rate of single rows need not be compared with them (`race`)."""
 
 TURNS = 3
 """Timed runs of each batch size after the first look; the fastest counts."""
 
-HOPELESS = 0.8
+FAR_SLOWER = 0.8
 """A batch size this much slower than the best at the first look ends the search."""
 
-LONGEST_BATCH_SECONDS = 1.0
+MAX_BATCH_SECONDS = 1.0
 """Larger batches are not tried once a batch takes this long."""
 
 AS_GOOD = 0.97
-"""A plan that answers so much of the best one's images is as good under load, and the lone image decides."""
+"""A plan with this fraction of the best rate is as good under load; the time of a lone image then decides."""
 
 NEARLY_AS_GOOD = 0.9
-"""Where lone images have a copy to themselves, so much is as good, and the processor's time decides: rates of the
+"""Where lone images have a replica to themselves, this fraction is as good, and the CPU time decides: rates of the
 same plan differ by more than a tenth from one measurement to the next on a busy host."""
 
 AS_CHEAP = 1.03
-"""A plan that needs so many times the processor time of the cheapest is as cheap, and the fewer threads decide."""
+"""A plan that needs so many times the CPU time of the cheapest is as cheap; fewer threads then decide."""
 
 QUICKER = 0.95
 """A lone image must be this much quicker for the decision to leave the better rate."""
@@ -69,10 +69,13 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Trial:
-    """A plan to measure.
+    """Describes an instance plan to measure.
 
-    graphs: what each worker runs. batch: rows of each run. decodes_in_worker: as in `LoadedModel`. lone_rows: to which
-    a lone row is padded.
+    Attributes:
+        graphs: what each worker runs.
+        batch: rows of each run.
+        decodes_in_worker: as in `LoadedModel`.
+        lone_rows: to which a lone row is padded.
     """
 
     graphs: Sequence[RunGraph]
@@ -83,9 +86,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Score:
-    """rate: rows a second, all workers busy, decoding included; the best round's. lone: seconds of one row alone.
-    steady: the middle round's rate as a part of the best one's; far under 1 where something else had the machine. cpu:
-    processor seconds a row, the middle round's."""
+    """Holds the measurements of a plan.
+
+    Attributes:
+        rate: rows a second, all workers busy, decoding included; the best round's.
+        lone: seconds of one row alone.
+        steady: the median round's rate as a fraction of the best one's; far under 1 where something else used the CPU.
+        cpu: CPU seconds a row, the median round's.
+    """
 
     rate: float
     lone: float
@@ -96,7 +104,7 @@ class Score:
 def good_batches(
     graphs: Sequence[RunGraph], make: Callable[[int], Tensors], *, in_turns: bool = True
 ) -> tuple[int, ...]:
-    """The smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
+    """Finds the smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
 
     Args:
         graphs: what each worker runs.
@@ -104,7 +112,7 @@ def good_batches(
         in_turns: False where another size at the next call costs a second: each is measured by itself.
 
     Returns:
-        That batch; where it gains little, 1 as well, since only a race with decoding (`race`) tells.
+        That batch; where it gains little, 1 as well, since only a comparison with decoding (`race`) shows the better.
 
     Raises:
         OutOfMemory: there is no room for one row.
@@ -121,10 +129,10 @@ def _good_batches(
     def rate(size: int) -> float:
         return size * len(graphs) / (fastest[size] + HAND_OVER_SECONDS)
 
-    for size in sizes(MOST_ROWS):
+    for size in sizes(MAX_ROWS):
         inputs = make(size)
         try:
-            # The first run traces, packs and allocates; what it took tells nothing of the next ones.
+            # The first run traces, packs and allocates, so its time does not count.
             run_all(pool, graphs, inputs)
             fastest[size] = min(run_all(pool, graphs, inputs) for _ in range(1 if in_turns else 1 + TURNS))
         except OutOfMemory as error:
@@ -132,7 +140,7 @@ def _good_batches(
                 raise
             _LOG.info("batches of %d have no room: %s", size, error)
             break
-        if fastest[size] > LONGEST_BATCH_SECONDS or rate(size) < HOPELESS * max(map(rate, fastest)):
+        if fastest[size] > MAX_BATCH_SECONDS or rate(size) < FAR_SLOWER * max(map(rate, fastest)):
             break
     # In turns, so that whatever else the machine does meets all sizes; it only ever makes a run slower.
     for _ in range(TURNS if in_turns else 0):
@@ -143,21 +151,21 @@ def _good_batches(
         if is_worthwhile(size, rate(size), best, rate(best)):
             best = size
     _LOG.info("rows a second by batch size: %s", {size: round(rate(size), 1) for size in fastest})
-    return (best,) if best == 1 or rate(best) >= CERTAIN * rate(1) else (best, 1)
+    return (best,) if best == 1 or rate(best) >= CLEARLY_BETTER * rate(1) else (best, 1)
 
 
 def is_worthwhile(batch: int, rate: float, smaller: int, its_rate: float) -> bool:
-    """Whether a larger batch answers so many more rows a second than a smaller one that they may wait for it."""
+    """Returns whether a larger batch answers enough more rows a second than a smaller one."""
     return rate > its_rate * (1 + WORTHWHILE) ** math.log2(batch / smaller)
 
 
 def sizes(largest: int) -> Sequence[int]:
-    """1, 2, 4, ... and the largest."""
+    """Returns 1, 2, 4, ... and the largest."""
     return (*(1 << power for power in range(largest.bit_length()) if 1 << power < largest), largest)
 
 
 def run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensors) -> float:
-    """Seconds until every worker has run the batch, all at the same time."""
+    """Returns the seconds until every worker has run the batch, all at the same time."""
     start = time.perf_counter()
     futures = [pool.submit(graph, inputs, None) for graph in graphs]
     try:
@@ -172,9 +180,10 @@ def run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensor
 def race(
     trials: Mapping[Key, Trial], prepare: Callable[[], Tensors], decoders: int, *, in_turns: bool = True
 ) -> dict[Key, Score]:
-    """Measures the plans in rounds, so that whatever else the machine does meets all of them.
+    """Measures the plans in rounds, so that other work on the machine disturbs all of them alike.
 
     Args:
+        trials: the plans.
         prepare: decodes an image to inputs of one row, as a request would have it.
         decoders: threads that decode where the workers do not.
         in_turns: as in `good_batches`; False has one plan's rounds after another's.
@@ -209,15 +218,17 @@ def _described(score: Score) -> str:
     return f"{score.rate:.1f}/s, alone {score.lone * 1000:.1f} ms, cpu {score.cpu * 1000:.1f} ms"
 
 
-def choose(scores: Mapping[InstancePlan, Score], *, lone_copy: bool = False) -> InstancePlan:
-    """Of the plans that are as good as the best one under load, the one that is quickest with a lone image.
+def choose(scores: Mapping[InstancePlan, Score], *, lone_replica: bool = False) -> InstancePlan:
+    """Returns the plan that is quickest with a lone image, of those that are as good as the best one under load.
 
     Args:
-        lone_copy: lone images may have a copy of the graph to themselves, and so have no say: of the plans that are
-            nearly as good, one that takes the least of the processor, which leaves the cores to the messages.
+        scores: of each plan.
+        lone_replica: whether lone images may have a replica of the graph to themselves, so that their time does not
+            count: of the plans that are nearly as good, one with the least CPU time is returned, which leaves the cores
+            to the messages.
     """
     best = max(scores.values(), key=lambda score: score.rate)
-    if lone_copy:
+    if lone_replica:
         good = [key for key, score in scores.items() if score.rate >= NEARLY_AS_GOOD * best.rate]
         cheapest = min(scores[key].cpu for key in good)
         cheap = [key for key in good if scores[key].cpu <= AS_CHEAP * cheapest]
@@ -231,8 +242,8 @@ def choose(scores: Mapping[InstancePlan, Score], *, lone_copy: bool = False) -> 
 
 
 def lone_threads(scores: Mapping[InstancePlan, Score], chosen: InstancePlan) -> int | None:
-    """The threads with which a lone image is so much quicker than in the chosen plan that a copy of the graph for
-    it is worth its memory; None where there are none."""
+    """Returns the threads with which a lone image is so much quicker than in the chosen plan that a replica of the
+    graph for it is worth its memory; None where there are none."""
     quickest = min(scores, key=lambda plan: scores[plan].lone)
     if quickest.threads == chosen.threads or scores[quickest].lone >= QUICKER * scores[chosen].lone:
         return None
@@ -240,8 +251,8 @@ def lone_threads(scores: Mapping[InstancePlan, Score], chosen: InstancePlan) -> 
 
 
 def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> tuple[float, float]:
-    """Rows a second of all workers, each of which takes a batch, runs it and takes the next; and the seconds of the
-    processor that a row took."""
+    """Returns the rows a second of all workers, each of which takes a batch, runs it and takes the next; and the CPU
+    seconds of a row."""
     counts = [0] * len(trial.graphs)
     failures: list[BaseException] = []
     with ThreadPoolExecutor(decoders) as pool:

@@ -50,13 +50,15 @@ def test_with_a_copy_for_lone_images_the_processors_time_decides_among_equals() 
         return Score(rate, 0.009 if rate == 100 else 0.005, cpu=cpu)
 
     # The luckier rate does not beat the plan that needs less of the cores.
-    assert choose({BOTH: score(100, 0.0135), MANY: score(91, 0.0126), WIDE: score(80, 0.010)}, lone_copy=True) == MANY
-    assert choose({BOTH: score(91, 0.0120), MANY: score(100, 0.0135)}, lone_copy=True) == BOTH
+    assert (
+        choose({BOTH: score(100, 0.0135), MANY: score(91, 0.0126), WIDE: score(80, 0.010)}, lone_replica=True) == MANY
+    )
+    assert choose({BOTH: score(91, 0.0120), MANY: score(100, 0.0135)}, lone_replica=True) == BOTH
     # As cheap: fewer threads, then the rate.
-    assert choose({BOTH: score(100, 0.0120), MANY: score(95, 0.0123)}, lone_copy=True) == MANY
-    assert choose({MANY: score(95, 0.0123), WIDE: score(100, 0.0120)}, lone_copy=True) == WIDE
+    assert choose({BOTH: score(100, 0.0120), MANY: score(95, 0.0123)}, lone_replica=True) == MANY
+    assert choose({MANY: score(95, 0.0123), WIDE: score(100, 0.0120)}, lone_replica=True) == WIDE
     # Too slow, however cheap.
-    assert choose({BOTH: score(100, 0.0120), MANY: score(89, 0.0060)}, lone_copy=True) == BOTH
+    assert choose({BOTH: score(100, 0.0120), MANY: score(89, 0.0060)}, lone_replica=True) == BOTH
 
 
 def test_the_processors_time_is_measured() -> None:
@@ -175,7 +177,7 @@ def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
         assert copy.batch_sizes == [1, 1]
         model.close()
         assert all(runtime.closed for _, runtime in opener.opened)
-    monkeypatch.setattr(choosing, "LONE_COPY_BYTES", 0)
+    monkeypatch.setattr(choosing, "LONE_REPLICA_BYTES", 0)
     other = publish_tiny(tmp_path / "other").directory
     assert loading.load(other, ModelSettings(max_batch_size=1), Opener()).lone is None, "too large to have it twice"
 

@@ -65,7 +65,7 @@ def make(rows: int) -> dict[str, np.ndarray]:
     ("fixed", "per_row", "expected"),
     [
         # 40 ms of fixed cost a call: batches pay until the cap.
-        (40, 0.5, (measuring.MOST_ROWS,)),
+        (40, 0.5, (measuring.MAX_ROWS,)),
         # Quick rows, each for itself: what the hand-over saves is worth a few, not many, and a race will tell.
         (0, 1, (4, 1)),
         # Slower ones: it is worth none.
