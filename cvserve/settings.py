@@ -1,4 +1,4 @@
-"""Outside settings (YAML files, flags) into pydantic models, with one clear sentence where they do not fit."""
+"""Reads settings (YAML files, flags) into pydantic models, and reports a fault in one sentence."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from cvserve.errors import InvalidInput, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# ValueError: no UTF-8, a date with a 13th month, a number of thousands of digits. RecursionError: hundreds of brackets.
+# ValueError: text that is not UTF-8, a date with a 13th month, a number of thousands of digits. RecursionError:
+# hundreds of nested brackets.
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
-# Values in sentences: not endless, and no deeper than they can be written.
+# Shortens values in error messages, in length and in depth.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 _MERGE = "tag:yaml.org,2002:merge"
-"""The tag of `<<`, of which PyYAML takes several."""
+"""The tag of the key `<<`, which PyYAML allows several times in a mapping."""
 
 
 class _GivenTwice(yaml.YAMLError):
-    """A key that its mapping has already."""
+    """A mapping has the same key twice."""
 
     def __init__(self, first: yaml.Node, again: yaml.Node) -> None:
         super().__init__(f"key {_SHORT.repr(again.value)} is given twice")
@@ -35,9 +36,9 @@ class _GivenTwice(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which PyYAML would take the last without a word.
+    """Refuses a key that is given twice; PyYAML would take the last one and report nothing.
 
-    It looks before `<<` is followed: what is merged may be given anew.
+    It checks before `<<` is followed: keys that are merged may be given again.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -57,8 +58,8 @@ def parse(model: type[Model], values: Any, what: str, *, secret: bool = False) -
     """Builds `model` from `values` (a mapping).
 
     Args:
-        what: how errors call the source ("runs/config.yaml", "the flags").
-        secret: errors tell keys, but no values. Their cause still does: raise them anew `from None`.
+        what: the name of the source in errors ("runs/config.yaml", "the flags").
+        secret: errors show keys, but no values. Their cause still has values: raise them again `from None`.
 
     Raises:
         InvalidInput: the first fault, naming the key, the value and, for an unknown key, the nearest known one.
@@ -79,7 +80,7 @@ def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = F
     """Reads a YAML mapping.
 
     Args:
-        what: how errors call the file where there is none.
+        what: the kind of file, for the error when it is missing.
         secret: as for `parse`.
 
     Raises:
@@ -94,8 +95,8 @@ def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = F
         twice = "a key is given twice" if secret else str(error)
         raise InvalidInput(f"{path}, line {error.line}: {twice}, first in line {error.first_line}") from error
     except _UNREADABLE as error:
-        told = "" if secret else f": {_problem(error)}"
-        raise InvalidInput(f"{path}{_line(error)} is not valid YAML{told}") from None
+        problem = "" if secret else f": {_problem(error)}"
+        raise InvalidInput(f"{path}{_line(error)} is not valid YAML{problem}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -106,10 +107,10 @@ def read_yaml(path: str | Path, *, what: str = "settings file", secret: bool = F
 def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Applies `key=value` texts; `a.b=1` reaches into nested settings, values are read as YAML.
 
-    A key that holds a dot itself is written in a value: `a={b.c: 1}`.
+    A key that has a dot itself is written in a value: `a={b.c: 1}`.
 
     Raises:
-        InvalidInput: a text without "=", or a key that leads through something that is no mapping.
+        InvalidInput: a text without "=", or a key that leads through a value that is no mapping.
     """
     result = _copy(values)
     for text in assignments:
@@ -119,7 +120,7 @@ def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, 
         target = result
         *parents, last = key.split(".")
         for parent in parents:
-            # An empty one in a file is None.
+            # an empty mapping in a file is None
             inner = {} if target.get(parent) is None else target[parent]
             if not isinstance(inner, dict):
                 raise InvalidInput(f"{_SHORT.repr(text)}: {parent!r} holds a value, not settings")
@@ -135,7 +136,7 @@ def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, 
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """`, did you mean 'x'?` for the known word closest to `word`, or the list of all of them when none is close."""
+    """Returns `; did you mean 'x'?` for the known word closest to `word`, or the list of all when none is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
@@ -145,16 +146,16 @@ def _load(text: str) -> Any:
 
 
 def _problem(error: Exception) -> str:
-    """What YAML says, without the line that it quotes: that may hold a secret in any file."""
+    """Returns the message of a YAML error without the line that it quotes, which may contain a secret in any file."""
     if isinstance(error, RecursionError):
         return "it is too deep"
-    # Of YAML's parser; of its reader, and of text that is no UTF-8; of a number or a date.
-    said = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-    return " ".join(str(said).split())
+    # The parser of YAML has a problem; its reader, and text that is not UTF-8, a reason; a number or a date, neither.
+    message = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    return " ".join(str(message).split())
 
 
 def _line(error: Exception) -> str:
-    """`, line 3,` where YAML tells the line."""
+    """Returns `, line 3,` where the error has a line."""
     mark = getattr(error, "problem_mark", None)
     return "" if mark is None else f", line {mark.line + 1},"
 
@@ -178,20 +179,20 @@ def _sentence(model: type[BaseModel], error: ValidationError, secret: bool) -> s
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    untold = secret or _is_secret(model, error)
-    value = "" if untold else f" = {_SHORT.repr(first['input'])}"
+    hidden = secret or _is_secret(model, error)
+    value = "" if hidden else f" = {_SHORT.repr(first['input'])}"
     return f"{key}{value} cannot be used: {message[0].lower()}{message[1:]}"
 
 
 def _is_secret(model: type[BaseModel], error: ValidationError) -> bool:
-    """Whether the first fault lies in a field that is shown nowhere."""
+    """Returns whether the first fault is in a field whose value is never shown."""
     location = error.errors()[0]["loc"]
     field = model.model_fields.get(str(location[0])) if location else None
     return field is not None and not field.repr
 
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
-    """The settings class that the keys of `path` lead to, as far as the annotations tell."""
+    """Returns the settings class that the keys of `path` lead to, as far as the annotations show it."""
     current: type[BaseModel] | None = model
     for part in path:
         field = current.model_fields.get(part) if current else None

@@ -1,7 +1,7 @@
 """Run the whole path on generated images.
 
 Trains a small network for each task, exports SavedModel, ONNX and TFLite and compares them, starts the server and asks
-it over gRPC, predicts a folder, and shows that all answers are the same. Writes summary.json, overview.png and
+it over gRPC, predicts a folder, and shows that all results are the same. Writes summary.json, overview.png and
 annotated images. Takes a few minutes on two cores and downloads nothing.
 """
 
@@ -17,8 +17,9 @@ from cvserve.settings import nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="demo_output", metavar="DIR", help="where everything goes (demo_output)")
-    parser.add_argument("--seed", type=not_negative, default=1, metavar="N", help="of images and training (1)")
+    """Adds the arguments of the command."""
+    parser.add_argument("--out", default="demo_output", metavar="DIR", help="folder for all files (demo_output)")
+    parser.add_argument("--seed", type=not_negative, default=1, metavar="N", help="seed of images and training (1)")
     parser.add_argument(
         "--tasks", nargs="+", metavar="TASK", help="classification, detection, segmentation, captioning; default: all"
     )
@@ -26,10 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the demo and shows where its results are."""
     load_tensorflow()
-    from cvserve.demo import TASKS, run_demo
+    from cvserve.demo import demo_tasks, run_demo
 
-    known = {task.task: task for task in TASKS}
+    known = {task.task: task for task in demo_tasks()}
     for name in arguments.tasks or ():
         if name not in known:
             raise InvalidInput(f"the demo has {', '.join(known)}, not {name!r}{nearest(name, list(known))}")

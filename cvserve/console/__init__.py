@@ -1,4 +1,4 @@
-"""What a person sees: progress, tables, remarks and errors. Results go to stdout, everything else to stderr.
+"""Prints progress, tables, remarks and errors for people. Results go to stdout, everything else to stderr.
 
     for path in progress(paths, description="hashing", unit="files"):
         ...
@@ -8,8 +8,8 @@
             bar.advance(32, loss=loss)
 
 On a terminal the progress is a bar; anywhere else it is plain lines, few enough for a log. Both go to stderr, never
-to stdout, so that a pipe carries results alone. NO_COLOR and TERM=dumb are honoured. A stderr that is closed or
-full costs the progress, never the work.
+to stdout, so that a pipe carries only results. NO_COLOR and TERM=dumb are respected. If stderr is closed or full, the
+progress is lost and the work goes on.
 """
 
 from cvserve.console.lines import error, is_terminal, note, say

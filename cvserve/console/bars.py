@@ -1,4 +1,4 @@
-"""The live display of all progress bars of the process."""
+"""Shows all progress bars of the process in one live display."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """The one live display that all bars of the process share, since two would overwrite each other."""
+    """The live display that all bars of the process share, since two would overwrite each other. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -18,6 +18,7 @@ class Bars:
         self._live: set[int] = set()
 
     def add(self, stream: TextIO, description: str, total: int | None) -> int:
+        """Adds a bar, and starts the display with the first one; returns the bar's number."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
@@ -30,7 +31,7 @@ class Bars:
                     MofNCompleteColumn(),
                     TimeRemainingColumn(compact=True, elapsed_when_finished=True),
                     TextColumn("{task.fields[detail]}", markup=False),
-                    console=Console(file=stream, highlight=False),  # honours NO_COLOR itself
+                    console=Console(file=stream, highlight=False),  # respects NO_COLOR itself
                     # rich would send prints of the program to stderr, and a pipe would lose them
                     redirect_stdout=False,
                     refresh_per_second=5,
@@ -41,11 +42,13 @@ class Bars:
             return task
 
     def update(self, task: int, **values: Any) -> None:
+        """Shows new values of a bar: completed, total, description, detail."""
         with self._lock:
             if self._rich is not None:
                 self._rich.update(task, **values)  # type: ignore[arg-type]
 
     def remove(self, task: int) -> None:
+        """Removes a bar, and ends the display with the last one."""
         with self._lock:
             self._live.discard(task)
             if self._rich is None:
@@ -57,7 +60,7 @@ class Bars:
                 self._rich = None
 
     def print_above(self, text: str) -> bool:
-        """Prints above the bars; False if there are none."""
+        """Prints above the bars; returns False if there are none."""
         with self._lock:
             if self._rich is None:
                 return False

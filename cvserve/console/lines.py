@@ -1,4 +1,4 @@
-"""Lines of text: results to stdout, remarks and errors to stderr."""
+"""Prints lines of text: results to stdout, remarks and errors to stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvserve.console.bars import BARS
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person is looking at `stream` on a screen that can redraw a line."""
+    """Returns whether `stream` is a terminal that can redraw a line."""
     try:
         return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:  # the stream is closed
@@ -23,11 +23,11 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Prints a remark to stderr: what is going on, a warning. It is dropped where stderr is gone."""
+    """Prints a remark or a warning to stderr. It is dropped where stderr is closed."""
     try:
         _print(text, sys.stderr)
     except (OSError, ValueError):
-        return  # a remark that nobody can see is no reason to stop
+        return  # a remark that cannot be printed is no reason to stop
 
 
 def error(text: str) -> None:
@@ -45,7 +45,7 @@ def _print(text: str, stream: TextIO | None) -> None:
 
 
 def _printable(text: str, stream: TextIO) -> str:
-    """The text with escapes for what the stream cannot take, such as the name of a file that is no UTF-8."""
+    """Returns the text with escapes for what the stream cannot encode, such as a file name that is not UTF-8."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding, getattr(stream, "errors", None) or "strict")

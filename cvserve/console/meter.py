@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a few plain lines elsewhere."""
+"""Shows the progress of long work: a bar on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 5.0
 """The least time between two plain lines of one progress."""
 SHARE_BETWEEN_LINES = 0.1
-"""How much of a known total must be done for the next plain line ..."""
+"""The fraction of a known total that must be done before the next plain line ..."""
 SECONDS_OF_SILENCE = 60.0
 """... unless this much time has passed."""
 
@@ -25,7 +25,7 @@ SECONDS_OF_SILENCE = 60.0
 def progress(
     iterable: Iterable[Item], total: int | None = None, description: str = "", *, unit: str = ""
 ) -> Iterator[Item]:
-    """Passes the items on and shows how far it is. total: their number, by default `len(iterable)` if it has one."""
+    """Yields the items and shows the progress. total: their number, by default `len(iterable)` if it has one."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     with Progress(total, description, unit=unit) as bar:
@@ -35,13 +35,13 @@ def progress(
 
 
 class Progress:
-    """How far a long piece of work is: a bar on a terminal, plain lines elsewhere. Thread-safe; bars may nest.
+    """Shows the progress of long work: a bar on a terminal, plain lines elsewhere. Thread-safe; bars may nest.
 
     Args:
-        total: how many there are, None if nobody knows.
+        total: how many there are, None if that is not known.
         description: what is being done ("epoch 3/40").
         unit: what is counted ("images"), for the rate.
-        stream: where to, stderr by default.
+        stream: stderr by default.
         clock: seconds, for tests.
     """
 
@@ -86,13 +86,13 @@ class Progress:
                 self._line(last=True)
 
     def skip(self, count: int = 1) -> None:
-        """Counts `count` that were done before, which say nothing about the rate."""
+        """Counts `count` items that were done before; they do not count for the rate."""
         with self._lock:
             self._base += count
             self.completed += count
 
     def advance(self, count: int = 1, **fields: Any) -> None:
-        """Counts `count` more; `fields` (loss=0.31) are shown until they are given again."""
+        """Counts `count` more items; `fields` (loss=0.31) are shown until they are given again."""
         self.update(None, advance=count, **fields)
 
     def update(
@@ -104,7 +104,7 @@ class Progress:
         description: str | None = None,
         **fields: Any,
     ) -> None:
-        """Sets what is given, shows it when it is time to."""
+        """Sets the given values, and shows them when it is time for the next line."""
         with self._lock:
             self.completed = (self.completed if completed is None else completed) + advance
             self.total = self.total if total is None else total
@@ -123,13 +123,13 @@ class Progress:
 
     @property
     def rate(self) -> float | None:
-        """How many a second since the start, None while that says nothing."""
+        """Items per second since the start, None while nothing is done."""
         seconds = self._clock() - self._start
         done = self.completed - self._base
         return done / seconds if seconds > 0 and done > 0 else None
 
     def summary(self) -> str:
-        """The rate and the fields, as text."""
+        """Returns the rate and the fields as text."""
         parts = [f"{name.replace('_', ' ')} {cell_text(value)}" for name, value in self.fields.items()]
         if self.rate is not None and self.unit:
             parts.insert(0, f"{self.rate:.1f} {self.unit}/s")
@@ -156,4 +156,4 @@ class Progress:
         try:
             print(f"{self.description}: {text}" if self.description else text, file=self._stream, flush=True)
         except (OSError, ValueError):
-            return  # stderr is closed or its reader is gone: the work goes on
+            return  # stderr is closed, or nothing reads it any more: the work goes on

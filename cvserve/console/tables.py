@@ -1,4 +1,4 @@
-"""Tables for people: ruled on a terminal, aligned text anywhere else."""
+"""Prints tables: with lines on a terminal, as aligned text anywhere else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cvserve.console.lines import is_terminal, say
 
 
 def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """Prints a table to stdout: ruled on a terminal, plain aligned text elsewhere.
+    """Prints a table to stdout: with lines on a terminal, as plain aligned text elsewhere.
 
-    Numbers are set to the right; None is shown as "-".
+    Numbers are aligned to the right; None is shown as "-".
     """
     if not is_terminal(sys.stdout):
         say(format_table(rows, columns, title=title))
@@ -32,7 +32,7 @@ def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], *, title: str |
 
 
 def format_table(rows: Iterable[Sequence[Any]], columns: Sequence[str], *, title: str | None = None) -> str:
-    """The table as plain aligned text, without a final newline."""
+    """Returns the table as plain aligned text, without a final newline."""
     texts, numeric = _cells(rows, columns)
     lines = [list(columns), *texts]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
@@ -61,7 +61,7 @@ def _cells(rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> tuple[list[
 
 
 def cell_text(value: Any) -> str:
-    """A value as a person reads it: four digits of a float, yes and no, "-" for None."""
+    """Formats a value: four digits of a float, yes and no for bool, "-" for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""The main job on generated images: train, export, serve, ask, predict a folder, and compare all the answers."""
+"""Runs the whole path on generated images: train, export, serve, ask, predict a folder, compare all answers."""
 
-from cvserve.demo.journey import TASKS, run_demo
-from cvserve.demo.task import DemoTask
+from cvserve.demo.journey import run_demo
+from cvserve.demo.task import DEMO_TASKS, DemoTask, demo_tasks
 
-__all__ = ["TASKS", "DemoTask", "run_demo"]
+__all__ = ["DEMO_TASKS", "DemoTask", "demo_tasks", "run_demo"]

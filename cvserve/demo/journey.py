@@ -1,4 +1,4 @@
-"""The demo, step by step, of each task in turn; every step is a call that a user would make."""
+"""Runs the demo step by step, for each task in turn; every step is a call that a user would make."""
 
 from __future__ import annotations
 
@@ -18,13 +18,9 @@ from cvserve.artifact import Artifact, read
 from cvserve.batch import Sources, open_instances, open_sink, predict
 from cvserve.client import Client
 from cvserve.data import Scenes
-from cvserve.demo.captioning import CAPTIONING
-from cvserve.demo.classification import CLASSIFICATION
-from cvserve.demo.detection import DETECTION
 from cvserve.demo.overview import draw_overview
-from cvserve.demo.segmentation import SEGMENTATION
 from cvserve.demo.server import running_server
-from cvserve.demo.task import DemoTask
+from cvserve.demo.task import DemoTask, demo_tasks
 from cvserve.errors import CvserveError
 from cvserve.evaluation import evaluate
 from cvserve.evaluation.predictors import open_predictor
@@ -38,15 +34,13 @@ from cvserve.training import TrainConfig, train
 
 Value = TypeVar("Value")
 
-TASKS: tuple[DemoTask, ...] = (CLASSIFICATION, SEGMENTATION, DETECTION, CAPTIONING)
-"""In this order, since those that come later start from an earlier one's network."""
 _SHOWN = 12
-"""Images of a task in the overview."""
+"""The number of images of each task in the overview."""
 
 
 @dataclass
 class _Log:
-    """What was done, how long it took, what came of it."""
+    """Records the steps: name, seconds, outcome."""
 
     rows: list[tuple[str, float, str]] = field(default_factory=list)
 
@@ -54,15 +48,15 @@ class _Log:
         console.say(f"--- {name}")
         start = time.perf_counter()
         value = work()
-        seconds, came = time.perf_counter() - start, outcome(value)
-        self.rows.append((name, seconds, came))
-        console.say(f"    {seconds:.1f} s: {came}")
+        seconds, text = time.perf_counter() - start, outcome(value)
+        self.rows.append((name, seconds, text))
+        console.say(f"    {seconds:.1f} s: {text}")
         return value
 
 
 @dataclass(frozen=True)
 class _Built:
-    """A task's model, trained, packed and scored. folder: where all that is its own lies."""
+    """A task's model after training, export and evaluation. folder: of all the task's files."""
 
     task: DemoTask
     folder: Path
@@ -84,16 +78,20 @@ class _Built:
         return self.task.options(self.run.labels)
 
 
-def run_demo(out: str | Path, *, seed: int = 1, tasks: Sequence[DemoTask] = TASKS) -> dict[str, Any]:
-    """Runs everything into the folder `out` (emptied first if a demo made it) and returns its summary.json.
+def run_demo(out: str | Path, *, seed: int = 1, tasks: Sequence[DemoTask] | None = None) -> dict[str, Any]:
+    """Runs the demo in the folder `out` (emptied first if a demo made it) and returns the content of summary.json.
+
+    Args:
+        seed: of images and training.
+        tasks: to run; None takes all of them.
 
     Raises:
-        CvserveError: `out` holds something else than an earlier demo, or two places answer differently.
+        CvserveError: `out` holds something else than an earlier demo, or results differ.
     """
     out = _fresh(Path(out))
     log = _Log()
     built: list[_Built] = []
-    for task in tasks:
+    for task in demo_tasks() if tasks is None else tasks:
         built.append(_build(task, out, seed, log, _start(task, built)))
     served = log.step(
         "serve and ask", lambda: _ask_server(out, built), lambda _: f"{len(built)} models, one server, over gRPC"
@@ -127,7 +125,7 @@ def _fresh(out: Path) -> Path:
 
 
 def _start(task: DemoTask, built: Sequence[_Built]) -> Path | None:
-    """The network that a task starts from; None: it starts from nothing."""
+    """Returns the network that a task starts from, or None."""
     return next((item.run.directory / MODEL_FILE for item in built if item.task.task == task.starts_from), None)
 
 
@@ -167,11 +165,11 @@ def _generate(task: DemoTask, folder: Path, seed: int) -> Path:
 
 
 _Served = tuple[list[Result], float]
-"""The answers to a task's test images, and images a second."""
+"""The results for a task's test images, and images per second."""
 
 
 def _ask_server(out: Path, built: Sequence[_Built]) -> list[_Served]:
-    """Starts `cvserve serve` as a process, asks it about every test image, and ends it as an orchestrator would."""
+    """Starts `cvserve serve` as a process, sends it every test image, and ends it with SIGTERM."""
     with running_server(out / "models", [item.task.model for item in built], out / "server.log") as client:
         return [_ask_about(client, item) for item in built]
 
@@ -185,7 +183,7 @@ def _ask_about(client: Client, item: _Built) -> _Served:
 
 
 def _use(item: _Built, served: list[Result], per_second: float, log: _Log) -> dict[str, Any]:
-    """Predicts the folder and compares all answers; gives the task's part of the summary."""
+    """Predicts the folder and compares all results; returns the task's part of the summary."""
     name = item.task.task
     rows = log.step(
         f"{name}: predict a folder",
@@ -220,7 +218,7 @@ def _predict_folder(item: _Built) -> list[dict[str, Any]]:
 
 
 def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every place's results for the same images against Keras's."""
+    """Compares the results of server, batch and pipelines for the same images with those of Keras."""
     ground_truth = _of_keras(item)
     by_name = {row["image"]: row for row in rows}
     names = [path.relative_to(item.test_folder).as_posix() for path in item.tests]

@@ -1,4 +1,4 @@
-"""Many small images on one sheet."""
+"""Draws many small images on one sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server process for the length of a `with`."""
+"""Runs a server process for the length of a `with`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STOP_SECONDS = 30.0
 
 @contextmanager
 def running_server(repository: Path, models: Sequence[str], log: Path, options: Sequence[str] = ()) -> Iterator[Client]:
-    """Runs `cvserve serve repository` on a free port of this machine and gives a client once it knows all `models`.
+    """Runs `cvserve serve repository` on a free local port, and yields a client once all `models` are available.
 
     Args:
-        options: more words for the command, such as "--runtime", "onnx".
+        options: more arguments of the command, such as "--runtime", "onnx".
 
     Raises:
         CvserveError: the server ended early, or did not end with code 0 on SIGTERM.

@@ -1,4 +1,4 @@
-"""What one task adds to the demo: its images, its training, its question to the server, and when answers agree."""
+"""Describes what one task adds to the demo: its images, training and requests, and when results agree."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cvserve.artifact import Task
 from cvserve.client import Client
 from cvserve.data import Scenes
 from cvserve.postproc import Result
+from cvserve.tasks import TaskTable
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between one place's results and those of Keras, for the same images.
+    """How much results differ from those of Keras, for the same images.
 
-    largest: of a probability, a score or whatever number the task answers with. same: whether they say the same.
+    largest: the largest difference of a probability, a score, or whatever number the task's results have. same: whether
+    the results agree.
     """
 
     largest: float
@@ -28,14 +29,16 @@ class Difference:
 class DemoTask:
     """A task on generated scenes.
 
-    images: how many each split has. training: settings of `TrainConfig`. write: scenes to files. score: of the
-    evaluation's report, by name. ask: a served model about images, in order. from_row: the result that a row of
-    `cvserve predict` tells, given the labels. compare: results with those of Keras. options: of every place that is
-    asked (see `Options`), given the labels. starts_from: the task whose trained network lends its backbone. inside:
-    where in a split's folder the images are. look_at: images of the evaluation.
+    position: in the demo; a task comes after the one that it starts from. images: how many each split has. training:
+    settings of `TrainConfig`. write: writes scenes to files. score: name and value of the main score in the
+    evaluation's report. ask: sends images to a served model, in order. from_row: makes a result from a row of `cvserve
+    predict`, given the labels. compare: compares results with those of Keras. options: for every prediction (see
+    `Options`), given the labels. starts_from: the task from whose trained network the backbone is taken. inside: where
+    in a split's folder the images are. look_at: images of the evaluation that are worth a look.
     """
 
-    task: Task
+    task: str
+    position: int
     images: Mapping[str, int]
     training: Mapping[str, Any]
     write: Callable[[Scenes, Path], Path]
@@ -44,7 +47,7 @@ class DemoTask:
     from_row: Callable[[Mapping[str, Any], tuple[str, ...]], Result]
     compare: Callable[[Sequence[Result], Sequence[Result]], Difference]
     options: Callable[[tuple[str, ...]], Mapping[str, Any]] = field(default=lambda labels: {})
-    starts_from: Task | None = None
+    starts_from: str | None = None
     inside: str = ""
     look_at: tuple[str, ...] = ()
 
@@ -52,3 +55,12 @@ class DemoTask:
     def model(self) -> str:
         """The model's name in the repository."""
         return f"scenes_{self.task}"
+
+
+DEMO_TASKS: TaskTable[DemoTask] = TaskTable("cvserve.demo.tasks", "DEMO_TASK", what="demo")
+"""What each task adds to the demo."""
+
+
+def demo_tasks() -> tuple[DemoTask, ...]:
+    """Returns all tasks of the demo, in the order in which it runs them."""
+    return tuple(sorted((DEMO_TASKS[name] for name in DEMO_TASKS.names()), key=lambda task: task.position))

@@ -1,4 +1,4 @@
-"""The demo at a small size: every step runs, and all places answer alike."""
+"""The demo at a small size: every step runs, and all results agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvserve.demo import DemoTask
 from cvserve.errors import CvserveError
 from cvserve.postproc import Result
 
-PLACES = {"server (gRPC)", "cvserve predict", "pipeline, tensorflow", "pipeline, onnx", "pipeline, litert"}
+ANSWERED_BY = {"server (gRPC)", "cvserve predict", "pipeline, tensorflow", "pipeline, onnx", "pipeline, litert"}
 
 
 def small(task: DemoTask) -> DemoTask:
@@ -26,12 +26,12 @@ def small(task: DemoTask) -> DemoTask:
 
 
 def test_every_task_has_settings_that_can_be_trained_and_starts_from_an_earlier_one() -> None:
-    from cvserve.demo import TASKS
+    from cvserve.demo import demo_tasks
     from cvserve.models import create_model
     from cvserve.training import TrainConfig
 
     seen: list[str] = []
-    for task in TASKS:
+    for task in demo_tasks():
         config = TrainConfig.load(None, {"task": task.task, "data": f"scenes:{task.task}", **task.training})
         assert create_model(
             task.task, config.model, num_classes=9, image_size=64, **config.model_options
@@ -56,7 +56,7 @@ def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path:
     from cvserve.runs import CONFIG_FILE, MODEL_FILE
     from cvserve.training import TrainConfig
 
-    tasks = [task for task in demo.TASKS if task.task in names]
+    tasks = [task for task in demo.demo_tasks() if task.task in names]
     out = tmp_path / "demo"
     summary = demo.run_demo(out, tasks=[small(task) for task in tasks])
     assert json.loads((out / "summary.json").read_text()) == summary
@@ -67,7 +67,7 @@ def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path:
         found = summary["tasks"][task.task]
         assert {graph["format"] for graph in found["graphs"]} == {"saved_model", "onnx", "tflite"}
         where = {row["where"] for row in found["answers"]}
-        assert where == PLACES
+        assert where == ANSWERED_BY
         for row in found["answers"]:
             assert row["images"] == 30
             assert row["same"]
@@ -78,40 +78,39 @@ def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path:
     assert cv2.imread(str(out / "overview.png")).std() > 10
 
 
-def test_answers_that_differ_are_told() -> None:
+def test_results_that_differ_are_reported() -> None:
     """Otherwise the table could only ever say yes."""
-    from cvserve.demo.classification import CLASSIFICATION
-    from cvserve.demo.detection import DETECTION
+    from cvserve.demo import DEMO_TASKS
+
+    classification, detection, captioning = (DEMO_TASKS[name] for name in ("classification", "detection", "captioning"))
 
     labels = ("circle", "square")
 
     def classes(circle: float) -> Result:
         scores = [("circle", 0, circle), ("square", 1, 1 - circle)]
         rows = [{"label": label, "index": index, "score": score} for label, index, score in scores]
-        return CLASSIFICATION.from_row({"classes": rows}, labels)
+        return classification.from_row({"classes": rows}, labels)
 
     one, other = classes(0.6), classes(0.7)
-    assert CLASSIFICATION.compare([one], [one]).same
-    difference = CLASSIFICATION.compare([one], [other])
+    assert classification.compare([one], [one]).same
+    difference = classification.compare([one], [other])
     assert (round(difference.largest, 6), difference.same) == (0.1, False)
 
     def found(*boxes: list[float]) -> Result:
         objects = [{"label": "square", "index": 1, "score": 0.9, "box": box} for box in boxes]
-        return DETECTION.from_row({"width": 128, "height": 128, "detections": objects}, labels)
+        return detection.from_row({"width": 128, "height": 128, "detections": objects}, labels)
 
     two = found([10, 10, 60, 60], [70, 70, 100, 100])
-    assert DETECTION.compare([two], [two]).same
-    assert not DETECTION.compare([two], [found([10, 10, 60, 60])]).same
-    assert not DETECTION.compare([two], [found([10, 10, 60, 60], [74, 70, 104, 100])]).same
+    assert detection.compare([two], [two]).same
+    assert not detection.compare([two], [found([10, 10, 60, 60])]).same
+    assert not detection.compare([two], [found([10, 10, 60, 60], [74, 70, 104, 100])]).same
 
-    from cvserve.demo.captioning import CAPTIONING
+    def caption(text: str, score: float) -> Result:
+        return captioning.from_row({"captions": [{"text": text, "log_probability": score}]}, ())
 
-    def said(text: str, score: float) -> Result:
-        return CAPTIONING.from_row({"captions": [{"text": text, "log_probability": score}]}, ())
-
-    assert CAPTIONING.compare([said("a red circle", -1.0)], [said("a red circle", -1.0001)]).same
-    assert not CAPTIONING.compare([said("a red circle", -1.0)], [said("a blue circle", -1.0)]).same
-    assert not CAPTIONING.compare([said("a red circle", -1.0)], [said("a red circle", -1.1)]).same
+    assert captioning.compare([caption("a red circle", -1.0)], [caption("a red circle", -1.0001)]).same
+    assert not captioning.compare([caption("a red circle", -1.0)], [caption("a blue circle", -1.0)]).same
+    assert not captioning.compare([caption("a red circle", -1.0)], [caption("a red circle", -1.1)]).same
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

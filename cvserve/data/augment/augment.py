@@ -1,4 +1,4 @@
-"""Random crops, flips and colours, on uint8 pixels, before the network: numpy and OpenCV only."""
+"""Crops, flips and recolours uint8 pixels at random, before the network. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ _RGB = np.linalg.inv(_YIQ)
 
 
 class Augmentation(Spec):
-    """How training images vary. The default suits photos; `Augmentation.none()` shows them as they are served.
+    """Sets how training images vary. The default suits photos; `Augmentation.none()` shows them as they are served.
 
     flip: probability of mirroring left and right; true means 0.5.
-    crop_scale: least and greatest share of the image's area that a crop keeps; None crops as serving does.
+    crop_scale: least and greatest fraction of the image's area that a crop keeps; None crops as serving does.
     crop_aspect: least and greatest width-to-height ratio of a crop, relative to an undistorted one.
     brightness, contrast, saturation: strength s; a factor from 1 - s to 1 + s is drawn. 0 is off.
     hue: strength in turns; an angle from -hue to +hue turns is drawn, 0.5 reaches every hue. 0 is off.
 
-    Of detection and segmentation alone, which in turn have no use for the two crops:
-    scale: least and greatest factor of an image's size, relative to serving. What is larger than the network's input
-    is cut off, by chance on one side or the other, but never all objects (or labelled pixels); what is smaller lies
-    anywhere in it.
-    translate: most that an image is moved in addition, in shares of the input's sides.
+    The rest is for detection and segmentation only, which do not use the two crops:
+    scale: least and greatest factor of an image's size, relative to serving. An image that is larger than the network's
+    input is cut off at random sides, but never all objects (or labelled pixels); a smaller one is put anywhere in it.
+    translate: the most that an image is moved in addition, as a fraction of the input's width and height.
     vertical_flip, half_turn, quarter_turn: probabilities; quarter turns go either way.
-    mosaic: of detection, probability of four images on one canvas; none in the last `plain_share` of the epochs,
-    which show images more as they will be served.
-    least_visible: of detection, share of a box's area that must still be seen, or the box is dropped.
+    mosaic: for detection, probability of four images on one canvas; there is none in the last `plain_share` of the
+    epochs, which show images more as they will be served.
+    least_visible: for detection, the fraction of a box's area that must stay visible, or the box is dropped.
     """
 
     flip: float = Field(default=0.5, ge=0, le=1)
@@ -68,7 +67,7 @@ class Augmentation(Spec):
     @classmethod
     def _crop_scale_is_a_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and not 0 < value[0] <= value[1] <= 1:
-            raise ValueError(f"it must be two shares of the area, 0 < least <= greatest <= 1, not {list(value)}")
+            raise ValueError(f"it must be two fractions of the area, 0 < least <= greatest <= 1, not {list(value)}")
         return value
 
     @field_validator("scale")
@@ -87,7 +86,7 @@ class Augmentation(Spec):
 
     @classmethod
     def none(cls) -> Augmentation:
-        """Leaves every pixel as `preproc.preprocess` gives it."""
+        """Returns the augmentation that leaves every pixel as `preproc.preprocess` gives it."""
         return cls(
             flip=0.0,
             crop_scale=None,
@@ -113,11 +112,11 @@ class Augmentation(Spec):
 
 
 def augment(image: np.ndarray, spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """A decoded image to training pixels: crop, resize, flip, colour.
+    """Turns a decoded image into training pixels: crop, resize, flip, colour.
 
     Args:
         image: uint8 RGB [h, w, 3], upright, of any size.
-        rng: decides everything; the same state gives the same pixels.
+        rng: makes all random choices; the same state gives the same pixels.
 
     Returns:
         uint8 RGB [spec.height, spec.width, 3]; with `Augmentation.none()` exactly the pixels of `preproc.resize`.
@@ -128,7 +127,7 @@ def augment(image: np.ndarray, spec: PreprocSpec, augmentation: Augmentation, rn
 def crop_and_resize(
     image: np.ndarray, spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator
 ) -> np.ndarray:
-    """The first half of `augment`: the geometry. Without crops it draws nothing from `rng`.
+    """Crops and resizes: the first half of `augment`. Without crops it draws nothing from `rng`.
 
     A crop is brought to the graph's size by the resizing that serving uses, and distorted only as serving distorts:
     with "exact" as the whole image would be, with "letterbox" not at all, borders included.
@@ -147,7 +146,7 @@ def crop_and_resize(
 def crop_box(
     width: int, height: int, undistorted: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A random crop of an image of width x height pixels: left, top, right, bottom.
+    """Draws a random crop of an image of width x height pixels: left, top, right, bottom.
 
     Area and ratio are drawn as in Inception's "random resized crop" (Szegedy et al. 2014, arXiv 1409.4842, section 6):
     the area uniformly, the ratio uniformly in its logarithm, ten times until the box fits; after that the largest
@@ -158,8 +157,8 @@ def crop_box(
     """
     scale = augmentation.crop_scale or (1.0, 1.0)
     least, greatest = (math.log(undistorted * ratio) for ratio in augmentation.crop_aspect)
-    for share, position, x, y in rng.random((10, 4)).tolist():
-        area = width * height * (scale[0] + share * (scale[1] - scale[0]))
+    for fraction, position, x, y in rng.random((10, 4)).tolist():
+        area = width * height * (scale[0] + fraction * (scale[1] - scale[0]))
         ratio = math.exp(least + position * (greatest - least))
         crop_width, crop_height = max(1, round(math.sqrt(area * ratio))), max(1, round(math.sqrt(area / ratio)))
         if crop_width <= width and crop_height <= height:
@@ -173,7 +172,7 @@ def crop_box(
 
 
 def flip_and_color(pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """The second half of `augment`, on pixels of the graph's size: uint8 RGB [H, W, 3] to the same."""
+    """Flips and recolours pixels of the graph's size: the second half of `augment`, uint8 RGB [H, W, 3] to the same."""
     if augmentation.flip > 0 and rng.random() < augmentation.flip:
         pixels = cv2.flip(pixels, 1)
     if augmentation.has_color:
@@ -182,7 +181,7 @@ def flip_and_color(pixels: np.ndarray, augmentation: Augmentation, rng: np.rando
 
 
 def color_matrix(augmentation: Augmentation, mean: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """All colour changes of one image as one matrix, so that pixels are touched, rounded and clipped only once.
+    """Draws all colour changes of one image as one matrix, so that pixels are rounded and clipped only once.
 
     In this order: brightness multiplies; contrast stretches about the image's mean luma; saturation stretches about
     each pixel's own luma; hue turns about the grey axis, in YIQ, so that luma stays.

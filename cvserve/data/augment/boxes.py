@@ -1,4 +1,4 @@
-"""Augmentation of detection: where an image, or four, comes to lie by chance, boxes and pixels together."""
+"""Augments images for detection: one image, or a mosaic of four, is placed at random together with its boxes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from cvserve.data.instance_masks import InstanceMasks, joined
 from cvserve.data.objects import Objects
 
 LEAST_SIDE = 2.0
-"""Pixels of the network's input; what is left of a box must have that many each way."""
+"""The least width and height of what is left of a box, in pixels of the network's input."""
 
 _TRIES = 10
-# The point of a mosaic where four images meet, in shares of the sides.
+# The range of the point of a mosaic where four images meet, as fractions of width and height.
 _MEETING = (0.25, 0.75)
 
 
 class Example(NamedTuple):
-    """pixels: uint8 RGB [H, W, 3]. boxes: float32 [N, 4] x1, y1, x2, y2. labels: int32 [N]. masks: the masks of the N,
-    where the objects have them."""
+    """Holds an augmented image and its N objects.
+
+    pixels: uint8 RGB [H, W, 3]. boxes: float32 [N, 4] x1, y1, x2, y2. labels: int32 [N]. masks: of the N objects, where
+    the data set has them.
+    """
 
     pixels: np.ndarray
     boxes: np.ndarray
@@ -39,13 +42,12 @@ Labelled = tuple[SizedImage, Objects]
 def augment_example(
     example: Labelled, spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator
 ) -> Example:
-    """One image and its boxes: laid, scaled and moved by chance, as `Augmentation` says.
+    """Turns, scales and moves one image and its boxes at random, as `Augmentation` says.
 
-    A place at which not one object can be seen is drawn again, up to ten times; after that the image is shown as in
-    serving.
+    A placement without any visible object is drawn again, up to ten times; after that the image is shown as in serving.
 
     Args:
-        rng: decides everything; the same state gives the same example.
+        rng: makes all random choices; the same state gives the same example.
     """
     image, objects = example
     used = ~objects.ignored
@@ -63,22 +65,23 @@ def augment_example(
         placement = as_served(image, spec, orientation).settled(image)
     canvas = blank(spec)
     placement.draw(image, canvas, spec.interpolation)
-    moved, kept = placement.visible(boxes, augmentation.least_visible, LEAST_SIDE)
-    masks = moved_masks(objects, used, kept, placement)
-    return Example(recolored(canvas, augmentation, rng), moved, labels[kept], masks)
+    moved, visible = placement.visible(boxes, augmentation.least_visible, LEAST_SIDE)
+    masks = moved_masks(objects, used, visible, placement)
+    return Example(recolored(canvas, augmentation, rng), moved, labels[visible], masks)
 
 
 def mosaic(
     examples: Sequence[Labelled], spec: PreprocSpec, augmentation: Augmentation, rng: np.random.Generator
 ) -> Example:
-    """Four images that meet at a point by chance, each cut off at its part of the canvas.
+    """Joins four images that meet at a random point, each cut off at its part of the canvas.
 
-    From YOLOv4 (Bochkovskiy et al. 2020, arXiv 2004.10934, section 3.4). Each is laid and scaled as a single one would
-    be, so that objects keep the sizes of serving.
+    From YOLOv4 (Bochkovskiy et al. 2020, arXiv 2004.10934, section 3.4). Each is turned and scaled as a single image
+    would be, so that objects have the sizes of serving.
     """
     canvas = blank(spec)
     across, down = (
-        round(side * share) for side, share in zip((spec.width, spec.height), rng.uniform(*_MEETING, 2), strict=True)
+        round(length * fraction)
+        for length, fraction in zip((spec.width, spec.height), rng.uniform(*_MEETING, 2), strict=True)
     )
     boxes, labels = [], []
     masks: list[InstanceMasks] = []
@@ -94,16 +97,20 @@ def mosaic(
         placement = placement.settled(image)
         placement.draw(image, canvas, spec.interpolation)
         used = ~objects.ignored
-        moved, kept = placement.visible(objects.boxes[used], augmentation.least_visible, LEAST_SIDE)
+        moved, visible = placement.visible(objects.boxes[used], augmentation.least_visible, LEAST_SIDE)
         boxes.append(moved)
-        labels.append(objects.labels[used][kept])
-        own = moved_masks(objects, used, kept, placement)
+        labels.append(objects.labels[used][visible])
+        own = moved_masks(objects, used, visible, placement)
         if own is not None:
             masks.append(own)
     all_masks = joined(masks) if masks else None
     return Example(recolored(canvas, augmentation, rng), np.concatenate(boxes), np.concatenate(labels), all_masks)
 
 
-def moved_masks(objects: Objects, used: np.ndarray, kept: np.ndarray, placement: Placement) -> InstanceMasks | None:
-    """The masks of the `kept`, bool [K], of the K objects that are `used`, bool [N]; None where there are none."""
-    return None if objects.masks is None else placement.moved_masks(objects.masks[used][kept])
+def moved_masks(objects: Objects, used: np.ndarray, visible: np.ndarray, placement: Placement) -> InstanceMasks | None:
+    """Returns the masks of the visible objects, moved with the image; None where the objects have no masks.
+
+    Args:
+        used: bool [N], K of them true. visible: bool [K], of those that are used.
+    """
+    return None if objects.masks is None else placement.moved_masks(objects.masks[used][visible])

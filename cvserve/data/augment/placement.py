@@ -1,7 +1,9 @@
-"""Puts an image, turned and scaled, into a window of a canvas, and its boxes with it: the exact part of augmentation.
+"""Puts an image, turned and scaled, into a window of a canvas, and its boxes, masks and labels with it.
 
-An image is cropped at whole pixels, resized by `preproc.resize_to` as in serving, and pasted at whole pixels. The map
-of the boxes is that of the pixels after all rounding, so that box and object never part.
+Nothing here is random: `random_placement` chooses, this module computes.
+
+An image is cropped at whole pixels, resized by `preproc.resize_to` as in serving, and pasted at whole pixels. Boxes
+are moved by what the pixels were moved by after all rounding, so that a box stays on its object.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ Rectangle = tuple[int, int, int, int]
 """Left, top, right, bottom, in whole pixels."""
 
 Span = tuple[tuple[int, int], tuple[int, int]]
-"""(first, past the last) pixel of an image, and where they come to lie: (first, past the last) of the canvas."""
+"""(first, past the last) pixel of an image along one axis, and (first, past the last) pixel of the canvas for them."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,17 @@ class SizedImage:
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to lay an image: mirrored left and right or not, then turned clockwise by quarters."""
+    """One of the eight ways to turn an image: mirrored left and right or not, then turned clockwise by quarters."""
 
     mirrored: bool = False
     quarters: int = 0
 
     def size(self, width: float, height: float) -> tuple[float, float]:
-        """Width and height after it."""
+        """Returns width and height after the turn."""
         return (height, width) if self.quarters % 2 else (width, height)
 
     def boxes(self, boxes: np.ndarray, width: float, height: float) -> np.ndarray:
-        """Boxes float64 [N, 4] of an image of width x height, where they are after it."""
+        """Returns the boxes, float64 [N, 4], of an image of width x height after the turn."""
         x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
         if self.mirrored:
             x1, x2 = width - x2, width - x1
@@ -59,20 +61,20 @@ class Orientation:
         return np.stack([x1, y1, x2, y2], axis=1)
 
     def undone(self, rectangle: Rectangle, width: int, height: int) -> Rectangle:
-        """A rectangle of the laid image, where it is in the image of width x height before."""
-        laid = self.size(width, height)
-        back = Orientation(quarters=-self.quarters % 4).boxes(np.array([rectangle]), *laid)
+        """Returns where a rectangle of the turned image was in the image of width x height before the turn."""
+        turned = self.size(width, height)
+        back = Orientation(quarters=-self.quarters % 4).boxes(np.array([rectangle]), *turned)
         left, top, right, bottom = Orientation(self.mirrored).boxes(back, width, height)[0].astype(int).tolist()
         return left, top, right, bottom
 
     def pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """[H, W] or [H, W, 3], laid."""
+        """Returns pixels, [H, W] or [H, W, 3], after the turn."""
         if self.mirrored:
             pixels = cv2.flip(pixels, 1)
         return cv2.rotate(pixels, _TURNS[self.quarters % 4]) if self.quarters % 4 else pixels
 
     def grids(self, grids: np.ndarray) -> np.ndarray:
-        """[N, S, S], each laid."""
+        """Returns grids, [N, S, S], after the turn of each."""
         if self.mirrored:
             grids = grids[:, :, ::-1]
         return np.rot90(grids, -self.quarters % 4, axes=(1, 2))
@@ -80,9 +82,9 @@ class Orientation:
 
 @dataclass(frozen=True)
 class Placement:
-    """How an image comes onto a canvas: canvas = laid original * scale + offset, cut off at the window.
+    """The position of an image on a canvas: canvas = turned original * scale + offset, cut off at the window.
 
-    width, height: of the original.
+    width, height: of the original. scale, offset: along x and y, in pixels of the canvas.
     """
 
     width: int
@@ -92,43 +94,43 @@ class Placement:
     offset: tuple[float, float]
     window: Rectangle
 
-    def visible(self, boxes: np.ndarray, least_share: float, least_side: float) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes of the original on the canvas.
+    def visible(self, boxes: np.ndarray, least_fraction: float, least_side: float) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the boxes of the original that are visible on the canvas.
 
         Args:
-            boxes: [N, 4]. least_share: of a box's area that must be seen. least_side: in pixels of the canvas, of what
-                is seen.
+            boxes: [N, 4]. least_fraction: of a box's area that must be visible. least_side: the least width and height
+                of the visible part, in pixels of the canvas.
 
         Returns:
-            float32 [K, 4] of the K boxes that can be seen, and bool [N] which they are.
+            float32 [K, 4] the visible parts of the K boxes, and bool [N] which boxes they are.
         """
         moved = self.moved(boxes)
-        seen = np.clip(moved, self.window[:2] * 2, self.window[2:] * 2)
-        sides, whole = seen[:, 2:] - seen[:, :2], moved[:, 2:] - moved[:, :2]
-        kept = (sides.min(axis=1, initial=np.inf) >= least_side) & (
-            sides.prod(axis=1) >= least_share * whole.prod(axis=1)
+        clipped = np.clip(moved, self.window[:2] * 2, self.window[2:] * 2)
+        sizes, full_sizes = clipped[:, 2:] - clipped[:, :2], moved[:, 2:] - moved[:, :2]
+        visible = (sizes.min(axis=1, initial=np.inf) >= least_side) & (
+            sizes.prod(axis=1) >= least_fraction * full_sizes.prod(axis=1)
         )
-        kept &= sides.min(axis=1, initial=np.inf) > 0
-        return seen[kept].astype(np.float32), kept
+        visible &= sizes.min(axis=1, initial=np.inf) > 0
+        return clipped[visible].astype(np.float32), visible
 
     def moved(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes [N, 4] of the original where they come to lie, also beyond the window: float64 [N, 4]."""
-        laid = self.orientation.boxes(boxes, self.width, self.height)
-        return laid * (*self.scale, *self.scale) + (*self.offset, *self.offset)
+        """Returns where boxes of the original, [N, 4], are on the canvas, also beyond the window: float64 [N, 4]."""
+        turned = self.orientation.boxes(boxes, self.width, self.height)
+        return turned * (*self.scale, *self.scale) + (*self.offset, *self.offset)
 
     def moved_masks(self, masks: InstanceMasks) -> InstanceMasks:
-        """InstanceMasks of the original where they come to lie, laid as the image is."""
+        """Returns masks of the original, turned and moved as the image is."""
         return InstanceMasks(self.moved(masks.frames).astype(np.float32), self.orientation.grids(masks.grids))
 
     def settled(self, image: SizedImage) -> Placement:
-        """The same place after all rounding, as `draw` draws the image; the window is what the image fills."""
+        """Returns the same placement after all rounding, as `draw` draws it; the window is what the image fills."""
         spans = self._spans(image)
         if spans is None:
             return replace(self, window=(*self.window[:2], *self.window[:2]))
         scale, offset = [], []
-        for ((start, end), (new_start, new_end)), kept in zip(spans, self._kept_scale(image), strict=True):
+        for ((start, end), (new_start, new_end)), stored in zip(spans, self._stored_scale(image), strict=True):
             step = (new_end - new_start) / (end - start)
-            scale.append(step * kept)
+            scale.append(step * stored)
             offset.append(new_start - start * step)
         (_, (left, right)), (_, (top, bottom)) = spans
         return replace(
@@ -136,7 +138,7 @@ class Placement:
         )
 
     def draw(self, image: SizedImage, canvas: np.ndarray, interpolation: str) -> None:
-        """Draws the image onto the canvas, uint8 RGB [H, W, 3]; nothing where it lies beside its window."""
+        """Draws the image onto the canvas, uint8 RGB [H, W, 3]; nothing where it is outside of its window."""
         self._draw(
             image.pixels, image, canvas, lambda crop, width, height: resize_to(crop, width, height, interpolation)
         )
@@ -167,18 +169,18 @@ class Placement:
             resized(crop, int(new_width), int(new_height))
         )
 
-    def _kept_scale(self, image: SizedImage) -> tuple[float, float]:
-        """How many pixels of the laid image, as it is kept, an original pixel is."""
+    def _stored_scale(self, image: SizedImage) -> tuple[float, float]:
+        """Returns how many pixels of the turned image, as it is in memory, an original pixel is."""
         return self.orientation.size(image.geometry.scale_x, image.geometry.scale_y)
 
     def _spans(self, image: SizedImage) -> tuple[Span, Span] | None:
-        """What is seen across and down; None where nothing is."""
+        """Returns what is visible along x and y; None where nothing is."""
         height, width = image.pixels.shape[:2]
-        laid, kept_scale = self.orientation.size(width, height), self._kept_scale(image)
+        turned, stored_scale = self.orientation.size(width, height), self._stored_scale(image)
         across, down = (
             _span(
-                int(laid[axis]),
-                self.scale[axis] / kept_scale[axis],
+                int(turned[axis]),
+                self.scale[axis] / stored_scale[axis],
                 self.offset[axis],
                 self.window[axis],
                 self.window[axis + 2],
@@ -189,7 +191,7 @@ class Placement:
 
 
 def nearest(labels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A label map [h, w] as [height, width]: each pixel has the label of the pixel in which its centre lies."""
+    """Resizes a label map [h, w] to [height, width]: each pixel gets the label of the pixel in which its centre is."""
     rows, columns = (
         ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
         for new, old in zip((height, width), labels.shape, strict=True)
@@ -198,10 +200,10 @@ def nearest(labels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _span(length: int, step: float, offset: float, start: int, end: int) -> Span | None:
-    """Which pixels of a row are seen, and where.
+    """Returns which pixels of a row are visible, and where on the canvas.
 
     Args:
-        length: of the source. step: canvas pixels a source pixel. offset: of the source's begin on the canvas.
+        length: of the source. step: canvas pixels per source pixel. offset: of the source's first pixel on the canvas.
         start, end: of the window.
     """
     new_start, new_end = round(max(start, offset)), round(min(end, offset + length * step))

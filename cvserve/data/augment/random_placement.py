@@ -1,5 +1,4 @@
-"""Where an image comes to lie by chance, and in which colours: what the augmentations of all tasks share that move
-pixels and targets together."""
+"""Draws where an image is placed, and in which colours: for all tasks whose targets move with the pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from cvserve.preproc.geometry import plan
 
 
 def as_served(image: SizedImage, spec: PreprocSpec, orientation: Orientation | None = None) -> Placement:
-    """Where serving would show the image, laid or not."""
+    """Returns the placement of an image, turned or not, in serving."""
     orientation = orientation or Orientation()
     original = image.geometry.original_width, image.geometry.original_height
     width, height = (int(side) for side in orientation.size(*original))
@@ -30,17 +29,17 @@ def as_served(image: SizedImage, spec: PreprocSpec, orientation: Orientation | N
 
 
 def largest_scale(width: int, height: int, spec: PreprocSpec, augmentation: Augmentation) -> tuple[float, float]:
-    """How large an image of width x height is ever shown: pixels of the network's input a pixel of it, each way."""
+    """Returns the largest scale of an image: pixels of the network's input per pixel of the original, along x and y."""
     upright = plan(width, height, spec).geometry(width, height)
     scale_x, scale_y = upright.scale_x, upright.scale_y
     if augmentation.quarter_turn > 0:
-        laid = plan(height, width, spec).geometry(height, width)
-        scale_x, scale_y = max(scale_x, laid.scale_y), max(scale_y, laid.scale_x)
+        turned = plan(height, width, spec).geometry(height, width)
+        scale_x, scale_y = max(scale_x, turned.scale_y), max(scale_y, turned.scale_x)
     return scale_x * augmentation.scale[1], scale_y * augmentation.scale[1]
 
 
 def draw_orientation(augmentation: Augmentation, rng: np.random.Generator) -> Orientation:
-    """One of the eight ways to lay an image, by the probabilities of `augmentation`."""
+    """Draws one of the eight ways to turn an image, by the probabilities of `augmentation`."""
     flip, vertical, half, quarter, clockwise = rng.random(5)
     mirrored = flip < augmentation.flip
     quarters = 2 * (half < augmentation.half_turn)
@@ -60,18 +59,21 @@ def draw_placement(
     translate: float,
     rng: np.random.Generator,
 ) -> Placement:
-    """A place by chance: scaled, then anywhere where it fills the window or lies within it, then moved by translate."""
+    """Draws a placement.
+
+    The image is scaled, then put anywhere where it fills the window or is within it, then moved by `translate`.
+    """
     served = as_served(image, spec, orientation)
     least, greatest = augmentation.scale
     zoom = math.exp(rng.uniform(math.log(least), math.log(greatest)))
     draws = rng.uniform(-1, 1, size=(2, 2)).tolist()
-    whole = window == served.window and least == greatest == 1
+    unscaled = window == served.window and least == greatest == 1
     size = orientation.size(served.width, served.height)
     offset = []
     for axis in (0, 1):
         room = window[axis + 2] - window[axis] - size[axis] * served.scale[axis] * zoom
         shift = draws[1][axis] * translate * (window[axis + 2] - window[axis])
-        if whole:
+        if unscaled:
             offset.append(served.offset[axis] + shift)
         else:
             offset.append(window[axis] + room / 2 + draws[0][axis] * abs(room) / 2 + shift)
@@ -86,14 +88,14 @@ def draw_placement(
 
 
 def blank(spec: PreprocSpec) -> np.ndarray:
-    """A canvas of the network's size in the colour of padding: uint8 RGB [H, W, 3]."""
+    """Returns a canvas of the network's size in the colour of padding: uint8 RGB [H, W, 3]."""
     canvas = np.empty((spec.height, spec.width, 3), np.uint8)
     canvas[:] = spec.fill
     return canvas
 
 
 def recolored(pixels: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """uint8 RGB [H, W, 3] in other colours by chance."""
+    """Changes the colours of pixels, uint8 RGB [H, W, 3], at random."""
     if not augmentation.has_color:
         return pixels
     return cv2.transform(pixels, color_matrix(augmentation, cv2.mean(pixels)[:3], rng))

@@ -1,4 +1,4 @@
-"""Regions of a data set's images, found once and kept in a file: for networks that take them as a second input."""
+"""Finds regions of a data set's images once and stores them in a file, for networks that take regions as input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvserve.preproc import Geometry, ImageSource, decode, resize_to
 from cvserve.preproc.regions import find_regions
 
 SUFFIXES = (".json", ".npz")
-SIDE = 500
+SEARCH_SIZE = 500
 """Pixels of the longer side of the image that is searched: R-CNN's section 2.2 has a width of 500."""
 
 Proposals = dict[str, np.ndarray]
@@ -30,15 +30,15 @@ Proposals = dict[str, np.ndarray]
 def find_proposals(
     source: Source, method: str, count: int, *, file: str | Path | None = None, workers: int | None = None
 ) -> Proposals:
-    """The regions of every image of a split; images that cannot be read have none.
+    """Finds the regions of every image of a split; images that cannot be read have none.
 
     Args:
         method, count: of `cvserve.preproc.regions.find_regions`.
-        file: kept there; images that it has are not searched again, so name it after the method.
-        workers: threads, by default one for each core.
+        file: where they are stored; images in it are not searched again, so name it after the method.
+        workers: threads, by default one per core.
 
     Raises:
-        InvalidInput: no such method, or a file that is none. MissingExtra: OpenCV has no contributed modules.
+        InvalidInput: no such method, or a file without proposals. MissingExtra: OpenCV has no contributed modules.
     """
     path = None if file is None else Path(file)
     known = read_proposals(path) if path is not None and path.exists() else {}
@@ -47,7 +47,7 @@ def find_proposals(
     def search(index: int) -> np.ndarray:
         try:
             return _search(source.image(index), source.name(index), method, count)
-        except ImageError:  # reported by whoever trains with the image
+        except ImageError:  # the pipeline reports it
             return np.zeros((0, 4), np.float32)
 
     threads = workers or os.cpu_count() or 1
@@ -63,7 +63,7 @@ def find_proposals(
 def _search(image: ImageSource, name: str, method: str, count: int) -> np.ndarray:
     pixels = decode(image, name=name)
     height, width = pixels.shape[:2]
-    shrink = min(1.0, SIDE / max(height, width))
+    shrink = min(1.0, SEARCH_SIZE / max(height, width))
     small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     if shrink < 1:
         pixels = resize_to(pixels, *small)
@@ -73,11 +73,10 @@ def _search(image: ImageSource, name: str, method: str, count: int) -> np.ndarra
 
 
 def read_proposals(path: str | Path) -> Proposals:
-    """Reads a `.json` object, or the arrays of an `.npz`: the name of each image, as the data set calls it, to boxes
-    [N, 4].
+    """Reads the boxes [N, 4] of each image, by its name, from a `.json` object or the arrays of an `.npz`.
 
     Raises:
-        NotFound: no such file. InvalidInput: not such a file, or boxes that are none; the text names the image.
+        NotFound: no such file. InvalidInput: not such a file, or no valid boxes; the error names the image.
     """
     path = Path(path)
     _check_suffix(path)
@@ -97,7 +96,7 @@ def read_proposals(path: str | Path) -> Proposals:
 
 
 def write_proposals(path: str | Path, proposals: Mapping[str, np.ndarray]) -> None:
-    """Writes what `read_proposals` reads; a reader sees the old file or the new one, never half of it."""
+    """Writes a file for `read_proposals`; a reader sees the old file or the new one, never half of it."""
     path = Path(path)
     _check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,29 +112,31 @@ def write_proposals(path: str | Path, proposals: Mapping[str, np.ndarray]) -> No
 
 
 def in_input(boxes: np.ndarray, geometry: Geometry, width: int, height: int, count: int) -> np.ndarray:
-    """Regions of the original as a network takes them.
+    """Maps regions of the original to the network's input.
 
     Args:
         boxes: float32 [N, 4], in pixels of the upright original. geometry: from there to the network's input.
         width, height: of that input. count: P.
 
     Returns:
-        float32 [P, 4], clipped to the input, the first P that are inside it; zeros where there are fewer.
+        float32 [P, 4], clipped to the input: the first P that are inside it; zeros where there are fewer.
     """
     moved = np.clip(geometry.to_input(boxes), 0, np.array([width, height] * 2, np.float32))
-    solid = moved[(moved[:, 2] > moved[:, 0]) & (moved[:, 3] > moved[:, 1])][:count]
-    answer = np.zeros((count, 4), np.float32)
-    answer[: len(solid)] = solid
-    return answer
+    inside = moved[(moved[:, 2] > moved[:, 0]) & (moved[:, 3] > moved[:, 1])][:count]
+    padded = np.zeros((count, 4), np.float32)
+    padded[: len(inside)] = inside
+    return padded
 
 
 def batches_with_proposals(
     pipeline: DetectionPipeline, proposals: Mapping[str, np.ndarray], count: int, epoch: int
 ) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], Targets]]:
-    """The batches of an epoch for a network of two inputs: ((images, proposals float32 [B, P, 4]), (boxes, labels)).
+    """Yields the batches of an epoch for a network of two inputs.
+
+    A batch is ((images, proposals float32 [B, P, 4]), (boxes, labels)).
 
     Args:
-        pipeline: its augmentation must leave boxes where they are: regions are told in the image as it is served.
+        pipeline: its augmentation must not move boxes, since the regions are those of the image as it is served.
         proposals: of each image, by name.
 
     Raises:

@@ -217,12 +217,13 @@ class ImageFolder:
 
 @dataclass(frozen=True)
 class _ClassFolders:
-    """Opens the splits of an `ImageFolder`. Any folder is taken for one; `ImageFolder` says what is missing."""
+    """Opens the splits of an `ImageFolder`. It recognises any folder; `ImageFolder` reports what is missing."""
 
     root: Path
     classes: Sequence[str] | None
 
     def open(self, split: str, fractions: SplitFractions | None) -> Split:
+        """Reads one split."""
         return ImageFolder(self.root, fractions=fractions, classes=self.classes).split(split)
 
 

@@ -84,7 +84,7 @@ class CocoLabels:
         size = self.size or image.size
         if size not in (image.size, (image.width, image.height)):
             raise ImageError(
-                self.shown, f"says {size[0]} x {size[1]} pixels, but it has {image.size[0]} x {image.size[1]}"
+                self.shown, f"states {size[0]} x {size[1]} pixels, but the image has {image.size[0]} x {image.size[1]}"
             )
         return size
 

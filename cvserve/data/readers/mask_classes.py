@@ -1,4 +1,4 @@
-"""Which values of mask files are which classes: classes.txt and its relatives."""
+"""Reads which values of mask files are which classes, from classes.txt and files like it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cvserve.data.masks import VOID
 from cvserve.errors import InvalidInput
 
 FILES = ("classes.yaml", "classes.txt", "label_colors.txt", "class_dict.csv")
-"""Where a data set names its classes, the first that is there counts."""
+"""The files in which a data set may name its classes; the first that exists counts."""
 
 VOID_NAMES = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored", "dontcare"})
-"""A class with one of these names, in any case, is none: its pixels are neither learned nor scored."""
+"""Names of what is no class, in upper or lower case: its pixels are neither learned nor scored."""
 
 Color = tuple[int, int, int]
 
@@ -31,7 +31,7 @@ _HEADER = re.compile(r"(class_)?names?[\s,;]+r(ed)?[\s,;]+g(reen)?[\s,;]+b(lue)?
 
 @dataclass(frozen=True)
 class MaskClass:
-    """What one value of mask files means. value: of index and palette masks. colour: of RGB masks."""
+    """The meaning of one value of mask files. value: in index and palette masks. color: in RGB masks."""
 
     value: int
     name: str
@@ -41,9 +41,9 @@ class MaskClass:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of a data set, in the order of their values, and what is void.
+    """Holds the classes of a data set, in the order of their values, and the values that are void.
 
-    origin: the file that says it. classes: label order. entries: of all values, those of void among them.
+    origin: the file that it comes from. classes: label order. entries: of all values, also the void ones.
     """
 
     origin: str
@@ -58,21 +58,21 @@ class ClassTable:
         return tuple(color for color in colors if color is not None) if None not in colors else ()
 
     def label(self, item: MaskClass) -> int:
-        """The label of an entry; `VOID` for those that are void."""
+        """Returns the label of an entry; `VOID` for those that are void."""
         return VOID if item.void else self.classes.index(item.name)
 
     @property
     def by_value(self) -> dict[int, int]:
-        """Value of index and palette masks to label; 255 is always `VOID`."""
+        """Maps values of index and palette masks to labels; 255 is always `VOID`."""
         return {item.value: self.label(item) for item in self.entries} | {VOID: VOID}
 
     @property
     def by_color(self) -> dict[Color, int]:
-        """RGB to label; empty where no entry has a colour."""
+        """Maps RGB to labels; empty where no entry has a colour."""
         return {item.color: self.label(item) for item in self.entries if item.color is not None}
 
     def fitted(self, classes: Sequence[str] | None) -> ClassTable:
-        """The same with the label order of a trained model, matched by name.
+        """Returns the table with the label order of a trained model, matched by name.
 
         Raises:
             InvalidInput: the data set has a class that the model does not know.
@@ -112,7 +112,7 @@ def table_of(origin: str, entries: Sequence[MaskClass]) -> ClassTable:
 
 
 def find_class_table(folder: Path) -> ClassTable | None:
-    """The classes that a file of `FILES` in the folder says; None where there is none of them."""
+    """Reads the first of `FILES` that is in the folder; None where there is none of them."""
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     return None if path is None else read_class_table(path)
 
@@ -122,8 +122,8 @@ def read_class_table(path: Path) -> ClassTable:
 
     Of a text file each line is a class, the first being value 0 of index masks: "Sky", "Sky 128 128 128" or
     "128 128 128 Sky" (RGB; spaces, tabs, commas or semicolons between). Where every line begins with a number, as
-    "11 Unlabelled", it is the value. A class called as in `VOID_NAMES` is void. Empty lines and lines that begin with
-    "# " are passed over. A YAML file says the same as
+    "11 Unlabelled", it is the value. A class whose name is among `VOID_NAMES` is void. Empty lines and lines that
+    begin with "# " are ignored. The same in YAML:
 
         classes:
           - Sky
@@ -131,10 +131,10 @@ def read_class_table(path: Path) -> ClassTable:
           - {name: Sticker, void: true}
         void: [30]
 
-    where value continues from the one before, and void lists further values without a class.
+    where value continues from the one before, and void lists more values without a class.
 
     Raises:
-        InvalidInput: the file cannot be read, or is not like that.
+        InvalidInput: the file cannot be read, or has another form.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -158,8 +158,8 @@ def _of_text(text: str) -> list[MaskClass]:
         described.append((line, color))
     numbered = [_NUMBERED.fullmatch(name) for name, _ in described]
     found = []
-    for place, ((name, color), match) in enumerate(zip(described, numbered, strict=True)):
-        value = place
+    for index, ((name, color), match) in enumerate(zip(described, numbered, strict=True)):
+        value = index
         if match is not None and all(numbered):
             value, name = int(match[1]), match[2]
         found.append(MaskClass(value, name, color, name.lower() in VOID_NAMES))

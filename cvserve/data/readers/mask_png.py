@@ -1,4 +1,4 @@
-"""Mask files: PNG whose samples, palette indices or colours say the class of each pixel."""
+"""Reads mask files: PNG whose samples, palette indices or colours are the class of each pixel."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _GRAY, _PALETTE = 0, 3
 def read_mask(
     path: Path, table: ClassTable, image: ImageHeader | None = None, *, name: str | None = None
 ) -> np.ndarray:
-    """The labels of a mask file.
+    """Reads the labels of a mask file.
 
-    A gray or palette PNG holds values (its palette is for people alone); an RGB one holds the colours of the table, or,
+    A gray or palette PNG holds values (its palette is only for display); an RGB one holds the colours of the table, or,
     where the table has none, values that are the same in all three channels.
 
     Args:
-        image: the header of the image that the mask is of. A mask has the size of the upright image; one of a
-            image that is stored lying (EXIF) may have the stored size instead, and is turned as the image is. None
-            takes any size.
-        name: what errors call the mask, by default its path.
+        image: the header of the image that the mask belongs to. A mask has the size of the upright image; if the image
+            is stored on its side (EXIF), the mask may have the stored size instead, and is turned as the image is.
+            None takes any size.
+        name: the name of the mask in errors, by default its path.
 
     Returns:
         uint8 [H, W]: indices into `table.classes`, or `VOID`.
 
     Raises:
-        ImageError: it is not there, damaged, no PNG, or of another size than the image.
+        ImageError: it is missing, damaged, no PNG, or of another size than the image.
         InvalidInput: a value or colour that the table does not have.
     """
     name = name or str(path)
@@ -72,7 +72,7 @@ def _check(data: bytes, name: str, image: ImageHeader | None) -> ImageHeader:
 
 
 def _samples(data: bytes, header: ImageHeader, name: str) -> np.ndarray:
-    """The samples as they are stored: [H, W] of gray and palette files, [H, W, 3] (RGB) of others."""
+    """Returns the samples as they are stored: [H, W] of gray and palette files, [H, W, 3] (RGB) of others."""
     if data[25] in (_GRAY, _PALETTE):
         data = _as_gray(data)
     try:
@@ -91,11 +91,13 @@ def _samples(data: bytes, header: ImageHeader, name: str) -> np.ndarray:
 
 
 def _as_gray(data: bytes) -> bytes:
-    """A gray or palette PNG as a gray one with the same samples and nothing else: OpenCV would look colours up, and
-    make transparency a channel."""
-    kept = [data[start:end] for kind, start, end in png_chunks(data) if kind in (b"IDAT", b"IEND")]
+    """Converts a gray or palette PNG to a gray one with the same samples and nothing else.
+
+    OpenCV would replace indices by the palette's colours, and turn transparency into a channel.
+    """
+    chunks = [data[start:end] for kind, start, end in png_chunks(data) if kind in (b"IDAT", b"IEND")]
     start = b"IHDR" + data[16:25] + bytes([_GRAY]) + data[26:29]
-    return data[:8] + struct.pack(">I", 13) + start + struct.pack(">I", zlib.crc32(start)) + b"".join(kept)
+    return data[:8] + struct.pack(">I", 13) + start + struct.pack(">I", zlib.crc32(start)) + b"".join(chunks)
 
 
 def _labels(values: np.ndarray, table: ClassTable, name: str) -> np.ndarray:
@@ -104,7 +106,7 @@ def _labels(values: np.ndarray, table: ClassTable, name: str) -> np.ndarray:
             return _by_color(values, table, name)
         if not (values == values[:, :, :1]).all():
             raise InvalidInput(
-                f"{name} is a mask of colours, but {table.origin} says no colours; write them there, as in "
+                f"{name} is a mask of colours, but {table.origin} has no colours; write them there, as in "
                 "'Sky 128 128 128'"
             )
         values = values[:, :, 0]
@@ -127,8 +129,8 @@ def _by_color(values: np.ndarray, table: ClassTable, name: str) -> np.ndarray:
     packed = (values.astype(np.int64) * (1 << 32, 1 << 16, 1)).sum(axis=2)
     known = {red << 32 | green << 16 | blue: label for (red, green, blue), label in table.by_color.items()}
     colors = np.array(sorted(known), np.int64)
-    places = np.minimum(np.searchsorted(colors, packed), len(colors) - 1)
-    wrong = colors[places] != packed
+    indices = np.minimum(np.searchsorted(colors, packed), len(colors) - 1)
+    wrong = colors[indices] != packed
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()
         raise InvalidInput(
@@ -136,4 +138,4 @@ def _by_color(values: np.ndarray, table: ClassTable, name: str) -> np.ndarray:
             f"class of {table.origin} has"
         )
     labels = np.array([known[color] for color in colors.tolist()], np.uint8)
-    return np.asarray(labels[places])
+    return np.asarray(labels[indices])

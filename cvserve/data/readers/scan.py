@@ -11,26 +11,29 @@ from pathlib import Path
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.preproc.header import IMAGE_SUFFIXES
 
-# Folders that unpacking and network drives leave behind, which nobody means as a class.
+# Folders that unpacking and network drives leave behind, which are never a class.
 _LITTER = frozenset({"__MACOSX", "@eaDir"})
 
 
 @dataclass(frozen=True)
 class Found:
-    """images: sorted by their path below the folder, in POSIX form. ignored: suffix ("" for none, "hidden" for
-    hidden files and folders) to number of files and folders that were passed over."""
+    """Holds the images of a folder.
+
+    images: sorted by their path below the folder, in POSIX form. ignored: suffix ("" for none, "hidden" for hidden
+    files and folders) to number of files and folders that were ignored.
+    """
 
     images: tuple[Path, ...]
     ignored: Mapping[str, int] = field(default_factory=dict)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is not for us: dot files and the litter of other programs."""
+    """Returns whether files and folders of this name are ignored: dot files and what other programs leave behind."""
     return name.startswith(".") or name in _LITTER
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The visible folders directly in `folder`, sorted by name.
+    """Returns the visible folders directly in `folder`, sorted by name.
 
     Raises:
         NotFound: there is no such folder.
@@ -40,12 +43,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def loose_images(folder: Path) -> int:
-    """How many image files lie directly in `folder`."""
+    """Returns how many image files are directly in `folder`."""
     return sum(entry.is_file() and entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(folder))
 
 
 def find_images(folder: Path) -> Found:
-    """All images in `folder` and the folders below it; links to folders are followed, each real folder once.
+    """Finds all images in `folder` and the folders below it; links to folders are followed, each real folder once.
 
     Raises:
         NotFound, InvalidInput: as `subfolders`.
@@ -76,7 +79,7 @@ def find_images(folder: Path) -> Found:
 
 
 def _entries(folder: Path, hidden: list[str] | None = None) -> list[Path]:
-    """The visible entries of a folder; the names of the hidden ones are added to `hidden`."""
+    """Returns the visible entries of a folder; the names of the hidden ones are added to `hidden`."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError as error:

@@ -1,4 +1,7 @@
-"""Reads one annotation file of Pascal VOC. Entities and document types are refused, so that no file can blow up."""
+"""Reads one annotation file of Pascal VOC.
+
+Document types, and with them entities, are refused, so that no small file expands to a huge one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _TRUE = frozenset({"1", "true", "yes"})
 
 @dataclass(frozen=True)
 class VocObject:
-    """box: x1, y1, x2, y2 in pixels, measured at pixel edges. line: where it begins in its file, from 1."""
+    """An object. box: x1, y1, x2, y2 in pixels, measured at pixel edges. line: where it begins in its file, from 1."""
 
     name: str
     box: tuple[float, float, float, float]
@@ -26,7 +29,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocAnnotation:
-    """filename: what the file calls its image, "" where it does not. size: (width, height), or None."""
+    """The content of a file. filename: of the image, "" where it is not stated. size: (width, height), or None."""
 
     filename: str
     size: tuple[int, int] | None
@@ -56,7 +59,7 @@ class _Refused(Exception):
 
 
 def read_voc(path: Path) -> VocAnnotation:
-    """The annotation in a file.
+    """Reads the annotation in a file.
 
     Boxes of VOC name their first and last pixel, counted from 1 (section 3.3 of the development kit's documentation,
     http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html): xmin - 1 and xmax are their edges. A box
@@ -107,7 +110,7 @@ def _parse(data: bytes) -> _Element:
         open_elements[-1].text += text
 
     def refuse(*_: object) -> None:
-        raise _Refused("it declares a document type, which annotations have no use for")
+        raise _Refused("it declares a document type, which annotations do not need")
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, refuse
@@ -129,7 +132,7 @@ def _object(item: _Element, path: Path) -> VocObject:
 
 
 def _size(root: _Element, path: Path) -> tuple[int, int] | None:
-    """What the file says of the image's size; some tools write 0 for what they do not know."""
+    """Returns the image's size that the file states; some tools write 0 for an unknown one, which gives None."""
     size = root.find("size")
     if size is None:
         return None
@@ -138,7 +141,7 @@ def _size(root: _Element, path: Path) -> tuple[int, int] | None:
 
 
 def _number(element: _Element, key: str, where: str) -> float:
-    """A finite number, or NaN where the file says so, which makes a box that is dropped by name."""
+    """Returns a finite number, or NaN or infinity where the file has it in a box, which is dropped and reported."""
     text = element.value(key)
     try:
         value = float(text)

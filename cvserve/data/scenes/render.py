@@ -9,13 +9,13 @@ import numpy as np
 
 from cvserve.data.scenes.shapes import SceneObject
 
-# Sub-pixels a side in which outlines are drawn; their mean is how much of a pixel an object covers. fillPoly fills all
-# sub-pixels that the outline touches, so that objects come out 1/32 of a pixel too large at each side.
+# Sub-pixels per side in which outlines are drawn; their mean is how much of a pixel an object covers. fillPoly fills
+# all sub-pixels that the outline touches, so that objects come out 1/32 of a pixel too large at each side.
 _FINE = 16
 
 
 def coverage(item: SceneObject, size: int) -> np.ndarray:
-    """How much of each pixel the object covers: uint8 [size, size], 255 is all of it."""
+    """Returns how much of each pixel the object covers: uint8 [size, size], 255 is all of it."""
     outline = item.outline() * size
     left, top = np.floor(outline.min(axis=0)).astype(int)
     right, bottom = np.ceil(outline.max(axis=0)).astype(int)
@@ -29,7 +29,7 @@ def coverage(item: SceneObject, size: int) -> np.ndarray:
 
 
 def draw_ground(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A textured ground in two muted colours, with a few strokes over it: float32 [size, size, 3], 0 to 255."""
+    """Draws a textured ground in two muted colours, with a few strokes over it: float32 [size, size, 3], 0 to 255."""
     base, other = _muted(rng), _muted(rng)
     weight = _cloud(size, rng)[..., None]
     ground = base * (1 - weight) + other * weight
@@ -56,7 +56,7 @@ def render(
 
     Args:
         objects: from `layout`; they do not overlap.
-        size: pixels a side.
+        size: pixels per side.
         noise: standard deviation of the sensor noise, of 255; one of 0 to `noise` is drawn for the image.
 
     Returns:
@@ -75,9 +75,9 @@ def render(
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """The tight boxes of masks: bool [N, H, W] to float32 [N, 4] x1, y1, x2, y2.
+    """Returns the tight boxes of masks: bool [N, H, W] to float32 [N, 4] x1, y1, x2, y2.
 
-    x2 and y2 lie just past the last pixel. Every mask must hold a pixel.
+    x2 and y2 are just past the last pixel. Every mask must have a pixel.
     """
     boxes = np.zeros((len(masks), 4), np.float32)
     for index, mask in enumerate(masks):
@@ -87,12 +87,12 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
 
 
 def _muted(rng: np.random.Generator) -> np.ndarray:
-    """A colour of little saturation, RGB float32: objects stand out by hue wherever they do not by brightness."""
+    """Draws a colour of low saturation, RGB float32: objects differ from it by hue where not by brightness."""
     return (rng.uniform(50, 195) + rng.normal(0, 13, size=3)).astype(np.float32)
 
 
 def _cloud(size: int, rng: np.random.Generator, finest: bool = False) -> np.ndarray:
-    """Smooth noise of several scales, float32 [size, size] from 0 to 1."""
+    """Draws smooth noise of several scales, float32 [size, size] from 0 to 1."""
     total = np.zeros((size, size), np.float32)
     for octave, cells in enumerate((16, 32) if finest else (2, 4, 8)):
         grid = rng.random((cells + 1, cells + 1), dtype=np.float32)
@@ -102,7 +102,7 @@ def _cloud(size: int, rng: np.random.Generator, finest: bool = False) -> np.ndar
 
 
 def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Soft stripes at any angle, float32 [size, size] from -1 to 1."""
+    """Draws soft stripes at any angle, float32 [size, size] from -1 to 1."""
     angle, waves = rng.uniform(0, np.pi), rng.uniform(3, 9)
     axis = np.arange(size, dtype=np.float32) / size
     along = axis[None] * np.cos(angle) + axis[:, None] * np.sin(angle)
@@ -110,7 +110,7 @@ def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _surface(item: SceneObject, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The object's colour over the whole canvas, lit from one side: float32 [size, size, 3]."""
+    """Returns the object's colour over the whole canvas, lit from one side: float32 [size, size, 3]."""
     angle = rng.uniform(0, 2 * np.pi)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     light = (axis[None] - item.x) * np.cos(angle) + (axis[:, None] - item.y) * np.sin(angle)

@@ -1,4 +1,4 @@
-"""Semantic segmentation in the demo: which shape is each pixel of?"""
+"""Defines semantic segmentation in the demo: to which shape does each pixel belong?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvserve.postproc import Result, SegmentationResult
 from cvserve.postproc.masks import from_png
 
 _AGREEING = 0.999
-"""Of an image's pixels: those at a tie may be of either class."""
+"""The least fraction of an image's pixels that must agree: those at a tie may be of either class."""
 _LIMIT = 1e-3
 
 
@@ -33,12 +33,12 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 
 
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
-    """Of the classes' mean confidences; the same where hardly a pixel is of another class."""
+    """Compares the classes' mean confidences; results agree where hardly a pixel has another class."""
     largest, same = 0.0, True
     for mine, theirs in zip(results, wanted, strict=True):
         assert isinstance(mine, SegmentationResult)
         assert isinstance(theirs, SegmentationResult)
-        # Clients know the classes that there are, and so maybe fewer.
+        # A client gets only the classes that occur, so there may be fewer.
         confidence = np.zeros(len(theirs.names), np.float32)
         confidence[: len(mine.confidence)] = mine.confidence
         largest = max(largest, float(np.abs(confidence - theirs.confidence).max()))
@@ -46,8 +46,9 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     return Difference(largest, same and largest <= _LIMIT)
 
 
-SEGMENTATION = DemoTask(
+DEMO_TASK = DemoTask(
     task="segmentation",
+    position=1,
     images={"train": 1200, "val": 50, "test": 120},
     training={
         "model": "unet",

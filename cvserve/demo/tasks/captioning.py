@@ -1,4 +1,4 @@
-"""Captioning in the demo: what is there, and where?"""
+"""Defines captioning in the demo: what is in the image, and where?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 
 
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
-    """Of the log probabilities; the same where every word is."""
+    """Compares the log probabilities; results agree where all words do."""
     largest, same = 0.0, True
     for mine, theirs in zip(results, wanted, strict=True):
         assert isinstance(mine, CaptionResult)
@@ -33,8 +33,9 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     return Difference(largest, same and largest <= _LIMIT)
 
 
-CAPTIONING = DemoTask(
+DEMO_TASK = DemoTask(
     task="captioning",
+    position=3,
     images={"train": 2800, "val": 60, "test": 120},
     training={
         "model": "show_attend_tell",

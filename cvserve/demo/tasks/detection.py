@@ -1,4 +1,4 @@
-"""Detection in the demo: where are the shapes?"""
+"""Defines detection in the demo: where are the shapes?"""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 
 
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
-    """Of matched objects' scores; the same where each object of one side has a partner on the other."""
+    """Compares the scores of matched objects; results agree where each object has a partner in the other result."""
     largest, same = 0.0, True
     for mine, theirs in zip(results, wanted, strict=True):
         assert isinstance(mine, DetectionResult)
         assert isinstance(theirs, DetectionResult)
-        sides = [Found(side.boxes, side.scores, side.indexes) for side in (mine, theirs)]
-        matched = match(sides[0], sides[1], _TOLERANCE, _THRESHOLD, _MOST)
+        first, second = (Found(result.boxes, result.scores, result.indexes) for result in (mine, theirs))
+        matched = match(first, second, _TOLERANCE, _THRESHOLD, _MOST)
         largest = max(largest, float(matched.scores.max(initial=0.0)))
         same = same and not matched.unmatched
     return Difference(largest, same)
 
 
-DETECTION = DemoTask(
+DEMO_TASK = DemoTask(
     task="detection",
+    position=2,
     images={"train": 1000, "val": 60, "test": 120},
     training={
         "model": "retinanet",

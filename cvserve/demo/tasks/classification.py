@@ -1,4 +1,4 @@
-"""Classification in the demo: which shape is it?"""
+"""Defines classification in the demo: which shape is it?"""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 
 
 def _scores(result: Result) -> np.ndarray:
-    """float64 [C], in index order."""
+    """Returns the scores, float64 [C], in index order."""
     assert isinstance(result, ClassificationResult)
     return np.array([item.score for item in sorted(result.classes, key=lambda item: item.index)])
 
 
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
-    mine, theirs = (np.stack([_scores(result) for result in side]) for side in (results, wanted))
+    mine, theirs = (np.stack([_scores(result) for result in given]) for given in (results, wanted))
     largest = float(np.abs(mine - theirs).max())
     same_class = bool((mine.argmax(axis=1) == theirs.argmax(axis=1)).all())
     return Difference(largest, same_class and largest <= _LIMIT)
 
 
-CLASSIFICATION = DemoTask(
+DEMO_TASK = DemoTask(
     task="classification",
+    position=0,
     images={"train": 2000, "val": 200, "test": 120},
     training={
         "model": "resnet18",
