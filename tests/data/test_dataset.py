@@ -1,4 +1,4 @@
-"""The one door to folders and scenes."""
+"""Folders and scenes are opened by one function."""
 
 from __future__ import annotations
 
@@ -68,3 +68,8 @@ def test_a_folder_called_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotFound, match="scenes: there is no such folder"):
         open_dataset("./scenes")
+
+
+def test_scenes_for_detection() -> None:
+    expected = Scenes(9, task="detection", split="val", image_size=64)
+    assert open_dataset("scenes?count=36&image_size=64", "val", task="detection") == expected

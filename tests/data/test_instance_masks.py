@@ -52,7 +52,7 @@ def overlaps(pixels: np.ndarray, labels: np.ndarray, instance_masks: InstanceMas
     return found
 
 
-def test_masks_lie_on_their_pixels_however_a_image_is_laid() -> None:
+def test_masks_stay_on_their_pixels_in_every_orientation() -> None:
     for seed in range(60):
         pixels, boxes, labels, instance_masks = augment_example(flag(), SPEC, MOVES, np.random.default_rng(seed))
         assert instance_masks is not None
@@ -77,7 +77,7 @@ def test_four_images_on_one_canvas() -> None:
 
 
 @pytest.mark.parametrize("length", [2, 3, GRID_SIZE, GRID_SIZE + 1, 300])
-def test_a_grid_has_the_objects_share(length: int) -> None:
+def test_a_grid_has_the_fraction_that_the_object_covers(length: int) -> None:
     """Along one axis: a half stays a half, whether cells are smaller than pixels or larger."""
     mask = np.zeros((1, 4, length + 2), bool)
     mask[0, :, 1:-1] = True
@@ -134,7 +134,7 @@ class TestPipeline:
         assert bad.reason == f"its masks in _annotations.coco.json cannot be used: annotation 2: {reason}"
 
 
-def test_written_scenes_come_back(tmp_path: Path) -> None:
+def test_written_scenes_are_read(tmp_path: Path) -> None:
     scenes = Scenes(3, task="detection", split="val", image_size=64)
     root = write_coco(scenes, tmp_path / "scenes", ".png")
     read = open_dataset(root, "val", task="detection")

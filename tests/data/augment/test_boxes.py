@@ -70,7 +70,7 @@ class TestOneImage:
         assert labels.tolist() == [0]  # At least this object is always seen.
         np.testing.assert_allclose(boxes[0], extent(pixels, 0), atol=1.5)
 
-    def test_every_way_to_lay_a_image_comes_up(self) -> None:
+    def test_every_orientation_is_drawn(self) -> None:
         """Four corners of different colours: their order in the result tells how it was laid."""
         seen = set()
         example = corners()
@@ -206,7 +206,7 @@ class TestOrientation:
         assert orientation.undone(tuple(box), width, height) == (x1, y1, x2, y2)
 
 
-def test_a_image_beside_its_window_draws_nothing() -> None:
+def test_an_image_outside_of_its_window_draws_nothing() -> None:
     image, objects = painted(60, 60, (10, 10, 40, 40))
     placement = Placement(60, 60, Orientation(), (1.0, 1.0), (500.0, 0.0), (0, 0, 128, 96))
     canvas = np.zeros((96, 128, 3), np.uint8)

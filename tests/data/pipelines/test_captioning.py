@@ -88,7 +88,7 @@ def test_the_usual_augmentation_leaves_captions_true() -> None:
     assert AUGMENTATION.crop_scale[0] >= 0.8
 
 
-def test_mirrored_images_with_left_and_right_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_mirrored_images_with_left_and_right_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "cvserve.data.pipelines.captioning"):
         made(augmentation=Augmentation(flip=0.5))
         assert "say left or right, such as" in caplog.text

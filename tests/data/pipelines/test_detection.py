@@ -260,7 +260,7 @@ def test_a_batch_without_objects() -> None:
     assert epoch_of(pipeline)[0][1].shape == (2, 0, 4)
 
 
-def test_classes_without_objects_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_classes_without_objects_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         DetectionPipeline(Plain([Objects.of([[9, 9, 99, 99]], [1])]), SPEC, batch_size=1)
     assert "no image that can be used has an object of class cat" in caplog.text

@@ -93,7 +93,7 @@ class TestOrder:
         for one, two in ((0, 1), (0, 2), (1, 2)):
             assert (shown[one] != shown[two]).mean() > 0.1
 
-    def test_indexed_says_which_images(self, train: MaskedSplit) -> None:
+    def test_indexed_has_the_indices_of_the_images(self, train: MaskedSplit) -> None:
         pipeline = SegmentationPipeline(train, SPEC, batch_size=8, shuffle=True)
         found = list(pipeline.indexed(2))
         assert np.concatenate([indices for indices, _ in found]).tolist() == pipeline.order(2).tolist()

@@ -62,14 +62,14 @@ def test_a_image_of_unknown_size_has_no_right_border() -> None:
     assert check((500, 10, 5000, 30), size=None)[0] == [500, 10, 5000, 30]
 
 
-def test_the_places_of_those_that_are_kept() -> None:
+def test_the_indices_of_usable_boxes() -> None:
     report = BoxReport()
     _, kept = check_boxes([(0, 0, 9, 9), (3, 3, 3, 3), (1, 1, 2, 2)], SIZE, "a.jpg", ["x", "y", "z"], report)
     assert kept.tolist() == [0, 2]
     assert check_boxes(np.zeros((0, 4)), SIZE, "a.jpg", [], report)[0].shape == (0, 4)
 
 
-def test_one_line_tells_of_all(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_reports_all(caplog: pytest.LogCaptureFixture) -> None:
     problems = [Problem(f"{number}.jpg", "cat", "is empty") for number in range(7)]
     with caplog.at_level(logging.WARNING):
         log_boxes("photos train", problems, problems[:1])

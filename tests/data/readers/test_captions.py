@@ -184,7 +184,7 @@ def test_csv(tmp_path: Path, name: str, text: str) -> None:
     assert told(opened(tmp_path, "all")) == {"images/a.png": ("A dog, running", "Một con chó")}
 
 
-def test_csv_by_sides(tmp_path: Path) -> None:
+def test_csv_by_splits(tmp_path: Path) -> None:
     for side, name in (("train", "a.png"), ("valid", "b.png")):
         image(tmp_path / "images" / name)
         (tmp_path / f"captions_{side}.csv").write_text(f"image,caption\n{name},of {side}\n")

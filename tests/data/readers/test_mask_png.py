@@ -158,7 +158,7 @@ class TestSizes:
         path = written(tmp_path, png(0, 8, square))
         np.testing.assert_array_equal(read_mask(path, TABLE, ImageHeader("JPEG", 5, 5, 6)), LABELS[square])
 
-    def test_a_mask_may_lie_itself(self, tmp_path: Path) -> None:
+    def test_a_mask_may_be_stored_on_its_side(self, tmp_path: Path) -> None:
         path = written(tmp_path, png_with(png(0, 8, VALUES), png_chunk(b"eXIf", exif_block(6))))
         labels = read_mask(path, TABLE, ImageHeader("JPEG", 5, 11))
         np.testing.assert_array_equal(labels, upright(LABELS[VALUES], 6))

@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class TestFolder:
-    def test_lists_decide_sides_and_order(self, root: Path) -> None:
+    def test_lists_decide_splits_and_order(self, root: Path) -> None:
         train, val = (open_dataset(root, split, task="detection") for split in ("train", "val"))
         assert [train.name(index) for index in range(len(train))] == ["JPEGImages/b.png", "JPEGImages/a.1.png"]
         assert [val.name(index) for index in range(len(val))] == ["JPEGImages/c.png"]
@@ -77,7 +77,7 @@ class TestFolder:
             path.unlink()
         assert len(open_dataset(root, "all", task="detection")) == 3
 
-    def test_xml_beside_the_images_of_each_side(self, tmp_path: Path) -> None:
+    def test_xml_beside_the_images_of_each_split(self, tmp_path: Path) -> None:
         for side in ("train", "valid"):
             write_image(tmp_path / side / "x.jpg")
             (tmp_path / side / "x.xml").write_text(xml(("cat", (1, 1, 9, 9), 0)))
@@ -169,7 +169,7 @@ class TestMissing:
         (bad,) = open_dataset(root, "train", task="detection").verify()
         assert (bad.index, bad.reason) == (0, "no such file")
 
-    def test_a_side(self, root: Path) -> None:
+    def test_a_split(self, root: Path) -> None:
         with pytest.raises(NotFound, match="there is no split 'test'; it has train, val"):
             open_dataset(root, "test", task="detection")
 

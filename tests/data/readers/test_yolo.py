@@ -58,7 +58,7 @@ def test_polygons_become_their_boxes(root: Path) -> None:
         "names: [cat, dog]\ntrain: train.txt\nval: images/val\nnc: 2\n",
     ],
 )
-def test_ways_to_name_the_sides(root: Path, text: str) -> None:
+def test_ways_to_name_the_splits(root: Path, text: str) -> None:
     (root / "data.yaml").write_text(text)
     (root / "train.txt").write_text("images/train/a.png\n./images/train/b.png\n")
     assert len(open_dataset(root, "train", task="detection")) == 2
@@ -72,7 +72,7 @@ def test_without_a_description(root: Path) -> None:
     assert open_dataset(root, "val", task="detection").classes == ("cat", "dog")
 
 
-def test_sides_above_images_and_labels(tmp_path: Path) -> None:
+def test_splits_above_images_and_labels(tmp_path: Path) -> None:
     put(tmp_path / "train", "a", "0 0.5 0.5 0.5 0.5")
     put(tmp_path / "valid", "b", "0 0.5 0.5 0.5 0.5")
     (tmp_path / "classes.txt").write_text("cat\n")
