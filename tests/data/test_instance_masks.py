@@ -163,7 +163,7 @@ def test_a_image_that_has_gone(tmp_path: Path) -> None:
 
 
 def coco(root: Path, *images: list[dict[str, Any]]) -> Any:
-    """A training side with one image of 40 x 30 pixels for each list of annotations."""
+    """A training split with one image of 40 x 30 pixels for each list of annotations."""
     (root / "train").mkdir(parents=True)
     annotations = [
         {"image_id": number, "category_id": 1, **item} for number, items in enumerate(images, 1) for item in items

@@ -1,4 +1,4 @@
-"""Files that cannot be read: found by their headers, named, and told in one sentence."""
+"""Files that cannot be read: found by their headers, and reported in one sentence."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class TestOneImage:
         np.testing.assert_allclose(boxes[0], extent(pixels, 0), atol=1.5)
 
     def test_every_orientation_is_drawn(self) -> None:
-        """Four corners of different colours: their order in the result tells how it was laid."""
+        """Four corners of different colours: their order in the result shows its orientation."""
         seen = set()
         example = corners()
         for seed in range(200):

@@ -1,4 +1,4 @@
-"""Labels stay with their pixels: images painted in the colours of their labels, told apart again afterwards."""
+"""Labels stay with their pixels: images are painted in the colours of their labels, which are read from them again."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_nearest_takes_the_pixel_under_the_center(height: int, width: int, new_h
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["letterbox", "exact", "short_side"]))
 def test_the_input_shows_the_labels_that_serving_shows(height: int, width: int, rule: str) -> None:
-    """By brute force: padding is void, all else the label of the pixel in which the centre lies."""
+    """By brute force: padding is void, all else the label of the pixel at the centre."""
     spec = PreprocSpec(height=13, width=17, resize=rule)
     labels = np.random.default_rng(1).integers(0, 255, (height, width), np.uint8)
     steps = plan(width, height, spec)

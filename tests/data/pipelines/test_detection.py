@@ -24,7 +24,7 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def scenes_on_disk(root: Path, count: int) -> AnnotatedSplit:
-    """The train side of a folder that has a val, so that train is the whole of what was written."""
+    """The train split of a folder that has a val, so that train is all that was written."""
     for split, number in (("train", count), ("val", 1)):
         write_coco(Scenes(number, task="detection", split=split), root)
     return open_dataset(root, "train", task="detection")

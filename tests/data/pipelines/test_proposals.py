@@ -56,9 +56,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return seen
 
 
-def test_regions_are_searched_small_and_returned_in_pixels_of_the_original(
-    folder: Path, searched: list[tuple[int, ...]]
-) -> None:
+def test_regions_are_returned_in_pixels_of_the_original(folder: Path, searched: list[tuple[int, ...]]) -> None:
     source = open_dataset(folder, "train", task="detection")
     found = find_proposals(source, "edge_boxes", 5, workers=1)
     assert searched == [(40, 80, 3), (500, 300, 3), (30, 30, 3)]

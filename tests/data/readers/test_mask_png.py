@@ -143,7 +143,7 @@ class TestSizes:
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_of_a_image_stored_lying(self, tmp_path: Path, orientation: int) -> None:
-        """Of the upright size it is upright; of the stored size, where that is another, it lies as the image."""
+        """With the upright size it is upright; with another, stored size it is turned as the image is."""
         path = written(tmp_path, png(0, 8, VALUES))
         stored = ImageHeader("JPEG", 11, 5, orientation)
         expected = upright(LABELS[VALUES], orientation) if orientation >= 5 else LABELS[VALUES]
