@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cvserve.artifact import TASKS
 from cvserve.data import open_dataset
 from cvserve.data.scenes import SCENE_TASKS, SHAPES, SceneTask
 from cvserve.data.scenes.layout import several_objects
@@ -14,8 +13,8 @@ from cvserve.tasks import TaskTable
 
 
 def test_every_task_has_scenes_of_its_own() -> None:
-    assert set(SCENE_TASKS.names()) == set(TASKS)
-    assert sorted(SCENE_TASKS[task].number for task in TASKS) == list(range(len(TASKS)))
+    numbers = [SCENE_TASKS[task].number for task in ("classification", "detection", "segmentation", "captioning")]
+    assert numbers == [0, 1, 2, 3], "scenes made before would look different"
 
 
 def test_classes_of_captions_are_not_checked() -> None:
