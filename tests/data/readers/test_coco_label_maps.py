@@ -125,7 +125,7 @@ def test_masks_that_cannot_be_used(tmp_path: Path, segmentation: Any, reason: st
 
 def test_another_size_than_the_image(tmp_path: Path) -> None:
     split = open_(coco(tmp_path, [], width=WIDTH + 1))
-    with pytest.raises(ImageError, match="says 41 x 30 pixels, but it has 40 x 30"):
+    with pytest.raises(ImageError, match="states 41 x 30 pixels, but the image has 40 x 30"):
         split.mask(0)
     assert len(split.verify()) == 1
 

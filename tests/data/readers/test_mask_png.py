@@ -93,7 +93,7 @@ def test_values_in_three_channels(tmp_path: Path) -> None:
     path = written(tmp_path, cv2.imencode(".png", np.repeat(VALUES[..., None], 3, axis=2))[1].tobytes())
     np.testing.assert_array_equal(read_mask(path, plain), VALUES)
     path.write_bytes(cv2.imencode(".png", np.full((2, 2, 3), (1, 2, 3), np.uint8))[1].tobytes())
-    with pytest.raises(InvalidInput, match=r"mask.png is a mask of colours, but classes.txt says no colours"):
+    with pytest.raises(InvalidInput, match=r"mask.png is a mask of colours, but classes.txt has no colours"):
         read_mask(path, plain)
 
 
