@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 def load_networks(task: str | None = None) -> None:
     """Imports the networks of `task` (of all tasks if None); Keras knows their layers afterwards, as loading needs."""
+    # Each backbone registers a classifier, too.
+    import_modules("cvserve.models.backbones")
     for name in MODEL_TASKS.names() if task is None else (task,):
         import_modules(f"cvserve.models.{name}")
 

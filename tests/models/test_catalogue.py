@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from cvserve.errors import InvalidInput
@@ -77,3 +80,11 @@ def test_a_vgg16_classifier_stays_that_of_keras() -> None:
 def test_a_number_of_classes_that_the_task_cannot_have(task: str, count: int) -> None:
     with pytest.raises(InvalidInput, match=f"a {task} model has .*, not {count}"):
         create_model(task, list_models(task)[0], num_classes=count)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_networks_of_one_task_are_known_in_a_fresh_process(task: str) -> None:
+    """A classifier is registered with its backbone, so nothing else may be needed to import those."""
+    code = f"from cvserve.models import list_models; print(*list_models({task!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == list_models(task)
