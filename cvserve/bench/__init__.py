@@ -1,12 +1,12 @@
-"""How fast an artifact is served on this machine, beside what the machine could do at best; and settings for a limit.
+"""Measures how fast an artifact is served on this machine, and finds settings that keep within a latency limit.
 
     plan = BenchPlan(concurrency=(1, 8, 64), rounds=3)
     result = bench("models/flowers", plan)
     print(format_result(result))
 
-Every measured thing runs in a process of its own: the pipeline (`inside`), the server, the clients (`clients`). They
-take turns in rounds, so that a change of the machine's mood meets all of them, and processor milliseconds an image
-stand beside the rates, since those hold also while something else keeps the machine busy.
+Each of the measured things runs in a process of its own: the pipeline (`baseline`), the server, the clients
+(`clients`). They take turns in rounds, so that a change of the machine's speed affects all of them alike. Processor
+milliseconds an image are given beside the rates, since they also hold while other work keeps the machine busy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cvserve.bench.results import BenchPlan, BenchResult
     from cvserve.bench.tuning import TunePlan, TuneResult, tune
 
-_HOMES = {
+_MODULES = {
     "BenchPlan": "results",
     "BenchResult": "results",
     "TunePlan": "tuning",
@@ -37,6 +37,6 @@ __all__ = ["BenchPlan", "BenchResult", "TunePlan", "TuneResult", "bench", "draw_
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"cvserve.bench.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"cvserve.bench.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'cvserve.bench' has no attribute {name!r}")

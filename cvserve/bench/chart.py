@@ -1,4 +1,4 @@
-"""The result as an image: rates beside the ceiling, latencies, and where the time of an image goes."""
+"""Draws the result: rates beside the baseline, latencies, and what the processor time of an image is spent on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def check_chart_path(path: str | Path) -> None:
-    """
+    """Checks that a chart can be written in the format of this path.
+
     Raises:
-        InvalidInput: a suffix that no image has. NotFound: its folder is not there.
+        InvalidInput: its suffix is none of `SUFFIXES`.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"a chart is written as {', '.join(SUFFIXES)}, not {path}")
@@ -43,7 +44,9 @@ def draw_result(result: BenchResult, path: str | Path) -> None:
 
 
 def _rates(axes: Any, result: BenchResult) -> None:
-    axes.axhline(result.ceiling.rate, color="black", linestyle="--", label=f"in process ({result.ceiling.rate:.0f}/s)")
+    axes.axhline(
+        result.baseline.rate, color="black", linestyle="--", label=f"in process ({result.baseline.rate:.0f}/s)"
+    )
     for name, served in result.servers.items():
         axes.plot([point.clients for point in served.points], [point.rate for point in served.points], "o-", label=name)
     axes.set_ylim(bottom=0)
@@ -72,8 +75,8 @@ def _by_clients(axes: Any, result: BenchResult) -> None:
 
 
 def _times(axes: Any, result: BenchResult) -> None:
-    """Processor time an image: of the pipeline, and of the parts of server and clients."""
-    bars = [("in process", {"pipeline": result.ceiling.cpu_ms})]
+    """Draws the processor time an image: of the pipeline, and of the parts of server and clients."""
+    bars = [("in process", {"pipeline": result.baseline.cpu_ms})]
     for name, served in result.servers.items():
         best = served.best
         server = {PART_TITLES[part]: spent for part, spent in best.parts.items()} or {"server": best.server_cpu_ms}

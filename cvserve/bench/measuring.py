@@ -1,4 +1,4 @@
-"""The run: in process, served, and served too much, in rounds."""
+"""Measures a model in process, served, and overloaded, in rounds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
+from cvserve.bench.baseline import Baseline, CallPlan
 from cvserve.bench.clients import Clients
 from cvserve.bench.images import write_images
-from cvserve.bench.inside import Inside, InsideLayout
 from cvserve.bench.processes import PARTS, ServerProcess, spent_between
-from cvserve.bench.results import BenchPlan, BenchResult, Ceiling, Lone, Overload, Point, Served
+from cvserve.bench.results import BaselineFigures, BenchPlan, BenchResult, Lone, Overload, Point, Served
 from cvserve.bench.stages import read_stages
 from cvserve.errors import FailedPrecondition
 from cvserve.runtimes.device import usable_cores
@@ -28,13 +28,16 @@ Say = Callable[[str], None]
 Figures = dict[str, float]
 
 FINALISTS = 3
-"""Layouts in process that take part in the rounds; the others are screened once."""
+"""How many plans of the baseline take part in the rounds; the others are measured once."""
 
 NOT_MEASURED = ("tls", "tokens")
-"""Settings that keep strangers out, and the clients here."""
+"""Settings with which the clients here could not connect."""
+
+MEASURED_TASKS = ("classification",)
+"""The clients send `Classify`, and the baseline asks for classes."""
 
 SERVED = "served"
-"""What the server with the settings asked for is called."""
+"""The name of the server with the requested settings, in the results."""
 
 
 def bench(
@@ -52,12 +55,13 @@ def bench(
     Args:
         path: a model's directory, of which the newest version counts, or a version's.
         settings: of the server, as `cvserve serve --config` takes them.
-        compare: further servers by name, each with its own settings on top of `settings`, measured in the same rounds.
-        images: a folder of the user's own; None makes JPEGs of 500 x 375.
-        say: told how far it is.
+        compare: more servers by name, each with its own settings on top of `settings`, measured in the same rounds.
+        images: a folder of the user's own; None generates JPEGs of 500 x 375.
+        say: is called with a line of text for each step.
 
     Raises:
-        NotFound, ArtifactError: no such model. FailedPrecondition: a model that does not classify.
+        NotFound, ArtifactError: no such model.
+        FailedPrecondition: a model that does not classify.
         CvserveError: the server did not start, or nothing was answered.
     """
     plan, settings = plan or BenchPlan(), dict(settings or {})
@@ -66,24 +70,24 @@ def bench(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "images"
         write_images(folder, images)
-        insides = open_insides(artifact, folder, settings, stack)
-        screened, graph = screen(insides, plan)
-        finalists = sorted(screened, key=lambda layout: screened[layout], reverse=True)[:FINALISTS]
-        say("in process, screened: " + ", ".join(f"[{layout}] {screened[layout]:.0f}/s" for layout in finalists))
+        baselines = open_baselines(artifact, folder, settings, stack)
+        screened, graph = screen(baselines, plan)
+        finalists = sorted(screened, key=screened.__getitem__, reverse=True)[:FINALISTS]
+        say("in process, screened: " + ", ".join(f"[{best}] {screened[best]:.0f}/s" for best in finalists))
         servers: dict[str, ServerProcess] = {}
         all_settings = {SERVED: settings} | {name: settings | dict(own) for name, own in (compare or {}).items()}
         for name, own in all_settings.items():
-            values = alone_on_this_machine(own, served_name(artifact), asked_name(artifact))
+            values = alone_on_this_machine(own, served_name(artifact), requested_name(artifact))
             servers[name] = stack.enter_context(ServerProcess(artifact.directory, values))
             for line in servers[name].lines:
                 say(f"{name}: {line}")
-        clients = Clients(asked_name(artifact), folder, plan.client)
+        clients = Clients(requested_name(artifact), folder, plan.client)
         stack.callback(clients.close)
-        rounds = _Rounds(plan, insides, finalists, servers, clients, say)
+        rounds = _Rounds(plan, baselines, finalists, servers, clients, say)
         for number in range(plan.rounds):
             rounds.run(number)
-        top = rounds.best_layout()
-        lone = rounds.inside_lone()
+        top = rounds.best_plan()
+        lone = rounds.baseline_lone()
         served = {
             name: Served(
                 all_settings[name],
@@ -96,76 +100,82 @@ def bench(
             for name, server in servers.items()
         }
         for name, server in servers.items():
-            served[name] = _further(served[name], server, clients, plan, say)
+            served[name] = _overload_and_idle(served[name], server, clients, plan, say)
     return BenchResult(
         model=served_name(artifact),
         version=artifact.manifest.version,
-        runtime=next(iter(insides.values())).runtime,
+        runtime=next(iter(baselines.values())).runtime,
         cores=usable_cores(),
         plan=plan,
-        ceiling=Ceiling(top, rounds.inside_middle(top, "rate"), rounds.inside_middle(top, "cpu_ms")),
+        baseline=BaselineFigures(top, rounds.baseline_median(top, "rate"), rounds.baseline_median(top, "cpu_ms")),
         stages={name: lone[name] for name in ("decode", "run", "postprocess")},
-        screened={str(layout): rate for layout, rate in screened.items()},
+        screened={str(call_plan): rate for call_plan, rate in screened.items()},
         graph=graph,
         servers=served,
     )
 
 
 def check_task(artifact: Artifact) -> None:
-    """
+    """Checks that the clients have a call for the model's task.
+
     Raises:
-        FailedPrecondition: there is no call to measure for this task.
+        FailedPrecondition: they have none.
     """
-    if artifact.manifest.task != "classification":
+    if artifact.manifest.task not in MEASURED_TASKS:
         raise FailedPrecondition(
-            f"{artifact.directory} does {artifact.manifest.task}; bench and tune measure classification so far"
+            f"{artifact.directory} does {artifact.manifest.task}; bench and tune measure "
+            f"{', '.join(MEASURED_TASKS)} so far"
         )
 
 
 def served_name(artifact: Artifact) -> str:
-    """What a server of the model's directory calls the model, and settings do."""
+    """Returns the model's name in a server of the model's directory, and in settings."""
     return artifact.directory.resolve().parent.name
 
 
-def asked_name(artifact: Artifact) -> str:
-    """What the servers here call it, which are given the directory of one version."""
+def requested_name(artifact: Artifact) -> str:
+    """Returns the model's name in the servers that are measured, which serve the directory of one version."""
     return name_of(artifact.directory)
 
 
-def alone_on_this_machine(settings: Mapping[str, Any], model: str, asked: str = "") -> dict[str, Any]:
-    """Settings as they are for a server of just this model and plain clients here: a free port instead of one that
-    another server may have now, no TLS, no tokens, nothing about other models.
+def alone_on_this_machine(settings: Mapping[str, Any], model: str, requested: str = "") -> dict[str, Any]:
+    """Returns the settings for a server of just this model and for clients on this machine: a free port, no TLS, no
+    tokens, and nothing about other models.
 
     Args:
-        model: what the settings call it.
-        asked: what the server will; "": the same.
+        model: the model's name in the settings.
+        requested: its name in the server; "": the same.
     """
     values = {key: value for key, value in settings.items() if key not in NOT_MEASURED}
     if values.get("http_port") != -1:
         values["http_port"] = 0
     if values.get("models"):
-        own = values["models"].get(model, values["models"].get(asked))
-        values["models"] = {} if own is None else {asked or model: own}
+        own = values["models"].get(model, values["models"].get(requested))
+        values["models"] = {} if own is None else {requested or model: own}
     return values
 
 
-def open_insides(artifact: Artifact, images: Path, settings: Mapping[str, Any], stack: ExitStack) -> dict[int, Inside]:
-    """The pipeline in processes of their own, by threads of the graph: one, and one a core."""
+def open_baselines(
+    artifact: Artifact, images: Path, settings: Mapping[str, Any], stack: ExitStack
+) -> dict[int, Baseline]:
+    """Opens the pipeline in processes of its own, by CPU threads of the graph: one thread, and one a core."""
     model = load_settings(dict(settings)).of_model(served_name(artifact))
     runtime: str = model.runtime
-    opened: dict[int, Inside] = {}
+    opened: dict[int, Baseline] = {}
     for threads in sorted({1, usable_cores()}):
-        inside = Inside(artifact.directory, images, runtime, model.precision, threads, model.devices, model.resources)
-        stack.callback(inside.close)
-        opened[threads] = inside
-        runtime = inside.runtime  # what auto took for the first holds for all
+        baseline = Baseline(
+            artifact.directory, images, runtime, model.precision, threads, model.devices, model.resources
+        )
+        stack.callback(baseline.close)
+        opened[threads] = baseline
+        runtime = baseline.runtime  # what auto chose for the first one holds for all
     return opened
 
 
-def inside_layouts(cores: int, batches: Sequence[int]) -> list[InsideLayout]:
-    """Those that use every core."""
+def call_plans(cores: int, batches: Sequence[int]) -> list[CallPlan]:
+    """Returns the plans that use every core."""
     return [
-        InsideLayout(callers, threads, batch)
+        CallPlan(callers, threads, batch)
         for threads in sorted({1, cores})
         for callers in sorted({1, cores})
         for batch in batches
@@ -173,104 +183,106 @@ def inside_layouts(cores: int, batches: Sequence[int]) -> list[InsideLayout]:
     ]
 
 
-def screen(insides: Mapping[int, Inside], plan: BenchPlan) -> tuple[dict[InsideLayout, float], dict[int, float]]:
-    """Images a second: of every layout of the pipeline, and of the graph alone by batch size."""
-    cores, seconds = max(insides), plan.seconds / 4
-    layouts = inside_layouts(cores, plan.batches)
-    screened = {layout: insides[layout.threads].rate(layout, seconds)["rate"] for layout in layouts}
+def screen(baselines: Mapping[int, Baseline], plan: BenchPlan) -> tuple[dict[CallPlan, float], dict[int, float]]:
+    """Measures each once: returns images a second of every plan of the pipeline, and of the graph by batch size."""
+    cores, seconds = max(baselines), plan.seconds / 4
+    plans = call_plans(cores, plan.batches)
+    screened = {call_plan: baselines[call_plan.threads].rate(call_plan, seconds)["rate"] for call_plan in plans}
     graph = {
-        batch: insides[1].rate(InsideLayout(cores, 1, batch), seconds, graph_only=True)["rate"]
-        for batch in plan.batches
+        batch: baselines[1].rate(CallPlan(cores, 1, batch), seconds, graph_only=True)["rate"] for batch in plan.batches
     }
     return screened, graph
 
 
 class _Rounds:
-    """Everything measured in turn, and what came of it."""
+    """Measures everything in turn, and keeps the figures."""
 
     def __init__(
         self,
         plan: BenchPlan,
-        insides: Mapping[int, Inside],
-        layouts: Sequence[InsideLayout],
+        baselines: Mapping[int, Baseline],
+        plans: Sequence[CallPlan],
         servers: Mapping[str, ServerProcess],
         clients: Clients,
         say: Say,
     ) -> None:
-        self._plan, self._insides, self._servers, self._clients, self._say = plan, insides, servers, clients, say
-        self._inside: dict[InsideLayout, list[Figures]] = {layout: [] for layout in layouts}
+        self._plan, self._baselines, self._servers, self._clients, self._say = plan, baselines, servers, clients, say
+        self._in_process: dict[CallPlan, list[Figures]] = {call_plan: [] for call_plan in plans}
         self._lone: list[Figures] = []
         self._served: dict[tuple[str, int], list[Figures]] = {
             (name, count): [] for name in servers for count in plan.concurrency
         }
 
     def run(self, number: int) -> None:
-        """One round."""
+        """Measures everything once."""
         plan = self._plan
-        for layout, figures in self._inside.items():
-            figures.append(self._insides[layout.threads].rate(layout, plan.seconds / len(self._inside)))
-        # The quickest way that a pipeline answers one image.
-        lone = [inside.lone(plan.seconds / 2) for inside in self._insides.values()]
+        for call_plan, figures in self._in_process.items():
+            figures.append(self._baselines[call_plan.threads].rate(call_plan, plan.seconds / len(self._in_process)))
+        # The quickest number of threads for one image.
+        lone = [baseline.lone(plan.seconds / 2) for baseline in self._baselines.values()]
         self._lone.append(min(lone, key=lambda figures: figures["p50"]))
         for (name, count), figures in self._served.items():
             server = self._servers[name]
             cpu, threads = server.cpu_seconds(), server.threads()
-            found = self._clients.waiting(server.target, count, plan.seconds, plan.warm_seconds)
-            # For all of its calls, those before and after the measured time too.
-            found["server_cpu_ms"] = (server.cpu_seconds() - cpu) * 1000 / found["calls"]
+            measured = self._clients.waiting(server.target, count, plan.seconds, plan.warm_seconds)
+            # Divided by all calls, also those before and after the measured time.
+            measured["server_cpu_ms"] = (server.cpu_seconds() - cpu) * 1000 / measured["calls"]
             for part, spent in spent_between(threads, server.threads()).items():
-                found[part] = spent * 1000 / found["calls"]
-            figures.append(found)
-        best = max(figures[-1]["rate"] for figures in self._inside.values())
-        said = [f"ceiling {best:.0f}/s"]
+                measured[part] = spent * 1000 / measured["calls"]
+            figures.append(measured)
+        best = max(figures[-1]["rate"] for figures in self._in_process.values())
+        parts = [f"in process {best:.0f}/s"]
         for name in self._servers:
             rates = [self._served[name, count][-1]["rate"] for count in plan.concurrency]
-            said.append(f"{name} " + ", ".join(f"{rate:.0f}" for rate in rates))
-        self._say(f"round {number + 1} of {plan.rounds}: " + "; ".join(said))
+            parts.append(f"{name} " + ", ".join(f"{rate:.0f}" for rate in rates))
+        self._say(f"round {number + 1} of {plan.rounds}: " + "; ".join(parts))
 
-    def best_layout(self) -> InsideLayout:
-        """The ceiling's."""
-        return max(self._inside, key=lambda layout: self.inside_middle(layout, "rate"))
+    def best_plan(self) -> CallPlan:
+        """Returns the plan with the best rate, which is the baseline."""
+        return max(self._in_process, key=lambda call_plan: self.baseline_median(call_plan, "rate"))
 
-    def inside_middle(self, layout: InsideLayout, key: str) -> float:
-        return _middle(self._inside[layout], key)
+    def baseline_median(self, call_plan: CallPlan, key: str) -> float:
+        """Returns the median over the rounds of a figure of the baseline."""
+        return _median(self._in_process[call_plan], key)
 
-    def inside_lone(self) -> Figures:
-        return {key: _middle(self._lone, key) for key in self._lone[0]}
+    def baseline_lone(self) -> Figures:
+        """Returns the medians over the rounds of the baseline's figures with one image at a time."""
+        return {key: _median(self._lone, key) for key in self._lone[0]}
 
-    def point(self, name: str, count: int, top: InsideLayout) -> Point:
+    def point(self, name: str, count: int, top: CallPlan) -> Point:
+        """Returns the results of a server with a number of clients, beside the plan `top` of the baseline."""
         figures = self._served[name, count]
         return Point(
             clients=count,
-            rate=_middle(figures, "rate"),
-            p50=_middle(figures, "p50"),
-            p95=_middle(figures, "p95"),
-            p99=_middle(figures, "p99"),
-            server_cpu_ms=_middle(figures, "server_cpu_ms"),
-            client_cpu_ms=_middle(figures, "cpu_ms"),
-            to_ceiling=_middle_ratio(figures, self._inside[top], "rate"),
-            parts={part: _middle(figures, part) for part in PARTS if part in figures[0]},
+            rate=_median(figures, "rate"),
+            p50=_median(figures, "p50"),
+            p95=_median(figures, "p95"),
+            p99=_median(figures, "p99"),
+            server_cpu_ms=_median(figures, "server_cpu_ms"),
+            client_cpu_ms=_median(figures, "cpu_ms"),
+            to_baseline=_median_ratio(figures, self._in_process[top], "rate"),
+            parts={part: _median(figures, part) for part in PARTS if part in figures[0]},
         )
 
     def lone(self, name: str) -> Lone | None:
-        """The latency of one client beside the pipeline's own; None if one client was not asked for."""
+        """Returns the latency of one client beside the pipeline's own; None if one client was not measured."""
         figures = self._served.get((name, 1))
         if not figures:
             return None
-        return Lone(_middle(self._lone, "p50"), _middle(figures, "p50"), _middle_ratio(figures, self._lone, "p50"))
+        return Lone(_median(self._lone, "p50"), _median(figures, "p50"), _median_ratio(figures, self._lone, "p50"))
 
 
-def _further(served: Served, server: ServerProcess, clients: Clients, plan: BenchPlan, say: Say) -> Served:
-    """Overload and idleness, which need no rounds."""
+def _overload_and_idle(served: Served, server: ServerProcess, clients: Clients, plan: BenchPlan, say: Say) -> Served:
+    """Returns the results with those of overload and of the idle server, which need no rounds."""
     if plan.overload_seconds > 0:
         capacity = served.best.rate
-        found = clients.pressing(
+        measured = clients.pressing(
             server.target, capacity * plan.overload_factor, plan.overload_deadline, plan.overload_seconds
         )
-        served = replace(served, overload=Overload(to_capacity=found["good"] / capacity, **found))
-        say(f"overload: {found['offered']:.0f}/s offered, {found['good']:.0f}/s answered in time")
+        served = replace(served, overload=Overload(to_capacity=measured["good"] / capacity, **measured))
+        say(f"overload: {measured['offered']:.0f}/s offered, {measured['good']:.0f}/s answered in time")
     if plan.idle_seconds > 0 and server.threads():
-        time.sleep(min(1.0, plan.idle_seconds))  # what the last requests left behind is done
+        time.sleep(min(1.0, plan.idle_seconds))  # until the last requests' work is done
         start, threads = time.perf_counter(), server.threads()
         time.sleep(plan.idle_seconds)
         used = sum(spent_between(threads, server.threads()).values()) / (time.perf_counter() - start)
@@ -278,9 +290,9 @@ def _further(served: Served, server: ServerProcess, clients: Clients, plan: Benc
     return served
 
 
-def _middle(figures: Sequence[Figures], key: str) -> float:
+def _median(figures: Sequence[Figures], key: str) -> float:
     return float(statistics.median(figure[key] for figure in figures))
 
 
-def _middle_ratio(above: Sequence[Figures], below: Sequence[Figures], key: str) -> float:
+def _median_ratio(above: Sequence[Figures], below: Sequence[Figures], key: str) -> float:
     return float(statistics.median(a[key] / b[key] for a, b in zip(above, below, strict=True)))

@@ -1,4 +1,4 @@
-"""The processes that are measured: helpers that are told what to do line by line, and the server itself."""
+"""The processes that measure and are measured: helpers that take orders line by line, and the server itself."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ serve(sys.argv[1], json.loads(sys.argv[2]))
 _STOPS_WITHIN_SECONDS = 60.0
 
 PARTS = ("workers", "decoders", "loop", "rest")
-"""What the threads of a server do: batches (graphs, and the decoding that the workers do themselves), decoding apart,
-the event loop, and gRPC's own with whatever else there is."""
+"""What the threads of a server do: batches (graphs, and the decoding that the workers do themselves), decoding in
+threads of its own, the event loop, and gRPC's own threads with all others."""
 
 
 @dataclass(frozen=True)
 class ThreadTime:
-    """part: one of `PARTS`. seconds: of the processor's time so far, to the nanosecond."""
+    """The processor time of a thread. part: one of `PARTS`. seconds: so far, to the nanosecond."""
 
     part: str
     seconds: float
 
 
 class Helper:
-    """`python -m MODULE ...`, which says {"ready": ...} and then answers each line of JSON with one."""
+    """Runs `python -m MODULE ...`, which prints {"ready": ...} and then answers each line of JSON with one."""
 
     def __init__(self, module: str, *arguments: str) -> None:
-        """
+        """Starts the process and waits until it is ready.
+
         Raises:
-            CvserveError: it ended instead, with the last line it wrote.
+            CvserveError: it ended instead; the text has the last line it wrote.
         """
         self._process = _start([sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE)
         self._errors = _Tail(self._process.stderr)
@@ -67,7 +68,7 @@ class Helper:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise self._gone() from None
+            raise self._ended() from None
         return self._read()
 
     def close(self) -> None:
@@ -91,21 +92,21 @@ class Helper:
         for line in self._process.stdout:
             # Libraries may print lines of their own.
             if line.startswith("{"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        raise self._gone()
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise self._ended()
 
-    def _gone(self) -> CvserveError:
+    def _ended(self) -> CvserveError:
         code = self._process.wait()
         return CvserveError(f"a measuring process ended with {code}: {self._errors.last()}")
 
 
 def serve_orders(answers: Mapping[str, Any], ready: Any) -> None:
-    """The helper's side: answers orders on stdin until it ends.
+    """Answers the orders of a `Helper` from stdin, in the helper's own process, until stdin ends.
 
     Args:
-        answers: an order's "do" to a function of the rest.
-        ready: what the other side is told first.
+        answers: the functions by the "do" of an order; they get the order's other fields.
+        ready: is sent first.
     """
     print(json.dumps({"ready": ready}), flush=True)
     for line in sys.stdin:
@@ -114,13 +115,13 @@ def serve_orders(answers: Mapping[str, Any], ready: Any) -> None:
 
 
 class ServerProcess:
-    """`serve` in a process of its own, on a free port of this machine only."""
+    """Runs `serve` in a process of its own, on a free port that only this machine can reach."""
 
     def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
-        """Returns when it is ready.
+        """Starts the server and waits until it is ready.
 
         Raises:
-            CvserveError: it did not get ready, with what it said.
+            CvserveError: it did not get ready; the text has what it wrote.
         """
         values = {**settings, "host": "127.0.0.1", "port": 0}
         command = [sys.executable, "-c", _SERVE, str(path), json.dumps(values)]
@@ -132,23 +133,24 @@ class ServerProcess:
             self.lines.append(line.strip())
             if line.startswith("ready"):
                 break
-        found = re.search(r"gRPC on ([^\s,;]+)", self.lines[-1]) if self.lines else None
-        if found is None:
+        address = re.search(r"gRPC on ([^\s,;]+)", self.lines[-1]) if self.lines else None
+        if address is None:
             self._process.wait()
-            said = "; ".join(filter(None, [*self.lines, self._errors.last()]))
-            raise CvserveError(f"the server did not get ready: {said}")
-        self.target = found[1]
+            output = "; ".join(filter(None, [*self.lines, self._errors.last()]))
+            raise CvserveError(f"the server did not get ready: {output}")
+        self.target = address[1]
         over_http = re.search(r"HTTP on (http\S+)", "\n".join(self.lines))
         self.http = over_http[1] if over_http else None
-        # Whatever it says later must not fill the pipe and hold it up.
+        # Read on, or a full pipe would block the server.
         self._rest = _Tail(self._process.stdout)
 
     @property
     def pid(self) -> int:
+        """Returns the number of the process."""
         return self._process.pid
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process so far, in ticks of usually 10 ms; 0.0 where there is no /proc."""
+        """Returns the processor seconds so far, in steps of usually 10 ms; 0.0 where there is no /proc."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1]
         except OSError:
@@ -157,8 +159,8 @@ class ServerProcess:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def threads(self) -> dict[int, ThreadTime]:
-        """The threads that live, by their numbers; none where the system does not tell of them."""
-        found = {}
+        """Returns the living threads by their numbers; none where there is no /proc."""
+        threads = {}
         for thread in Path(f"/proc/{self.pid}/task").glob("*"):
             try:
                 name = (thread / "comm").read_text(encoding="utf-8", errors="replace")
@@ -166,11 +168,11 @@ class ServerProcess:
             except (OSError, IndexError):
                 continue  # the thread has ended meanwhile
             number = int(thread.name)
-            found[number] = ThreadTime(part_of(number == self.pid, name), spent / 1e9)
-        return found
+            threads[number] = ThreadTime(part_of(number == self.pid, name), spent / 1e9)
+        return threads
 
     def memory_mib(self) -> float:
-        """Proportional set size; 0.0 where there is no /proc."""
+        """Returns the proportional set size in MiB; 0.0 where there is no /proc."""
         try:
             for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
                 if line.startswith("Pss:"):
@@ -180,7 +182,7 @@ class ServerProcess:
         return 0.0
 
     def close(self) -> None:
-        """SIGTERM, and the end."""
+        """Ends the server with SIGTERM."""
         self._process.terminate()
         try:
             self._process.wait(timeout=_STOPS_WITHIN_SECONDS)
@@ -198,11 +200,11 @@ class ServerProcess:
 
 
 def part_of(is_first: bool, name: str) -> str:
-    """What a thread of a server does, one of `PARTS`.
+    """Returns what a thread of a server does, one of `PARTS`.
 
     Args:
-        is_first: it is the process's first one.
-        name: the system's.
+        is_first: whether it is the first thread of the process.
+        name: as the system knows it.
     """
     if is_first:
         return "loop"
@@ -212,9 +214,9 @@ def part_of(is_first: bool, name: str) -> str:
 
 
 def spent_between(before: Mapping[int, ThreadTime], after: Mapping[int, ThreadTime]) -> dict[str, float]:
-    """Seconds of the processor by part, of the threads that live at the end; empty where the system does not tell.
+    """Returns the processor seconds by part, of the threads that live at the end; empty where there are none.
 
-    What a thread spent that ended in between is not known.
+    The time of threads that ended in between is not known.
     """
     if not after:
         return {}
@@ -239,9 +241,9 @@ class _Tail:
         self._thread.start()
 
     def last(self) -> str:
-        """The last line that is not empty, once the writer has gone."""
+        """Returns the last line that is not empty, once the writer has ended."""
         self._thread.join(timeout=5)
-        return next((line for line in reversed(self._lines) if line), "it said nothing")
+        return next((line for line in reversed(self._lines) if line), "it wrote nothing")
 
     def _follow(self, stream: TextIO) -> None:
         for line in stream:

@@ -1,4 +1,4 @@
-"""The result for people, with what is wanted beside what was found."""
+"""The result as text, with the wanted value beside each figure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cvserve.bench.results import BenchResult, Point, Served
 from cvserve.console import format_table
 
-WANTED_TO_CEILING = 0.93
-"""From 8 clients on; a bare grpc.aio server around two one-thread sessions reaches 0.925 on 2 cores."""
+WANTED_TO_BASELINE = 0.93
+"""From 8 clients on: a bare grpc.aio server around two one-thread sessions reaches 0.925 on 2 cores."""
 
 FROM_CLIENTS = 8
 WANTED_LONE = 1.25
@@ -23,37 +23,37 @@ PART_TITLES = {
     "rest": "gRPC and the rest",
 }
 
-LEAST_TOLD_MS = 0.005
-"""Of the processor's time that a part of the server takes for an image; less is not told."""
+SMALLEST_SHOWN_MS = 0.005
+"""Parts of the server that take less processor time an image are not shown."""
 
 
 def format_result(result: BenchResult) -> str:
-    """The tables and sentences that `cvserve bench` prints."""
-    plan, ceiling = result.plan, result.ceiling
+    """Returns the tables and sentences that `cvserve bench` prints."""
+    plan, baseline = result.plan, result.baseline
     parts = [
         f"{result.model} version {result.version}, {result.runtime}, {result.cores} cores, "
         f"{plan.rounds} rounds of {plan.seconds:g} s, {plan.client} clients",
-        f"in process: {ceiling.rate:.1f} images/s, {ceiling.cpu_ms:.2f} ms of processor time an image "
-        f"({ceiling.layout}); one alone: "
+        f"in process: {baseline.rate:.1f} images/s, {baseline.cpu_ms:.2f} ms of processor time an image "
+        f"({baseline.call_plan}); one alone: "
         + ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in result.stages.items()),
     ]
     for name, served in result.servers.items():
         best = served.best
-        by_time = ceiling.cpu_ms / (best.server_cpu_ms + best.client_cpu_ms) if best.server_cpu_ms else None
+        by_time = baseline.cpu_ms / (best.server_cpu_ms + best.client_cpu_ms) if best.server_cpu_ms else None
         parts += ["", _points(name, served)]
         if by_time is not None:
             parts.append(
-                f"of the ceiling by processor time, the clients' included: {by_time:.3f} at {best.clients} clients"
+                f"of the baseline by processor time, the clients' included: {by_time:.3f} at {best.clients} clients"
             )
         if best.parts:
-            spent = f"{_spent(best)}; in process {ceiling.cpu_ms:.2f} ms"
+            spent = f"{_spent(best)}; in process {baseline.cpu_ms:.2f} ms"
             parts.append(f"processor time an image at {best.clients} clients: {spent}")
         parts += _sentences(served)
     return "\n".join(parts)
 
 
 def _spent(point: Point) -> str:
-    spent = {PART_TITLES[part]: spent for part, spent in point.parts.items() if spent >= LEAST_TOLD_MS}
+    spent = {PART_TITLES[part]: spent for part, spent in point.parts.items() if spent >= SMALLEST_SHOWN_MS}
     return ", ".join(
         f"{name} {milliseconds:.2f} ms" for name, milliseconds in (*spent.items(), ("clients", point.client_cpu_ms))
     )
@@ -65,7 +65,7 @@ def _points(name: str, served: Served) -> str:
         (
             point.clients,
             f"{point.rate:.1f}",
-            f"{point.to_ceiling:.3f}",
+            f"{point.to_baseline:.3f}",
             f"{point.p50:.1f}",
             f"{point.p95:.1f}",
             f"{point.p99:.1f}",
@@ -74,15 +74,15 @@ def _points(name: str, served: Served) -> str:
         )
         for point in served.points
     ]
-    columns = ("clients", "images/s", "of ceiling", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "client CPU ms")
+    columns = ("clients", "images/s", "of baseline", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "client CPU ms")
     return format_table(rows, columns, title=f"{name}: {how}" if how else name)
 
 
 def _sentences(served: Served) -> Iterator[str]:
-    many = [point.to_ceiling for point in served.points if point.clients >= FROM_CLIENTS]
+    many = [point.to_baseline for point in served.points if point.clients >= FROM_CLIENTS]
     if many:
-        wanted = _wanted(WANTED_TO_CEILING)
-        yield f"of the ceiling from {FROM_CLIENTS} clients on: {min(many):.3f} at least ({wanted} or more)"
+        wanted = _wanted(WANTED_TO_BASELINE)
+        yield f"of the baseline from {FROM_CLIENTS} clients on: {min(many):.3f} at least ({wanted} or more)"
     if served.lone is not None:
         lone = served.lone
         yield (

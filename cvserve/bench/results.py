@@ -1,4 +1,4 @@
-"""What is to be measured, and what was: values that go to JSON as they are."""
+"""The plan of a measurement, and its results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cvserve.bench.inside import InsideLayout
+from cvserve.bench.baseline import CallPlan
 from cvserve.errors import InvalidInput
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
@@ -16,10 +16,11 @@ CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 class BenchPlan:
     """How much is measured.
 
-    concurrency: numbers of clients, ascending. rounds: in each of which everything has its turn; medians count.
-    seconds: of one measurement in a round. batches: tried in process. overload_seconds: how long `overload_factor`
-    times the best rate is offered, with `overload_deadline` seconds a request; 0 leaves it out. idle_seconds: 0 leaves
-    it out. client: "light", which leaves the cores to the server, or "grpc", which is grpcio's.
+    concurrency: numbers of clients, ascending. rounds: everything is measured once in each; the medians count.
+    seconds: of one measurement in a round. batches: the sizes that are tried in process. overload_seconds: how long
+    `overload_factor` times the best rate is offered, with a deadline of `overload_deadline` seconds a request; 0
+    leaves it out. idle_seconds: how long the idle server is watched; 0 leaves it out. client: "light", which leaves
+    the cores to the server, or "grpc", which is grpcio's.
     """
 
     concurrency: tuple[int, ...] = CONCURRENCY
@@ -41,22 +42,22 @@ class BenchPlan:
 
 
 @dataclass(frozen=True)
-class Ceiling:
-    """The pipeline in process, at its best layout. rate: images a second. cpu_ms: processor time an image."""
+class BaselineFigures:
+    """The pipeline in process, called in the best way. rate: images a second. cpu_ms: processor time an image."""
 
-    layout: InsideLayout
+    call_plan: CallPlan
     rate: float
     cpu_ms: float
 
 
 @dataclass(frozen=True)
 class Point:
-    """A server asked by `clients` clients.
+    """How a server answers `clients` clients, each of which waits for its answer before it asks again.
 
-    p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time an image. to_ceiling: its rate as a part
-    of the ceiling's, the middle of the rounds' own ratios, so that what slows a whole round down falls out. parts:
-    the server's processor time an image, in milliseconds, by what its threads do (`cvserve.bench.processes.PARTS`);
-    empty where that cannot be told.
+    p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time an image. to_baseline: the rate divided
+    by the baseline's, the median of the rounds' own ratios, so that what slows a whole round down has no effect.
+    parts: the server's processor time an image, in milliseconds, by what its threads do
+    (`cvserve.bench.processes.PARTS`); empty where it is not known.
     """
 
     clients: int
@@ -66,13 +67,13 @@ class Point:
     p99: float
     server_cpu_ms: float
     client_cpu_ms: float
-    to_ceiling: float
+    to_baseline: float
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Lone:
-    """One image at a time. pipeline_ms, served_ms: medians. ratio: of the rounds, the middle one."""
+    """One image at a time. pipeline_ms, served_ms: medians. ratio: served to pipeline, the median of the rounds."""
 
     pipeline_ms: float
     served_ms: float
@@ -81,9 +82,10 @@ class Lone:
 
 @dataclass(frozen=True)
 class Overload:
-    """More than the server can do. Rates a second, times in milliseconds; None for what did not happen.
+    """How a server behaves when it is offered more than it can do. Rates a second, times in milliseconds; None for
+    what did not happen.
 
-    to_capacity: good answers a second as a part of the best rate seen. lone_ms: one request right afterwards.
+    to_capacity: good answers a second, divided by the best rate measured. lone_ms: one request right afterwards.
     """
 
     offered: float
@@ -101,7 +103,7 @@ class Overload:
 
 @dataclass(frozen=True)
 class Served:
-    """A server and how it did. stages: mean milliseconds of a stage under load, where the server tells them.
+    """The results of one server. stages: mean milliseconds of each stage under load, where the server reports them.
     idle_percent: of one core, without requests."""
 
     settings: Mapping[str, Any]
@@ -115,16 +117,16 @@ class Served:
 
     @property
     def best(self) -> Point:
-        """The number of clients with the best rate."""
+        """Returns the results at the number of clients with the best rate."""
         return max(self.points, key=lambda point: point.rate)
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """The whole run.
+    """The results of a whole run.
 
-    stages: median milliseconds of a lone image in the pipeline. screened: images a second of every layout that was
-    tried in process. graph: of the graph alone, by batch size, with a caller a core.
+    stages: median milliseconds of a single image in the pipeline. screened: images a second of every way of calling
+    that was tried in process. graph: of the graph alone, by batch size, with one caller a core.
     """
 
     model: str
@@ -132,12 +134,20 @@ class BenchResult:
     runtime: str
     cores: int
     plan: BenchPlan
-    ceiling: Ceiling
+    baseline: BaselineFigures
     stages: Mapping[str, float]
     screened: Mapping[str, float]
     graph: Mapping[int, float]
     servers: Mapping[str, Served]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for json.dumps."""
-        return {"schema": 1, **asdict(self)}
+        """Returns plain values for json.dumps."""
+        return {"schema": 1, **asdict(self, dict_factory=_with_json_keys)}
+
+
+_JSON_KEYS = {"baseline": "ceiling", "call_plan": "layout", "to_baseline": "to_ceiling"}
+"""Names that the fields have in JSON, where they differ."""
+
+
+def _with_json_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {_JSON_KEYS.get(name, name): value for name, value in pairs}

@@ -1,4 +1,4 @@
-"""How long the stages of a request take in a server, from the metrics that it shows over HTTP."""
+"""Reads how long the stages of a request take in a server, from the metrics that it exports over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINE = re.compile(r'cvserve_stage_seconds_(sum|count)\{[^}]*stage="([a-z]+)"[^}
 
 
 def read_stages(address: str | None, path: str = "/monitoring/prometheus/metrics") -> dict[str, float]:
-    """Mean milliseconds of each stage since the server started; empty where it does not tell.
+    """Returns the mean milliseconds of each stage since the server started; empty where they cannot be read.
 
     Args:
         address: "http://host:port", or None for a server without HTTP.
@@ -29,7 +29,7 @@ def read_stages(address: str | None, path: str = "/monitoring/prometheus/metrics
 
 
 def mean_stages(text: str) -> dict[str, float]:
-    """The same from the text of the metrics, all versions together; stages that nothing went through are left out."""
+    """Returns the same from the text of the metrics, all versions together. Stages without a request are left out."""
     totals: dict[str, dict[str, float]] = defaultdict(lambda: {"sum": 0.0, "count": 0.0})
     for kind, stage, value in _LINE.findall(text):
         totals[stage][kind] += float(value)

@@ -1,4 +1,7 @@
-"""Settings that serve the most within a latency limit: screened in process, decided by serving."""
+"""Searches the settings that serve the most images a second within a latency limit.
+
+Candidates are measured in process first; the best of them are served.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,29 @@ import yaml
 from cvserve import __version__
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
+from cvserve.bench.baseline import Baseline, CallPlan
 from cvserve.bench.clients import Clients
 from cvserve.bench.images import write_images
-from cvserve.bench.inside import Inside, InsideLayout
-from cvserve.bench.measuring import Say, asked_name, check_task, inside_layouts, served_name
+from cvserve.bench.measuring import Say, call_plans, check_task, requested_name, served_name
 from cvserve.bench.processes import ServerProcess
 from cvserve.errors import FailedPrecondition, InvalidInput
 from cvserve.runtimes import usable_runtimes
 from cvserve.runtimes.device import usable_cores
 
-RUNS_IN_A_LATENCY = 2.0
+BATCHES_IN_A_LATENCY = 2.0
 """A request waits for the batch that runs, and then for its own."""
 
-STILL_GROWS = 1.02
-"""More clients are tried while they bring more than this; past that they only wait longer."""
+WORTHWHILE_GROWTH = 1.02
+"""More clients are tried as long as the rate grows by this factor; beyond that they only wait longer."""
 
 
 @dataclass(frozen=True)
 class TunePlan:
-    """p99_ms: what 99 of 100 answers may take at most. runtimes: to try; empty: all that can run the model here.
+    """What is tried, and for how long.
 
+    p99_ms: the time within which 99 of 100 answers must come. runtimes: to try; empty: all that can run the model here.
     finalists: how many candidates are served. rounds, seconds: of each of their measurements. screen_seconds: of each
-    layout in process.
+    measurement in process.
     """
 
     p99_ms: float
@@ -59,32 +63,32 @@ class Candidate:
     """Settings to try. rate: images a second in process."""
 
     runtime: str
-    layout: InsideLayout
+    call_plan: CallPlan
     rate: float
 
     @property
     def batch_ms(self) -> float:
-        """What a batch takes while all workers are busy."""
-        return self.layout.callers * self.layout.batch / self.rate * 1000
+        """Returns the milliseconds that a batch takes while all workers are busy."""
+        return self.call_plan.callers * self.call_plan.batch / self.rate * 1000
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As the server takes them."""
+        """Returns the candidate as settings of the server."""
         return {
             "runtime": self.runtime,
-            "instances": self.layout.callers,
-            "threads": self.layout.threads,
-            "max_batch_size": self.layout.batch,
+            "instances": self.call_plan.callers,
+            "threads": self.call_plan.threads,
+            "max_batch_size": self.call_plan.batch,
         }
 
     def __str__(self) -> str:
-        layout = self.layout
-        return f"{self.runtime}, {layout.callers} instances x {layout.threads} threads, batches up to {layout.batch}"
+        plan = self.call_plan
+        return f"{self.runtime}, {plan.callers} instances x {plan.threads} threads, batches up to {plan.batch}"
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A candidate, served to so many clients. rate: images a second. p50, p99: milliseconds."""
+    """The results of a candidate served to `clients` clients. rate: images a second. p50, p99: milliseconds."""
 
     candidate: Candidate
     clients: int
@@ -95,7 +99,8 @@ class Tried:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """best: the largest rate within the limit. settings: of the model, for the server. tried: everything served."""
+    """The result of a search. best: the largest rate within the limit. settings: of the model, for the server. tried:
+    all candidates that were served."""
 
     model: str
     p99_ms: float
@@ -104,7 +109,7 @@ class TuneResult:
     tried: tuple[Tried, ...]
 
     def to_yaml(self) -> str:
-        """A settings file for `cvserve serve --config`, with what was measured on top."""
+        """Returns a settings file for `cvserve serve --config`, with the measured figures as comments."""
         best = self.best
         head = (
             f"# Written by cvserve tune {__version__}, for p99 within {self.p99_ms:g} ms on {usable_cores()} cores.\n"
@@ -128,8 +133,9 @@ def tune(
         path, version, images, say: as `bench`.
 
     Raises:
-        NotFound, ArtifactError: no such model. InvalidInput: a runtime that cannot run it here.
-        FailedPrecondition: nothing keeps within the limit; or a model that does not classify.
+        NotFound, ArtifactError: no such model.
+        InvalidInput: a runtime cannot run it here.
+        FailedPrecondition: nothing keeps within the limit, or the model does not classify.
     """
     artifact = artifacts.read(path, version)
     check_task(artifact)
@@ -146,37 +152,37 @@ def tune(
             candidate: stack.enter_context(ServerProcess(artifact.directory, candidate.settings))
             for candidate in finalists
         }
-        clients = Clients(asked_name(artifact), folder)
+        clients = Clients(requested_name(artifact), folder)
         stack.callback(clients.close)
         tried = _serve(servers, clients, plan, say)
     best = choose(tried, plan.p99_ms)
-    # Whoever would have to wait longer than the limit is told at once.
-    bound = max(best.clients, best.candidate.layout.callers * best.candidate.layout.batch)
+    # Requests that would have to wait longer than the limit are refused at once.
+    bound = max(best.clients, best.candidate.call_plan.callers * best.candidate.call_plan.batch)
     return TuneResult(
         served_name(artifact), plan.p99_ms, best, {**best.candidate.settings, "max_queue_requests": bound}, tried
     )
 
 
 def promising(screened: Iterable[Candidate], p99_ms: float, count: int) -> list[Candidate]:
-    """The candidates that are worth serving, best first.
+    """Returns the candidates that are worth serving, best first.
 
-    Of each runtime and layout the batch with the best rate among those whose runs leave room in the limit; where no
-    batch of any does, the quickest one of all.
+    For each runtime, number of callers and number of threads that is the batch size with the best rate among those
+    whose batches are short enough for the limit. Where none is, it is the candidate with the shortest batches.
     """
     screened = list(screened)
-    possible = [each for each in screened if RUNS_IN_A_LATENCY * each.batch_ms <= p99_ms]
+    possible = [each for each in screened if BATCHES_IN_A_LATENCY * each.batch_ms <= p99_ms]
     if not possible:
         return [min(screened, key=lambda each: each.batch_ms)]
     best: dict[tuple[str, int, int], Candidate] = {}
     for each in possible:
-        key = (each.runtime, each.layout.callers, each.layout.threads)
+        key = (each.runtime, each.call_plan.callers, each.call_plan.threads)
         if key not in best or each.rate > best[key].rate:
             best[key] = each
     return sorted(best.values(), key=lambda each: each.rate, reverse=True)[:count]
 
 
 def choose(tried: Sequence[Tried], p99_ms: float) -> Tried:
-    """The largest rate within the limit; of equal rates the quicker.
+    """Returns the largest rate within the limit; of equal rates the one with the lower p99.
 
     Raises:
         FailedPrecondition: nothing is within it.
@@ -203,39 +209,39 @@ def _runtimes(artifact: Artifact, plan: TunePlan) -> list[str]:
 
 def _screen(artifact: Artifact, images: Path, runtime: str, plan: TunePlan) -> list[Candidate]:
     cores = usable_cores()
-    found = []
+    candidates = []
     for threads in sorted({1, cores}):
-        inside = Inside(artifact.directory, images, runtime, None, threads)
+        baseline = Baseline(artifact.directory, images, runtime, None, threads)
         try:
-            for layout in inside_layouts(cores, plan.batches):
-                if layout.threads == threads:
-                    rate = inside.rate(layout, plan.screen_seconds)["rate"]
-                    found.append(Candidate(runtime, layout, rate))
+            for call_plan in call_plans(cores, plan.batches):
+                if call_plan.threads == threads:
+                    rate = baseline.rate(call_plan, plan.screen_seconds)["rate"]
+                    candidates.append(Candidate(runtime, call_plan, rate))
         finally:
-            inside.close()
-    return found
+            baseline.close()
+    return candidates
 
 
 def _serve(servers: Mapping[Candidate, ServerProcess], clients: Clients, plan: TunePlan, say: Say) -> tuple[Tried, ...]:
-    """Every candidate with more and more clients, until the limit is broken or nothing is won."""
+    """Serves every candidate to more and more clients, until the limit is exceeded or the rate stops growing."""
     tried: list[Tried] = []
     best: dict[Candidate, float] = dict.fromkeys(servers, 0.0)
-    going = list(servers)
+    remaining = list(servers)
     for count in plan.concurrency:
-        figures: dict[Candidate, list[dict[str, float]]] = {candidate: [] for candidate in going}
+        figures: dict[Candidate, list[dict[str, float]]] = {candidate: [] for candidate in remaining}
         for _ in range(plan.rounds):
-            for candidate in going:
+            for candidate in remaining:
                 target = servers[candidate].target
                 figures[candidate].append(clients.waiting(target, count, plan.seconds, plan.warm_seconds))
-        for candidate in list(going):
+        for candidate in list(remaining):
             p50, p99, rate = (
                 statistics.median(figure[key] for figure in figures[candidate]) for key in ("p50", "p99", "rate")
             )
             tried.append(Tried(candidate, count, rate, p50, p99))
             say(f"served: {candidate}, {count} clients: {rate:.0f}/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-            if p99 > plan.p99_ms or rate < STILL_GROWS * best[candidate]:
-                going.remove(candidate)
+            if p99 > plan.p99_ms or rate < WORTHWHILE_GROWTH * best[candidate]:
+                remaining.remove(candidate)
             best[candidate] = max(best[candidate], rate)
-        if not going:
+        if not remaining:
             break
     return tuple(tried)

@@ -1,8 +1,8 @@
 """Measures a model on this machine: in process, and served to clients on the same cores.
 
-The in-process ceiling is the pipeline at its best layout; the server is asked by more and more clients, then offered
-three times what it can do, then left alone. Everything takes turns in rounds and medians count. What is printed on
-stdout is the table; how far it is goes to stderr.
+The in-process baseline is the pipeline, called from threads in the best way that is found. The server then answers
+more and more clients, is offered three times what it can do, and is left idle. Everything is measured in turn, in
+several rounds, and the medians count. The table goes to stdout, progress to stderr.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cvserve.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
     parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     group = parser.add_argument_group("the server")
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="light (the default) leaves the cores to the server; grpc: what most clients use, 0.3 ms more an image",
     )
     group = parser.add_argument_group("what is written")
-    group.add_argument("--out", metavar="FILE.json", help="all figures")
-    group.add_argument("--chart", metavar="FILE.png", help="an image of them (.png, .svg, .pdf)")
+    group.add_argument("--out", metavar="FILE.json", help="write all figures as JSON")
+    group.add_argument("--chart", metavar="FILE.png", help="draw them (.png, .svg, .pdf)")
     example(
         parser,
         "cvserve bench models/flowers --out bench.json --chart bench.png",
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
     from cvserve.bench import BenchPlan, bench, draw_result, format_result
     from cvserve.bench.chart import check_chart_path
     from cvserve.bench.results import CONCURRENCY
@@ -98,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def server_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """--config, then --set, then the flags of the runtime, checked."""
+    """Returns the checked settings from --config, then --set, then the flags of the runtime."""
     from cvserve.serving import load_settings
 
     values = file_and_set(arguments)

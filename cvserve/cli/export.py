@@ -1,7 +1,7 @@
 """Packs the best network of a run as SavedModel, ONNX and TFLite: the next version of a model.
 
-Each format is run over validation images and compared with the network; if one answers differently, nothing is
-published. The result is a directory that cvserve serve, cvserve predict and TensorFlow Serving take as it is.
+Each format answers validation images and is compared with the network; if one answers differently, nothing is
+published. cvserve serve, cvserve predict and TensorFlow Serving take the resulting directory as it is.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from cvserve.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
     from cvserve.export.targets import TARGETS
 
-    parser.add_argument("run_directory", metavar="RUN", help="what cvserve train made")
+    parser.add_argument("run_directory", metavar="RUN", help="a run directory, as cvserve train makes it")
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
     )
     parser.add_argument(
         "--formats", metavar="A,B", help=f"some of {','.join(TARGETS)}; default: all", type=names(tuple(TARGETS))
     )
-    parser.add_argument("--data", metavar="DIR", help="the images to compare on; default: those of the training")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="which of them; default: val")
+    parser.add_argument("--data", metavar="DIR", help="a dataset to compare on; default: that of the training")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), default="val", help="which images of it; default: val"
+    )
     parser.add_argument(
         "--images",
         "--pictures",
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=64,
         metavar="N",
-        help="how many of them; default: 64",
+        help="how many images; default: 64",
     )
     parser.add_argument("--licence", default="", metavar="TEXT", help="noted in the manifest")
     parser.add_argument("--notes", default="", metavar="TEXT", help="noted in the manifest")
@@ -42,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-detect-signature",
         dest="detect_signature",
         action="store_false",
-        help="detection: leave out the signature that decodes and suppresses boxes in the graph, for other clients",
+        help="detection: leave out the extra signature that decodes and suppresses boxes in the graph",
     )
     parser.add_argument(
         "--no-step-graphs",
         dest="step_graphs",
         action="store_false",
-        help="captioning: leave out the encoder and the step, with which sentences are searched outside of the graph",
+        help="captioning: leave out the extra signatures with which a client searches sentences itself",
     )
     add_decoding(parser)
     example(
@@ -60,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
     from cvserve.export import export_run, report_table
     from cvserve.export.task_export import TASK_EXPORTS
     from cvserve.runs import load_run

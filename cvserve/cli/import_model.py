@@ -1,13 +1,13 @@
 """Packs somebody else's model (.keras, SavedModel, ONNX or TFLite) as the next version of a model.
 
-SPEC is a short YAML file of what the model file does not say itself:
+The spec is a short YAML file with what the model file does not contain:
 
     task: classification
     labels: labels.txt                                  # one a line, beside the spec; or a list
     preproc: {resize: short_side, short_side: 256}      # height and width are the model's own
     input: {scale: 1/255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
 
-The network's input is (pixel * scale - mean) / std; its layout and quantisation are taken from the file.
+The network's input is (pixel * scale - mean) / std. Its layout and quantisation are read from the model file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ from cvserve.cli.libraries import load_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
     parser.add_argument("path", metavar="MODEL", help="a .keras, .onnx or .tflite file, or a SavedModel's directory")
-    parser.add_argument("--spec", required=True, metavar="FILE.yaml", help="what the model is and takes")
+    parser.add_argument("--spec", required=True, metavar="FILE.yaml", help="what the model is, and what its input is")
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
     )
-    parser.add_argument("--labels", metavar="FILE", help="labels, one a line, instead of the spec's")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="a text file with one label a line, instead of the spec's labels"
+    )
     example(parser, "cvserve import model.tflite --spec spec.yaml --to models/mobilenet_v2")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
     from cvserve.export import import_model, report_table
 
     if arguments.path.lower().endswith((".keras", ".h5", ".hdf5")):

@@ -1,7 +1,8 @@
 """Searches the settings that serve the most images a second within a latency limit, by measuring on this machine.
 
-Runtime, instances, threads and batch are screened in process; the best few are served to more and more clients. The
-settings go to --out, for cvserve serve --config; the queue is bounded so that more load is refused, not answered late.
+Every combination of runtime, instances, threads and batch size is measured briefly in process; the best few are served
+to more and more clients. The settings go to --out, for cvserve serve --config. They bound the queue, so that requests
+beyond the measured load are refused instead of answered late.
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from cvserve.errors import InvalidInput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
     from cvserve.runtimes import RUNTIMES
 
     parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
-    parser.add_argument("--p99-ms", type=float, required=True, metavar="X", help="99 of 100 answers within this")
-    parser.add_argument("--out", metavar="FILE.yaml", help="where the settings go; default: stdout")
+    parser.add_argument(
+        "--p99-ms", type=float, required=True, metavar="X", help="the limit: 99 of 100 answers come within it"
+    )
+    parser.add_argument("--out", metavar="FILE.yaml", help="write the settings there; default: stdout")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument(
-        "--runtimes", type=names(RUNTIMES), default=(), metavar="R,R", help="to try; default: all that can run it here"
+        "--runtimes",
+        type=names(RUNTIMES),
+        default=(),
+        metavar="R,R",
+        help="runtimes to try; default: all that can run the model here",
     )
     parser.add_argument("--images", metavar="DIR", help="images to send; default: generated JPEGs of 500 x 375")
     parser.add_argument("--finalists", type=positive, default=3, metavar="N", help="candidates to serve; default: 3")
@@ -36,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
     from cvserve.bench import TunePlan, tune
 
     if not 0 < arguments.seconds < 86400:

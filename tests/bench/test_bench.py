@@ -9,11 +9,11 @@ import pytest
 from tiny_artifact import publish_tiny
 
 from cvserve.bench import BenchPlan, bench, draw_result, format_result
+from cvserve.bench.baseline import CallPlan
 from cvserve.bench.images import make_images, read_images, write_images
-from cvserve.bench.inside import InsideLayout
-from cvserve.bench.measuring import alone_on_this_machine, inside_layouts
+from cvserve.bench.measuring import alone_on_this_machine, call_plans
 from cvserve.bench.processes import ServerProcess, ThreadTime, part_of, spent_between
-from cvserve.bench.results import BenchResult, Ceiling, Lone, Overload, Point, Served
+from cvserve.bench.results import BaselineFigures, BenchResult, Lone, Overload, Point, Served
 from cvserve.bench.stages import mean_stages
 from cvserve.cli.main import main
 from cvserve.errors import CvserveError, InvalidInput, NotFound
@@ -33,8 +33,10 @@ SPENT = {"workers": 7.2, "decoders": 0.0, "loop": 0.6, "rest": 0.2}
 
 
 def made_up() -> BenchResult:
-    """A result with figures of its own, for what only shows them."""
-    point = Point(8, rate=190, p50=40, p95=60, p99=80, server_cpu_ms=8, client_cpu_ms=0.5, to_ceiling=0.95, parts=SPENT)
+    """A result with invented figures, for tests of text, JSON and charts."""
+    point = Point(
+        8, rate=190, p50=40, p95=60, p99=80, server_cpu_ms=8, client_cpu_ms=0.5, to_baseline=0.95, parts=SPENT
+    )
     over = Overload(600, 180, 0.947, 400, 800, 950, 4000, 0.8, 2.5, {"OK": 1800, "RESOURCE_EXHAUSTED": 4000}, 11)
     served = Served(
         {},
@@ -52,7 +54,7 @@ def made_up() -> BenchResult:
         runtime="onnx",
         cores=2,
         plan=BenchPlan(concurrency=(8,)),
-        ceiling=Ceiling(InsideLayout(2, 1, 2), 200, 9.5),
+        baseline=BaselineFigures(CallPlan(2, 1, 2), 200, 9.5),
         stages={"decode": 1.3, "run": 7.0, "postprocess": 0.1},
         screened={},
         graph={1: 250.0},
@@ -64,12 +66,12 @@ def made_up() -> BenchResult:
 def test_a_small_run_measures_everything(tmp_path: Path) -> None:
     # Its manifest calls it otherwise: it was renamed.
     model = publish_tiny(tmp_path / "models" / "colours", name="colors").directory.parent
-    said: list[str] = []
-    result = bench(model, PLAN, compare={"alone": {"batching": False}}, say=said.append)
+    lines: list[str] = []
+    result = bench(model, PLAN, compare={"alone": {"batching": False}}, say=lines.append)
     assert (result.model, result.version, result.runtime) == ("colours", 1, "onnx")
     assert list(result.servers) == ["served", "alone"]
-    assert result.ceiling.rate > 0
-    assert result.ceiling.cpu_ms > 0
+    assert result.baseline.rate > 0
+    assert result.baseline.cpu_ms > 0
     assert set(result.stages) == {"decode", "run", "postprocess"}
     for served in result.servers.values():
         assert [point.clients for point in served.points] == [1, 3]
@@ -90,7 +92,7 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
         assert 0 <= served.idle_percent < 50
         assert {"decode", "queue", "run", "postprocess"} <= set(served.stages)
     assert "no batching" in " ".join(result.servers["alone"].lines)
-    assert any(line.startswith("round 1 of 1: ceiling") for line in said)
+    assert any(line.startswith("round 1 of 1: in process") for line in lines)
     assert json.loads(json.dumps(result.to_json()))["servers"]["served"]["points"][1]["clients"] == 3
 
 
@@ -102,10 +104,10 @@ def test_grpc_clients_measure_the_same_server(tmp_path: Path) -> None:
     )
     served = bench(model, plan, settings={"http_port": -1}).servers["served"]
     assert served.best.rate > 0
-    assert served.lone is None, "one client was not asked for"
+    assert served.lone is None, "one client was not measured"
     assert served.overload is None
     assert served.idle_percent is None
-    assert served.stages == {}, "a server without HTTP does not tell"
+    assert served.stages == {}, "a server without HTTP shows no metrics"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_grpc_clients_measure_the_same_server(tmp_path: Path) -> None:
         (False, "running\n", "rest"),
     ],
 )
-def test_threads_are_told_apart(is_first: bool, name: str, part: str) -> None:
+def test_what_a_thread_does(is_first: bool, name: str, part: str) -> None:
     assert part_of(is_first, name) == part
 
 
@@ -137,10 +139,10 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
         ServerProcess(model, {"threads": -1})
 
 
-def test_the_table_has_what_was_found_beside_what_is_wanted() -> None:
+def test_the_table_has_the_wanted_values_beside_the_measured_ones() -> None:
     text = format_result(made_up())
     assert "2 callers x 1 threads, batch 2" in text
-    assert "of the ceiling from 8 clients on: 0.950 at least (wanted: 0.93 or more)" in text
+    assert "of the baseline from 8 clients on: 0.950 at least (wanted: 0.93 or more)" in text
     assert "one client: 10.5 ms, the pipeline itself 9.0 ms: 1.17 times (wanted: 1.25 or less)" in text
     assert "180/s answered in time, 0.95 of the best rate (wanted: 0.9 or more)" in text
     assert "rejects within 2.5 ms (p99; wanted: 5)" in text
@@ -149,6 +151,13 @@ def test_the_table_has_what_was_found_beside_what_is_wanted() -> None:
     assert f"processor time an image at 8 clients: {spent}" in text
     assert "idle: 0.25 % of a core" in text
     assert "queue 3.00 ms" in text
+
+
+def test_the_names_in_json_stay() -> None:
+    content = made_up().to_json()
+    assert content["ceiling"] == {"layout": {"callers": 2, "threads": 1, "batch": 2}, "rate": 200, "cpu_ms": 9.5}
+    assert content["servers"]["served"]["points"][0]["to_ceiling"] == 0.95
+    assert {"schema", "model", "plan", "stages", "screened", "graph"} < set(content)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
@@ -179,13 +188,13 @@ def test_settings_of_a_whole_server_are_cut_to_what_is_measured() -> None:
     assert renamed["models"] == {"blossoms": {"instances": 1}}
 
 
-def test_only_layouts_that_use_every_core_are_tried() -> None:
-    assert [str(layout) for layout in inside_layouts(4, (1,))] == [
+def test_only_plans_that_use_every_core_are_tried() -> None:
+    assert [str(plan) for plan in call_plans(4, (1,))] == [
         "4 callers x 1 threads, batch 1",
         "1 callers x 4 threads, batch 1",
         "4 callers x 4 threads, batch 1",
     ]
-    assert inside_layouts(1, (1, 2)) == [InsideLayout(1, 1, 1), InsideLayout(1, 1, 2)]
+    assert call_plans(1, (1, 2)) == [CallPlan(1, 1, 1), CallPlan(1, 1, 2)]
 
 
 def test_the_images_are_the_same_every_time_or_the_users_own(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import yaml
 from tiny_artifact import publish_tiny
 
 from cvserve.bench import TunePlan, tune
-from cvserve.bench.inside import InsideLayout
+from cvserve.bench.baseline import CallPlan
 from cvserve.bench.tuning import Candidate, Tried, choose, promising
 from cvserve.errors import FailedPrecondition
 from cvserve.serving import load_settings
 
 
 def candidate(rate: float, batch: int, callers: int = 2, threads: int = 1, runtime: str = "onnx") -> Candidate:
-    return Candidate(runtime, InsideLayout(callers, threads, batch), rate)
+    return Candidate(runtime, CallPlan(callers, threads, batch), rate)
 
 
 def test_a_batch_takes_as_long_as_all_workers_make_it() -> None:
@@ -24,7 +24,7 @@ def test_a_batch_takes_as_long_as_all_workers_make_it() -> None:
     assert candidate(rate=200, batch=4, callers=1, threads=2).batch_ms == pytest.approx(20)
 
 
-def test_the_best_batch_of_each_layout_that_fits_the_limit_is_served() -> None:
+def test_the_best_batch_of_each_plan_that_fits_the_limit_is_served() -> None:
     small, middle, large = candidate(200, 1), candidate(220, 2), candidate(260, 16)  # 10, 18 and 123 ms a batch
     wide = candidate(210, 2, callers=1, threads=2)
     slow = candidate(90, 1, runtime="tensorflow")
@@ -64,8 +64,8 @@ def test_a_small_search_writes_settings_that_the_server_takes(tmp_path: Path) ->
     assert yaml.safe_load(path.read_text())["models"]["colours"]["runtime"] == "onnx"
     settings = load_settings(path).of_model("colours")
     assert (settings.instances, settings.threads) == (
-        result.best.candidate.layout.callers,
-        result.best.candidate.layout.threads,
+        result.best.candidate.call_plan.callers,
+        result.best.candidate.call_plan.threads,
     )
     assert settings.max_queue_requests >= result.best.clients
     assert any("clients:" in line for line in said)

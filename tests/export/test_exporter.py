@@ -131,7 +131,7 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"task": "captioning"}, "a captioning network needs the outputs token_ids and log_probability"),
-        ({"task": "guessing"}, "'guessing' is no task; it is one of classification"),
+        ({"task": "guessing"}, "'guessing' is no task; it is one of captioning, classification"),
         ({"task": "detection"}, "a detection model needs postproc"),
         ({"parity_images": make_images(2, 20, 20)}, r"uint8 \[at least 1, 24, 32, 3\], not uint8 \[2, 20, 20, 3\]"),
         ({"parity_images": make_images(2)[:0]}, "at least 1"),

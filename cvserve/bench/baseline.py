@@ -1,4 +1,4 @@
-"""The pipeline in a process of its own, called from threads: what the cores can do without a server around it."""
+"""The in-process baseline: the pipeline in a process of its own, called from threads, without a server around it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ from cvserve.postproc import Options
 from cvserve.runtimes import open_runtime
 from cvserve.runtimes.device import Resources
 
-_WISHES = Options(top_k=5)
+_OPTIONS = Options(top_k=5)
 
 
 @dataclass(frozen=True)
-class InsideLayout:
-    """callers: threads that call the pipeline. threads: of the graph. batch: images a call."""
+class CallPlan:
+    """How the pipeline is called.
+
+    Args:
+        callers: threads that call the pipeline.
+        threads: CPU threads of the graph.
+        batch: images a call.
+    """
 
     callers: int
     threads: int
@@ -39,8 +45,8 @@ class InsideLayout:
         return f"{self.callers} callers x {self.threads} threads, batch {self.batch}"
 
 
-class Inside:
-    """The other side of this module: starts the process and asks it."""
+class Baseline:
+    """Starts the process that runs the pipeline, and has it measure."""
 
     def __init__(
         self,
@@ -56,32 +62,35 @@ class Inside:
         Args:
             directory: of the artifact's version.
             images: a folder that `write_images` filled.
-            devices: each has a copy of the graph, and the callers are shared out among them.
-            resources: of each copy.
+            devices: the graph is opened once on each; the callers are divided among them.
+            resources: of each opened graph.
         """
-        taken = json.dumps(asdict(resources or Resources()))
-        words = (str(directory), str(images), runtime, precision or "", str(threads), taken, *devices)
-        self._helper = Helper("cvserve.bench.inside", *words)
+        options = json.dumps(asdict(resources or Resources()))
+        arguments = (str(directory), str(images), runtime, precision or "", str(threads), options, *devices)
+        self._helper = Helper("cvserve.bench.baseline", *arguments)
         self.runtime: str = self._helper.ready
         self.threads = threads
 
-    def rate(self, layout: InsideLayout, seconds: float, *, graph_only: bool = False) -> dict[str, float]:
-        """{"rate": images a second, "cpu_ms": processor milliseconds an image}."""
-        assert layout.threads == self.threads, "a process has one number of threads"
+    def rate(self, plan: CallPlan, seconds: float, *, graph_only: bool = False) -> dict[str, float]:
+        """Measures for some seconds; returns {"rate": images a second, "cpu_ms": processor milliseconds an image}."""
+        assert plan.threads == self.threads, "a process has one number of threads"
         return self._helper.ask(
-            do="rate", callers=layout.callers, batch=layout.batch, seconds=seconds, graph_only=graph_only
+            do="rate", callers=plan.callers, batch=plan.batch, seconds=seconds, graph_only=graph_only
         )
 
     def lone(self, seconds: float) -> dict[str, float]:
-        """Milliseconds of one image at a time: {"p50", "p95", "p99"} in all, and the medians of its stages {"decode",
-        "run", "postprocess"}."""
+        """Measures one image at a time; returns the milliseconds {"p50", "p95", "p99"} of all, and the medians of the
+        stages {"decode", "run", "postprocess"}."""
         return self._helper.ask(do="lone", seconds=seconds)
 
     def close(self) -> None:
+        """Ends the process."""
         self._helper.close()
 
 
-class _Process:
+class _Measurements:
+    """Measures inside the process."""
+
     def __init__(self, pipelines: Sequence[Pipeline], images: Sequence[bytes]) -> None:
         self._pipelines, self._images = pipelines, images
 
@@ -103,7 +112,7 @@ class _Process:
                 if graph_only:
                     pipeline.runtime.run(feed)
                 else:
-                    pipeline.run([pipeline.prepare(next(source)) for _ in range(batch)], _WISHES)
+                    pipeline.run([pipeline.prepare(next(source)) for _ in range(batch)], _OPTIONS)
                 counts[index] += batch
 
         threads = [threading.Thread(target=call, args=(index,)) for index in range(callers)]
@@ -128,7 +137,7 @@ class _Process:
             decoded = time.perf_counter()
             outputs = pipeline.runtime.run(pipeline.encode(prepared.pixels[np.newaxis]))
             ran = time.perf_counter()
-            pipeline.finish(outputs, [prepared.geometry], _WISHES)
+            pipeline.finish(outputs, [prepared.geometry], _OPTIONS)
             done = time.perf_counter()
             for name, taken in zip(steps, (decoded - start, ran - decoded, done - ran), strict=True):
                 steps[name].append(taken * 1000)
@@ -141,27 +150,28 @@ class _Process:
 
 
 def main() -> None:
+    """Opens the pipelines, then measures as each line of the standard input asks."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("directory", "images", "runtime", "precision"):
         parser.add_argument(name)
     parser.add_argument("threads", type=int)
     parser.add_argument("resources", type=json.loads)
     parser.add_argument("devices", nargs="+")
-    words: Any = parser.parse_args()
+    arguments: Any = parser.parse_args()
     options = {
-        "runtime": words.runtime,
-        "precision": words.precision or None,
-        "threads": words.threads,
-        "resources": Resources(**words.resources),
+        "runtime": arguments.runtime,
+        "precision": arguments.precision or None,
+        "threads": arguments.threads,
+        "resources": Resources(**arguments.resources),
     }
     with ExitStack() as stack:
-        artifact = artifacts.read(words.directory)
+        artifact = artifacts.read(arguments.directory)
         pipelines = [
             stack.enter_context(Pipeline(artifact, open_runtime(artifact, device=device, **options)))
-            for device in words.devices
+            for device in arguments.devices
         ]
-        process = _Process(pipelines, read_images(words.images))
-        serve_orders({"rate": process.rate, "lone": process.lone}, pipelines[0].runtime.name)
+        measurements = _Measurements(pipelines, read_images(arguments.images))
+        serve_orders({"rate": measurements.rate, "lone": measurements.lone}, pipelines[0].runtime.name)
 
 
 if __name__ == "__main__":
