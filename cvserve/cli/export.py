@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--formats", metavar="A,B", help=f"some of {','.join(TARGETS)}; default: all", type=names(tuple(TARGETS))
     )
     parser.add_argument("--data", metavar="DIR", help="a dataset to compare on; default: that of the training")
-    parser.add_argument(
-        "--split", choices=("train", "val", "test"), default="val", help="which images of it; default: val"
-    )
+    parser.add_argument("--split", choices=("train", "val", "test"), default="val", help="its images; default: val")
     parser.add_argument(
         "--images",
         "--pictures",

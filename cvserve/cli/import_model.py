@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", required=True, metavar="DIR", help="the model's directory; its name is the model's name"
     )
-    parser.add_argument(
-        "--labels", metavar="FILE", help="a text file with one label a line, instead of the spec's labels"
-    )
+    parser.add_argument("--labels", metavar="FILE", help="a file with one label a line, instead of the spec's")
     example(parser, "cvserve import model.tflite --spec spec.yaml --to models/mobilenet_v2")
 
 

@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cvserve.runtimes import RUNTIMES
 
     parser.add_argument("model", metavar="MODEL", help="a model's directory (its newest version) or a version's")
-    parser.add_argument(
-        "--p99-ms", type=float, required=True, metavar="X", help="the limit: 99 of 100 answers come within it"
-    )
+    parser.add_argument("--p99-ms", type=float, required=True, metavar="X", help="limit for 99 of 100 answers")
     parser.add_argument("--out", metavar="FILE.yaml", help="write the settings there; default: stdout")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument(
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=names(RUNTIMES),
         default=(),
         metavar="R,R",
-        help="runtimes to try; default: all that can run the model here",
+        help="to try; default: all usable ones",
     )
     parser.add_argument("--images", metavar="DIR", help="images to send; default: generated JPEGs of 500 x 375")
     parser.add_argument("--finalists", type=positive, default=3, metavar="N", help="candidates to serve; default: 3")

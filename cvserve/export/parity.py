@@ -1,4 +1,4 @@
-"""Whether a written graph answers as the network that it was made from: over real images, through its own runtime."""
+"""Compares a written graph with the network that it was made from, on real images, in its own runtime."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cvserve.export.comparison.base import Comparison
 from cvserve.runtimes import Runtime
 
 BATCHES = (1, 8)
-"""Sizes at which every graph is run: a wrong batch dimension shows only beyond 1."""
+"""Batch sizes at which every graph is run: a wrong batch dimension shows only above 1."""
 
-_ALONE = 16
-"""Images that are also run one by one."""
+_SINGLE_IMAGES = 16
+"""How many images are also run one by one."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def check_parity(runtime: Runtime, images: ParityImages, comparison: Comparison,
         what: what errors call the graph ("the exported onnx graph").
 
     Raises:
-        ExportError: an image's answer is farther away than the limit, or the graph does not run.
+        ExportError: an answer differs by more than the limit, or the graph does not run.
     """
     names = images.names
     parts, agreeing = [], np.ones(len(names), bool)
     for batch in BATCHES:
-        count = min(_ALONE, len(names)) if batch == 1 else len(names)
+        count = min(_SINGLE_IMAGES, len(names)) if batch == 1 else len(names)
         try:
             got = _run(runtime, images.pixels[:count], batch)
             part = comparison.compare(got, {name: values[:count] for name, values in images.expected.items()})
@@ -79,7 +79,7 @@ def check_parity(runtime: Runtime, images: ParityImages, comparison: Comparison,
 
 
 def _run(runtime: Runtime, images: np.ndarray, batch: int) -> dict[str, np.ndarray]:
-    """The answers [N, ...] by name to images uint8 [N, H, W, 3], run `batch` at a time."""
+    """Returns the answers [N, ...] by name to images uint8 [N, H, W, 3], run `batch` at a time."""
     [name] = runtime.inputs
     parts = [runtime.run({name: images[start : start + batch]}) for start in range(0, len(images), batch)]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

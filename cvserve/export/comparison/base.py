@@ -30,20 +30,19 @@ class Compared:
 
 
 class Comparison(Protocol):
-    """Compares the answers of a graph with those of the network that it was made from.
-
-    manifest: of the model. what: whose difference it is, for the sentence of an error. limit: the largest difference
-    that is allowed.
-    """
+    """Compares the answers of a graph with those of the network that it was made from."""
 
     @property
-    def manifest(self) -> Manifest: ...
+    def manifest(self) -> Manifest:
+        """Returns the model's manifest."""
 
     @property
-    def what(self) -> str: ...
+    def what(self) -> str:
+        """Returns whose difference is limited, for the sentence of an error: "a probability"."""
 
     @property
-    def limit(self) -> float: ...
+    def limit(self) -> float:
+        """Returns the largest difference that is allowed."""
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         """Compares the graph's outputs with the network's, of the same N images."""

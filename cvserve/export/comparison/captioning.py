@@ -1,4 +1,4 @@
-"""Two captioning networks' answers compared: the sentences, token by token, and their log probabilities."""
+"""Compares two captioning networks' answers: the sentences, token by token, and their log probabilities."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from cvserve.export.comparison.base import Compared, Outputs
 
 @dataclass(frozen=True)
 class CaptionComparison:
-    """Of captioning.
+    """Compares sentences; an image agrees whose token ids are the same in all its sentences.
 
-    limit: of the log probability, relative to it where it is beyond 1, over the sentences that are the same on both
-    sides. agreement_limit: the least share of images whose token ids are identical, of all their sentences; None:
-    reported, and not judged.
+    limit: of the difference in log probability (relative to it where it is beyond 1) of the sentences that are the
+    same. agreement_limit: the least fraction of images that must agree; None: any, it is only reported.
     """
 
     manifest: Manifest
@@ -28,6 +27,7 @@ class CaptionComparison:
     what: str = "the log probability of a sentence"
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
+        """Compares token ids and log probabilities."""
         mine, theirs = self._of_role("token_ids", got), self._of_role("token_ids", wanted)
         if mine.shape != theirs.shape:
             raise ArtifactError(f"the token ids are {list(mine.shape)}, not {list(theirs.shape)}")
@@ -43,6 +43,7 @@ class CaptionComparison:
         return Compared(relative.max(axis=1), same.all(axis=1))
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
+        """Returns the limit of the agreement."""
         return {"agreement_limit": self.agreement_limit}
 
     def _of_role(self, role: str, outputs: Outputs) -> np.ndarray:

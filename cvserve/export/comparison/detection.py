@@ -1,4 +1,4 @@
-"""Two detectors' answers compared: the raw outputs where their order is fixed, and the objects after suppression."""
+"""Compares two detectors' answers: the raw outputs where their order is fixed, and the objects after suppression."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """When an object of one side is the other side's: same class, at least this intersection over union, at most this
-    difference in score, and of masks, where there are some, at least mask_iou. unmatched: the largest share of objects
-    without a partner; None: reported, and not judged.
+    """When two objects count as the same.
 
-    Objects at the threshold (or, of a full list, as weak as its last one) may lack a partner: which of them appear is
-    decided by the last digit. So may a few others, where two boxes overlap by nearly the suppression's threshold.
+    They have the same class, at least the intersection over union `iou`, at most the difference in score `score`, and
+    at least the overlap `mask_iou` of their masks, where there are some.
+
+    unmatched: the largest fraction of objects without a partner that is allowed; None: any, it is only reported.
+    Objects at the threshold (or, in a full list, as weak as its last one) may lack a partner: the last digit decides
+    which of them appear. So may a few others, where two boxes overlap by nearly the suppression's threshold.
     """
 
     iou: float = 0.99
@@ -44,8 +46,12 @@ ROUNDED_PIXELS = Tolerance(iou=0.8, score=0.1, unmatched=None, mask_iou=0.5)
 
 @dataclass(frozen=True)
 class Matching:
-    """One image. objects: of both sides. unmatched: those without a partner that should have one. ious, scores: of
-    the matched pairs, their overlap and their difference in score. mask_ious: of their masks' cells; empty without."""
+    """The matched objects of one image.
+
+    objects: number of objects in both answers together. unmatched: how many of them lack a partner and should have one.
+    ious, scores: overlap and difference in score of each matched pair. mask_ious: overlap of their masks; empty where
+    there are no masks.
+    """
 
     objects: int
     unmatched: int
@@ -55,22 +61,23 @@ class Matching:
 
 
 def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, most: int) -> Matching:
-    """Pairs the objects of two answers, best first, each with the free one that overlaps it most.
+    """Pairs the objects of two answers, best first, each with the unpaired one that overlaps it most.
 
     Args:
-        threshold, most: of the score and the number of objects, with which both sides were decoded.
+        threshold: the least score with which both answers were decoded.
+        most: the largest number of objects with which both were decoded.
     """
     overlaps = iou_matrix(wanted[0], got[0])
     differences = np.abs(wanted[1][:, None] - got[1][None, :])
-    fit = (overlaps >= tolerance.iou) & (differences <= tolerance.score) & (wanted[2][:, None] == got[2][None, :])
+    fits = (overlaps >= tolerance.iou) & (differences <= tolerance.score) & (wanted[2][:, None] == got[2][None, :])
     alike = None
     if wanted.masks is not None and got.masks is not None:
         alike = mask_overlaps(wanted.masks, got.masks, tolerance.score)
-        fit &= alike >= tolerance.mask_iou
+        fits &= alike >= tolerance.mask_iou
     free = np.ones(len(got[1]), bool)
     pairs = []
     for row in range(len(wanted[1])):
-        candidates = np.flatnonzero(fit[row] & free)
+        candidates = np.flatnonzero(fits[row] & free)
         if len(candidates):
             partner = candidates[np.argmax(overlaps[row, candidates])]
             free[partner] = False
@@ -78,7 +85,7 @@ def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, mos
     rows, columns = np.array(pairs, int).reshape(-1, 2).T
     alone = np.ones(len(wanted[1]), bool)
     alone[rows] = False
-    # What the other side would have shown next is no stronger than its threshold, or than its last one.
+    # The next object that the other answer left out is no stronger than its threshold, or than its last object.
     missing = (wanted[1] > _cut(got[1], threshold, most) + tolerance.score) & alone
     surplus = (got[1] > _cut(wanted[1], threshold, most) + tolerance.score) & free
     return Matching(
@@ -91,11 +98,12 @@ def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, mos
 
 
 def mask_overlaps(first: np.ndarray, second: np.ndarray, slack: float) -> np.ndarray:
-    """Intersection over union of masks told in cells of their boxes: float64 [N, M], 1 where both are empty.
+    """Returns the intersection over union of each two masks: float64 [N, M], 1 where both are empty.
 
     Args:
-        first, second: float32 [N, R, R] and [M, R, R], 0 to 1.
-        slack: of two cells that differ by no more both count as the first: at the threshold the last digit decides.
+        first, second: float32 [N, R, R] and [M, R, R], 0 to 1, in cells of their boxes.
+        slack: where two cells differ by no more, the second counts as the first: at the threshold the last digit
+            decides.
     """
     cells = int(np.prod(first.shape[1:]))
     mine, theirs = first.reshape(len(first), 1, cells), second.reshape(1, len(second), cells)
@@ -107,7 +115,8 @@ def mask_overlaps(first: np.ndarray, second: np.ndarray, slack: float) -> np.nda
 
 
 def in_order(manifest: Manifest) -> bool:
-    """Whether the raw outputs of all formats have the same order: those of one stage have, told by the grid."""
+    """Returns whether the raw outputs have the same order in all formats: those of one-stage networks have, by the
+    grid."""
     return bool(DetectionPostproc.of(manifest).boxes.levels)
 
 
@@ -117,11 +126,11 @@ def _cut(scores: np.ndarray, threshold: float, most: int) -> float:
 
 @dataclass(frozen=True)
 class DetectionComparison:
-    """Of detection.
+    """Compares raw outputs and objects; an image agrees that has the same objects.
 
-    limit: of the raw outputs' largest difference, relative to the largest value of each output (or to 1, if that is
-    more). Two-stage networks may give their boxes in another order in each format, where scores tie: their raw outputs
-    are not compared, and the difference is that of matched objects' scores.
+    limit: of the largest difference of a raw output, relative to the output's largest value (or to 1, if that is more).
+    Two-stage networks may give their boxes in another order in each format, where scores tie: their raw outputs are
+    not compared, and the difference is that of matched objects' scores.
     """
 
     manifest: Manifest
@@ -131,15 +140,21 @@ class DetectionComparison:
 
     @property
     def what(self) -> str:
+        """Returns whose difference is limited, for the sentence of an error."""
         return "an output, relative to its largest value," if in_order(self.manifest) else "the score of an object"
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
+        """Compares raw outputs and objects."""
         mine, theirs = by_role(got, self.manifest), by_role(wanted, self.manifest)
         for role, values in theirs.items():
             if mine[role].shape != values.shape:
                 raise ArtifactError(f"the {role} are {list(mine[role].shape)}, not {list(values.shape)}")
-        compared = compare_found(
-            found(mine, self.manifest), found(theirs, self.manifest), self.manifest, self.tolerance, (mine, theirs)
+        compared = compare_objects(
+            decoded_objects(mine, self.manifest),
+            decoded_objects(theirs, self.manifest),
+            self.manifest,
+            self.tolerance,
+            (mine, theirs),
         )
         if not in_order(self.manifest):
             return compared
@@ -150,9 +165,10 @@ class DetectionComparison:
         return Compared(differences, compared.agreeing, compared.detail)
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
+        """Returns the figures about objects, and the difference in mAP where the ground truth is known."""
         figures = box_figures(parts, self.tolerance)
         if self.ground_truth is not None:
-            mine, theirs = (mean_precision(side, self.ground_truth, self.manifest) for side in parts[-1].detail.sides)
+            mine, theirs = (mean_precision(side, self.ground_truth, self.manifest) for side in parts[-1].detail.outputs)
             if mine is not None and theirs is not None:
                 figures["map_difference"] = abs(mine - theirs)
         return figures
@@ -160,7 +176,7 @@ class DetectionComparison:
 
 @dataclass(frozen=True)
 class SignatureComparison:
-    """Of the signature `detect`: its answers with what `postproc` finds in the network's raw outputs."""
+    """Compares the answers of the signature `detect` with what `postproc` finds in the network's raw outputs."""
 
     manifest: Manifest
     tolerance: Tolerance = Tolerance()
@@ -168,36 +184,39 @@ class SignatureComparison:
 
     @property
     def limit(self) -> float:
+        """Returns the largest allowed difference of a score."""
         return self.tolerance.score
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
+        """Compares the signature's objects with those that are decoded from the network's outputs."""
         manifest = self.manifest.model_copy(update={"postproc": detect_spec(DetectionPostproc.of(self.manifest))})
         mine = [
             Found(got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
             for index, count in enumerate(got["count"].tolist())
         ]
-        return compare_found(mine, found(by_role(wanted, manifest), manifest), manifest, self.tolerance)
+        return compare_objects(mine, decoded_objects(by_role(wanted, manifest), manifest), manifest, self.tolerance)
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
+        """Returns the figures about objects."""
         return box_figures(parts, self.tolerance)
 
 
 @dataclass(frozen=True)
 class Detail:
-    """matchings: of each image. sides: both sides' outputs by role."""
+    """What figures are computed from. matchings: of each image. outputs: the graph's and the network's, by role."""
 
     matchings: tuple[Matching, ...]
-    sides: tuple[Mapping[str, np.ndarray], ...] = ()
+    outputs: tuple[Mapping[str, np.ndarray], ...] = ()
 
 
-def compare_found(
+def compare_objects(
     got: Sequence[Found],
     wanted: Sequence[Found],
     manifest: Manifest,
     tolerance: Tolerance,
-    sides: tuple[Mapping[str, np.ndarray], ...] = (),
+    outputs: tuple[Mapping[str, np.ndarray], ...] = (),
 ) -> Compared:
-    """Decoded answers; the differences are those of matched objects' scores."""
+    """Compares decoded answers; the differences are those of matched objects' scores."""
     spec = DetectionPostproc.of(manifest)
     matchings = tuple(
         match(*pair, tolerance, spec.score_threshold, spec.max_results) for pair in zip(got, wanted, strict=True)
@@ -205,12 +224,12 @@ def compare_found(
     return Compared(
         np.array([item.scores.max(initial=0.0) for item in matchings]),
         np.array([not item.unmatched for item in matchings]),
-        Detail(matchings, sides),
+        Detail(matchings, outputs),
     )
 
 
 def box_figures(parts: Sequence[Compared], tolerance: Tolerance) -> dict[str, Any]:
-    """The fields of `DetectionParity` that tell of objects."""
+    """Returns the fields of `DetectionParity` about objects."""
     all_of = [item for part in parts for item in part.detail.matchings]
     ious = np.concatenate([item.ious for item in all_of])
     scores = np.concatenate([item.scores for item in all_of])
@@ -229,12 +248,12 @@ def box_figures(parts: Sequence[Compared], tolerance: Tolerance) -> dict[str, An
 
 
 def by_role(outputs: Outputs, manifest: Manifest) -> dict[str, np.ndarray]:
-    """The outputs that decoding reads, float32, by role."""
+    """Returns the outputs that decoding reads, float32, by role."""
     return {spec.role: real_values(outputs[spec.name], spec) for spec in manifest.outputs if spec.role in ROLES}
 
 
-def found(outputs: Mapping[str, np.ndarray], manifest: Manifest, **options: Any) -> list[Found]:
-    """What is found in each image, in pixels of the graph's input."""
+def decoded_objects(outputs: Mapping[str, np.ndarray], manifest: Manifest, **options: Any) -> list[Found]:
+    """Returns the objects of each image, in pixels of the graph's input."""
     spec = manifest.preproc
     return decode_detection_arrays(outputs, DetectionPostproc.of(manifest), spec.height, spec.width, **options)
 
@@ -242,17 +261,17 @@ def found(outputs: Mapping[str, np.ndarray], manifest: Manifest, **options: Any)
 def mean_precision(
     outputs: Mapping[str, np.ndarray], ground_truth: Sequence[Objects], manifest: Manifest
 ) -> float | None:
-    """COCO's mAP of the outputs by role; None where pycocotools is not installed.
+    """Returns COCO's mAP of the outputs by role; None where pycocotools is not installed.
 
     Args:
-        truth: of each image, in pixels of the graph's input.
+        ground_truth: of each image, in pixels of the graph's input.
     """
     from cvserve.evaluation.detection import SCORING, detection_report
 
     spec = manifest.preproc
     results = [
         DetectionResult(item.boxes, item.scores, item.classes, manifest.labels, spec.width, spec.height)
-        for item in found(outputs, manifest, **SCORING)
+        for item in decoded_objects(outputs, manifest, **SCORING)
     ]
     try:
         return detection_report(results, ground_truth, manifest.labels).map

@@ -1,4 +1,4 @@
-"""Two segmentation networks' answers compared: the class of every pixel, and the confidence where they agree."""
+"""Compares two segmentation networks' answers: the class of every pixel, and the confidence where it is the same."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from cvserve.export.comparison.base import Compared, Outputs
 from cvserve.postproc.quantized import real_values
 
 PIXEL_AGREEMENT = 0.999
-"""The least share of pixels with the same class: where two classes tie, the last digit decides."""
+"""The least fraction of pixels with the same class. Where two classes tie, the last digit decides."""
 
 TIED_PIXELS = 0.05
-"""The share of an image's pixels that a network may tell with another confidence, if ties decide inside of it: where
-the two best values of a pooling are equal but for the last digit, the place that its switch remembers is chance, and
-the pixels around it hear of it. Of 51 images by a trained segnet: about 0.001 in the mean, 0.023 at most."""
+"""The fraction of an image's pixels whose confidence may differ in a network with ties inside: where the two largest
+values of a max pooling are equal but for the last digit, either place may be remembered, and the pixels around it
+change. For 51 images and a trained segnet the fraction was 0.001 on average and 0.023 at most."""
 
 VOID = 255
-"""The label of pixels of a known truth that are not counted."""
+"""The label of pixels of the ground truth that are not counted."""
 
 
 @dataclass(frozen=True)
 class SegmentationComparison:
-    """Of segmentation.
+    """Compares class maps; an image agrees in which enough pixels have the same class.
 
-    limit: of the confidence, over the pixels that have the same class on both sides. pixel_limit: the least share of
-    such pixels, of an image to count as the same and of all images together; None: reported, and not judged.
-    tied: the share of an image's pixels that are left out of that, those farthest off.
-    truth: uint8 [H, W] of each image, in the size of the graph's input, classes or VOID: for the difference in mIoU.
+    limit: of the difference in confidence, over the pixels that have the same class. pixel_limit: the least fraction
+    of such pixels, in an image that agrees and in all images together; None: any, it is only reported. tied: the
+    fraction of an image's pixels, those with the largest difference, that are not compared with the limit.
+    ground_truth: uint8 [H, W] of each image, in the size of the graph's input, classes or VOID: for the difference in
+    mIoU.
     """
 
     manifest: Manifest
@@ -43,6 +44,7 @@ class SegmentationComparison:
     what: str = "the confidence of a pixel"
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
+        """Compares class maps, and confidences where the classes are the same."""
         mine, theirs = self._maps(got), self._maps(wanted)
         if mine.shape != theirs.shape:
             raise ArtifactError(f"the class maps are {list(mine.shape)}, not {list(theirs.shape)}")
@@ -50,16 +52,17 @@ class SegmentationComparison:
         difference = np.abs(self._confidence(got) - self._confidence(wanted))
         # Not `where(same, difference, 0).max()`, which a NaN where they differ would pass.
         difference = np.where(same | np.isnan(difference), difference, 0).reshape(len(mine), -1)
-        shares = same.reshape(len(mine), -1).mean(axis=1)
-        agreeing = shares >= (PIXEL_AGREEMENT if self.pixel_limit is None else self.pixel_limit)
+        same_fractions = same.reshape(len(mine), -1).mean(axis=1)
+        agreeing = same_fractions >= (PIXEL_AGREEMENT if self.pixel_limit is None else self.pixel_limit)
         left_out = int(self.tied * difference.shape[1])
-        # A NaN counts as the farthest off, and is never left out.
+        # A NaN counts as the largest difference, and is never left out.
         judged = np.sort(difference, axis=1)[:, -1 - left_out] if left_out else difference.max(axis=1)
         judged = np.where(np.isnan(difference).any(axis=1), np.nan, judged)
         beyond = (difference > self.limit).mean(axis=1)
         return Compared(judged, agreeing, (mine, theirs, float(beyond.max())))
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
+        """Returns the agreement of pixels and classes, at the worst batch size."""
         count = len(self.manifest.labels)
         matrices = [confusion(part.detail[1], part.detail[0], count) for part in parts]
         # Of the worst batch size, so that one that is run with fewer images cannot hide.
@@ -88,28 +91,30 @@ class SegmentationComparison:
         return real_values(outputs[spec.name], spec)
 
 
-def confusion(ground_truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
-    """int64 [classes, classes]: pixels by their class in `ground_truth` and in `found`, of which those that are no
-    class in
-    `ground_truth` are left out and those in `found` counted as 0.
+def confusion(ground_truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts pixels by their class in the ground truth (rows) and in the prediction (columns).
 
     Args:
-        truth, found: whole numbers of the same shape.
+        ground_truth, predicted: whole numbers of the same shape. Pixels whose ground truth is no class are left out;
+            a prediction that is no class counts as class 0.
+
+    Returns:
+        int64 [classes, classes]
     """
     real = ground_truth.astype(np.int64).reshape(-1)
-    kept = real < classes
-    other = found.astype(np.int64).reshape(-1)[kept]
-    pairs = real[kept] * classes + np.where(other < classes, other, 0)
+    counted = real < classes
+    other = predicted.astype(np.int64).reshape(-1)[counted]
+    pairs = real[counted] * classes + np.where(other < classes, other, 0)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def mean_iou(matrix: np.ndarray) -> float | None:
-    """Mean over the classes of intersection over union, of those that either side has; None where there are none.
+    """Returns the mean intersection over union of the classes that appear in either map; None where none does.
 
     Args:
-        matrix: int [C, C], pixels by their classes on the two sides.
+        matrix: int [C, C], pixels by their classes in the two maps.
     """
     intersection = np.diagonal(matrix)
     union = matrix.sum(axis=0) + matrix.sum(axis=1) - intersection
-    there = union > 0
-    return float((intersection[there] / union[there]).mean()) if there.any() else None
+    appears = union > 0
+    return float((intersection[appears] / union[appears]).mean()) if appears.any() else None
