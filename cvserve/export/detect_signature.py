@@ -1,8 +1,8 @@
 """The signature `detect`: decoding and suppression inside the graph, for clients without cvserve.
 
-It answers what `cvserve.postproc.decoders.detection` does with the manifest's postproc, in pixels of the graph's input.
-Without control flow (see `cvserve.models.layers.nms`), so that every format holds it. Two things differ: at most
-`CANDIDATES` boxes an image take part in the suppression, and of equal scores another one may come first.
+It gives the same answers as `cvserve.postproc` with the manifest's own settings, in pixels of the graph's input. It has
+no control flow (see `cvserve.models.layers.nms`), so that every format can hold it. Two things differ: at most
+`CANDIDATES` boxes an image take part in the suppression, and objects of equal scores may be in another order.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ CANDIDATES = 300
 
 
 def detect_spec(spec: DetectionPostproc) -> DetectionPostproc:
-    """What `cvserve.postproc` is to be told to answer as the signature does."""
+    """Returns the settings with which `cvserve.postproc` gives the same answers as the signature."""
     candidates = min(spec.max_candidates, CANDIDATES)
     return spec.model_copy(update={"max_candidates": candidates, "max_results": min(spec.max_results, candidates)})
 
 
 def detect_function(network: Network, manifest: Manifest) -> Any:
-    """The tf.function of the signature.
+    """Returns the tf.function of the signature.
 
     From uint8 `images` [B, H, W, 3] to a dict: `boxes` float32 [B, N, 4] x1, y1, x2, y2 in pixels of the images,
     `scores` float32 [B, N] descending, `classes` int32 [B, N], `count` int32 [B]. Beyond an image's count everything
     is 0. N is `max_results`, or all there can be.
 
     Raises:
-        ExportError: the number of the network's boxes is not known beforehand.
+        ExportError: the number of the network's boxes is not known when the graph is written.
     """
     tf = import_tensorflow()
     from cvserve.models.detection.suppression import detections

@@ -1,4 +1,4 @@
-"""The SavedModel's `bytes` signature against the OpenCV path, over encoded images."""
+"""Compares the SavedModel's signature `bytes` with preprocessing by OpenCV, on encoded images."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from cvserve.runtimes.quiet import without_chatter
 from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-"""What the signature decodes; see `is_comparable` for what it decodes otherwise than `cvserve.preproc`."""
+"""What the signature decodes; see `is_comparable` for where it differs from `cvserve.preproc`."""
 
 PIXEL_LIMIT = 2.0
-"""Of the mean difference of an image's pixels, 0 to 255: beyond it the image was turned, cut or scaled otherwise."""
+"""Limit of the mean difference of an image's pixels, 0 to 255. Above it the image was turned, cut or scaled
+otherwise."""
 
 
 def as_png(images: np.ndarray) -> list[bytes]:
-    """uint8 RGB [N, H, W, 3] as PNG files, without loss."""
+    """Encodes images uint8 RGB [N, H, W, 3] as PNG, without loss."""
     return [cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes() for image in images]
 
 
 def is_comparable(data: bytes) -> bool:
-    """Whether the signature is meant to see the same image as `cvserve.preproc`.
+    """Returns whether the signature decodes an image to the same pixels as `cvserve.preproc`.
 
     It does not know TIFF, the EXIF orientation of anything but JPEG, or a BMP's palette (of which it takes the indices
     for gray); those images are documented differences, not faults of the export.
@@ -47,7 +48,7 @@ def is_comparable(data: bytes) -> bool:
 
 
 def _is_true_color(bmp: bytes) -> bool:
-    """BITMAPINFOHEADER or later (40 bytes and more) with 24 or 32 bits a pixel; the header has been read before."""
+    """Returns whether a BMP has 24 or 32 bits a pixel, in a BITMAPINFOHEADER (40 bytes) or a later one."""
     if len(bmp) < 30:
         return False
     (size,), (bits,) = struct.unpack_from("<I", bmp, 14), struct.unpack_from("<H", bmp, 28)
@@ -64,16 +65,16 @@ def check_encoded(
     images: np.ndarray,
     report: Callable[[str], None],
 ) -> tuple[EncodedInput, list[bytes]]:
-    """Asks the written signature for every image and compares it with the network behind `cvserve.preproc`.
+    """Runs the written signature on every image and compares it with the network behind `cvserve.preproc`.
 
     Args:
         runtime: the written SavedModel.
-        encoded_images: encoded; those that either side cannot decode, or that are not `is_comparable`, are left out.
+        encoded_images: those that either cannot decode, or that are not `is_comparable`, are left out.
         images: uint8 RGB [N, H, W, 3], compared as PNG if none of the encoded_images is left.
         report: is called with a line that says how many were left out.
 
     Returns:
-        The figures, and the encoded_images that were compared.
+        The figures, and the images that were compared.
 
     Raises:
         ExportError: an image differs by more than the limits, or none can be compared.
@@ -129,7 +130,7 @@ def check_encoded(
 def _compare(
     tf: Any, load: Callable[[Any], Any], images: Sequence[bytes], spec: PreprocSpec
 ) -> tuple[list[bytes], list[np.ndarray], list[np.ndarray]]:
-    """The images that both sides decode, their pixels by OpenCV, and how far each one's pixels are apart."""
+    """Returns the images that both decode, their pixels by OpenCV, and the difference of each image's pixels."""
     taken, pixels, differences = [], [], []
     for number, data in enumerate(images):
         try:

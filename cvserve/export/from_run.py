@@ -1,4 +1,4 @@
-"""A run directory to an artifact."""
+"""Exports the best network of a run directory."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def export_run(
     step_graphs: bool = True,
     on_step: Progress | None = None,
 ) -> Artifact:
-    """Exports the best network of a run; parity is measured over its own validation images, and of a detector also as
-    the difference in mAP on them, of a segmentation network as that in mIoU.
+    """Exports the best network of a run, and compares the graphs with it on the run's own validation images.
+
+    For detectors the parity also has the difference in mAP on these images, for segmentation networks that in mIoU.
 
     Args:
         run_directory: what `cvserve train` made.

@@ -16,7 +16,7 @@ from cvserve.extras import require
 from cvserve.preproc.geometry import MOST_OVERHANG as MOST_OVERHANG
 
 _SCAN_BYTES = 1 << 17
-"""How far into a JPEG the orientation is looked for: its segment (64 KiB at most) is one of the first."""
+"""How many bytes of a JPEG are searched for the orientation: its segment (64 KiB at most) is one of the first."""
 
 
 def load_pixels(data: Any, spec: PreprocSpec) -> Any:
@@ -54,7 +54,8 @@ def load_pixels(data: Any, spec: PreprocSpec) -> Any:
 
 
 def _jpeg(tf: Any, data: Any, spec: PreprocSpec) -> tuple[Any, Any, Any, Any]:
-    """The image as it is stored, its full size (height, width), its orientation, and by how much it was reduced.
+    """Decodes an image; returns its pixels as stored, its full size (height, width), its orientation, and the factor by
+    which it was reduced while decoding.
 
     An image that shrinks by 4 or more is reduced while it is decoded, as in `cvserve.preproc`.
     """
@@ -68,7 +69,7 @@ def _jpeg(tf: Any, data: Any, spec: PreprocSpec) -> tuple[Any, Any, Any, Any]:
 
 
 def _turned(tf: Any, size: Any, orientation: Any) -> Any:
-    """(height, width) of the upright image from the stored one's, or the other way round."""
+    """Returns (height, width) of the upright image from that of the stored one, or the other way round."""
     return tf.where(orientation >= 5, tf.reverse(size, [0]), size)
 
 
@@ -85,7 +86,7 @@ def _decode_image(tf: Any, data: Any) -> Any:
 
 
 def _webp(tf: Any, data: Any, start: Any) -> Any:
-    """The first frame; TensorFlow wants to be told whether there is alpha, which is dropped."""
+    """Decodes the first frame. TensorFlow must know whether there is alpha, which is dropped."""
     # WebP container specification: VP8X has flags in byte 20 (0x10: alpha); VP8L has its alpha bit in byte 24 (0x10).
     kind = tf.strings.substr(start, 12, 4)
     content = tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int32)
@@ -99,7 +100,7 @@ def _webp(tf: Any, data: Any, start: Any) -> Any:
 
 
 def _orientation(tf: Any, data: Any) -> Any:
-    """EXIF's orientation of a JPEG, 1 to 8, and 1 where there is none; see `cvserve.preproc.exif`."""
+    """Returns the EXIF orientation of a JPEG, 1 to 8, and 1 where there is none; see `cvserve.preproc.exif`."""
     content = tf.io.decode_raw(tf.strings.substr(data, 0, _SCAN_BYTES), tf.uint8)
     length = tf.size(content)
     content = tf.pad(tf.cast(content, tf.int32), [[0, 16]])
@@ -111,9 +112,9 @@ def _orientation(tf: Any, data: Any) -> Any:
         return byte(position) * 256 + byte(position + 1)
 
     def is_exif(position: Any) -> Any:
-        found = tf.gather(content, tf.clip_by_value(position + tf.range(2, 10), 0, length))
+        header = tf.gather(content, tf.clip_by_value(position + tf.range(2, 10), 0, length))
         name = tf.constant([0x45, 0x78, 0x69, 0x66, 0, 0])  # "Exif", two zeros; after the segment's length
-        return tf.equal(byte(position + 1), 0xE1) & tf.reduce_all(tf.equal(found[2:], name))
+        return tf.equal(byte(position + 1), 0xE1) & tf.reduce_all(tf.equal(header[2:], name))
 
     def is_skipped(position: Any) -> Any:
         marker = byte(position + 1)
@@ -160,8 +161,12 @@ def _upright(tf: Any, pixels: Any, orientation: Any) -> Any:
 
 
 def _plan(tf: Any, size: Any, spec: PreprocSpec) -> tuple[Any, Any, Any]:
-    """The resize of an image of `size` (height, width): new height, new width and the part (top, left, height, width)
-    of the original that is kept. As `cvserve.preproc.geometry.plan`, whose float64 arithmetic it repeats."""
+    """Plans the resize of an image of `size` (height, width), with the same float64 arithmetic as
+    `cvserve.preproc.geometry.plan`.
+
+    Returns:
+        New height, new width, and the part (top, left, height, width) of the original that is resized.
+    """
     height, width = size[0], size[1]
     whole = tf.stack([0, 0, height, width])
     if spec.resize == "exact":
@@ -190,7 +195,7 @@ def _plan(tf: Any, size: Any, spec: PreprocSpec) -> tuple[Any, Any, Any]:
 
 
 def _resize(tf: Any, pixels: Any, spec: PreprocSpec) -> Any:
-    """An upright image to its planned size, not cropped or padded yet."""
+    """Resizes an upright image to its planned size, before it is cropped or padded."""
     size = tf.shape(pixels)[:2]
     new_height, new_width, keep = _plan(tf, size, spec)
     pixels = pixels[keep[0] : keep[0] + keep[2], keep[1] : keep[1] + keep[3]]
@@ -212,7 +217,7 @@ def _place(tf: Any, pixels: Any, spec: PreprocSpec) -> Any:
 
 
 def _resize_to(tf: Any, pixels: Any, height: Any, width: Any, interpolation: str) -> Any:
-    """As `cvserve.preproc.resize_to`: an area mean where it shrinks, then `interpolation` where it grows."""
+    """Resizes as `cvserve.preproc.resize_to`: an area mean where it shrinks, then `interpolation` where it grows."""
     now = tf.shape(pixels)
     smaller_height, smaller_width = tf.minimum(height, now[0]), tf.minimum(width, now[1])
     pixels = tf.cond(
@@ -228,7 +233,7 @@ def _resize_to(tf: Any, pixels: Any, height: Any, width: Any, interpolation: str
 
 
 def _shrink(tf: Any, pixels: Any, height: Any, width: Any, scale: Any) -> Any:
-    """The area mean. scale: float64 [2], old pixels a new pixel, down and across."""
+    """Shrinks by the area mean. scale: float64 [2], old pixels for each new pixel, vertically and horizontally."""
     now = tf.shape(pixels)
     rows = _area_matrix(tf, now[0], height, scale[0])
     columns = _area_matrix(tf, now[1], width, scale[1])
@@ -247,7 +252,7 @@ def _enlarge(tf: Any, pixels: Any, height: Any, width: Any, interpolation: str) 
 
 
 def _apply(tf: Any, pixels: Any, rows: Any, columns: Any) -> Any:
-    """rows [h, H] x pixels [H, W, 3] x columns [w, W] transposed: float32 [h, w, 3]."""
+    """Returns rows [h, H] x pixels [H, W, 3] x columns [w, W] transposed: float32 [h, w, 3]."""
     real = tf.cast(pixels, tf.float32)
     now = tf.shape(pixels)
     real = tf.reshape(tf.matmul(rows, tf.reshape(real, (now[0], -1))), (tf.shape(rows)[0], now[1], 3))
@@ -255,7 +260,7 @@ def _apply(tf: Any, pixels: Any, rows: Any, columns: Any) -> Any:
 
 
 def _area_matrix(tf: Any, old: Any, new: Any, scale: Any) -> Any:
-    """float32 [new, old]: the share of each old pixel in each new one, where a new pixel is `scale` old ones long."""
+    """Returns float32 [new, old]: the weight of each old pixel in each new one, which is `scale` old ones long."""
     start = tf.cast(tf.range(new), tf.float64)[:, None] * scale
     left = tf.cast(tf.range(old), tf.float64)[None, :]
     overlap = tf.minimum(start + scale, left + 1) - tf.maximum(start, left)
@@ -263,7 +268,7 @@ def _area_matrix(tf: Any, old: Any, new: Any, scale: Any) -> Any:
 
 
 def _interpolation_matrix(tf: Any, old: Any, new: Any, interpolation: str) -> Any:
-    """float32 [new, old]: OpenCV's weights for enlarging; pixels beyond the edge are the edge's."""
+    """Returns float32 [new, old]: OpenCV's weights for enlarging; the edge is repeated outside of the image."""
     scale = tf.cast(old, tf.float64) / tf.cast(new, tf.float64)
     index = tf.cast(tf.range(new), tf.float64)
     if interpolation == "nearest":
@@ -281,7 +286,7 @@ def _interpolation_matrix(tf: Any, old: Any, new: Any, interpolation: str) -> An
 
 
 def _cubic(tf: Any, distance: Any) -> Any:
-    """The cubic convolution kernel with a = -0.75, as in OpenCV (R. Keys, 1981; TensorFlow has a = -0.5)."""
+    """Returns the cubic convolution kernel with a = -0.75, as in OpenCV (R. Keys, 1981; TensorFlow has a = -0.5)."""
     a = -0.75
     near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a

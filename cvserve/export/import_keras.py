@@ -1,4 +1,4 @@
-"""Somebody else's Keras file: put behind cvserve's input, then exported like a network of our own."""
+"""Imports a Keras file: gives it cvserve's input, then exports it like a network of cvserve."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def import_keras(
     sources: Sequence[ImageSource] = (),
     on_step: Progress | None = None,
 ) -> Artifact:
-    """See `cvserve.export.import_model`, which calls this for .keras and .h5 files."""
+    """Imports a .keras or .h5 file; see `cvserve.export.import_model`."""
     model = _load(path)
     infos = {tensor.name: _info(tensor) for tensor in model.inputs}
     contract, preproc = input_contract(spec, infos, {})
     names = output_names(model)
     picked = spec.output.name or (names[0] if len(names) == 1 else None)
     if picked not in names:
-        said = f"output.name says {picked!r}" if picked else f"the file has {len(names)} outputs"
-        raise InvalidInput(f"{said}; write output.name, one of {', '.join(names)}")
+        reason = f"output.name says {picked!r}" if picked else f"the file has {len(names)} outputs"
+        raise InvalidInput(f"{reason}; write output.name, one of {', '.join(names)}")
     images = (
         np.stack([preprocess(source, preproc)[0] for source in sources])
         if len(sources)
@@ -52,7 +52,7 @@ def import_keras(
     values = np.asarray(wrapped(images[:2], training=False)[picked])
     given = {picked: TensorInfo(picked, str(values.dtype), (None, *values.shape[1:]))}
     role = output_contract(spec, labels, given, {}, {picked: values}).role
-    # In our own exports an output is called by what it is.
+    # In cvserve's exports an output is named after its role.
     wrapped = with_pixel_input(model, contract, preproc, picked, role)
     return export_model(
         wrapped,
@@ -76,7 +76,7 @@ def import_keras(
 
 
 def generated_images(count: int, preproc: PreprocSpec) -> np.ndarray:
-    """uint8 [count, H, W, 3]: noise at several scales, from smooth to fine; for want of real images."""
+    """Returns uint8 [count, H, W, 3]: noise at several scales, from smooth to fine, where there are no real images."""
     random = np.random.default_rng(0)
     images = []
     for number in range(count):

@@ -1,6 +1,6 @@
-"""The spec: what somebody else's model file does not say of itself.
+"""The spec of an imported model: what its file does not contain.
 
-Its words are the manifest's (InputSpec, PreprocSpec, OutputSpec); what the file says can be left out.
+Its keys are those of the manifest (InputSpec, PreprocSpec, OutputSpec); what the file contains can be left out.
 
     task: classification
     labels: labels.txt
@@ -58,7 +58,7 @@ class InputSettings(Spec):
 
 
 class PreprocSettings(Spec):
-    """The geometry, as in PreprocSpec; height and width by default as the file says."""
+    """The geometry, as in PreprocSpec; height and width by default as in the file."""
 
     height: int | None = Field(default=None, gt=0)
     width: int | None = Field(default=None, gt=0)
@@ -68,14 +68,14 @@ class PreprocSettings(Spec):
     fill: tuple[int, int, int] = (114, 114, 114)
 
     def sized(self, height: int, width: int) -> PreprocSpec:
-        """The PreprocSpec for images of height x width pixels."""
+        """Returns the PreprocSpec for images of height x width pixels."""
         return parse(PreprocSpec, {**self.model_dump(), "height": height, "width": width}, "preproc")
 
 
 class OutputSettings(Spec):
-    """What the model answers.
+    """The model's output.
 
-    name: needed if there are several outputs. role: by default found out from an answer. activation: of logits;
+    name: needed if there are several outputs. role: by default as an answer shows it. activation: of logits;
     "sigmoid" where classes do not exclude each other. quantization: where the file does not hold it.
     """
 
@@ -86,8 +86,11 @@ class OutputSettings(Spec):
 
 
 class ImportSpec(Spec):
-    """The whole spec. labels: a list, or the path of a text file with one label a line, relative to the spec (or, if
-    it is not there, to the model). signature: of a SavedModel or TFLite file."""
+    """The whole spec.
+
+    labels: a list, or the path of a text file with one label a line, relative to the spec (or, if it is not there, to
+    the model). signature: of a SavedModel or TFLite file.
+    """
 
     task: Literal["classification"]
     labels: str | tuple[str, ...]
@@ -114,7 +117,7 @@ class ImportSpec(Spec):
 
 
 def read_spec(source: str | Path | dict[str, Any] | ImportSpec) -> tuple[ImportSpec, Path | None]:
-    """A spec from a YAML file, a mapping or itself, and the folder that its paths are relative to.
+    """Reads a spec; returns it with the folder that its paths are relative to, None where there is no file.
 
     Raises:
         NotFound: no such file.
@@ -129,7 +132,7 @@ def read_spec(source: str | Path | dict[str, Any] | ImportSpec) -> tuple[ImportS
 
 
 def read_labels(labels: str | tuple[str, ...], folders: list[Path]) -> tuple[str, ...]:
-    """Labels in index order.
+    """Returns the labels in index order.
 
     Args:
         labels: the labels, or the path of a file with one a line; where all lines begin with a WordNet number, as in
@@ -137,7 +140,8 @@ def read_labels(labels: str | tuple[str, ...], folders: list[Path]) -> tuple[str
         folders: where a relative path is looked for, in order.
 
     Raises:
-        NotFound: no such file. InvalidInput: no labels, or an empty line between them.
+        NotFound: no such file.
+        InvalidInput: no labels, or an empty line between them.
     """
     if not isinstance(labels, str):
         if not labels:

@@ -1,4 +1,4 @@
-"""Somebody else's model to an artifact."""
+"""Imports a model that was not made by cvserve."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cvserve.export.contract import input_contract, output_contract
 from cvserve.export.exporter import model_name, now
 from cvserve.export.import_keras import import_keras
 from cvserve.export.import_spec import ImportSpec, read_labels, read_spec
-from cvserve.export.onnx_file import companions, onnx_quantization
+from cvserve.export.onnx_file import onnx_quantization, weight_files
 from cvserve.export.targets import TARGETS
 from cvserve.export.writing import Progress
 from cvserve.preproc import ImageSource, encode_input
@@ -37,7 +37,7 @@ _FORMAT_OF = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "k
 # What belongs to a SavedModel; whatever else lies in its directory does not.
 _SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets", "assets.extra")
 _LATENCY_SECONDS = 0.5
-_PROOF_BATCH = 2
+_TRIAL_BATCH = 2
 
 
 def import_model(
@@ -51,50 +51,53 @@ def import_model(
 ) -> Artifact:
     """Publishes somebody else's model as the next version under `to`.
 
-    An ONNX or TFLite file and a SavedModel are copied as they are, and keep their own input and output; the manifest
-    tells the pipeline about them. A `.keras` file is exported anew, in all formats, with cvserve's own input.
+    An ONNX or TFLite file and a SavedModel are copied as they are, and keep their own input and output, which the
+    manifest describes. A `.keras` file is exported in all formats, with cvserve's own input.
 
     Args:
         path: the .onnx, .tflite or .keras file, or the SavedModel's directory.
-        spec: what the file does not say: a YAML file, a mapping, or an ImportSpec.
+        spec: what the file does not contain: a YAML file, a mapping, or an ImportSpec.
         to: `<repository>/<model name>`.
         labels: instead of the spec's: a text file or the labels.
         images: real images for the parity of a `.keras` file's formats; generated ones by default.
-        on_step: told what is being done, one line at a time.
+        on_step: is called with one line of text for each step.
 
     Raises:
         NotFound: a file is not there.
         InvalidInput: the spec cannot be used or contradicts the file.
-        ArtifactError: the file's library does not take it. MissingExtra: the library is not installed.
+        ArtifactError: the file's library does not take it.
+        MissingExtra: the library is not installed.
         ExportError: a `.keras` file cannot be exported.
     """
     path, to = Path(path), Path(to)
     graph_format = _format(path)
-    said, folder = read_spec(spec)
+    options, folder = read_spec(spec)
     name = model_name(to)
-    if said.name is not None and said.name != name:
-        raise InvalidInput(f"the spec calls the model {said.name!r}, but {to} would call it {name!r}; change either")
+    if options.name is not None and options.name != name:
+        raise InvalidInput(
+            f"the spec calls the model {options.name!r}, but {to} would call it {name!r}; change either"
+        )
     folders = [*([folder] if folder is not None else []), path.parent, Path()]
     if isinstance(labels, str | Path):
         classes = read_labels(str(labels), [Path()])
     else:
-        classes = read_labels(tuple(labels) if labels is not None else said.labels, folders)
-    say = on_step or (lambda _: None)
+        classes = read_labels(tuple(labels) if labels is not None else options.labels, folders)
+    report = on_step or (lambda _: None)
     if graph_format == "keras":
-        return import_keras(path, said, to, classes, images, on_step)
-    say(f"opening {path.name}")
-    source = _open(path, graph_format, said)
+        return import_keras(path, options, to, classes, images, on_step)
+    report(f"opening {path.name}")
+    source = _open(path, graph_format, options)
     try:
         quantization = dict(source.quantization) or onnx_quantization(path, graph_format)
-        contract, preproc = input_contract(said, source.inputs, quantization)
-        answers = _proof(source, contract, preproc)
-        output = output_contract(said, classes, source.outputs, quantization, answers)
+        contract, preproc = input_contract(options, source.inputs, quantization)
+        answers = _trial_answers(source, contract, preproc)
+        output = output_contract(options, classes, source.outputs, quantization, answers)
         batch = source.batch
     finally:
         source.close()
 
     def build(directory: Path, version: int) -> Manifest:
-        say("copying")
+        report("copying")
         files = _copy(path, graph_format, directory)
         graph = Graph.model_validate(
             {
@@ -102,33 +105,33 @@ def import_model(
                 "precision": _precision(contract),
                 "files": tuple(file_entry(directory, file) for file in files),
                 "batch": batch,
-                "signature": said.signature or "serving_default",
+                "signature": options.signature or "serving_default",
             }
         )
         manifest = Manifest(
             name=name,
             version=version,
-            task=said.task,
+            task=options.task,
             labels=classes,
             preproc=preproc,
             input=contract,
             outputs=(output,),
             postproc=ClassificationPostproc(
-                top_k=said.top_k, activation=said.output.activation if output.role == "logits" else "none"
+                top_k=options.top_k, activation=options.output.activation if output.role == "logits" else "none"
             ),
             graphs=(graph,),
             provenance=Provenance(
                 source="import",
-                architecture=said.architecture,
-                dataset=said.dataset,
-                licence=said.licence,
-                notes=said.notes,
+                architecture=options.architecture,
+                dataset=options.dataset,
+                licence=options.licence,
+                notes=options.notes,
                 cvserve_version=cvserve.__version__,
                 created=now(),
             ),
         )
-        say("measuring")
-        copied = _open(directory / graph.path, graph_format, said)
+        report("measuring")
+        copied = _open(directory / graph.path, graph_format, options)
         try:
             latency = measure(copied, manifest, budget_seconds=_LATENCY_SECONDS)
         finally:
@@ -140,7 +143,7 @@ def import_model(
 
 
 def _format(path: Path) -> str:
-    """ "saved_model", "onnx", "tflite" or "keras", by the file's kind."""
+    """Returns "saved_model", "onnx", "tflite" or "keras", by the kind of file."""
     if not path.exists():
         raise NotFound(f"no model at {path}")
     if path.is_dir():
@@ -161,17 +164,17 @@ def _open(path: Path, graph_format: str, spec: ImportSpec) -> Runtime:
 
 
 def _precision(contract: InputSpec) -> str:
-    """What the graph computes in, as far as its input tells."""
+    """Returns the precision of the graph, as far as its input shows it."""
     if contract.dtype == "int8" or contract.quantization:
         return "int8"
     return "float16" if contract.dtype == "float16" else "float32"
 
 
-def _proof(runtime: Runtime, contract: InputSpec, preproc: PreprocSpec) -> dict[str, np.ndarray]:
-    """What the graph gives for two random images, together and one alone."""
+def _trial_answers(runtime: Runtime, contract: InputSpec, preproc: PreprocSpec) -> dict[str, np.ndarray]:
+    """Runs two random images, together and one alone; returns the answers by name."""
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (_PROOF_BATCH, preproc.height, preproc.width, 3), dtype=np.uint8)
-    for batch in (1, _PROOF_BATCH):
+    pixels = random.integers(0, 256, (_TRIAL_BATCH, preproc.height, preproc.width, 3), dtype=np.uint8)
+    for batch in (1, _TRIAL_BATCH):
         try:
             answers = runtime.run({contract.name: encode_input(pixels[:batch], contract)})
         except CvserveError as error:
@@ -185,7 +188,7 @@ def _proof(runtime: Runtime, contract: InputSpec, preproc: PreprocSpec) -> dict[
 
 
 def _copy(path: Path, graph_format: str, directory: Path) -> list[Path]:
-    """Copies the graph; its files, the one to open first."""
+    """Copies the graph; returns its files, the one to open first."""
     if graph_format == "saved_model":
         for part in filter(Path.exists, (path / name for name in _SAVED_MODEL)):
             copy = shutil.copytree if part.is_dir() else shutil.copyfile
@@ -195,7 +198,7 @@ def _copy(path: Path, graph_format: str, directory: Path) -> list[Path]:
     target = directory / TARGETS[graph_format].file
     shutil.copyfile(path, target)
     files = [target]
-    for relative in companions(path) if graph_format == "onnx" else []:
+    for relative in weight_files(path) if graph_format == "onnx" else []:
         (directory / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path.parent / relative, directory / relative)
         files.append(directory / relative)

@@ -1,4 +1,4 @@
-"""Puts the bodies of called functions in the place of the calls, in a frozen graph.
+"""Replaces calls of functions by the functions' bodies, in a frozen graph.
 
 Freezing inlines every function except those that are marked to be compiled by XLA. Keras marks so each grouped
 convolution (TensorFlow has no other kernel for it on a CPU), and tf2onnx does not look inside calls.
@@ -12,7 +12,7 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def inline_calls(graph: Any) -> Any:
-    """A copy of a GraphDef without calls, as far as the functions stand in its library."""
+    """Returns a copy of a GraphDef without calls of the functions in its library."""
     functions = {function.signature.name: function for function in graph.library.function}
     while any(_is_call(node, functions) for node in graph.node):
         graph = _inline_once(graph, functions)
@@ -50,8 +50,8 @@ def _inline_once(graph: Any, functions: dict[str, Any]) -> Any:
     for node in result.node:
         # The functions are pure once their variables are constants: nothing need wait for a call that has gone.
         names = [_follow(name, moved) for name in node.input if not name.startswith("^")]
-        kept = [name for name in node.input if name.startswith("^") and name[1:] not in moved]
-        node.input[:] = [*names, *kept]
+        controls = [name for name in node.input if name.startswith("^") and name[1:] not in moved]
+        node.input[:] = [*names, *controls]
     return result
 
 
@@ -64,7 +64,7 @@ def _inside(name: str, call: str, arguments: dict[str, str]) -> str:
 
 
 def _follow(name: str, moved: dict[str, str]) -> str:
-    """The tensor that a name means after calls were replaced, one of which may return another's output."""
+    """Returns the tensor that a name stands for after calls were replaced; one of them may return another's output."""
     while name in moved:
         name = moved[name]
     return name

@@ -1,4 +1,4 @@
-"""What is exported: a Keras model brought to cvserve's contract, uint8 `images` to a dict of named float32 outputs."""
+"""A Keras model as it is exported: from uint8 `images` to a dict of named float32 outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HALF = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
 class Network:
-    """The model as a function without training behaviour.
+    """Wraps a model as a function without training behaviour.
 
     Args:
         model: takes uint8 images [B, H, W, 3] and returns a dict of tensors.
@@ -36,7 +36,7 @@ class Network:
 
     @functools.cached_property
     def function(self) -> Any:
-        """The tf.function from uint8 `images` [B, H, W, 3] to the outputs by name, traced once for all formats."""
+        """Returns the tf.function from uint8 `images` [B, H, W, 3] to the outputs by name; all formats share it."""
         tf = import_tensorflow()
 
         def answer(images: Any) -> dict[str, Any]:
@@ -47,17 +47,19 @@ class Network:
 
     @property
     def ties(self) -> bool:
-        """Whether some layer compares values for being equal, so that the last digit may decide what it answers: one
-        that says `ties_decide`, as `MaxPoolingWithSwitches` does."""
+        """Returns whether a layer depends on which of two equal values comes first, so that the last digit may decide.
+
+        Such a layer has an attribute `ties_decide`, as `MaxPoolingWithSwitches` has.
+        """
         return any(getattr(layer, "ties_decide", False) for layer in self.model._flatten_layers())
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """[H, W, 3] of one image."""
+        """Returns [H, W, 3] of one image."""
         return self.preproc.height, self.preproc.width, 3
 
     def __call__(self, images: Any) -> dict[str, Any]:
-        """Outputs by name for uint8 images [B, H, W, 3]. Random layers and dropout are off."""
+        """Returns the outputs by name for uint8 images [B, H, W, 3]. Random layers and dropout are off."""
         # Keras' random layers default to training=True: without this, augmentation is baked into the served graph.
         outputs = self.model(images, training=False)
         if not isinstance(outputs, Mapping) or not outputs:
@@ -68,20 +70,20 @@ class Network:
         return dict(outputs)
 
     def answers(self, images: np.ndarray, batch_size: int = 8) -> dict[str, np.ndarray]:
-        """What Keras itself answers: the reference of all parity.
+        """Returns what Keras itself answers, with which every graph is compared.
 
         Args:
             images: uint8 [N, H, W, 3].
 
         Returns:
-            arrays [N, ...] by output name.
+            Arrays [N, ...] by output name.
         """
         parts = [self(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
         return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
 
 
 def _check_layers(model: keras.Model) -> None:
-    """Layers that run Python say so themselves; their graph would be written, and work nowhere else."""
+    """Refuses layers that run Python, whose graph would work nowhere else. They have an attribute `not_exportable`."""
     for layer in model._flatten_layers():
         reason = getattr(layer, "not_exportable", None)
         if reason is not None:
@@ -91,7 +93,7 @@ def _check_layers(model: keras.Model) -> None:
 def _check_input(model: keras.Model, preproc: PreprocSpec) -> None:
     inputs = getattr(model, "inputs", None)
     if not inputs:
-        return  # a subclassed model that has not been built says nothing of its input
+        return  # a subclassed model that has not been built does not know its input
     if len(inputs) != 1:
         raise ExportError(f"the network must have one input, images, not {len(inputs)}")
     shape, dtype = tuple(inputs[0].shape), str(inputs[0].dtype)
@@ -105,7 +107,7 @@ def _check_input(model: keras.Model, preproc: PreprocSpec) -> None:
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The same network with every layer computing in float32; a network that does so already is returned as it is.
+    """Returns the network with every layer computing in float32; as it is, where all do so already.
 
     A graph of half precision convolutions cannot be written as TFLite, and is slow on every CPU.
     """
@@ -136,18 +138,18 @@ def _with_float32(config: Any) -> Any:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """The names by which the outputs of somebody else's network are told apart."""
+    """Returns the names of a network's outputs."""
     return list(model.output) if isinstance(model.output, Mapping) else list(model.output_names)
 
 
 def with_pixel_input(model: keras.Model, spec: InputSpec, preproc: PreprocSpec, picked: str, name: str) -> keras.Model:
-    """Puts somebody else's network behind cvserve's input: its scaling, channel order and layout become layers.
+    """Gives an imported network cvserve's input: its scaling, channel order and layout become layers.
 
     Args:
         model: has one input.
         spec: how uint8 RGB pixels become that input.
-        picked: which of `output_names(model)` is wanted.
-        name: what it is called from now on.
+        picked: the wanted output, one of `output_names(model)`.
+        name: its name in the new model.
 
     Returns:
         A model from uint8 `images` [B, H, W, 3] to {name: tensor}.

@@ -1,7 +1,7 @@
 """Writes ONNX, always from the frozen graph.
 
-tf2onnx only logs what it cannot map and writes the file all the same; so the file is checked here, and run
-afterwards (see `cvserve.export.parity`).
+tf2onnx only logs what it cannot map, and still writes the file. So the file is checked here, and compared afterwards
+(see `cvserve.export.parity`).
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def write_onnx(network: Network, path: Path, function: Any | None = None) -> Pat
 
 
 def _frozen(traced: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
-    """The graph with its variables as constants, and the wanted names of its inputs and outputs by tensor name.
+    """Returns the graph with its variables as constants, and the wanted names of inputs and outputs by tensor name.
 
-    Without freezing, a tensor that a layer holds would become an input that nobody feeds.
+    Without freezing, a tensor that a layer holds would become an input of the graph.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -70,7 +70,7 @@ def _frozen(traced: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tf2onnx's and TensorFlow's remarks of the conversion off the screen; faults are found by `_check`."""
+    """Hides the log lines of tf2onnx and TensorFlow during the conversion; `_check` finds the errors."""
     loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow")]
     levels = [logger.level for logger in loggers]
     try:
@@ -85,9 +85,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _replace_erfc(onnx: Any, graph: Any) -> None:
-    """Erfc(x), of the exact gelu, becomes 1 - Erf(x): ONNX has no Erfc, and tf2onnx copies it unmapped."""
-    found = [node for node in graph.node if node.op_type == "Erfc"]
-    if not found:
+    """Replaces Erfc(x), of the exact gelu, by 1 - Erf(x): ONNX has no Erfc, and tf2onnx copies it unmapped."""
+    if not any(node.op_type == "Erfc" for node in graph.node):
         return
     one = "cvserve_one"
     graph.initializer.append(onnx.helper.make_tensor(one, onnx.TensorProto.FLOAT, [], [1.0]))
@@ -104,7 +103,7 @@ def _replace_erfc(onnx: Any, graph: Any) -> None:
 
 
 def _name_batch(graph: Any) -> None:
-    """Names the batch dimension, which tf2onnx calls something else at every run."""
+    """Renames the batch dimension, for which tf2onnx makes up another name at every run."""
     old = {value.type.tensor_type.shape.dim[0].dim_param for value in graph.input} - {""}
     for value in (*graph.input, *graph.output, *graph.value_info):
         for index, dimension in enumerate(value.type.tensor_type.shape.dim):

@@ -1,4 +1,4 @@
-"""What an ONNX file holds beside its graph: weights in other files, and the scale of quantised inputs and outputs."""
+"""Reads ONNX files of others: where their weights are, and the scale of quantised inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.extras import require
 
 
-def companions(path: Path) -> list[str]:
-    """Paths, relative to the file, of the files that hold its weights.
+def weight_files(path: Path) -> list[str]:
+    """Returns the paths, relative to the file, of other files that hold its weights.
 
     Raises:
-        InvalidInput: one of them is missing or would lie elsewhere.
+        InvalidInput: one of them is missing, or outside of the file's directory.
     """
-    found: set[str] = set()
+    paths: set[str] = set()
     for tensor in _load(path).graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
-                found.add(entry.value)
-    for relative in sorted(found):
+                paths.add(entry.value)
+    for relative in sorted(paths):
         parts = PurePosixPath(relative).parts
         if relative.startswith("/") or ".." in parts or "\\" in relative:
             raise InvalidInput(f"{path} keeps weights in {relative!r}, outside its own directory")
         if not (path.parent / relative).is_file():
             raise InvalidInput(f"{path} keeps weights in {relative!r}, which is not there")
-    return sorted(found)
+    return sorted(paths)
 
 
 def onnx_quantization(path: Path, graph_format: str) -> dict[str, Quantization]:
-    """Scale and zero point, by name, of the integer inputs and outputs of a quantised ONNX graph.
+    """Returns scale and zero point, by name, of the integer inputs and outputs of a quantised ONNX graph.
 
-    They stand in the DequantizeLinear behind an input and the QuantizeLinear before an output.
+    They are in the DequantizeLinear behind an input and the QuantizeLinear before an output.
     """
     if graph_format != "onnx":
         return {}
@@ -44,7 +44,7 @@ def onnx_quantization(path: Path, graph_format: str) -> dict[str, Quantization]:
     graph = _load(path).graph
     constants = {tensor.name: tensor for tensor in graph.initializer if not tensor.external_data}
     inputs, outputs = {value.name for value in graph.input}, {value.name for value in graph.output}
-    found: dict[str, Quantization] = {}
+    quantization: dict[str, Quantization] = {}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in inputs:
             name = node.input[0]
@@ -55,8 +55,8 @@ def onnx_quantization(path: Path, graph_format: str) -> dict[str, Quantization]:
         values = [numpy_helper.to_array(constants[key]) for key in node.input[1:3] if key in constants]
         if len(values) == len(node.input) - 1 and all(value.size == 1 for value in values):
             zero_point = int(np.ravel(values[1])[0]) if len(values) > 1 else 0
-            found[name] = Quantization(scale=float(np.ravel(values[0])[0]), zero_point=zero_point)
-    return found
+            quantization[name] = Quantization(scale=float(np.ravel(values[0])[0]), zero_point=zero_point)
+    return quantization
 
 
 def _load(path: Path) -> Any:

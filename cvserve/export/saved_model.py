@@ -1,4 +1,4 @@
-"""Writes the SavedModel: pixels in, or encoded images in."""
+"""Writes the SavedModel, with a signature that takes pixels and one that takes encoded images."""
 
 from __future__ import annotations
 

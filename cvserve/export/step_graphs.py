@@ -1,7 +1,8 @@
-"""The two halves of a captioning network: an image's encoding, and one token further.
+"""The extra signatures of a captioning network: `encode`, of an image, and `step`, which predicts the next token.
 
-Beside the graph that gives a sentence in one call, for those who search themselves: with early stop image by image,
-wider beams, or where a format has no loop. `cvserve.stepwise` does so, and says what the tensors mean.
+The graph itself returns a sentence in one call. With these two a client can search sentences itself: with an early
+stop for each image, with wider beams, or where a format has no loop. `cvserve.stepwise` does so, and explains the
+tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ STEP: str = StepGraphs.model_fields["step"].default
 
 
 def step_functions(network: Network, captions: Captions) -> dict[str, Any]:
-    """The tf.functions by signature; see `cvserve.artifact.StepGraphs`.
+    """Returns the tf.functions by signature; see `cvserve.artifact.StepGraphs`.
 
     Args:
         captions: the network's layer that searches.
@@ -59,6 +60,6 @@ def step_functions(network: Network, captions: Captions) -> dict[str, Any]:
 
 
 def _named(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
-    """With an identity each, so that no two tensors of a signature are one."""
+    """Adds a prefix to the names, and an identity to each tensor: no two tensors of a signature may be the same."""
     tf = import_tensorflow()
     return {f"{prefix}{name}": tf.identity(value) for name, value in sorted(values.items())}

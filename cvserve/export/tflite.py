@@ -1,8 +1,7 @@
-"""Writes TFLite from the written SavedModel, in a child process.
+"""Writes TFLite from the written SavedModel, in a child process with a time limit.
 
-The converter can take the whole process with it (quantising a decoding loop ends in a segmentation fault), so it
-runs in one of its own, with a time limit. Only built-in operations: nothing that Python installs can run TensorFlow's
-own ones.
+The converter can crash its process: quantising a decoding loop ends in a segmentation fault. Only built-in operations
+are used, since no Python package can run TensorFlow's own operations in TFLite.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def write_tflite(
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(paths)}
-    # -I would be stricter, but it would also hide the user's own site directories.
+    # Not -I, which would also hide the user's own site directories.
     command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default", *signatures]
     try:
         done = subprocess.run(
@@ -52,7 +51,7 @@ def write_tflite(
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The child's own sentence, or how it died."""
+    """Returns the error that the child printed, or how it ended."""
     text = done.stderr.decode("utf-8", "replace")
     if done.returncode < 0:
         return f"the converter died of signal {-done.returncode}"

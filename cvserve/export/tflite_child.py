@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(saved_model: str, output: str, *signatures: str) -> int:
-    """Converts the signatures, or writes one line that starts with "cvserve:" and says why not."""
+    """Converts the signatures, or prints one line that starts with "cvserve:" with the reason why it cannot."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=list(signatures))

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving replays before it takes a model into service."""
+"""Writes the requests that TensorFlow Serving replays before a model becomes available."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 def write_warmup(
     directory: Path, name: str, images: np.ndarray, encoded: Sequence[bytes], *, detect: bool = False
 ) -> Path:
-    """Writes a record each of one image, up to eight images, one encoded image.
+    """Writes a record of one image, one of up to eight images, and one of an encoded image.
 
     Args:
         directory: of the SavedModel.
