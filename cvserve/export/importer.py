@@ -74,9 +74,7 @@ def import_model(
     options, folder = read_spec(spec)
     name = model_name(to)
     if options.name is not None and options.name != name:
-        raise InvalidInput(
-            f"the spec calls the model {options.name!r}, but {to} would call it {name!r}; change either"
-        )
+        raise InvalidInput(f"the spec calls the model {options.name!r}, but {to} would call it {name!r}; change either")
     folders = [*([folder] if folder is not None else []), path.parent, Path()]
     if isinstance(labels, str | Path):
         classes = read_labels(str(labels), [Path()])

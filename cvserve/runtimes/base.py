@@ -1,4 +1,4 @@
-"""The one interface behind which a graph runs."""
+"""The interface of all runtimes, which run a graph."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ RUNTIME_OF = {graph_format: runtime for runtime, graph_format in FORMAT_OF.items
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor of a graph. shape: with the batch dimension first, None where it varies. ranked: False where the graph
-    leaves the number of dimensions open, with () as the shape."""
+    """A tensor of a graph.
+
+    shape: with the batch dimension first, None where it varies. ranked: False where the graph leaves the number of
+    dimensions open; shape is () then.
+    """
 
     name: str
     dtype: str
@@ -34,10 +37,10 @@ class Runtime(Protocol):
     """A loaded graph.
 
     batch: the only batch size that the graph takes, or None; `run` takes any number of rows all the same, in chunks.
-    quantization: scale and zero point of the tensors that are stored as integers, where the file tells them.
+    quantization: scale and zero point of the tensors that are stored as integers, where the file has them.
 
-    `run` may be called from any thread; calls on one instance may be serialised inside, so that a server makes one
-    instance a worker. All arrays are numpy, C-contiguous, with the batch first.
+    `run` may be called from any thread. Calls on one instance may be serialised inside; a server therefore opens one
+    instance for each worker. All arrays are numpy, C-contiguous, with the batch first.
     """
 
     name: str
@@ -58,4 +61,4 @@ class Runtime(Protocol):
         """
 
     def close(self) -> None:
-        """Gives the memory back; the instance cannot be used any more."""
+        """Frees the memory; the instance cannot be used any more."""

@@ -1,4 +1,4 @@
-"""What a graph takes, checked before native code sees it: a wrong tensor ends in a sentence, not in an abort."""
+"""Checks tensors before native code gets them, so that a wrong one raises an error and does not crash the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BYTES = "bytes"
 
 
 def describe(info: TensorInfo) -> str:
-    """`uint8 [batch, 224, 224, 3]`"""
+    """Returns a tensor as text, such as `uint8 [batch, 224, 224, 3]`."""
     sizes = ["?" if size is None else str(size) for size in info.shape]
     if info.shape and info.shape[0] is None:
         sizes[0] = "batch"
@@ -32,7 +32,7 @@ def _fits(array: np.ndarray, info: TensorInfo) -> bool:
 
 
 def fits(inputs: Mapping[str, np.ndarray], infos: Mapping[str, TensorInfo]) -> bool:
-    """Whether the inputs have the shapes that the graph declares."""
+    """Returns whether the inputs have the shapes that the graph declares."""
     return all(_fits(np.asarray(inputs[name]), info) for name, info in infos.items() if name in inputs)
 
 
@@ -42,7 +42,7 @@ def check_inputs(
     *,
     unranked: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
-    """The inputs as C-contiguous arrays, once their names, dtypes and shapes are what the graph takes.
+    """Checks names, dtypes and shapes of the inputs; returns them as C-contiguous arrays.
 
     Args:
         inputs: arrays by input name.
@@ -75,7 +75,7 @@ def check_inputs(
 
 
 def check_outputs(wanted: Sequence[str] | None, infos: Mapping[str, TensorInfo]) -> list[str]:
-    """The names of the outputs to give, in the order asked for (all of them if `wanted` is None).
+    """Returns the names of the wanted outputs, in the given order; of all outputs if `wanted` is None.
 
     Raises:
         InvalidInput: a name that the graph does not give.

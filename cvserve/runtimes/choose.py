@@ -1,8 +1,8 @@
-"""`auto`: which of an artifact's graphs is the fastest on this machine.
+"""Opens an artifact's graph; with `auto` the one that is the fastest on this machine.
 
-Every candidate is run once with one image and with eight for a short time; the choice is remembered in a file, so
-that only the first load on a machine pays for it. The key of the memory is everything that the answer depends on:
-the graphs' hashes, the processor, the threads, the device and the versions of the libraries.
+Every candidate runs for a short time with one image and with eight. The choice is remembered in a file, so that only
+the first load on a machine measures. The key of that file is everything that the choice depends on: the graphs'
+hashes, the processor, the threads, the device and the versions of the libraries.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ BUDGET_SECONDS = 1.0
 
 _MEMORY = "fastest"
 _CALLS_A_TURN = 3
-_MOST_TURNS = 17
-_MOST_CALLS = 50
+_MAX_TURNS = 17
+_MAX_CALLS = 50
 
 _PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 
@@ -54,12 +54,12 @@ def open_runtime(
         threads: CPU threads of a call; None takes every core.
         precision: only graphs of this precision; None takes any.
         device: "cpu" or "gpu:N"; "auto" then leaves LiteRT out.
-        resources: further threads and GPU memory; None: the defaults of `Resources`.
+        resources: other threads and GPU memory; None: the defaults of `Resources`.
 
     Raises:
         InvalidInput: no such runtime.
         NotFound: the artifact has no such graph.
-        MissingExtra: the library of the runtime asked for is not installed.
+        MissingExtra: the library of the requested runtime is not installed.
         FailedPrecondition: nothing installed can run the model.
         ArtifactError: a library does not take its file.
     """
@@ -77,13 +77,13 @@ def choose(
     device: str,
     resources: Resources | None = None,
 ) -> tuple[Graph, Runtime]:
-    """The fastest of the candidates, and what it was opened as.
+    """Returns the fastest of the candidates, and its opened runtime.
 
-    A candidate that cannot be opened or run (with one image or with eight; the remembered one, with one) is passed
-    over with a line in the log, as long as another one can.
+    A candidate that cannot be opened, or run with one image and with eight, is skipped with a line in the log. The
+    remembered candidate is only run with one image.
 
     Raises:
-        CvserveError: what the last candidate failed with, if none can be run.
+        CvserveError: the error of the last candidate, if none can be run.
     """
     key = _key(candidates, threads, device)
     remembered = recall(_MEMORY, key).get("graph")
@@ -91,7 +91,7 @@ def choose(
     for graph in candidates:
         if graph.path == remembered:
             try:
-                return graph, _open_proven(artifact, graph, BATCHES[:1], **how)
+                return graph, _open_and_run(artifact, graph, BATCHES[:1], **how)
             except CvserveError as error:
                 _LOG.info("auto measures anew, since %s, the fastest so far, cannot be used: %s", graph.path, error)
     best, runtime = _measure_all(artifact, candidates, key, **how)
@@ -99,7 +99,7 @@ def choose(
 
 
 def is_known(candidates: Sequence[Graph], threads: int | None, device: str) -> bool:
-    """Whether `choose` remembers which of them is the fastest."""
+    """Returns whether `choose` remembers which of them is the fastest."""
     return recall(_MEMORY, _key(candidates, threads, device)).get("graph") in {graph.path for graph in candidates}
 
 
@@ -112,12 +112,12 @@ def _measure_all(
     device: str,
     resources: Resources | None,
 ) -> tuple[str, Runtime]:
-    """The path of the best one, and what it was opened as."""
+    """Measures all candidates; returns the path of the fastest, and its opened runtime."""
     running: dict[str, Runtime] = {}
     failure: CvserveError | None = None
     for graph in candidates:
         try:
-            running[graph.path] = _open_proven(
+            running[graph.path] = _open_and_run(
                 artifact, graph, BATCHES, threads=threads, device=device, resources=resources
             )
         except CvserveError as error:
@@ -127,22 +127,22 @@ def _measure_all(
         assert failure is not None, "there is at least one candidate"
         raise failure
     if len(running) == 1:
-        # Nothing to race against, and nothing to write down, as below.
+        # Nothing to compare with, and nothing to remember, as below.
         return next(iter(running.items()))
-    timings = race(running, artifact.manifest)
-    best = min(timings, key=lambda path: milliseconds_a_image(timings[path]))
+    timings = time_in_turns(running, artifact.manifest)
+    best = min(timings, key=lambda path: milliseconds_an_image(timings[path]))
     for path, runtime in running.items():
         if path != best:
             runtime.close()
     rounded = {path: {str(batch): round(value, 3) for batch, value in times.items()} for path, times in timings.items()}
     if failure is None:
-        # With a failure the answer may be another one next time, so it is not written down.
+        # After a failure the answer may be another one next time, so it is not remembered.
         remember(_MEMORY, key, {"graph": best, "milliseconds": rounded})
     _LOG.info("auto chose %s for %s: %s", best, artifact.directory, rounded)
     return best, running[best]
 
 
-def _open_proven(
+def _open_and_run(
     artifact: Artifact,
     graph: Graph,
     batches: Sequence[int],
@@ -162,25 +162,24 @@ def _open_proven(
     return runtime
 
 
-def race(runtimes: Mapping[str, Runtime], manifest: Manifest) -> dict[str, dict[int, float]]:
-    """Shortest milliseconds of a call, by runtime and batch size.
+def time_in_turns(runtimes: Mapping[str, Runtime], manifest: Manifest) -> dict[str, dict[int, float]]:
+    """Returns the shortest milliseconds of a call, by runtime and batch size.
 
-    The runtimes take turns and only their best call counts, so that other work on the machine, which comes and goes,
-    does not decide.
+    The runtimes take turns, and only the best call of each counts: other work on the machine must not decide.
     """
     best: dict[str, dict[int, float]] = {name: {} for name in runtimes}
     for batch in BATCHES:
         feeds = {name: _feed(runtime, batch, manifest) for name, runtime in runtimes.items()}
         for name, runtime in runtimes.items():
             runtime.run(feeds[name])
-        left = dict.fromkeys(runtimes, BUDGET_SECONDS * 1000)
-        while left:
-            for name in list(left):
+        remaining = dict.fromkeys(runtimes, BUDGET_SECONDS * 1000)
+        while remaining:
+            for name in list(remaining):
                 times = [_time(runtimes[name], feeds[name]) for _ in range(_CALLS_A_TURN if batch in best[name] else 1)]
                 best[name][batch] = min([*times, best[name].get(batch, times[0])])
-                left[name] -= max(sum(times), BUDGET_SECONDS * 1000 / _MOST_TURNS)
-                if left[name] <= 0:
-                    del left[name]
+                remaining[name] -= max(sum(times), BUDGET_SECONDS * 1000 / _MAX_TURNS)
+                if remaining[name] <= 0:
+                    del remaining[name]
     return best
 
 
@@ -190,13 +189,13 @@ def measure(
     batches: Sequence[int] = BATCHES,
     budget_seconds: float = BUDGET_SECONDS,
 ) -> dict[int, float]:
-    """Batch size to the median milliseconds of a call, on random images."""
+    """Returns the median milliseconds of a call on random images, by batch size."""
     measured: dict[int, float] = {}
     for batch in batches:
         feed = _feed(runtime, batch, manifest)
         runtime.run(feed)
         times = [_time(runtime, feed)]
-        while sum(times) < budget_seconds * 1000 and len(times) < _MOST_CALLS:
+        while sum(times) < budget_seconds * 1000 and len(times) < _MAX_CALLS:
             times.append(_time(runtime, feed))
         measured[batch] = statistics.median(times)
     return measured
@@ -212,10 +211,10 @@ def _feed(runtime: Runtime, batch: int, manifest: Manifest) -> dict[str, np.ndar
     return {name: _random(info, batch, manifest) for name, info in runtime.inputs.items()}
 
 
-def milliseconds_a_image(measured: dict[int, float]) -> float:
-    """One figure of merit: the geometric mean, over the batch sizes, of the milliseconds an image.
+def milliseconds_an_image(measured: dict[int, float]) -> float:
+    """Returns the geometric mean, over the batch sizes, of the milliseconds an image.
 
-    The geometric mean weighs "twice as fast alone" and "twice as fast in a batch" the same.
+    In the geometric mean "twice as fast alone" and "twice as fast in a batch" count the same.
     """
     return statistics.geometric_mean([milliseconds / batch for batch, milliseconds in measured.items()])
 

@@ -1,4 +1,4 @@
-"""`auto` in a process of its own, for servers: TensorFlow, once loaded to be measured, would stay in memory."""
+"""Measures for `auto` in a process of its own: a server does not keep TensorFlow in memory only to have measured it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cvserve.runtimes.opening import candidates
 
 _LOG = logging.getLogger(__name__)
 
-MOST_SECONDS = 600.0
-"""After which the process is ended: measuring takes about ten."""
+TIME_LIMIT_SECONDS = 600.0
+"""After this time the process is killed; measuring takes about ten seconds."""
 
 
 def choose_apart(
@@ -37,8 +37,8 @@ def choose_apart(
         artifact, threads, precision, device, resources: as of `open_runtime`.
 
     Returns:
-        The graph; None where nothing is won by another process (TensorFlow is no candidate, or loaded anyway, or the
-        answer is known), and where it failed: `open_runtime` knows what to do.
+        The graph; None where another process has no advantage (TensorFlow is no candidate, or loaded already, or the
+        answer is remembered), and where it failed. `open_runtime` then chooses.
 
     Raises:
         NotFound, FailedPrecondition: as `open_runtime`.
@@ -48,22 +48,22 @@ def choose_apart(
         return None
     if choose.is_known(graphs, threads, device):
         return None
-    asked = {
+    request = {
         "directory": str(artifact.directory),
         "threads": threads,
         "precision": precision,
         "device": device,
         "resources": None if resources is None else asdict(resources),
     }
-    answer = _ask(json.dumps(asked))
+    answer = _ask(json.dumps(request))
     return next((graph for graph in graphs if graph.path == answer), None)
 
 
-def _ask(asked: str) -> str | None:
-    """What the process answers: the path of a graph."""
-    # Its standard input is open as long as this process lives, and its end is the other's.
+def _ask(request: str) -> str | None:
+    """Runs the process; returns its answer, the path of a graph, or None where it failed."""
+    # Its standard input stays open as long as this process lives; when it closes, the other process ends itself.
     pipe = subprocess.PIPE
-    command = [sys.executable or "python", "-m", "cvserve.runtimes.choose_apart", asked]
+    command = [sys.executable or "python", "-m", "cvserve.runtimes.choose_apart", request]
     try:
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace")
     except OSError as error:
@@ -72,12 +72,12 @@ def _ask(asked: str) -> str | None:
     with process:
         assert process.stdout is not None
         assert process.stderr is not None
-        timer = threading.Timer(MOST_SECONDS, process.kill)
+        timer = threading.Timer(TIME_LIMIT_SECONDS, process.kill)
         timer.start()
         try:
-            said = _Lines(process.stderr)
+            errors = _Lines(process.stderr)
             answers = process.stdout.read().splitlines()
-            lines = said.all()
+            lines = errors.all()
             process.wait()
         finally:
             timer.cancel()
@@ -92,7 +92,7 @@ def _ask(asked: str) -> str | None:
 
 
 class _Lines:
-    """What a stream says, read by a thread, so that the other stream can be read meanwhile."""
+    """Reads the lines of a stream in a thread, so that another stream can be read meanwhile."""
 
     def __init__(self, stream: Any) -> None:
         self._lines: list[str] = []
@@ -104,7 +104,7 @@ class _Lines:
             self._lines.append(line.rstrip())
 
     def all(self) -> list[str]:
-        """All lines, once the stream has ended."""
+        """Returns all lines, once the stream has ended."""
         self._thread.join()
         return self._lines
 
@@ -115,16 +115,18 @@ def _end_with_the_parent() -> None:
 
 
 def main() -> None:
-    """Measures what the only argument asks, and prints the path of the graph."""
+    """Measures as the only argument says, and prints the path of the fastest graph."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    asked = json.loads(sys.argv[1])
-    artifact = artifacts.read(asked["directory"])
-    graphs = candidates(artifact, "auto", asked["precision"], asked["device"])
-    resources = None if asked["resources"] is None else Resources(**asked["resources"])
-    graph, _ = choose.choose(artifact, graphs, threads=asked["threads"], device=asked["device"], resources=resources)
+    request = json.loads(sys.argv[1])
+    artifact = artifacts.read(request["directory"])
+    graphs = candidates(artifact, "auto", request["precision"], request["device"])
+    resources = None if request["resources"] is None else Resources(**request["resources"])
+    graph, _ = choose.choose(
+        artifact, graphs, threads=request["threads"], device=request["device"], resources=resources
+    )
     print(graph.path, flush=True)
-    # Without the long way out of TensorFlow.
+    # TensorFlow takes long to shut down.
     os._exit(0)
 
 

@@ -1,12 +1,12 @@
-"""onnxruntime on NVIDIA's GPUs: CUDA's libraries found, what a session is told, and no quiet way back to the CPU.
+"""Opens onnxruntime sessions on NVIDIA GPUs: loads CUDA's libraries, sets the options, and never falls back to the CPU.
 
-A session computes one shape: onnxruntime 1.20 and later plan every convolution anew whenever the shape of the input is
-another one than at the call before (microsoft/onnxruntime#23006). MobileNetV2 on an H100 took 0.5 to 0.9 s a call with
+Each session computes one shape: onnxruntime 1.20 and later plan all convolutions again whenever the shape of the input
+differs from that of the call before (microsoft/onnxruntime#23006). MobileNetV2 on an H100 took 0.5 to 0.9 s a call with
 batches of 1 and 8 in turns, and 1.0 and 1.3 ms with a session for each.
 
-Left to itself onnxruntime goes on with the CPU where CUDA's libraries cannot be loaded, where there is no such GPU, and
-where a call fails on it (microsoft/onnxruntime#23372): a server would answer on, many times slower. Here each of these
-is an error.
+By default onnxruntime continues on the CPU where CUDA's libraries cannot be loaded, where there is no such GPU, and
+where a call fails on it (microsoft/onnxruntime#23372). A server would go on, many times slower. Here each of these is
+an error.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _LOADED: list[Any] = []
 
 Shapes = tuple[tuple[int, ...], ...]
 
-KEPT = 8
-"""Shapes, of each graph, whose sessions are kept; every one holds the weights and its own workspaces."""
+MAX_SESSIONS = 8
+"""How many sessions of a graph stay open, one a shape; each holds the weights and its own workspaces."""
 
 
 class SessionPerShape:
-    """What an InferenceSession does, with one of them for each shape of the inputs.
+    """Behaves like an InferenceSession, with one of them for each shape of the inputs.
 
-    Concurrent calls run at the same time; those of a new shape wait for its session, those of others do not. A shape
-    that is new costs the opening of a session and its plans, about a second; the server therefore pads batches to few
-    sizes and runs each of them before a model is available.
+    Concurrent calls run at the same time. Calls of a new shape wait until its session is open; calls of other shapes do
+    not. A new shape costs about a second, for the session and its plans. The server therefore pads batches to few sizes
+    and runs each of them before a model is available.
     """
 
-    def __init__(self, open_one: Callable[[], Any], kept: int = KEPT) -> None:
-        """Opens the first session, of whichever shape comes first.
+    def __init__(self, open_one: Callable[[], Any], max_sessions: int = MAX_SESSIONS) -> None:
+        """Opens the first session, which serves the first shape that comes.
 
         Args:
             open_one: opens the graph.
-            kept: of the shapes used last.
+            max_sessions: how many stay open; the least recently used one is dropped.
         """
-        self._open_one, self._kept = open_one, kept
+        self._open_one, self._max_sessions = open_one, max_sessions
         self._first: Any = open_one()
         self._inputs, self._outputs = self._first.get_inputs(), self._first.get_outputs()
         self._of_shapes: OrderedDict[Shapes, Future[Any]] = OrderedDict()
@@ -75,34 +75,34 @@ class SessionPerShape:
         """See InferenceSession.
 
         Raises:
-            Unavailable, DeviceLost: no further session could be opened on the GPU.
-            Whatever onnxruntime raises.
+            Unavailable, DeviceLost: a new session could not be opened on the GPU.
+            Exception: whatever onnxruntime raises.
         """
         shapes = tuple(array.shape for array in feed.values())
-        found, to_open = self._place_of(shapes)
+        session, to_open = self._future_of(shapes)
         try:
             if to_open:
-                self._open_into(found, shapes)
-            return found.result().run(names, feed)
+                self._open_into(session, shapes)
+            return session.result().run(names, feed)
         except FailedPrecondition as error:
-            # Of a graph that was opened before: it is the GPU that has changed.
+            # The graph was opened before, so it is the GPU that has changed.
             raise (DeviceLost if is_lost(error) else Unavailable)(str(error)) from error
         except Exception as error:
             if is_of_memory(error) or is_of_the_gpu(error):
-                self._forget(shapes, found)
+                self._forget(shapes, session)
             raise
         finally:
-            # An exception that it holds would hold it in turn, and sessions with it, until the collector comes.
-            del found
+            # A stored exception refers to this frame, which would refer to it and its sessions until a collection.
+            del session
 
-    def _place_of(self, shapes: Shapes) -> tuple[Future[Any], bool]:
-        """Where the session of these shapes is or will be, and whether the caller is to open it."""
+    def _future_of(self, shapes: Shapes) -> tuple[Future[Any], bool]:
+        """Returns the future session of these shapes, and whether the caller must open it."""
         with self._lock:
             found = self._of_shapes.pop(shapes, None)
             new = found is None
             if found is None:
-                while len(self._of_shapes) >= self._kept:
-                    # Its memory goes with the last call that runs on it.
+                while len(self._of_shapes) >= self._max_sessions:
+                    # Its memory is freed after the last call that runs on it.
                     self._of_shapes.popitem(last=False)
                 found = Future()
                 if self._first is not None:
@@ -111,28 +111,28 @@ class SessionPerShape:
             self._of_shapes[shapes] = found
         return found, new
 
-    def _open_into(self, place: Future[Any], shapes: Shapes) -> None:
+    def _open_into(self, future: Future[Any], shapes: Shapes) -> None:
         try:
-            place.set_result(self._open_one())
+            future.set_result(self._open_one())
         except BaseException as error:
-            self._forget(shapes, place)
-            # Whoever waits hears the same.
-            place.set_exception(error)
+            self._forget(shapes, future)
+            # Calls that wait get the same error.
+            future.set_exception(error)
             raise
         finally:
-            del place  # as in `run`
+            del future  # as in `run`
 
-    def _forget(self, shapes: Shapes, place: Future[Any]) -> None:
-        """Gives up a session that could not do its work, and what it holds: others may need that memory."""
+    def _forget(self, shapes: Shapes, future: Future[Any]) -> None:
+        """Drops a session that failed, and its memory, which others may need."""
         with self._lock:
-            if self._of_shapes.get(shapes) is place:
+            if self._of_shapes.get(shapes) is future:
                 del self._of_shapes[shapes]
 
 
 def open_session(runtime: Any, path: Path, options: Any, device: Device, resources: Resources) -> SessionPerShape:
-    """Sessions that run on the GPU; operations that CUDA does not have run on the CPU.
+    """Opens sessions on the GPU; operations that CUDA does not have run on the CPU.
 
-    With a limit of the memory, which each session has for itself, only the session of the last shape is kept.
+    A limit of the memory holds for each session, so only the session of the last shape stays open then.
 
     Args:
         runtime: the module onnxruntime.
@@ -143,14 +143,14 @@ def open_session(runtime: Any, path: Path, options: Any, device: Device, resourc
 
     Raises:
         FailedPrecondition: this onnxruntime is one without CUDA, CUDA's libraries are missing, or the GPU is.
-        Whatever onnxruntime raises about the file.
+        Exception: whatever onnxruntime raises about the file.
     """
     if PROVIDER not in runtime.get_available_providers():
         raise FailedPrecondition(
             f"this onnxruntime has no CUDA, so it cannot use {device}; pip uninstall onnxruntime, then {_INSTALL}"
         )
     providers = [(PROVIDER, provider_options(device, resources)), "CPUExecutionProvider"]
-    # It warns at every session that there is no plugin for the GPU, which none needs.
+    # It warns at every session that there is no plugin for the GPU; none is needed.
     runtime.set_default_logger_severity(_ERRORS_ONLY)
     _load_libraries(runtime)
     kinds = failures(runtime)
@@ -166,31 +166,33 @@ def open_session(runtime: Any, path: Path, options: Any, device: Device, resourc
             raise FailedPrecondition(f"onnxruntime cannot use {device}: {_why_not(runtime)}; try {_INSTALL}")
         return session
 
-    return SessionPerShape(open_one, KEPT if resources.gpu_memory_mib is None else 1)
+    return SessionPerShape(open_one, MAX_SESSIONS if resources.gpu_memory_mib is None else 1)
 
 
 def provider_options(device: Device, resources: Resources) -> dict[str, Any]:
-    """What CUDA is told (onnxruntime's documentation, "CUDA Execution Provider")."""
+    """Returns the options of CUDA (onnxruntime's documentation, "CUDA Execution Provider")."""
     options: dict[str, Any] = {
         "device_id": device.index,
         "use_tf32": int(resources.gpu_tf32),
-        # The default tries every algorithm: the first answer of a shape comes 3.6 times as late, and the next ones are
-        # 1.05 times as quick (benchmarks/gpu.py, the middle of 28), by what won that time.
+        # The default tries every algorithm: the first answer of a shape takes 3.6 times as long, and the next ones are
+        # 1.05 times as fast (benchmarks/gpu.py, the median of 28).
         "cudnn_conv_algo_search": "HEURISTIC",
     }
     if resources.gpu_memory_mib is not None:
         options["gpu_mem_limit"] = resources.gpu_memory_mib << 20
     if resources.gpu_memory_growth:
-        # By what is asked for, rather than by doubling what there is.
+        # Grows by the requested amount, not by doubling.
         options["arena_extend_strategy"] = "kSameAsRequested"
     return options
 
 
 def _load_libraries(runtime: Any) -> None:
-    """Those that pip installed (nvidia-cudnn-cu13, ...), which no loader finds by itself. What it prints about those
-    that are not there is left out: `open_session` says it where it matters."""
+    """Loads the libraries that pip installed (nvidia-cudnn-cu13, ...), which no loader finds by itself.
+
+    Its messages about missing libraries are hidden; `open_session` reports those that matter.
+    """
     preload = getattr(runtime, "preload_dlls", None)
-    # Once, and by one thread: the standard output is the whole process's.
+    # Once, and by one thread: the standard output belongs to the whole process.
     with _LOADING:
         if preload is not None and not any(runtime is known for known in _LOADED):
             _LOADED.append(runtime)
@@ -199,12 +201,12 @@ def _load_libraries(runtime: Any) -> None:
 
 
 def _why_not(runtime: Any) -> str:
-    """What the loader says of CUDA's half of onnxruntime."""
+    """Returns why the library for CUDA in onnxruntime cannot be loaded."""
     library = Path(runtime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
         text = str(error)
-        if "undefined symbol" not in text:  # which onnxruntime itself brings
+        if "undefined symbol" not in text:  # those are in onnxruntime itself
             return text
     return "it went back to the CPU without a reason"

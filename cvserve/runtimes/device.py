@@ -1,4 +1,4 @@
-"""Names of devices and the number of cores that this process may use."""
+"""Names of devices, and the number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cvserve.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Device:
-    """kind: "cpu" or "gpu". index: 0 is the first."""
+    """A device. kind: "cpu" or "gpu". index: 0 is the first."""
 
     kind: str
     index: int = 0
@@ -22,15 +22,16 @@ class Device:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a graph may take beside the threads of one operation.
+    """Limits of a graph beside the threads of one operation.
 
-    interop_threads: operations of one call that may run at the same time; None leaves it to the runtime, which is one
-    for onnxruntime and as many as cores for TensorFlow. gpu_memory_mib: the most memory taken of each GPU; None: all of
-    it. gpu_memory_growth: GPU memory is taken when it is needed, not all of it at the start. gpu_tf32: whether
-    products of float32 may be computed in TensorFloat-32, with 10 bits of each factor's 23, where the GPU can; quicker,
-    but answers differ from the CPU's in the third digit instead of the sixth. TensorFlow takes the first three
-    for the whole process, before its first operation, and logs and leaves later wishes; one that does not wish
-    TensorFloat-32 ends it for all.
+    interop_threads: operations of one call that may run at the same time; None: the runtime's default, one for
+    onnxruntime and as many as cores for TensorFlow. gpu_memory_mib: the largest memory taken of each GPU; None: all of
+    it. gpu_memory_growth: GPU memory is taken when it is needed, not all of it at the start. gpu_tf32: whether products
+    of float32 may be computed in TensorFloat-32, with 10 bits of each factor's 23, where the GPU can; faster, but
+    answers differ from the CPU's in the third digit instead of the sixth.
+
+    TensorFlow applies the first three to the whole process, before its first operation; later values are logged and
+    ignored. One model without TensorFloat-32 turns it off for all.
     """
 
     interop_threads: int | None = None
@@ -46,7 +47,7 @@ class Resources:
 
 
 def parse_device(text: str) -> Device:
-    """ "cpu", "cpu:1", "gpu", "gpu:0" to a Device.
+    """Returns the device of a text such as "cpu", "cpu:1", "gpu" or "gpu:0".
 
     Raises:
         InvalidInput: anything else.
@@ -58,13 +59,13 @@ def parse_device(text: str) -> Device:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: its affinity, cut by a container's CPU quota, at least 1."""
+    """Returns how many cores this process may use, by its affinity and a container's CPU quota; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota() or cores))
 
 
 def _quota() -> int | None:
-    """The CPU quota of control groups version 2, in whole cores, rounded up."""
+    """Returns the CPU quota of control groups version 2, in whole cores, rounded up."""
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as stream:
             quota, period = stream.read().split()
@@ -74,10 +75,10 @@ def _quota() -> int | None:
 
 
 def check_threads(threads: int | None) -> int | None:
-    """`threads` itself if it is None or at least 1.
+    """Checks a number of threads; returns it.
 
     Raises:
-        InvalidInput: otherwise.
+        InvalidInput: it is neither None nor at least 1.
     """
     if threads is not None and threads < 1:
         raise InvalidInput(f"threads must be at least 1, not {threads}; leave it out to take every core")

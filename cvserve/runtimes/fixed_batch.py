@@ -1,4 +1,4 @@
-"""Graphs that were built for one batch size, run with any."""
+"""Runs graphs that were built for one batch size with any number of rows."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Call = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def fixed_batch(inputs: Mapping[str, TensorInfo], outputs: Mapping[str, TensorInfo]) -> int | None:
-    """The batch size that the graph is bound to, or None.
+    """Returns the only batch size that the graph takes, or None.
 
-    It is bound if every input and every output begins with the same number; a graph with, say, an extra input [2]
-    of sizes beside images [1, ...] is taken as it is.
+    A graph takes only one if the first dimension of all inputs and outputs is the same number. A graph with, say, an
+    input [2] of sizes beside images [1, ...] is not changed.
     """
     first = {info.shape[0] if info.shape else None for info in (*inputs.values(), *outputs.values())}
     size = first.pop()
@@ -25,7 +25,7 @@ def fixed_batch(inputs: Mapping[str, TensorInfo], outputs: Mapping[str, TensorIn
 
 
 def any_batch(infos: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
-    """The same tensors with the batch dimension left open."""
+    """Returns the tensors with an open batch dimension."""
     return {name: replace(info, shape=(None, *info.shape[1:])) for name, info in infos.items()}
 
 

@@ -1,17 +1,17 @@
-"""How the cores are shared out among copies of a graph that run at the same time: by the server and by `predict`."""
+"""Divides the cores among the instances of a graph that run at the same time, in the server and in `predict`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 CONCURRENT = ("onnx", "tensorflow")
-"""Runtimes of which one copy of a model runs several calls at the same time; of the others each call needs its own."""
+"""Runtimes of which one opened graph runs several calls at the same time; others need one for each call."""
 
 ONE_NUMBER_OF_THREADS = ("tensorflow",)
-"""Runtimes that take the threads of the first model for the whole process, so that there is nothing to try."""
+"""Runtimes that use the first model's number of threads for the whole process, so that there is nothing to measure."""
 
 MOST_INSTANCES = 4
-"""By default, since each costs the memory of a batch's activations."""
+"""The default's limit: each instance costs the memory of a batch's activations."""
 
 
 @dataclass(frozen=True)

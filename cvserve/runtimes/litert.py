@@ -1,4 +1,4 @@
-"""TFLite graphs through LiteRT (ai_edge_litert)."""
+"""Runs TFLite graphs with LiteRT (ai_edge_litert)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from cvserve.runtimes.device import check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
 from cvserve.runtimes.quiet import without_chatter
 
-_MOST_INTERPRETERS = 4
-_KEPT_BYTES = 256 << 20
-"""Interpreters are kept, one an input shape, as long as their files' sizes add up to no more than this.
+_MAX_INTERPRETERS = 4
+_MAX_INTERPRETER_BYTES = 256 << 20
+"""How many interpreters stay open, one for each input shape: as many as file sizes add up to no more than this.
 
-Each holds its own packed weights (twice the file's size, for ResNet-18), but giving one another shape costs as much as
-several calls: 50 ms for ResNet-18.
+Each holds its own packed weights (twice the file's size, for ResNet-18), but resizing one takes as long as several
+calls: 50 ms for ResNet-18.
 """
 
 
 class LiteRtRuntime:
-    """A Runtime over interpreters of one file, one a batch size; concurrent calls wait for each other.
+    """A Runtime over interpreters of one file, one for each batch size; concurrent calls wait for each other.
 
     Quantised inputs and outputs stay as they are stored; `quantization` has their scale and zero point.
     """
@@ -52,10 +52,9 @@ class LiteRtRuntime:
             path: the .tflite file.
             threads: threads of one call; None takes every core.
             device: "cpu", the only one that LiteRT has here.
-            signature: the signature whose names and tensors are used; a file without signatures is taken as a whole,
-                by the names of its tensors.
-            any_shape: try inputs of other shapes than the file declares too, as TensorFlow Serving does; what the
-                graph makes of them is its own affair.
+            signature: the signature whose names and tensors are used; of a file without signatures the names of its
+                tensors are used.
+            any_shape: also run inputs of other shapes than the file declares, as TensorFlow Serving does.
 
         Raises:
             MissingExtra: ai_edge_litert is not installed.
@@ -74,7 +73,7 @@ class LiteRtRuntime:
         self._any_shape = any_shape
         self._callers: OrderedDict[tuple[tuple[int, ...], ...], _Caller] = OrderedDict()
         self._content = _read(path)
-        self._kept = max(1, min(_MOST_INTERPRETERS, _KEPT_BYTES // max(1, len(self._content))))
+        self._max_callers = max(1, min(_MAX_INTERPRETERS, _MAX_INTERPRETER_BYTES // max(1, len(self._content))))
         interpreter = self._open()
         keys = sorted(interpreter.get_signature_list())
         if keys and signature not in keys:
@@ -129,16 +128,17 @@ class LiteRtRuntime:
         except (ValueError, RuntimeError) as error:
             raise InvalidInput(f"LiteRT cannot run the model on this input: {_sentence(error)}") from error
         self._callers[shapes] = caller
-        if len(self._callers) > self._kept:
+        if len(self._callers) > self._max_callers:
             self._callers.popitem(last=False)
         return answers
 
 
 def signature_keys(path: Path) -> list[str]:
-    """The names of a file's signatures; older files have none.
+    """Returns the names of a file's signatures; older files have none.
 
     Raises:
-        MissingExtra: ai_edge_litert is not installed. ArtifactError: LiteRT does not take the file.
+        MissingExtra: ai_edge_litert is not installed.
+        ArtifactError: LiteRT does not take the file.
     """
     library = require("ai_edge_litert.interpreter")
     try:
@@ -148,7 +148,7 @@ def signature_keys(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> bytes:
-    """The file as it is now: LiteRT would map it, and crash when it is written over while it is in use."""
+    """Reads the file. LiteRT would map it, and crash when it is written over while it is in use."""
     if not path.is_file():
         raise ArtifactError(f"{path} is no file")
     try:
@@ -162,7 +162,7 @@ _has_run = False
 
 @contextmanager
 def _quiet_first_time() -> Iterator[None]:
-    """LiteRT announces XNNPACK once a process, when the first interpreter is allocated."""
+    """Hides LiteRT's message about XNNPACK, which it prints once a process, when it allocates an interpreter."""
     global _has_run
     with nullcontext() if _has_run else without_chatter():
         yield
@@ -187,6 +187,7 @@ class _Caller:
         self._outputs = {name: detail["index"] for name, detail in _details(interpreter, None)[1].items()}
 
     def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the outputs by name."""
         if self._runner is not None:
             return dict(self._runner(**feed))
         for name, array in feed.items():
@@ -196,7 +197,7 @@ class _Caller:
 
 
 def _details(interpreter: Any, signature: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tensors' details by name: the signature's names, or the tensors' own."""
+    """Returns the details of inputs and outputs by name, that of the signature or the tensors' own."""
     if signature is not None:
         runner = interpreter.get_signature_runner(signature)
         return dict(runner.get_input_details()), dict(runner.get_output_details())
@@ -214,7 +215,7 @@ def _info(name: str, detail: Mapping[str, Any]) -> TensorInfo:
 
 
 def _quantization(detail: Mapping[str, Any]) -> Quantization | None:
-    """Per-tensor scale and zero point, or None for a tensor that is not quantised."""
+    """Returns scale and zero point of a tensor, None where it is not quantised."""
     scale, zero_point = detail["quantization"]
     if not scale:
         return None

@@ -1,4 +1,4 @@
-"""ONNX graphs through onnxruntime."""
+"""Runs ONNX graphs with onnxruntime."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class OnnxRuntime:
         if options.inter_op_num_threads > 1:
             options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
         options.log_severity_level = 3  # errors only
-        # Spinning threads take the cores from the other sessions, and the decoders, of a server.
+        # Spinning threads would take cores from a server's other sessions and decoders.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = parse_device(device)
         self._device = str(wanted)
@@ -118,7 +118,7 @@ class OnnxRuntime:
         self._session = None
 
     def _fault(self, error: Exception) -> CvserveError:
-        """Whose it is that a call failed."""
+        """Returns the error of a failed call: of memory, of the GPU, or of the input."""
         if is_of_memory(error):
             return OutOfMemory(f"{self._device} has no memory left to run the model on this input: {first_line(error)}")
         if is_of_the_gpu(error):

@@ -1,4 +1,4 @@
-"""What onnxruntime raises, and what it means by it."""
+"""Tells onnxruntime's errors apart by their messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OF_MEMORY = re.compile(
     r"Failed to allocate memory|smaller than requested|bad_alloc|out of memory|ALLOC_FAILED|ALLOCATION_FAILED", re.I
 )
 
-# Codes of cudaError_t that speak of the device, its context or its driver, not of what one call asked.
+# Codes of cudaError_t about the device, its context or its driver, not about one call.
 _LOST = re.compile(
     r"CUDA (?:failure|error) (?:4\d|[1378]\d\d|2[01]\d|999)\b"
     r"|(?:CUDNN|CUBLAS)_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED|MAPPING_ERROR)\b",
@@ -21,7 +21,7 @@ _LOST = re.compile(
 
 
 def failures(runtime: Any) -> tuple[type[Exception], ...]:
-    """The exceptions of onnxruntime's native half, which have no common base of their own.
+    """Returns the exceptions of onnxruntime's native code, which have no common base class.
 
     Args:
         runtime: the module onnxruntime.
@@ -32,21 +32,21 @@ def failures(runtime: Any) -> tuple[type[Exception], ...]:
 
 
 def is_of_the_gpu(error: Exception) -> bool:
-    """Whether the GPU or its driver failed, rather than the input."""
+    """Returns whether the GPU or its driver failed, and not the input."""
     return _OF_THE_GPU.search(str(error)) is not None
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether the GPU failed in a way that the calls after this one will not survive either."""
+    """Returns whether the GPU failed in a way that makes all later calls fail too."""
     return _LOST.search(str(error)) is not None
 
 
 def is_of_memory(error: Exception) -> bool:
-    """Whether there was too little memory, of the GPU or of the machine."""
+    """Returns whether there was too little memory, on the GPU or on the machine."""
     return _OF_MEMORY.search(str(error)) is not None
 
 
 def first_line(error: Exception) -> str:
-    """Of onnxruntime's message, without its prefix of places and codes."""
+    """Returns the first line of onnxruntime's message, without its prefix of source lines and codes."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rpartition("[ONNXRuntimeError] : ")[2]

@@ -1,4 +1,4 @@
-"""From a file, or an artifact, to a Runtime."""
+"""Opens a graph by its format, and finds the graphs of an artifact that can be opened."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_graph(
         threads: CPU threads of a call; None takes every core.
         device: "cpu" or "gpu:N".
         signature: which signature of a SavedModel or a TFLite file; ONNX has none.
-        resources: further threads and GPU memory; None: the defaults of `Resources`.
+        resources: other threads and GPU memory; None: the defaults of `Resources`.
 
     Raises:
         InvalidInput: no such format.
@@ -56,12 +56,12 @@ def open_graph(
 
 
 def is_installed(runtime: str) -> bool:
-    """Whether the library of a runtime is installed, without importing it."""
+    """Returns whether the library of a runtime is installed, without importing it."""
     return find_spec(_MODULE_OF[runtime]) is not None
 
 
 def usable_runtimes(manifest: Manifest) -> list[str]:
-    """The runtimes that could run this model here: installed, and with a graph whose parity holds."""
+    """Returns the runtimes that can run a model here: installed, and with a graph whose parity holds."""
     formats = {graph.format for graph in manifest.graphs if graph.usable}
     return [runtime for runtime in RUNTIMES if FORMAT_OF[runtime] in formats and is_installed(runtime)]
 
@@ -77,7 +77,7 @@ def open_candidate(
 
 
 def candidates(artifact: Artifact, runtime: str, precision: str | None, device: str) -> list[Graph]:
-    """The graphs of an artifact that could be opened; arguments and errors as of `cvserve.runtimes.open_runtime`."""
+    """Returns the graphs of an artifact that can be opened; arguments and errors are those of `open_runtime`."""
     manifest = artifact.manifest
     if runtime != "auto" and runtime not in RUNTIMES:
         raise InvalidInput(f"{runtime!r} is no runtime; it is one of auto, {', '.join(RUNTIMES)}")
@@ -92,7 +92,7 @@ def candidates(artifact: Artifact, runtime: str, precision: str | None, device: 
         raise NotFound(f"{artifact.directory} has no {wanted}; it has {has}")
     usable = [graph for graph in graphs if graph.usable]
     if runtime != "auto":
-        return usable or graphs  # asked for by name, a graph is opened even if its parity does not hold
+        return usable or graphs  # an explicitly requested graph is opened even if its parity does not hold
     if not usable:
         raise FailedPrecondition(
             f"no graph of {artifact.directory} agrees with its network ({has}); name a runtime to use it all the same"

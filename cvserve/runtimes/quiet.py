@@ -1,7 +1,7 @@
-"""Start-up chatter of native libraries, which no setting of theirs turns off.
+"""Hides start-up messages of native libraries, which no setting of theirs turns off.
 
-TensorFlow 2.21 writes its first lines before its logging is set up, whatever TF_CPP_MIN_LOG_LEVEL says, and LiteRT
-announces XNNPACK; both write straight to file descriptor 2. Everything else that is written meanwhile is kept.
+TensorFlow 2.21 writes its first lines before its logging is set up, whatever TF_CPP_MIN_LOG_LEVEL is, and LiteRT
+announces XNNPACK. Both write directly to file descriptor 2. All other lines that are written meanwhile are passed on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _lock = threading.RLock()
 def without_chatter() -> Iterator[None]:
     """Drops the known start-up lines written to the standard error inside the block; other lines appear at its end.
 
-    TF_CPP_MIN_LOG_LEVEL=0 lets everything through.
+    TF_CPP_MIN_LOG_LEVEL=0 hides nothing.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield
@@ -40,14 +40,14 @@ def without_chatter() -> Iterator[None]:
             yield
             return
         try:
-            with tempfile.TemporaryFile() as held:
-                os.dup2(held.fileno(), _STDERR)
+            with tempfile.TemporaryFile() as captured:
+                os.dup2(captured.fileno(), _STDERR)
                 try:
                     yield
                 finally:
                     os.dup2(original, _STDERR)
-                    held.seek(0)
-                    for line in held:
+                    captured.seek(0)
+                    for line in captured:
                         if not _CHATTER.match(line):
                             os.write(_STDERR, line)
         finally:

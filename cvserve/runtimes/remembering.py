@@ -1,4 +1,4 @@
-"""What was measured on this machine, in small files, so that only the first load pays for it."""
+"""Remembers measurements of this machine in small files, so that only the first load measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def cache_directory() -> Path:
-    """CVSERVE_CACHE_DIR, or cvserve under the XDG cache directory."""
+    """Returns CVSERVE_CACHE_DIR, or cvserve under the XDG cache directory."""
     own = os.environ.get("CVSERVE_CACHE_DIR")
     if own:
         return Path(own)
@@ -31,12 +31,12 @@ def cache_directory() -> Path:
 
 
 def key_of(facts: dict[str, Any]) -> str:
-    """A name for everything that an answer depends on."""
+    """Returns a file name for everything that an answer depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def recall(kind: str, key: str) -> dict[str, Any]:
-    """What `remember` wrote; empty where there is nothing, or something damaged."""
+    """Returns what `remember` wrote; empty where there is nothing, or the file is damaged."""
     try:
         content = json.loads((cache_directory() / kind / f"{key}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def recall(kind: str, key: str) -> dict[str, Any]:
 
 
 def remember(kind: str, key: str, content: dict[str, Any]) -> None:
-    """Writes it down, whole or not at all; where nothing can be written it is measured again next time."""
+    """Writes a file, whole or not at all. Where nothing can be written, the next load measures again."""
     directory = cache_directory() / kind
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def remember(kind: str, key: str, content: dict[str, Any]) -> None:
 
 
 def package_version(package: str) -> str:
-    """Of an installed package, or of its build for GPUs."""
+    """Returns the version of an installed package, or of its build for GPUs."""
     for name in (package, f"{package}-gpu"):
         try:
             return version(name)
@@ -72,7 +72,7 @@ def package_version(package: str) -> str:
 
 
 def processor() -> str:
-    """The CPU's model name, or what Python knows of it."""
+    """Returns the CPU's model name, or what Python knows of it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:
@@ -84,7 +84,7 @@ def processor() -> str:
 
 
 def accelerators(devices: Sequence[str]) -> list[str]:
-    """The models of the GPUs of this machine, as the driver names them, where one of the devices is a GPU."""
+    """Returns the models of this machine's GPUs, as the driver names them; none where no device is a GPU."""
     if not any(device.startswith("gpu") for device in devices):
         return []
     found = []

@@ -1,7 +1,7 @@
-"""Any SavedModel with all its signatures, run as TensorFlow Serving runs it: as a graph in a session.
+"""Runs any SavedModel with all its signatures as TensorFlow Serving does: as a graph in a session.
 
-A session takes what TensorFlow 1 and 2 have written alike: variables, tables and their initialisers, assets, string
-tensors. Eager functions, which `cvserve.runtimes.tensorflow` uses, check shapes and know no method names.
+A session runs the SavedModels of TensorFlow 1 and 2 in the same way: variables, tables and their initialisers, assets,
+string tensors. Eager functions, which `cvserve.runtimes.tensorflow` uses, check shapes and have no method names.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from cvserve.runtimes.tensorflow import device_name, import_tensorflow, sentence
 SERVE = "serve"
 """The tag of the graph that is for serving (tensorflow/python/saved_model/tag_constants.py)."""
 
-_MOST_CALLABLES = 64
-"""Choices of outputs, of one signature, for which TensorFlow prunes the graph; others compute all outputs."""
+_MAX_CALLABLES = 64
+"""For how many choices of a signature's outputs TensorFlow prunes the graph; the others compute all outputs."""
 
 
 class SavedModelSession:
-    """One copy of a SavedModel; concurrent calls of its entries run at the same time.
+    """A loaded SavedModel; concurrent calls of its entries run at the same time.
 
     definitions: the model's SignatureDefs by their keys. entries: a Runtime for each.
     """
@@ -60,10 +60,10 @@ class SavedModelSession:
         Args:
             path: the directory with saved_model.pb or saved_model.pbtxt.
             threads: threads of one operation, for the whole process; see `TensorFlowRuntime`.
-            device: "cpu", "gpu:N", ...; operations that cannot run there run on the CPU, and those that say where they
-                run, there.
-            resources: operations at a time and GPU memory, for the whole process too.
-            tags: of the graphs that have all of these the one with the fewest others is taken.
+            device: "cpu", "gpu:N", ...; operations that cannot run there run on the CPU, and those with a device of
+                their own run on that.
+            resources: operations at a time and GPU memory, also for the whole process.
+            tags: of the graphs that have all of these, the one with the fewest others is loaded.
 
         Raises:
             MissingExtra: TensorFlow is not installed.
@@ -89,14 +89,14 @@ class SavedModelSession:
         }
 
     def close(self) -> None:
-        """Gives the memory back; no entry can be used any more."""
+        """Frees the memory; no entry can be used any more."""
         self._closed = True
         for entry in self.entries.values():
-            entry.forget()
+            entry.drop_callables()
         self._session.close()
 
     def callable(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-        """A function of the inputs' arrays, in order, to the outputs' arrays.
+        """Returns a function from the inputs' arrays to the outputs' arrays, both in order.
 
         Args:
             inputs, outputs: names of tensors, such as "x:0".
@@ -105,14 +105,14 @@ class SavedModelSession:
             raise FailedPrecondition("this model was closed; load it again")
         from tensorflow.core.protobuf import config_pb2
 
-        # Session.run compares shapes with those that were known when the graph was made; this is what it calls.
+        # Session.run would compare shapes with those of the graph's construction; this is what it calls then.
         return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=inputs, fetch=outputs))
 
     def call(self, function: Any, arrays: Sequence[np.ndarray]) -> list[Any]:
-        """Calls what `callable` made.
+        """Calls a function that `callable` returned.
 
         Raises:
-            InvalidInput, FailedPrecondition, NotFound, Unimplemented, OutOfMemory: what the graph answered.
+            InvalidInput, FailedPrecondition, NotFound, Unimplemented, OutOfMemory: the graph's error.
         """
         try:
             answers: list[Any] = function(*arrays)
@@ -129,7 +129,7 @@ class SavedModelSession:
         return {alias: self._tensorflow.make_ndarray(tensor) for alias, tensor in definition.defaults.items()}
 
     def _fault(self, error: Any) -> CvserveError | None:
-        """The fault that an error of the graph is; None where it is none of the client's."""
+        """Returns the error of cvserve for an error of the graph; None where the client is not to know of it."""
         errors = self._tensorflow.errors
         kinds: tuple[tuple[Any, type[CvserveError]], ...] = (
             ((errors.InvalidArgumentError, errors.OutOfRangeError), InvalidInput),
@@ -146,7 +146,7 @@ class SavedModelSession:
     def _config(self, device: str) -> Any:
         logical = self._tensorflow.config.list_logical_devices("CPU")
         counts = {"CPU": len(logical)} | ({"GPU": 0} if device.startswith("cpu") else {})
-        # A model that names a device which is not here runs all the same, as in TensorFlow Serving.
+        # A model that names a device which is not here still runs, as in TensorFlow Serving.
         return self._tensorflow.compat.v1.ConfigProto(allow_soft_placement=True, device_count=counts)
 
     def _load(self, path: Path, tags: Sequence[str]) -> Any:
@@ -165,18 +165,20 @@ class SavedModelSession:
 
 
 class SessionEntry:
-    """One signature of a SavedModel as a Runtime. Names are the signature's; shapes are not checked.
+    """A signature of a SavedModel as a Runtime. Names are those of the signature; shapes are not checked.
 
-    Inputs and outputs that are no plain tensors (sparse, composite, none at all) are left out; asking for such a
-    signature fails when the graph is called.
+    Inputs and outputs that are no plain tensors (sparse, composite, none at all) are left out; calls of such a
+    signature fail.
     """
 
     name = SavedModelSession.name
     batch = None
 
     def __init__(self, session: SavedModelSession, definition: Any, defaults: Mapping[str, np.ndarray]) -> None:
-        """
+        """Prepares a signature.
+
         Args:
+            session: runs it.
             definition: the SignatureDef.
             defaults: values of inputs that a caller may leave out.
         """
@@ -191,10 +193,10 @@ class SessionEntry:
         self._callables: dict[tuple[str, ...], Any] = {}
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """See `Runtime.run`. String tensors come and go as arrays of dtype object holding bytes.
+        """See `Runtime.run`. String tensors are arrays of dtype object holding bytes.
 
         Raises:
-            InvalidInput, FailedPrecondition, NotFound, Unimplemented, OutOfMemory: what the graph answered.
+            InvalidInput, FailedPrecondition, NotFound, Unimplemented, OutOfMemory: the graph's error.
         """
         if set(inputs) != set(self._input_tensors):
             raise InvalidInput(f"the model takes {', '.join(self._input_tensors)}, not {', '.join(sorted(inputs))}")
@@ -208,10 +210,10 @@ class SessionEntry:
         return {name: _array(answers[name]) for name in names}
 
     def close(self) -> None:
-        """Nothing of its own: the session is closed with all its entries."""
+        """Does nothing: the session closes all its entries."""
 
-    def forget(self) -> None:
-        """Lets go what belongs to the session."""
+    def drop_callables(self) -> None:
+        """Drops the references to the session's callables."""
         self._callables.clear()
 
     def _callable(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
@@ -219,7 +221,7 @@ class SessionEntry:
         if function is not None:
             return names, function
         with self._lock:
-            if len(self._callables) >= _MOST_CALLABLES and names not in self._callables:
+            if len(self._callables) >= _MAX_CALLABLES and names not in self._callables:
                 names = tuple(sorted(self._output_tensors))
             if names not in self._callables:
                 feed = list(self._input_tensors.values())
@@ -251,7 +253,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _all_tags(path: Path, wanted: Sequence[str]) -> list[str]:
-    """The tags of the graph to serve: just those wanted if there is one, otherwise the first with the fewest others."""
+    """Returns the tags of the graph to serve: exactly the wanted ones, or else with the fewest others."""
     binary, text = path / "saved_model.pb", path / "saved_model.pbtxt"
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
@@ -265,20 +267,20 @@ def _all_tags(path: Path, wanted: Sequence[str]) -> list[str]:
             text_format.Parse(text.read_bytes(), saved)
     except (DecodeError, text_format.ParseError) as error:
         raise ArtifactError(f"TensorFlow cannot load {path}: the SavedModel cannot be parsed") from error
-    found = [list(graph.meta_info_def.tags) for graph in saved.meta_graphs]
-    having = sorted((tags for tags in found if set(wanted) <= set(tags)), key=len)
-    if not having:
-        there = "; ".join("{ " + ", ".join(tags) + " }" for tags in found) or "none"
+    tag_sets = [list(graph.meta_info_def.tags) for graph in saved.meta_graphs]
+    matching = sorted((tags for tags in tag_sets if set(wanted) <= set(tags)), key=len)
+    if not matching:
+        there = "; ".join("{ " + ", ".join(tags) + " }" for tags in tag_sets) or "none"
         raise ArtifactError(
             f"Could not find meta graph def matching supplied tags: {{ {' '.join(wanted)} }} in {path}; "
             f"its tag-sets are {there}"
         )
-    return having[0]
+    return matching[0]
 
 
 @contextmanager
 def _without_notices() -> Iterator[None]:
-    """Keeps this thread's deprecation notices and progress lines out of TensorFlow's log."""
+    """Hides this thread's deprecation notices and progress lines from TensorFlow's log."""
     here = threading.get_ident()
 
     def is_wanted(record: logging.LogRecord) -> bool:

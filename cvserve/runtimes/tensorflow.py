@@ -1,4 +1,4 @@
-"""SavedModels through TensorFlow."""
+"""Runs SavedModels with TensorFlow."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class TensorFlowRuntime:
 
         Args:
             path: the SavedModel's directory, or its saved_model.pb.
-            threads: threads of one operation, for the whole process: TensorFlow takes the number that it is told
-                before its first operation, and later wishes are logged and left.
+            threads: threads of one operation, for the whole process: TensorFlow uses the number that is set before its
+                first operation; later numbers are logged and ignored.
             device: "cpu" or "gpu:N".
             signature: which of the model's signatures `run` calls.
-            resources: operations at a time and GPU memory, for the whole process too.
+            resources: operations at a time and GPU memory, also for the whole process.
 
         Raises:
             MissingExtra: TensorFlow is not installed.
@@ -70,7 +70,7 @@ class TensorFlowRuntime:
         self._use(signature)
 
     def with_signature(self, signature: str) -> TensorFlowRuntime:
-        """The same loaded model, whose `run` calls another signature; closing one leaves the other.
+        """Returns a runtime of the same loaded model whose `run` calls another signature; each is closed by itself.
 
         Raises:
             NotFound: no such signature.
@@ -96,7 +96,7 @@ class TensorFlowRuntime:
         self.outputs: Mapping[str, TensorInfo] = outputs if self.batch is None else any_batch(outputs)
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """See `Runtime.run`. String tensors come and go as arrays of dtype object holding bytes."""
+        """See `Runtime.run`. String tensors are arrays of dtype object holding bytes."""
         if self._function is None:
             raise FailedPrecondition("this model was closed; load it again")
         names = check_outputs(outputs, self.outputs)
@@ -124,7 +124,7 @@ class TensorFlowRuntime:
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, without its start-up lines unless TF_CPP_MIN_LOG_LEVEL asks for them.
+    """Imports TensorFlow, without its start-up messages unless TF_CPP_MIN_LOG_LEVEL is 0.
 
     Raises:
         MissingExtra: it is not installed.
@@ -135,8 +135,10 @@ def import_tensorflow() -> Any:
 
 
 def set_threads(threads: int | None, resources: Resources | None = None) -> None:
-    """Tells TensorFlow the threads of one operation, the operations at a time and what it may take of the GPUs, for the
-    whole process, if it has not begun to work yet."""
+    """Sets the threads of one operation, the operations at a time and the limits of the GPUs, for the whole process.
+
+    TensorFlow takes them before its first operation; later a warning is logged.
+    """
     resources = resources or Resources()
     tensorflow = require("tensorflow")
     set_gpus(tensorflow, resources)
@@ -167,7 +169,8 @@ def device_name(tensorflow: Any, device: str) -> str:
     """TensorFlow's own name of a device.
 
     Raises:
-        InvalidInput: no such kind of device. FailedPrecondition: it is not here.
+        InvalidInput: no such kind of device.
+        FailedPrecondition: this machine has no such device.
     """
     wanted = parse_device(device)
     with without_chatter():  # the first such call starts TensorFlow's devices
@@ -183,7 +186,7 @@ def _info(name: str, spec: Any) -> TensorInfo:
 
 
 def sentence(error: Exception) -> str:
-    """The line of TensorFlow's message that says what is wrong, without its list of nodes."""
+    """Returns the line of TensorFlow's message with the reason, without its list of nodes."""
     lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines() if line.strip()]
     plain = [line for line in lines if not line.startswith(("Graph execution error", "Detected at node", "{{"))]
     return (plain or lines or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""How much memory of the GPUs TensorFlow takes, and how exactly they compute: decisions for the whole process."""
+"""Sets how much GPU memory TensorFlow takes, and whether it uses TensorFloat-32, for the whole process."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _LOG = logging.getLogger(__name__)
 
 
 def set_gpus(tensorflow: Any, resources: Resources) -> None:
-    """Limits what TensorFlow takes of every GPU, if it has not begun to work yet; otherwise says that it has.
+    """Limits the memory that TensorFlow takes of every GPU; logs a warning if TensorFlow is running already.
 
-    By itself TensorFlow takes all the memory of all GPUs at its first operation, also for a model on the CPU, and
-    leaves nothing to onnxruntime in the same process. And by itself it computes in TensorFloat-32; one model that does
-    not wish that ends it for all.
+    By default TensorFlow takes all the memory of all GPUs at its first operation, also for a model on the CPU, and
+    leaves nothing to onnxruntime in the same process. By default it also computes in TensorFloat-32; one model without
+    it turns it off for all.
     """
     config = tensorflow.config
-    with without_chatter():  # the first such call says which drivers it looked for
-        found = config.list_physical_devices("GPU")
-    if found and not resources.gpu_tf32:
+    with without_chatter():  # the first such call logs which drivers it looked for
+        gpus = config.list_physical_devices("GPU")
+    if gpus and not resources.gpu_tf32:
         config.experimental.enable_tensor_float_32_execution(False)
-    for gpu in found:
+    for gpu in gpus:
         try:
             if resources.gpu_memory_mib is not None:
                 if _limit(config, gpu) == resources.gpu_memory_mib:
                     continue
                 limited = config.LogicalDeviceConfiguration(memory_limit=resources.gpu_memory_mib)
                 config.set_logical_device_configuration(gpu, [limited])
-            # A limit and growth exclude each other, and a limit that somebody has set stays.
+            # A limit and growth exclude each other; a limit that is set already stays.
             elif (
                 _limit(config, gpu) is None
                 and bool(config.experimental.get_memory_growth(gpu)) != resources.gpu_memory_growth

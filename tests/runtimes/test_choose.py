@@ -28,13 +28,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runtimes that were really measured, in order."""
     calls: list[str] = []
-    real = choose.race
+    real = choose.time_in_turns
 
     def spy(runtimes, manifest):
         calls.extend(runtime.name for runtime in runtimes.values())
         return real(runtimes, manifest)
 
-    monkeypatch.setattr(choose, "race", spy)
+    monkeypatch.setattr(choose, "time_in_turns", spy)
     return calls
 
 
@@ -89,7 +89,7 @@ def test_other_threads_are_another_question(artifact: Artifact, measured: list[s
 
 def test_auto_takes_the_fastest(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     times = {"model.onnx": {1: 2.0, 8: 16.0}, "model.tflite": {1: 1.0, 8: 40.0}}  # an image: 2 and 2; 1 and 5
-    monkeypatch.setattr(choose, "race", lambda runtimes, manifest: times)
+    monkeypatch.setattr(choose, "time_in_turns", lambda runtimes, manifest: times)
     assert open_runtime(artifact).name == "onnx"
 
 

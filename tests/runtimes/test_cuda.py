@@ -136,14 +136,14 @@ def test_each_session_computes_one_shape() -> None:
 def test_the_shapes_used_last_are_kept() -> None:
     library = Library()
     opened = open_with(library)
-    for rows in range(1, cuda.KEPT + 1):
+    for rows in range(1, cuda.MAX_SESSIONS + 1):
         run(opened, rows)
     run(opened, 1)
     run(opened, 100)  # in the place of 2
     run(opened, 1)
-    assert len(library.sessions) == cuda.KEPT + 1
+    assert len(library.sessions) == cuda.MAX_SESSIONS + 1
     run(opened, 2)
-    assert len(library.sessions) == cuda.KEPT + 2
+    assert len(library.sessions) == cuda.MAX_SESSIONS + 2
 
 
 def test_with_a_limit_of_the_memory_there_is_one_session_at_a_time() -> None:

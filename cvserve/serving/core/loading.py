@@ -16,7 +16,7 @@ from cvserve.errors import FailedPrecondition, OutOfMemory
 from cvserve.extras import telling
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
-from cvserve.runtimes.cuda import KEPT
+from cvserve.runtimes.cuda import MAX_SESSIONS
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 from cvserve.serving.core import without_manifest
 from cvserve.serving.core.batching.execution import RunGraph, Tensors
@@ -138,7 +138,7 @@ def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits
         # A request's own rows stay together: without batching there is no reason to split them.
         return settings.limits(settings.max_request_rows)
     limits = settings.limits(max_rows)
-    kept = 1 if one_size(settings, runtime) else KEPT
+    kept = 1 if one_size(settings, runtime) else MAX_SESSIONS
     if runtime == "onnx" and not on_cpu(settings) and len(limits.allowed_rows) > kept:
         raise FailedPrecondition(
             f"on a GPU onnxruntime needs a session for each of the allowed_batch_sizes, and {len(limits.allowed_rows)} "

@@ -97,7 +97,7 @@ class OnTheCard(PuppetRuntime):
 def opening(card: Card) -> Any:
     def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> OnTheCard:
         try:
-            return OnTheCard(card, 1 if settings.gpu_memory_mib is not None else cuda.KEPT)
+            return OnTheCard(card, 1 if settings.gpu_memory_mib is not None else cuda.MAX_SESSIONS)
         except RuntimeError as error:
             raise OutOfMemory(str(error)) from None
 
