@@ -1,11 +1,11 @@
-"""Does a captioner say the same everywhere? Every image of a split, through every format and the server.
+"""Compares a captioning model's sentences in every format and in the server, on all images of a split.
 
 python benchmarks/caption_parity.py models/teller --data ../shared/data/coco_captions [--run runs/teller] [--out FILE]
 
-The truth is the run's network in Keras where --run gives it and the artifact was exported with the network's own
-decoding, and otherwise the SavedModel. Compared are the token ids, which must be identical, and the log probabilities
-(relative beyond 1), of: each runtime in one call, with batches of 1 and 8; each runtime step by step; and the sentences
-that VisionService.Caption answers to the files' own bytes.
+The reference is the run's network in Keras if --run is given and the artifact was exported with the network's own
+decoding, and the SavedModel otherwise. The token ids must be identical; the log probabilities are compared (relatively
+where they are beyond 1). Compared are each runtime in one call, with batches of 1 and 8; each runtime step by step; and
+the sentences that VisionService.Caption returns for the files' bytes.
 """
 
 from __future__ import annotations

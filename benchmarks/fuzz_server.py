@@ -1,15 +1,15 @@
-"""Malformed messages against a server in a process of its own: nothing crashes, no client's mistake is INTERNAL.
+"""Sends malformed messages to a server in a process of its own: it must not crash nor answer INTERNAL.
 
     python benchmarks/fuzz_server.py                                  # 100,000 messages, a few minutes
     python benchmarks/fuzz_server.py --messages 2000 --seed 7 --out fuzz.json
 
-Sent, in turn: protobufs that are random, cut short, bent or glued together, to every method; well-formed requests
-with impossible tensors (shapes, dtypes, lengths, names); images that are cut short or bent; HTTP requests that are
-bent; random bytes on both ports, also after a proper HTTP/2 greeting. After each hundred a good request must be
-answered, over gRPC and over HTTP. A seed gives the same messages again.
+It sends, in turn: protobufs that are random, truncated, altered or concatenated, to every method; well-formed requests
+with impossible tensors (shapes, dtypes, lengths, names); truncated or altered images; altered HTTP requests; random
+bytes on both ports, also after a valid HTTP/2 preface. After each hundred messages a valid request must be answered,
+over gRPC and over HTTP. The same seed gives the same messages.
 
-Counted as a fault: an answer of INTERNAL or UNKNOWN, an HTTP status of 500, a lost connection where an answer was
-due, a good request that fails, a server that ends, memory that grows by more than half.
+Counted as faults: an answer of INTERNAL or UNKNOWN, an HTTP status of 500, a connection that is lost without an answer,
+a valid request that fails, a server that ends, memory that grows by more than half.
 """
 
 from __future__ import annotations

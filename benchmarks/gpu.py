@@ -1,5 +1,6 @@
-"""An ONNX graph on a GPU beside the same graph on the processor: do the answers agree, what is the rate, what does the
-first call of each batch size cost, what do two sizes in turns, and what onnxruntime's other options would have given.
+"""Compares an ONNX graph on a GPU with the same graph on the CPU: answers, rates, and the time of first calls.
+
+It also measures two batch sizes in turn, and other options of onnxruntime.
 
     python benchmarks/gpu.py models/flowers models/cells --images photos --out gpu.json
 

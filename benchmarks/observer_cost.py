@@ -1,4 +1,4 @@
-"""What metrics, tokens, log lines and traces cost a request, without a server: the calls that one request makes.
+"""Measures what metrics, tokens, log lines and traces cost a request: the calls that one request makes, no server.
 
 python benchmarks/observer_cost.py
 """

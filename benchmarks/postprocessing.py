@@ -1,10 +1,10 @@
-"""What turning raw detection heads into boxes costs: 100 candidate-rich images, one core.
+"""Measures the time from raw detection outputs to boxes: 100 images with many candidates, on one core.
 
 python benchmarks/postprocessing.py [--out postprocessing.json]
 
 Each image has 1000 boxes over the score threshold. "objects": 40 of them, each found by 25 boxes around it, as
 networks do; "scattered": 1000 boxes anywhere, of which hardly one is suppressed; "one class": the same, all of one
-class, the dearest case for suppression.
+class, the slowest case of suppression.
 """
 
 from __future__ import annotations

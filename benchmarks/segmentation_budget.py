@@ -1,12 +1,11 @@
-"""How far does every segmentation network come in the same time? One recipe, so many minutes each, one table.
+"""Trains every segmentation network for the same number of minutes with the same recipe, and prints a table.
 
 python benchmarks/segmentation_budget.py --data ../shared/data/camvid --out runs/budget [--models unet fcn8s]
 
-examples/camvid/budget.yaml is the recipe; the networks are light forms of the published ones. The epoch that is kept is
-chosen on the validation split; the test split is scored once, at the end, in the size of the original masks, without a
-mean over views. Scores of so short a training say which network learns fast, not which is best in the end. Results are
-kept in OUT/segmentation_budget.json model by model; a model that is there already is not trained again, unless --again
-is said.
+The recipe is examples/camvid/budget.yaml; the networks are light forms of the published ones. The best epoch is chosen
+on the validation split; the test split is scored once, at the end, in the size of the original masks, without a mean
+over views. Scores of such a short training show which network learns fast, not which is best in the end. Results are in
+OUT/segmentation_budget.json, model by model; a model that is there already is not trained again without --again.
 """
 
 from __future__ import annotations

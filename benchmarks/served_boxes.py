@@ -1,10 +1,10 @@
-"""Does a served detector find what its Keras network finds? Every image of a split, as JPEG bytes over gRPC.
+"""Compares a served detector with its Keras network, on every image of a split, sent as JPEG bytes over gRPC.
 
 python benchmarks/served_boxes.py --run runs/bccd --model models/bccd --data ../shared/data/bccd [--split test]
 
-The truth is the run's network in training code, behind the same `preproc` and `postproc`. Each of its objects must have
-one partner in the served answer, of the same class, no side of which lies further off than half a pixel of the original
-image, and nothing may be left over. Objects within a thousandth of the score threshold may be missing on one side.
+The reference is the run's network in Keras, with the same `preproc` and `postproc`. Each of its objects must have one
+partner in the served answer: of the same class, with every side within half a pixel of the original image. No other
+objects may be served. Objects within a thousandth of the score threshold may be in only one of the answers.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Does a served segmenter see what its Keras network sees? Every image of a split, as encoded bytes over gRPC.
+"""Compares a served segmentation model with its Keras network, on every image of a split, sent over gRPC.
 
 python benchmarks/served_class_maps.py --run runs/camvid --model models/camvid --data ../shared/data/camvid
 
-The truth is the run's network in training code, behind the same `preproc` and `postproc`. Compared is the class of
-every pixel in the size of the original image; at least 99.9 % must be the same, in the worst image too (where two
-classes tie, the last digit decides). Which graph is asked, the server's own choice says, or --runtime.
+The reference is the run's network in Keras, with the same `preproc` and `postproc`. The class of every pixel is
+compared, in the size of the original image; at least 99.9 % must be the same, in the worst image too (where two classes
+tie, the last digit decides). The server chooses the graph, or --runtime does.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Served images a second against the in-process ceiling, with and without batching, in one run on one machine.
+"""Measures served images a second beside the in-process baseline, with and without batching, in one run.
 
     python benchmarks/serving_throughput.py --runtime onnx                      # a MobileNetV2 with random weights
     python benchmarks/serving_throughput.py models/flowers --runtime tensorflow --out results.json
 
-A thin caller of `cvserve bench`, which does the measuring, for a model that is made when none is given.
-docs/benchmarks.md says how to read it.
+It calls `cvserve bench`, for a model that is exported here when none is given. docs/benchmarks.md explains the figures.
 """
 
 from __future__ import annotations

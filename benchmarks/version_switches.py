@@ -1,15 +1,15 @@
-"""Requests across switches of versions: none may fail, none may be answered by a version that was not live.
+"""Sends requests while versions are switched: none may fail or be answered by a version that is not available.
 
-Clients ask a server for the newest version without a pause while new versions are published one after the other; the
-server loads each, and lets the one before go. Each version of the model made here answers its own number, so that an
-answer tells which graph gave it, beside the version that the server says it was.
+Clients ask a server for the newest version without a pause, while new versions are published one after the other; the
+server loads each and unloads the one before. Each version of the model that is made here returns its own number, which
+shows the graph that answered, beside the version that the server reports.
 
     python benchmarks/version_switches.py                                  # 10,000 requests, 50 switches
     python benchmarks/version_switches.py --model models/flowers --runtime tensorflow --out switches.json
 
 An answer is wrong when its version was not yet available when the answer came, or was being unloaded already when the
-request was sent, by the server's own record of its states. Resident memory is that of the server's process, which
-holds nothing but the server; wanted: after the last switch within 10 % of before the first.
+request was sent, by the server's own record of its states. Resident memory is that of the server's process; after the
+last switch it should be within 10 % of what it was before the first.
 """
 
 from __future__ import annotations
