@@ -1,4 +1,4 @@
-"""Optional dependencies, imported at the point of use and named when missing."""
+"""Imports optional dependencies at the point of use, and names the extra of one that is missing."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ _EXTRA_OF = {
 }
 
 
-_LISTENING: list[Callable[[], None]] = []
+_LISTENERS: list[Callable[[], None]] = []
 
 
 @contextmanager
-def telling(listener: Callable[[], None]) -> Iterator[None]:
-    """Meanwhile `listener` is called whenever `require` has imported a module that was not there, by the thread that
-    imported it and before it is used."""
-    _LISTENING.append(listener)
+def import_listener(listener: Callable[[], None]) -> Iterator[None]:
+    """Calls `listener` inside the block whenever `require` has imported a module that was not loaded before.
+
+    The thread that imported the module calls it, before the module is used.
+    """
+    _LISTENERS.append(listener)
     try:
         yield
     finally:
-        _LISTENING.remove(listener)
+        _LISTENERS.remove(listener)
 
 
 def require(module: str) -> ModuleType:
-    """Imports `module` ("onnxruntime", "ai_edge_litert.interpreter", ...) or says which extra brings it.
+    """Imports `module` ("onnxruntime", "ai_edge_litert.interpreter", ...).
 
     Raises:
-        MissingExtra: the package is not installed.
+        MissingExtra: the package is not installed; the text names the extra that brings it.
     """
     known = module in sys.modules
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         top = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
@@ -56,6 +58,6 @@ def require(module: str) -> ModuleType:
         extra = _EXTRA_OF.get(top, "all")
         raise MissingExtra(f"{top} is not installed: it needs pip install 'cvserve[{extra}]'") from error
     if not known:
-        for listener in list(_LISTENING):
+        for listener in list(_LISTENERS):
             listener()
-    return found
+    return imported

@@ -1,4 +1,4 @@
-"""Packs somebody else's model (.keras, SavedModel, ONNX or TFLite) as the next version of a model.
+"""Packs a model made elsewhere (.keras, SavedModel, ONNX or TFLite) as the next version of a model.
 
 The spec is a short YAML file with what the model file does not contain:
 

@@ -110,7 +110,7 @@ class ImportSpec(Spec):
     def _task(cls, value: Any) -> Any:
         if value in TASK_SPECS and value not in get_args(cls.model_fields["task"].annotation):
             raise ValueError(
-                f"only classifiers can be imported; to serve somebody else's model for {value} as it is, put its "
+                f"only classifiers can be imported; to serve another model for {value} as it is, put its "
                 "SavedModel or TFLite file into the repository and ask it with Predict"
             )
         return value

@@ -49,7 +49,7 @@ def import_model(
     images: Sequence[ImageSource] = (),
     on_step: Progress | None = None,
 ) -> Artifact:
-    """Publishes somebody else's model as the next version under `to`.
+    """Publishes a model that was not made by cvserve as the next version under `to`.
 
     An ONNX or TFLite file and a SavedModel are copied as they are, and keep their own input and output, which the
     manifest describes. A `.keras` file is exported in all formats, with cvserve's own input.

@@ -1,6 +1,6 @@
 """The files that an export can write: one row for each graph format and precision.
 
-A further target is a further row, here or from outside, by `TARGETS[target.name] = target`. Everything else follows
+Another target is another row, added here or from outside by `TARGETS[target.name] = target`. Everything else follows
 from the row: what the command line offers, the file's name, the comparison's limit, the manifest and the reports.
 """
 
@@ -63,7 +63,7 @@ class ExportTarget:
 
     @property
     def name(self) -> str:
-        """Returns the name by which it is asked for: "onnx", or "onnx-float16" in another precision than float32."""
+        """Returns the name in `--formats`: "onnx", or "onnx-float16" in another precision than float32."""
         return self.format if self.precision == "float32" else f"{self.format}-{self.precision}"
 
 

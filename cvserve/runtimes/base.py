@@ -10,12 +10,37 @@ import numpy as np
 
 from cvserve.artifact import Quantization
 
-RUNTIMES = ("tensorflow", "onnx", "litert")
-"""Names of the runtimes; the graph format of each is FORMAT_OF[name]."""
 
-FORMAT_OF = {"tensorflow": "saved_model", "onnx": "onnx", "litert": "tflite"}
+@dataclass(frozen=True)
+class Library:
+    """The library behind a runtime.
 
-RUNTIME_OF = {graph_format: runtime for runtime, graph_format in FORMAT_OF.items()}
+    runtime: the runtime's name. format: of the graphs that it runs. module: is imported. package: is installed.
+    """
+
+    runtime: str
+    format: str
+    module: str
+    package: str
+
+
+LIBRARIES = {
+    library.runtime: library
+    for library in (
+        Library("tensorflow", "saved_model", "tensorflow", "tensorflow"),
+        Library("onnx", "onnx", "onnxruntime", "onnxruntime"),
+        Library("litert", "tflite", "ai_edge_litert", "ai-edge-litert"),
+    )
+}
+"""The library of each runtime, by the runtime's name."""
+
+RUNTIMES = tuple(LIBRARIES)
+"""Names of the runtimes."""
+
+FORMAT_OF = {name: library.format for name, library in LIBRARIES.items()}
+"""The graph format of each runtime."""
+
+RUNTIME_OF = {library.format: name for name, library in LIBRARIES.items()}
 """The runtime of each graph format."""
 
 

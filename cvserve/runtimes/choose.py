@@ -17,7 +17,7 @@ import numpy as np
 
 from cvserve.artifact import Artifact, Graph, Manifest
 from cvserve.errors import CvserveError
-from cvserve.runtimes.base import Runtime, TensorInfo
+from cvserve.runtimes.base import LIBRARIES, RUNTIME_OF, Runtime, TensorInfo
 from cvserve.runtimes.device import Resources, usable_cores
 from cvserve.runtimes.opening import candidates as usable_graphs
 from cvserve.runtimes.opening import open_candidate
@@ -33,8 +33,6 @@ _MEMORY = "fastest"
 _CALLS_A_TURN = 3
 _MAX_TURNS = 17
 _MAX_CALLS = 50
-
-_PACKAGES = {"saved_model": "tensorflow", "onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 
 
 def open_runtime(
@@ -234,11 +232,12 @@ def _random(info: TensorInfo, batch: int, manifest: Manifest) -> np.ndarray:
 
 
 def _key(candidates: Sequence[Graph], threads: int | None, device: str) -> str:
+    libraries = {graph.format: LIBRARIES[RUNTIME_OF[graph.format]] for graph in candidates}
     facts = {
         "graphs": sorted([graph.path, *(file.sha256 for file in graph.files)] for graph in candidates),
         "processor": processor(),
         "threads": threads or usable_cores(),
         "device": [device, *accelerators([device])],
-        "versions": {graph.format: package_version(_PACKAGES[graph.format]) for graph in candidates},
+        "versions": {name: package_version(library.package) for name, library in libraries.items()},
     }
     return key_of(facts)

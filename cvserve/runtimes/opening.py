@@ -7,10 +7,8 @@ from pathlib import Path
 
 from cvserve.artifact import Artifact, Graph, Manifest
 from cvserve.errors import FailedPrecondition, InvalidInput, NotFound
-from cvserve.runtimes.base import FORMAT_OF, RUNTIME_OF, RUNTIMES, Runtime
+from cvserve.runtimes.base import FORMAT_OF, LIBRARIES, RUNTIME_OF, RUNTIMES, Runtime
 from cvserve.runtimes.device import Resources, parse_device
-
-_MODULE_OF = {"tensorflow": "tensorflow", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
 
 
 def open_graph(
@@ -57,7 +55,7 @@ def open_graph(
 
 def is_installed(runtime: str) -> bool:
     """Returns whether the library of a runtime is installed, without importing it."""
-    return find_spec(_MODULE_OF[runtime]) is not None
+    return find_spec(LIBRARIES[runtime].module) is not None
 
 
 def usable_runtimes(manifest: Manifest) -> list[str]:

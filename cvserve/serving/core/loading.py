@@ -13,7 +13,7 @@ from pathlib import Path
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import FailedPrecondition, OutOfMemory
-from cvserve.extras import telling
+from cvserve.extras import import_listener
 from cvserve.pipeline import Pipeline
 from cvserve.runtimes import Runtime
 from cvserve.runtimes.cuda import MAX_SESSIONS
@@ -218,5 +218,5 @@ class VersionLoader:
         # Threads that a runtime starts here run its graphs.
         name_thread(f"{GRAPHS}{source.name}")
         lower_priority(self.settings.graph_nice)
-        with telling(self.on_import):
+        with import_listener(self.on_import):
             return self.load_model(source.directory, settings)
