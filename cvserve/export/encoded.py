@@ -89,7 +89,7 @@ def check_encoded(
             f"the signature {BYTES_SIGNATURE!r} does not take them as cvserve does"
         )
     if not taken:
-        report("comparing the encoded_images as PNG instead")
+        report("comparing the images as PNG instead")
         taken, pixels, differences = _compare(tf, load, as_png(images), spec)
     if not taken:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} decodes neither an encoded image nor a plain PNG")

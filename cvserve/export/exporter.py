@@ -114,6 +114,8 @@ def export_model(
     if task not in TASK_SPECS:
         raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
     export = TASK_EXPORTS[task]
+    if decoding is not None and not export.takes_decoding:
+        raise InvalidInput(f"decoding is of captioning models; {name} does {task}")
     check_images(parity_images, preproc)
     report = on_step or _ignore
     model, postproc = export.prepare(model, postproc, decoding)

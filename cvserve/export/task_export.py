@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvserve.artifact import Decoding, Manifest, OutputSpec, Parity, PostprocSpec, PreprocSpec, default_postproc
-from cvserve.errors import InvalidInput
 from cvserve.export.comparison.base import Comparison
 from cvserve.tasks import TaskTable
 
@@ -41,11 +40,9 @@ class TaskExport:
     ) -> tuple[keras.Model, PostprocSpec | None]:
         """Returns the model as it is to be exported, and its postproc.
 
-        Raises:
-            InvalidInput: a decoding is given, but the task has none.
+        Args:
+            decoding: only for a task that `takes_decoding`.
         """
-        if decoding is not None:
-            raise InvalidInput(f"decoding is of captioning models; this one does {self.task}")
         return model, postproc
 
     def check_outputs(

@@ -84,7 +84,7 @@ def test_a_target_from_outside(half: ExportTarget, tmp_path: Path, capsys: pytes
     ]
     assert 0 < np.abs(answers[0] - answers[1]).max() < 1e-2
     with cvserve.load(directory, precision="float16") as pipeline:
-        assert len(pipeline.predict(list(images))) == 3
+        assert len(pipeline(list(images))) == 3
 
     assert [row[:2] for row in report_rows(artifact.manifest)] == [["onnx", "float32"], ["onnx", "float16"]]
     assert main(["inspect", str(directory)]) == 0

@@ -62,7 +62,7 @@ def test_a_signature_that_decodes_otherwise_fails(tmp_path: Path, monkeypatch: p
         return pixels[::-1], geometry
 
     monkeypatch.setattr(encoded, "preprocess", upside_down)
-    with pytest.raises(ExportError, match="decodes or resizes encoded photo 0 differently"):
+    with pytest.raises(ExportError, match="decodes or resizes encoded image 0 differently"):
         export_model(
             make_model(),
             tmp_path / "shapes",
