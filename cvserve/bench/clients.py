@@ -1,4 +1,4 @@
-"""The clients, in a process of their own: a number that each wait for their answer, or a rate that does not care.
+"""Clients in a process of their own: some that each wait for their answer, or requests at a fixed rate.
 
 Requests are serialised once and answers are not parsed, and by default the calls are `http2`'s, not grpcio's, so that
 the clients cost little of the cores they share with the server.
@@ -27,7 +27,7 @@ from cvserve.serving.event_loop import run_loop
 
 CHANNELS = 4
 _METHOD = "/cvserve.v1.VisionService/Classify"
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     # Bursts leave in one write rather than in many of 64 kB.
@@ -36,53 +36,58 @@ _OPTIONS = [
 
 
 class Clients:
-    """The other side of this module: starts the process and asks it."""
+    """Starts the process of the clients, and has it measure."""
 
     def __init__(self, model: str, images: Path, kind: str = "light") -> None:
-        """
+        """Starts the process.
+
         Args:
-            model: the name that the server has for it.
+            model: its name in the server.
             images: a folder that `write_images` filled.
-            kind: "light", or "grpc" for clients as most people have them.
+            kind: "light", or "grpc" for the usual clients of grpcio.
         """
         self._helper = Helper("cvserve.bench.clients", model, str(images), kind)
 
     def waiting(self, target: str, clients: int, seconds: float, warm_seconds: float = 1.0) -> dict[str, float]:
-        """So many clients, each of which sends when it has its answer.
+        """Measures a number of clients, each of which sends its next request when it has an answer.
 
         Returns:
-            {"rate": answers a second, "p50", "p95", "p99": milliseconds, "cpu_ms": the clients' own an image, "calls":
-            in all, those before and after the measured time too}.
+            {"rate": answers a second, "p50", "p95", "p99": milliseconds, "cpu_ms": the clients' processor time an
+            image, "calls": all calls, also those before and after the measured time}.
         """
         return self._helper.ask(
             do="waiting", target=target, clients=clients, seconds=seconds, warm_seconds=warm_seconds
         )
 
     def pressing(self, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
-        """Requests at random times, `rate` a second whatever the server does, each with `deadline` seconds.
+        """Sends requests at random times, `rate` a second however the server answers, each with a deadline in seconds.
 
         Returns:
-            {"offered": requests a second that were sent, "good": answers a second in it, "p50", "p95", "p99":
-            milliseconds of the good ones, "rejects": how many, "reject_p50", "reject_p99": milliseconds of those,
-            "codes": how many of each gRPC code, "lone_ms": of one request right afterwards}; None for what was not.
+            {"offered": requests a second that were sent, "good": answers a second within the deadline, "p50", "p95",
+            "p99": milliseconds of the good ones, "rejects": how many, "reject_p50", "reject_p99": milliseconds of
+            those, "codes": how many of each gRPC code, "lone_ms": of one request right afterwards}; None for what did
+            not happen.
         """
         return self._helper.ask(do="pressing", target=target, rate=rate, deadline=deadline, seconds=seconds)
 
     def close(self) -> None:
+        """Ends the process."""
         self._helper.close()
 
 
 class _Begin(Protocol):
-    """Begins a call. done: called with its code and answer when it ends, on the loop's thread."""
+    """Begins a call. done: is called with its code and answer when it ends, on the loop's thread."""
 
     def __call__(self, request: bytes, timeout: float, done: Done, /) -> None: ...
 
 
 OpenCalls = Callable[[str], AbstractAsyncContextManager[list[_Begin]]]
-"""From host:port to what begins calls on each of a few connections, to be used in turn."""
+"""Opens a few connections to host:port; returns a function for each that begins a call on it."""
 
 
-class _Process:
+class _Measurements:
+    """Measures inside the process."""
+
     def __init__(self, requests: Sequence[bytes], open_calls: OpenCalls) -> None:
         self._requests, self._open_calls = requests, open_calls
 
@@ -147,13 +152,13 @@ async def _answered(begin: _Begin, request: bytes) -> None:
         Refused: any other code than OK.
     """
     end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    begin(request, _PATIENCE_SECONDS, lambda code, _: None if end.done() else end.set_result(code))
+    begin(request, _TIMEOUT_SECONDS, lambda code, _: None if end.done() else end.set_result(code))
     if (code := await end) != OK:
         raise Refused(code)
 
 
 def _from(requests: Sequence[bytes], index: int) -> Iterator[bytes]:
-    """The requests round and round, each client's from another one on."""
+    """Repeats the requests without end; each client starts with another one."""
     at = index % len(requests)
     return itertools.cycle([*requests[at:], *requests[:at]])
 
@@ -179,7 +184,7 @@ async def _waiting(
             def ask() -> None:
                 nonlocal start
                 start = time.perf_counter()
-                begin(next(source), _PATIENCE_SECONDS, done)
+                begin(next(source), _TIMEOUT_SECONDS, done)
 
             def done(code: int, _: bytes) -> None:
                 nonlocal calls
@@ -225,7 +230,7 @@ async def _pressing(
     codes: Counter[str] = Counter()
     good: list[float] = []
     rejected: list[float] = []
-    # Exponential gaps: the arrivals of many clients that do not know of each other.
+    # Exponential gaps, as between the requests of many independent clients.
     gaps = np.random.default_rng(0).exponential(1 / rate, size=int(rate * seconds * 2) + 100).tolist()
     source = _from(requests, 0)
     async with opening as begins:
@@ -246,7 +251,7 @@ async def _pressing(
                 codes[_NAMES.get(code, str(code))] += 1
                 if code == _EXHAUSTED:
                     rejected.append(now - sent_at)
-                # What is answered after the pressing, from a queue that it filled, is no sign of what is done under it.
+                # Answers after the measured time come from the full queue, and do not count.
                 elif code == OK and now <= end:
                     good.append(now - sent_at)
                 open_calls -= 1
@@ -297,19 +302,20 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Prepares the requests, then measures as each line of the standard input says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("images")
     parser.add_argument("kind", choices=KINDS)
-    words = parser.parse_args()
+    arguments = parser.parse_args()
     requests = [
         vision_pb2.ClassifyRequest(
-            model=vision_pb2.ModelSpec(name=words.model), image=image, top_k=5
+            model=vision_pb2.ModelSpec(name=arguments.model), image=image, top_k=5
         ).SerializeToString()
-        for image in read_images(words.images)
+        for image in read_images(arguments.images)
     ]
-    process = _Process(requests, KINDS[words.kind])
-    serve_orders({"waiting": process.waiting, "pressing": process.pressing}, len(requests))
+    measurements = _Measurements(requests, KINDS[arguments.kind])
+    serve_orders({"waiting": measurements.waiting, "pressing": measurements.pressing}, len(requests))
 
 
 if __name__ == "__main__":
