@@ -37,7 +37,7 @@ def test_a_model(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_figures_of_a_graph(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = own / "colour" / "2" / "manifest.json"
     content = json.loads(file.read_text())
-    parity = {"images": 64, "max_abs_difference": 2.4e-6, "agreement": 1.0, "limit": 1e-4}
+    parity = {"task": "classification", "images": 64, "max_abs_difference": 2.4e-6, "agreement": 1.0, "limit": 1e-4}
     broken = {**parity, "max_abs_difference": 0.5, "agreement": 0.875}
     encoded = {"parity": broken, "pixels_max_difference": 3, "pixels_mean_difference": 0.1}
     content["graphs"][0] |= {"parity": parity, "latency_ms": {"1": 2.5, "8": 14.25}, "encoded": encoded, "batch": 1}
