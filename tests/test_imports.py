@@ -98,7 +98,6 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
             "inlining",
             "network",
             "onnx_file",
-            "report_cells",
             "tflite",
             "tflite_child",
         },

@@ -129,4 +129,14 @@ class TaskExport:
         return []
 
 
+def fraction(value: float | None) -> str | None:
+    """Returns a value from 0 to 1 as the report shows it, with five digits: "0.99973"."""
+    return None if value is None else f"{value:.5f}"
+
+
+def small(value: float | None) -> str | None:
+    """Returns a small difference as the report shows it, by its order of magnitude: "3.1e-06"."""
+    return None if value is None else f"{value:.1e}"
+
+
 TASK_EXPORTS: TaskTable[TaskExport] = TaskTable("cvserve.export.tasks", "EXPORT", what="export")

@@ -32,8 +32,7 @@ from cvserve.export.comparison.detection import (
 from cvserve.export.detect_signature import DETECT_SIGNATURE, detect_function
 from cvserve.export.network import Network
 from cvserve.export.parity import ParityImages, check_parity
-from cvserve.export.report_cells import fraction, small
-from cvserve.export.task_export import TaskExport
+from cvserve.export.task_export import TaskExport, fraction, small
 from cvserve.export.writing import WrittenGraph
 from cvserve.preproc import Geometry
 from cvserve.runtimes import Runtime

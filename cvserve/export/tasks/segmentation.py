@@ -20,8 +20,7 @@ from cvserve.errors import InvalidInput
 from cvserve.export.checks import need_outputs
 from cvserve.export.comparison.base import Comparison
 from cvserve.export.comparison.segmentation import TIED_PIXELS, SegmentationComparison
-from cvserve.export.report_cells import fraction, small
-from cvserve.export.task_export import TaskExport
+from cvserve.export.task_export import TaskExport, fraction, small
 from cvserve.preproc import Geometry
 
 _ENCODED_LIMIT = 0.25
