@@ -119,7 +119,7 @@ INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "bench": (
         {"http2", "images", "processes", "stages"},
-        {"clients", "inside"},
+        {"baseline", "clients"},
         {"results"},
         {"measuring", "report"},
         {"chart", "tuning"},
