@@ -99,4 +99,4 @@ def test_evaluate_scores_it(root: Path, tmp_path: Path) -> None:
     assert {"evaluation.json", "captions.json", "ground_truth.json", "captions.jpg"} == {
         path.name for path in tmp_path.iterdir()
     }
-    assert "images" not in json.loads((tmp_path / "evaluation.json").read_bytes())
+    assert "each" not in json.loads((tmp_path / "evaluation.json").read_bytes())
