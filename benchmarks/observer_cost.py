@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from cvserve.serving.core.observer import TRACED, Observer, Stage, VersionReport
+from cvserve.serving.core.observer import TRACE, Observer, Stage, VersionReport
 from cvserve.serving.observability import logs
 from cvserve.serving.observability.metrics import Metrics
 from cvserve.serving.observability.tracing import OpenTelemetry, TelemetrySettings
@@ -36,7 +36,7 @@ def one_request(interceptor: Interceptor, report: VersionReport) -> None:
     report.batch(1, 1)
     report.stage("run", 0.02)
     report.stage("postprocess", 0.0001)
-    traced = TRACED.get()
+    traced = TRACE.get()
     if traced is not None:
         for stage in get_args(Stage):
             traced(stage, 0.0, 0.01)
