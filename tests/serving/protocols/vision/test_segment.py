@@ -252,10 +252,12 @@ async def test_one_stream_may_ask_models_of_several_tasks(models: Path) -> None:
 
 
 async def test_encoding_does_not_hold_up_the_loop(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cvserve.postproc import encoded, masks, segmentation
+    from cvserve.postproc import masks
+    from cvserve.postproc.decoders import segmentation
+    from cvserve.postproc.results import segmentation as results
 
     threads: list[threading.Thread] = []
-    for module, name in ((masks, "to_png"), (segmentation, "in_original"), (encoded, "check_mask_format")):
+    for module, name in ((masks, "to_png"), (segmentation, "in_original"), (results, "check_mask_format")):
         honest = getattr(module, name)
 
         def watched(*arguments: Any, honest: Any = honest) -> Any:
