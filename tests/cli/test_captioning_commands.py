@@ -20,7 +20,7 @@ def parsed(*words: str) -> Decoding | None:
     return decoding_of(parser.parse_args(words))
 
 
-def test_the_flags_say_it() -> None:
+def test_the_flags_become_a_decoding() -> None:
     assert parsed() is None
     assert parsed("--beam", "4", "--length-penalty", "0.7", "--no-repeat-ngram", "3", "--sentences", "2") == Decoding(
         method="beam", beam_width=4, length_penalty=0.7, no_repeat_ngram=3, sentences=2

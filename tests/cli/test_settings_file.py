@@ -96,7 +96,7 @@ def test_settings_of_a_model_fit_into_a_file_that_leaves_models_empty(tmp_path: 
     assert with_overrides({"models": None}, ["models.flowers.threads=2"]) == {"models": {"flowers": {"threads": 2}}}
 
 
-def test_a_wrong_format_is_told_while_the_words_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_format_is_reported_while_arguments_are_parsed(capsys: pytest.CaptureFixture[str]) -> None:
     parser = Parser()
     export.add_arguments(parser)
     assert parser.parse_args(["run", "--to", "m", "--formats", "onnx, tflite"]).formats == ("onnx", "tflite")

@@ -78,11 +78,11 @@ def test_flip(network: keras.Model, tmp_path: Path) -> None:
     assert (found["class_map"].dtype, found["confidence"].dtype) == (np.uint8, np.float32)
     assert (found["class_map"] == mean.argmax(-1)).mean() > 0.999
     np.testing.assert_allclose(found["confidence"], mean.max(-1), atol=1e-5)
-    # It is not the plain answer.
+    # It is not the result of the image alone.
     assert (plain.argmax(-1) != mean.argmax(-1)).mean() > 0.02
 
 
-def test_nothing_more_is_the_network_itself(network: keras.Model, tmp_path: Path) -> None:
+def test_no_views_give_the_network_itself(network: keras.Model, tmp_path: Path) -> None:
     # 0.99 of the size is that size, in whole steps of 32.
     for views in (Views(), Views(scales=(0.99,))):
         found = averaged(run_of(tmp_path), network, views)(IMAGES)

@@ -54,6 +54,6 @@ def test_equals_a_brute_force_count(seed: int, classes: int, images: int) -> Non
     ("probabilities", "labels"),
     [(np.zeros((2, 2)), [0, 1]), (np.zeros((2, 3)), [0]), (np.zeros((1, 3)), [3]), (np.zeros((0, 3)), [])],
 )
-def test_what_does_not_fit_is_refused(probabilities: np.ndarray, labels: list[int]) -> None:
+def test_inputs_that_do_not_fit_are_refused(probabilities: np.ndarray, labels: list[int]) -> None:
     with pytest.raises(InvalidInput):
         classification_report(probabilities, np.array(labels, int), NAMES)

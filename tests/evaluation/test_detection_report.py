@@ -1,4 +1,4 @@
-"""Detection scores: pycocotools by hand on the written files as the oracle, and numbers that can be told by hand."""
+"""Detection scores: pycocotools by hand on the written files as the oracle, and numbers that are known by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = (12.0, 50.0, 160.0)  # small, medium, large
 
 
 def scene(rng: np.random.Generator, misses: float) -> tuple[Objects, DetectionResult]:
-    """Objects of all sizes, a crowd now and then; answers that are near, twice there, wrong, or missing."""
+    """Returns objects of all sizes, some of them crowds, and results that are near, doubled, wrong, or missing."""
     count = int(rng.integers(0, 9))
     corners = rng.uniform(0, 400, (count, 2))
     sides = rng.choice(SIZES, count)[:, None] * rng.uniform(0.7, 1.3, (count, 2))
@@ -111,20 +111,20 @@ def test_nothing_found_and_nothing_there() -> None:
     assert detection_report([exact(ground_truth)], [Objects.of([], [])], NAMES).map == 0
 
 
-def test_what_is_ignored_is_neither_right_nor_wrong() -> None:
+def test_ignored_objects_make_results_neither_right_nor_wrong() -> None:
     ground_truth = Objects.of([[0, 0, 10, 10], [20, 20, 60, 60]], [0, 0], [True, False])
     report = detection_report([exact(ground_truth)], [ground_truth], NAMES)
     assert (report.map, report.voc_map50, report.classes[0].objects) == pytest.approx((1, 1, 1))
 
 
-def test_a_image_with_more_answers_than_coco_counts() -> None:
+def test_an_image_with_more_results_than_coco_counts() -> None:
     boxes = np.array([[5 * index, 0, 5 * index + 4, 4] for index in range(150)], np.float32)
     ground_truth = Objects.of(boxes, [0] * 150)
     report = detection_report([exact(ground_truth)], [ground_truth], NAMES)
     assert report.map50 == pytest.approx(67 / 101, abs=1e-6)  # recall 100 / 150 at full precision, over 101 points
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_inputs_that_do_not_fit_are_refused() -> None:
     ground_truth = Objects.of([[0, 0, 10, 10]], [0])
     with pytest.raises(InvalidInput, match="no images to score"):
         detection_report([], [], NAMES)

@@ -16,7 +16,7 @@ from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.evaluation import evaluate
 from cvserve.runs import RunDescription
 
-# What is in each image, and what the truth says instead.
+# What is in each image, and what its annotations say instead.
 SHOWN: dict[str, list[Block]] = {
     "plain.png": [("red", 0, 0, 200), ("green", 3, 5, 180), ("blue", 5, 7, 200)],
     "wrong.png": [("red", 1, 1, 200), ("blue", 4, 2, 190)],
@@ -159,7 +159,7 @@ def test_a_run_directory_scores_like_the_artifact(run: Path, artifact: Artifact,
         evaluate(run, runtime="onnx")
 
 
-def test_a_run_that_does_not_say_what_its_boxes_are(run: Path) -> None:
+def test_a_run_without_its_postproc_is_refused(run: Path) -> None:
     description = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(description | {"postproc": None}))
     with pytest.raises(ArtifactError, match=r"run\.json has no postproc, but a detection run needs one, for its boxes"):

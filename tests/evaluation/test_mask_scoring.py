@@ -58,7 +58,7 @@ def test_right_boxes_with_wrong_masks() -> None:
     assert report.to_dict()["masks"]["map"] == pytest.approx(0.75)
 
 
-def test_boxes_alone_say_nothing_of_masks() -> None:
+def test_boxes_alone_have_no_mask_scores() -> None:
     objects = Objects.of(BOXES, [0, 1])
     found = DetectionResult(BOXES, np.array([0.9, 0.8], np.float32), np.array([0, 1], np.int32), LABELS, 50, 40)
     report = detection_report([found], [objects], LABELS)

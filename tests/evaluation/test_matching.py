@@ -1,4 +1,4 @@
-"""Which answers are right: worked examples, loops, and the area under the curve by hand."""
+"""Which results are right: worked examples, plain loops, and the area under the curve by hand."""
 
 from __future__ import annotations
 

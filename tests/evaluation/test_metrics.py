@@ -111,11 +111,11 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_every_task_is_asked() -> None:
+def test_every_task_has_a_case() -> None:
     assert {name.partition(" ")[0] for name in CASES} == set(METRICS.names())
 
 
-def test_the_scores_say_something(case: Case) -> None:
+def test_the_scores_are_neither_perfect_nor_zero(case: Case) -> None:
     """Neither perfect nor nothing: else the other tests would show little."""
     report = updated(case, range(IMAGES)).compute()
     assert report.images == IMAGES
@@ -127,7 +127,7 @@ def test_the_scores_say_something(case: Case) -> None:
     assert report.headline()
 
 
-def test_parts_give_what_all_at_once_gives(case: Case) -> None:
+def test_updates_in_parts_equal_one_update(case: Case) -> None:
     whole = scores(updated(case, range(IMAGES)))
     assert same(scores(updated(case, range(5), [], range(5, 6), range(6, IMAGES))), whole)
 

@@ -37,7 +37,7 @@ def test_an_artifact(folder: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "out" / "confusion.png")).std() > 10
 
 
-def test_a_damaged_image_is_named_and_left_out(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_image_is_reported_and_left_out(folder: Path, tmp_path: Path) -> None:
     artifact = publish_tiny(tmp_path / "colours")
     broken = folder / "val" / "green" / "broken.png"
     broken.write_bytes(b"no image at all")
@@ -51,7 +51,7 @@ def test_a_damaged_image_is_named_and_left_out(folder: Path, tmp_path: Path) -> 
     assert reason
 
 
-def test_a_run_directory_scores_like_its_training_said(folder: Path, tmp_path: Path) -> None:
+def test_a_run_directory_scores_as_in_its_training(folder: Path, tmp_path: Path) -> None:
     from cvserve.training import TrainConfig, train
 
     settings = {
@@ -71,7 +71,7 @@ def test_a_run_directory_scores_like_its_training_said(folder: Path, tmp_path: P
         evaluate(run.directory, runtime="onnx")
 
 
-def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
+def test_missing_inputs_are_reported(folder: Path, tmp_path: Path) -> None:
     artifact = publish_tiny(tmp_path / "colours")
     with pytest.raises(InvalidInput, match="say --data"):
         evaluate(artifact.directory)

@@ -20,7 +20,7 @@ def test_a_worked_example() -> None:
     ground_truth = np.array([[0, 0, 0, 0], [1, 1, 1, 255], [2, 2, 255, 255]], np.uint8)
     answer = np.array([[0, 0, 0, 1], [1, 1, 2, 0], [2, 2, 3, 1]], np.uint8)
     confusion = confusion_matrix(ground_truth, answer, 4)
-    # What is void in truth counts nowhere, so that boat is neither there nor answered.
+    # Void pixels do not count, so that boat is in neither the ground truth nor the predictions.
     assert confusion.tolist() == [[3, 1, 0, 0], [0, 2, 1, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
     report = segmentation_report(confusion, NAMES, images=1)
     assert [row.iou for row in report.classes] == [3 / 4, 2 / 4, 2 / 3, None]
@@ -114,7 +114,7 @@ def test_faults(ground_truth: list[int], answer: list[int], fault: str) -> None:
         confusion_matrix(np.array(ground_truth), np.array(answer), 4)
 
 
-def test_answers_on_void_may_be_anything() -> None:
+def test_predictions_on_void_may_be_anything() -> None:
     assert not confusion_matrix(np.array([255]), np.array([77]), 4).any()
 
 
@@ -125,7 +125,7 @@ def test_shapes_that_do_not_fit() -> None:
         confusion_matrix(np.zeros(1, int), np.zeros(1, int), 256)
 
 
-def test_for_people_and_machines() -> None:
+def test_the_table_the_headline_and_the_json() -> None:
     report = segmentation_report(np.array([[3, 1], [0, 0]]), ("sky", "road"), 2)
     assert report.headline() == (
         "mIoU 0.3750, pixel accuracy 0.7500, mean class accuracy 0.7500, frequency-weighted IoU 0.7500"

@@ -23,7 +23,7 @@ PREPROC = PreprocSpec(height=48, width=64, resize="letterbox")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five images in blocks of colour; the masks say what the model answers, but for a strip that grows."""
+    """Five images in blocks of colour; the masks are what the model predicts, except for a strip that grows."""
     root = tmp_path / "data"
     for side in ("images", "masks"):
         (root / "val" / side).mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_the_worst_page_shows_ground_truth_answer_and_errors(folder: Path, artif
     red = np.abs(tiles[3] - (255, 30, 60)).max(axis=2) < 40
     assert red[:, :64].mean() > 0.1  # The strip: 12 of 70 pixels.
     assert red[:, 80:].mean() < 0.1
-    # Answers are drawn in the model's colours, and truth too.
+    # Predictions and labels are drawn in the model's colours.
     for tile in tiles[1:3]:
         for color in ((200, 0, 0), (0, 200, 0), (0, 0, 200)):
             assert (np.abs(tile - color).max(axis=2) < 40).sum() > 100
@@ -102,7 +102,7 @@ def test_the_worst_page_shows_ground_truth_answer_and_errors(folder: Path, artif
 
 
 @pytest.mark.parametrize("fault", ["missing", "size", "damaged", "image"])
-def test_what_cannot_be_used_is_named_and_left_out(folder: Path, artifact: Artifact, fault: str) -> None:
+def test_images_that_cannot_be_used_are_reported_and_left_out(folder: Path, artifact: Artifact, fault: str) -> None:
     mask = folder / "val" / "masks" / "3.png"
     if fault == "missing":
         mask.unlink()

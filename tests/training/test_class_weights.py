@@ -27,7 +27,7 @@ def test_logarithm() -> None:
     assert class_weights("logarithm", MASKS, NAMES) == pytest.approx((*(plain / plain.mean()), 1.0))
 
 
-def test_none_and_numbers_look_at_nothing() -> None:
+def test_none_and_numbers_read_no_masks() -> None:
     def broken():  # type: ignore[no-untyped-def]
         raise AssertionError
         yield
@@ -51,7 +51,7 @@ def test_none_and_numbers_look_at_nothing() -> None:
         ({"gamma": 1}, "unknown key"),
     ],
 )
-def test_settings_that_cannot_be(changes: dict[str, object], sentence: str) -> None:
+def test_wrong_settings_are_refused(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence):
         TrainConfig.load(None, {"data": "a", "task": "segmentation", "segmentation": changes})
 

@@ -38,7 +38,7 @@ def test_a_warm_up_longer_than_the_training_never_passes_the_peak() -> None:
         (None, 2.0, [1.0, 1.0], 40),
         (10, 50.0, [], 40),
         (10, 150.0, [100.0], 1 + 4),  # 50 s to begin with
-        (10, 200.0, [100.0, 50.0], 2 + 8),  # the first epoch, with its tracing, says nothing of the others
+        (10, 200.0, [100.0, 50.0], 2 + 8),  # the first epoch, with its tracing, does not count
         (10, 260.0, [100.0, 50.0, 60.0], 3 + 6),
         (10, 600.0, [590.0, 10.0], 2),
         (10, 700.0, [700.0], 1),

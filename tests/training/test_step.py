@@ -1,4 +1,4 @@
-"""The training step: one graph, the loss it says, decoupled decay, running means."""
+"""The training step: one graph, the loss that it returns, decoupled decay, running means."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_running_mean_of_the_weights() -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_a_slowed_part_stays_and_then_moves_a_share(name: str) -> None:
+def test_a_slowed_part_is_frozen_and_then_moves_by_a_fraction(name: str) -> None:
     """Weight decay included, and with Adam, which divides factors of gradients out again."""
     config = OptimizerConfig(name=name, weight_decay=0.1)
     slowed, plain = small_step(config, slow=(2, 0.25)), small_step(config)

@@ -91,7 +91,7 @@ def test_settings_without_influence_may_change_when_resuming(folder: Path, tmp_p
         _check_directory(config(folder / "train"), tmp_path, resume=True)
 
 
-def test_images_that_go_away_while_training_are_named(folder: Path, tmp_path: Path) -> None:
+def test_images_that_are_deleted_while_training_are_reported(folder: Path, tmp_path: Path) -> None:
     from cvserve.training.trainer import Trainer
 
     shutil.copytree(folder, tmp_path / "data")
@@ -141,7 +141,7 @@ def test_ends_in_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert resumed.epochs == 4
 
 
-def test_a_diverging_loss_says_what_to_do(folder: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_diverging_loss_names_the_setting(folder: Path, tmp_path: Path) -> None:
     from cvserve.training import train
 
     with pytest.raises(CvserveError, match=r"lower optimizer\.learning_rate"):

@@ -143,7 +143,7 @@ def test_equals_cocos_own_on_real_captions(val: list[list[str]]) -> None:
     assert_as_coco(answers[1:] + answers[:1], references)
 
 
-def test_people_are_better_than_people_who_saw_something_else(val: list[list[str]]) -> None:
+def test_captions_score_higher_with_their_own_image_than_with_another(val: list[list[str]]) -> None:
     answers, references = [own[0] for own in val], [own[1:] for own in val]
     right, wrong = caption_report(answers, references), caption_report(answers[1:] + answers[:1], references)
     assert (right.images, right.references) == (79, 316)
@@ -173,6 +173,6 @@ def test_a_report() -> None:
         (["a"], [[]], "without a true caption"),
     ],
 )
-def test_what_cannot_be_scored(answers: list[str], references: list[list[str]], message: str) -> None:
+def test_inputs_that_cannot_be_scored(answers: list[str], references: list[list[str]], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         caption_report(answers, references)
