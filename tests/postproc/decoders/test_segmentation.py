@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from fractions import Fraction
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from relative_time import copies_of
 
 from cvserve.artifact import PreprocSpec, SegmentationPostproc
 from cvserve.errors import ArtifactError, InvalidInput
@@ -173,11 +173,9 @@ def test_twelve_megapixels_are_soon_done() -> None:
     network = contract(360, 480)
     answers = random_answers(360, 480)
     geometry = plan(4000, 3000, network.preproc).geometry(4000, 3000)
-    decode_segmentation(answers, [geometry], network)
-    began = time.perf_counter()
     [result] = decode_segmentation(answers, [geometry], network)
-    # 15 ms on a free core; the limit is for machines under load.
-    assert time.perf_counter() - began < 0.5
+    # About 10 times as long as a copy of the class map.
+    assert copies_of(result.class_map, lambda: decode_segmentation(answers, [geometry], network)) < 300
     assert result.class_map.shape == (3000, 4000)
     assert result.coverage.sum() == pytest.approx(1)
 

@@ -136,14 +136,16 @@ async def test_a_photo_of_twelve_megapixels(channels: Path) -> None:
         assert isinstance(wanted, SegmentationResult)
         assert_same(found, wanted)
         assert np.array_equal(found.class_map[50::100, 50::100], blocks)
+        began = time.perf_counter()
         sent = await client.segment_encoded("channels", data)
+        with_png = time.perf_counter() - began
         assert len(sent.png) < 200_000
         other = await client.segment_encoded("channels", data, "rle")
         assert np.array_equal(other.decode().class_map, found.class_map)
         began = time.perf_counter()
         await client.segment_encoded("channels", data, "none")
-        # 0.1 s on a free core; the limit is for machines under load.
-        assert time.perf_counter() - began < 3
+        # Nothing of the map is encoded, which is most of the work with PNG.
+        assert time.perf_counter() - began < 1.5 * with_png
 
 
 async def test_mask_formats(models: Path) -> None:
