@@ -26,7 +26,7 @@ from cvserve.artifact import (
 from cvserve.artifact.graphs import MEMORY, NEXT, STATE
 from cvserve.errors import FailedPrecondition, InvalidInput, NotFound
 from cvserve.pipeline import Pipeline
-from cvserve.postproc.captioning_search import Arrays, Stepped, search
+from cvserve.postproc.captioning_search import Arrays, StepOutputs, search
 from cvserve.runtimes import FORMAT_OF, Runtime, TensorInfo, open_graph
 from cvserve.runtimes.opening import is_installed
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
@@ -79,13 +79,13 @@ class StepwiseRuntime:
         self._encode.close()
         self._step.close()
 
-    def _one_further(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> Stepped:
+    def _one_further(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> StepOutputs:
         feed = {"tokens": tokens, "position": np.full(len(tokens), position, np.int32)}
         feed |= {f"{MEMORY}{name}": value for name, value in memory.items()}
         feed |= {f"{STATE}{name}": value for name, value in state.items()}
         # A format may have left out what nothing depends on.
         after = self._step.run({name: value for name, value in feed.items() if name in self._step.inputs})
-        return Stepped(after["logits"], _of(after, NEXT), after.get("attention"))
+        return StepOutputs(after["logits"], _of(after, NEXT), after.get("attention"))
 
 
 def load_stepwise(

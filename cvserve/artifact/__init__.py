@@ -1,4 +1,4 @@
-"""The model on disk: manifest, layout, integrity. Ground floor: no TensorFlow here."""
+"""Reads, checks and publishes artifacts: the files of a model and their manifest. Imports no TensorFlow."""
 
 from cvserve.artifact.base import Spec
 from cvserve.artifact.boxes import BoxCoding, BoxLevel

@@ -10,7 +10,7 @@ from cvserve.artifact.base import Spec
 
 
 class BoxLevel(Spec):
-    """A grid of cells over the graph's input: rows x columns, row by row.
+    """Describes a grid of cells over the graph's input: rows x columns, row by row.
 
     anchors: (width, height) in pixels of the anchors centred on each cell, in the order of the graph's boxes; empty
     where boxes are relative to the cell itself.

@@ -1,4 +1,4 @@
-"""The settings with which the sentences of a captioning network are searched."""
+"""Defines the settings with which the sentences of a captioning network are searched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Number = TypeVar("Number", float, np.ndarray)
 
 
 class Decoding(Spec):
-    """Says which sentences a captioning network gives.
+    """Holds the settings of the search that decides which sentences a captioning network returns.
 
     The probability of a sentence is the product of those of its tokens, <end> included, among all tokens of the
     vocabulary. <pad>, <start> and <unk> are never chosen. A sentence without <end> was cut off at the longest length.

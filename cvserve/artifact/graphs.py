@@ -15,7 +15,7 @@ Precision = Literal["float32", "float16", "int8"]
 
 
 class FileEntry(Spec):
-    """A file of the artifact: its path relative to the version directory, in POSIX form, its size and its hash."""
+    """Describes a file of the artifact: its path below the version directory (POSIX form), its size and its hash."""
 
     path: str
     bytes: int = Field(ge=0)

@@ -18,7 +18,7 @@ FILE_NAME = "manifest.json"
 
 
 class Provenance(Spec):
-    """Says where the model came from."""
+    """Records where the model came from."""
 
     source: Literal["cvserve", "import"] = "cvserve"
     architecture: str = ""
@@ -49,7 +49,7 @@ class Manifest(Spec):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        """Upgrades schema 1. A postproc need not repeat the task, nor be there where all its settings have defaults."""
+        """Upgrades schema 1, and fills in a postproc without task, or none where all settings have defaults."""
         if not isinstance(values, Mapping):
             return values
         if values.get("schema_version") == 1:

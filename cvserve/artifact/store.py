@@ -1,4 +1,4 @@
-"""Artifacts on disk: `<repository>/<model name>/<integer version>/`, published completely or not at all.
+"""Reads and publishes artifacts as `<repository>/<model name>/<integer version>/`, published completely or not at all.
 
 A version is built in a hidden sibling directory and renamed, so no reader ever sees half a model; TensorFlow
 Serving ignores the hidden directory because its name is no integer.
@@ -144,7 +144,7 @@ def publish(model_directory: str | Path, build: Callable[[Path, int], Manifest])
         raise InvalidInput(f"{model_directory} is a file; give the directory of a model")
     is_new = not model_directory.exists()
     model_directory.mkdir(parents=True, exist_ok=True)
-    _sweep(model_directory)
+    _remove_stale_builds(model_directory)
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=model_directory))
     try:
         staging.chmod(0o755)
@@ -166,12 +166,12 @@ def publish(model_directory: str | Path, build: Callable[[Path, int], Manifest])
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         if is_new:
-            with suppress(OSError):  # not empty: somebody else has published there meanwhile
+            with suppress(OSError):  # not empty: another process has published there meanwhile
                 model_directory.rmdir()
         raise
 
 
-def _sweep(model_directory: Path) -> None:
+def _remove_stale_builds(model_directory: Path) -> None:
     """Removes directories of killed builds: a build takes minutes, so one that is a day old has ended."""
     for path in model_directory.glob(f"{_STAGING}*"):
         with suppress(OSError):  # another publisher has removed it, or published it

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class HasPostproc(Protocol):
-    """A manifest, or anything else with a `postproc`."""
+    """Matches a manifest, or anything else with a `postproc`."""
 
     @property
     def postproc(self) -> PostprocSpec:
-        """How outputs become results."""
+        """Returns how outputs become results."""
 
 
 class PostprocSpec(Spec):
@@ -40,7 +40,7 @@ class PostprocSpec(Spec):
 
     @classmethod
     def of(cls, contract: HasPostproc) -> Self:
-        """Returns the contract's postproc, which is known to be of this class.
+        """Returns `contract.postproc` as an instance of this class.
 
         Raises:
             TypeError: it belongs to another task.
@@ -110,7 +110,7 @@ def check_task(task: str) -> str:
     Raises:
         ValueError: there is no such task.
     """
-    if not isinstance(task, str) or task not in TASK_SPECS:  # a damaged file may have anything there
+    if not isinstance(task, str) or task not in TASK_SPECS:  # A damaged file may hold a value of any type here.
         raise ValueError(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
     return task
 

@@ -1,4 +1,4 @@
-"""The tokens of a captioning model."""
+"""Defines the vocabulary of a captioning model."""
 
 from __future__ import annotations
 

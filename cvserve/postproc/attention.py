@@ -1,4 +1,4 @@
-"""Where a captioning network looked at each word."""
+"""Maps the attention of a captioning network, where it looked at each word, onto the original image."""
 
 from __future__ import annotations
 

@@ -19,14 +19,17 @@ from cvserve.postproc.activations import log_softmax
 Arrays = Mapping[str, np.ndarray]
 
 NEVER = np.float32(-1e9)
-"""The log probability of what must not be."""
+"""Log probability of a token that is not allowed."""
 
 _LARGEST_DRAW = np.float32(1 - 1e-6)
 
 
 @dataclass(frozen=True)
-class Stepped:
-    """The outputs of one step. logits: float32 [R, V]. state: by name, [R, ...]. attention: float32 [R, L] or None."""
+class StepOutputs:
+    """Holds the outputs of one step.
+
+    logits: float32 [R, V]. state: by name, [R, ...]. attention: float32 [R, L] or None.
+    """
 
     logits: np.ndarray
     state: Arrays
@@ -36,8 +39,11 @@ class Stepped:
 class StepFunction(Protocol):
     """Computes one step of R sentences at a time."""
 
-    def __call__(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> Stepped:
-        """tokens: int32 [R]; position: 0 for <start>; memory: of the images, [R, ...]; state: of the step before."""
+    def __call__(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> StepOutputs:
+        """Computes one step.
+
+        tokens: int32 [R]; position: 0 for <start>; memory: of the images, [R, ...]; state: of the step before.
+        """
 
 
 @dataclass(frozen=True)
@@ -70,20 +76,20 @@ def search(step: StepFunction, memory: Arrays, state: Arrays, decoding: Decoding
     batch = len(next(iter({**memory, **state}.values())))
     beams = decoding.method == "beam"
     width = decoding.beam_width if beams else decoding.sentences
-    going = (_Beams if beams else _Chosen)(batch, width, count, decoding)
+    rows = (_Beams if beams else _IndependentRows)(batch, width, count, decoding)
     memory = {name: np.repeat(value, width, axis=0) for name, value in memory.items()}
     state = {name: np.repeat(value, width, axis=0) for name, value in state.items()}
     position = 0
-    while position < count and not going.settled():
-        stepped = step(going.last, position, memory, state)
-        rows = going.take(stepped, position)
-        state = stepped.state if rows is None else {name: value[rows] for name, value in stepped.state.items()}
+    while position < count and not rows.settled():
+        outputs = step(rows.last, position, memory, state)
+        origins = rows.take(outputs, position)
+        state = outputs.state if origins is None else {name: value[origins] for name, value in outputs.state.items()}
         position += 1
-    return going.sentences(position)
+    return rows.sentences(position)
 
 
-class _Chosen:
-    """Greedy search and sampling: the rows do not depend on each other."""
+class _IndependentRows:
+    """Searches greedily or by sampling: the rows do not depend on each other."""
 
     def __init__(self, batch: int, width: int, count: int, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -99,7 +105,7 @@ class _Chosen:
     def settled(self) -> bool:
         return bool(self._ended.all())
 
-    def take(self, stepped: Stepped, position: int) -> np.ndarray | None:
+    def take(self, stepped: StepOutputs, position: int) -> np.ndarray | None:
         """Appends one token to each row."""
         scores = log_probabilities(stepped.logits, self._token_ids, position, self._decoding.no_repeat_ngram)
         if self._draws is None:
@@ -130,7 +136,7 @@ class _Chosen:
 
 
 class _Beams:
-    """Beam search: follows `width` beginnings an image, best first."""
+    """Searches with a beam: follows `width` beginnings an image, best first."""
 
     def __init__(self, batch: int, width: int, count: int, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -150,7 +156,7 @@ class _Beams:
         reachable = np.where(self._ended, 2 * NEVER, self._score / self._penalties[-1]).max(axis=1)
         return bool((self._ended[:, :wanted].all(axis=1) & (self._rank[:, wanted - 1] >= reachable)).all())
 
-    def take(self, stepped: Stepped, position: int) -> np.ndarray:
+    def take(self, stepped: StepOutputs, position: int) -> np.ndarray:
         """Keeps the best beginnings and returns the rows that they come from."""
         scores = log_probabilities(stepped.logits, self._token_ids, position, self._decoding.no_repeat_ngram)
         batch, width = self._score.shape

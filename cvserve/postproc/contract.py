@@ -1,4 +1,4 @@
-"""What decoding needs to know of a model: of an artifact its manifest, of any other network a `NetworkContract`."""
+"""Defines what decoding needs to know of a model: an artifact's manifest, or the `NetworkContract` of a network."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from cvserve.artifact import OutputSpec, PostprocSpec, PreprocSpec, Task
 
 
 class Contract(Protocol):
-    """The part of `cvserve.artifact.Manifest` that turns outputs into results."""
+    """Lists the fields of `cvserve.artifact.Manifest` that turn outputs into results."""
 
     @property
     def name(self) -> str:
-        """The model's name, for errors."""
+        """Returns the model's name, for errors."""
 
     @property
     def task(self) -> Task:
-        """The task."""
+        """Returns the task's name."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in index order."""
+        """Returns the names of the classes, in index order."""
 
     @property
     def preproc(self) -> PreprocSpec:
-        """How images are resized for the graph."""
+        """Returns how images are resized for the graph."""
 
     @property
     def postproc(self) -> PostprocSpec:
-        """How outputs become results."""
+        """Returns how outputs become results."""
 
     @property
     def outputs(self) -> tuple[OutputSpec, ...]:
-        """The outputs of the graph."""
+        """Returns the outputs of the graph."""
 
     def output(self, role: str) -> OutputSpec | None:
         """Returns the output with this role, or None."""
@@ -46,7 +46,7 @@ class Contract(Protocol):
 
 @dataclass(frozen=True)
 class NetworkContract:
-    """The contract of a network without an artifact. Its outputs are float32 and called by their roles."""
+    """Holds the contract of a network without an artifact. Its outputs are float32 and called by their roles."""
 
     name: str
     task: Task

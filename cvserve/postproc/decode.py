@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What a request wants of its results; None takes the manifest's setting. Each task reads the fields that it has.
+    """Holds the options of a request; None takes the manifest's setting. Each task reads its own fields alone.
 
     top_k: how many classes an image (classification), at least 1.
     score_threshold: the least score of an object (detection), 0 to 1.
@@ -49,11 +49,11 @@ class Options:
 
 
 AS_IT_IS = Options()
-"""All settings are those of the manifest."""
+"""Options that take every setting from the manifest."""
 
 
 Decoder = Callable[[Mapping[str, np.ndarray], Sequence["Geometry"], Contract, Options], Sequence[Result]]
-"""Takes what `decode_outputs` takes, and returns what it returns."""
+"""A task's decoder: has the arguments and the result of `decode_outputs`."""
 
 DECODERS: TaskTable[Decoder] = TaskTable("cvserve.postproc.decoders", "DECODER", what="decoder")
 

@@ -35,7 +35,7 @@ class ObjectMasks:
 
     @classmethod
     def of(cls, masks: np.ndarray) -> ObjectMasks:
-        """Makes them of masks, bool [N, H, W]."""
+        """Makes an `ObjectMasks` of masks, bool [N, H, W]."""
         height, width = masks.shape[1:]
         return cls(tuple(placed_run_lengths(mask, 0, 0, height, width) for mask in masks), height, width)
 
@@ -43,7 +43,7 @@ class ObjectMasks:
         return len(self.counts)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> ObjectMasks:
-        """Returns those that a boolean array [N], an array of indices or a slice selects."""
+        """Returns the masks that a boolean array [N], an array of indices or a slice selects."""
         places = np.arange(len(self.counts))[chosen].tolist()
         return ObjectMasks(tuple(self.counts[place] for place in places), self.height, self.width)
 

@@ -7,7 +7,7 @@ import numpy as np
 from cvserve.postproc.object_masks import ObjectMasks, placed_run_lengths
 
 THRESHOLD = 0.5
-"""From which on a pixel is the object's (He et al. 2017, arXiv 1703.06870, section 3.1)."""
+"""Least mask value at which a pixel belongs to the object (He et al. 2017, arXiv 1703.06870, section 3.1)."""
 
 
 def paste(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> ObjectMasks:

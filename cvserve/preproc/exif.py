@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 _ORIENTATION = 0x0112
-# A raw profile is a few hundred bytes to some tens of kilobytes; more is not decompressed.
+# Bytes of a raw profile that are decompressed at most; real ones have from a few hundred to some ten thousand.
 _MOST_PROFILE_BYTES = 1 << 18
 
 

@@ -60,7 +60,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Holds the numbers of a resize, for an upright image of a known size.
+    """Holds how an upright image of a known size is resized.
 
     keep: (left, top, right, bottom) of the original that is resized. width, height: what it is resized to.
     left, top: where the result's corner then lies in the graph's input (negative: cropped, positive: padded).

@@ -28,8 +28,8 @@ _SAMPLE_FORMATS: dict[int, SampleFormat] = {2: "signed", 3: "float", 5: "complex
 # An encoder makes some ten scans of a progressive JPEG; each costs a pass over the whole image, so that a file of
 # a few megabytes with nothing but empty scans would keep a decoder busy for hours.
 _MOST_SCANS = 100
-# Bounds for lying counts and for files of nothing but empty chunks, which cost the interpreter a second: far above any
-# encoder's.
+# Limits for files with false counts or with nothing but empty chunks, which would keep the interpreter busy: far above
+# what any encoder writes.
 _MOST_SEGMENTS = 10_000
 _MOST_CHUNKS = 100_000
 _MOST_TIFF_TAGS = 4096
@@ -62,7 +62,7 @@ class ImageHeader:
 
 
 class _Damaged(Exception):
-    """A header that cannot be read; the text is the reason."""
+    """Reports a header that cannot be read; the text is the reason."""
 
 
 def read_header(data: bytes, *, name: str = "image") -> ImageHeader:
@@ -107,7 +107,7 @@ def _parser_of(data: bytes) -> tuple[str, Callable[[bytes], ImageHeader]] | None
 
 
 def _jpeg(data: bytes) -> ImageHeader:
-    """ITU-T T.81 annex B: the segments up to the first scan, of which the frame header (SOFn) tells the size."""
+    """Reads a JPEG's segments up to the first scan (ITU-T T.81 annex B); the frame header (SOFn) has the size."""
     frame: tuple[int, int, int, int] | None = None
     orientation = 0
     progressive = False
@@ -151,7 +151,7 @@ def _jpeg(data: bytes) -> ImageHeader:
 
 
 def _check_scans(data: bytes, position: int) -> None:
-    """position: after the first scan's marker."""
+    """Refuses a JPEG with too many scans. position: after the first scan's marker."""
     scans = 1
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, position)
@@ -171,7 +171,7 @@ def _check_scans(data: bytes, position: int) -> None:
 
 
 def _png(data: bytes) -> ImageHeader:
-    """PNG, third edition, section 5: IHDR, then the chunks that may hold EXIF, which can stand after the pixels."""
+    """Reads a PNG (third edition, section 5): IHDR, then the chunks that may hold EXIF, also those after the pixels."""
     if data[12:16] != b"IHDR":
         raise _Damaged("its first chunk is not IHDR")
     width, height, bits = struct.unpack_from(">IIB", data, 16)
@@ -206,7 +206,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _webp(data: bytes) -> ImageHeader:
-    """RFC 9649: VP8X's canvas, or the one image's own size; EXIF in a chunk of its own."""
+    """Reads a WebP (RFC 9649): VP8X's canvas, or the one image's own size; EXIF in a chunk of its own."""
     width = height = 0
     orientation = 1
     position = 12
@@ -237,7 +237,7 @@ def _webp(data: bytes) -> ImageHeader:
 
 
 def _gif(data: bytes) -> ImageHeader:
-    """GIF89a: the logical screen, and the first frame, which must lie on it."""
+    """Reads a GIF89a: the logical screen, and the first frame, which must lie on it."""
     width, height, packed = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (packed & 7) + 1 if packed & 0x80 else 0)
     for _ in range(_MOST_CHUNKS):
@@ -259,7 +259,7 @@ def _gif(data: bytes) -> ImageHeader:
 
 
 def _bmp(data: bytes) -> ImageHeader:
-    """BITMAPCOREHEADER (12 bytes) or BITMAPINFOHEADER and later; a negative height means top row first."""
+    """Reads a BMP: BITMAPCOREHEADER (12 bytes) or BITMAPINFOHEADER and later; a negative height means top row first."""
     (size,) = struct.unpack_from("<I", data, 14)
     if size == 12:
         width, height = struct.unpack_from("<HH", data, 18)
@@ -271,7 +271,7 @@ def _bmp(data: bytes) -> ImageHeader:
 
 
 def _tiff(data: bytes) -> ImageHeader:
-    """TIFF 6.0 and BigTIFF: the first directory."""
+    """Reads the first directory of a TIFF 6.0 or BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     (position,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
@@ -293,7 +293,7 @@ def _tiff(data: bytes) -> ImageHeader:
                 tags[tag] = struct.unpack_from(order + code, data, value_at)[0]
         position += 20 if big else 12
     if 256 not in tags or 257 not in tags:
-        raise _Damaged("its first directory tells no size")
+        raise _Damaged("its first directory has no size")
     orientation = tags.get(274, 1)
     return ImageHeader(
         "TIFF",

@@ -13,9 +13,9 @@ import numpy as np
 
 from cvserve.errors import InvalidInput, MissingExtra
 
-# Of the draws that order selective search's regions; any number does, as long as it stays.
+# Seed of the random numbers that order selective search's regions. Any number will do, but it must never change.
 _SEED = 7
-# Of cv2.Canny, 0 to 255: where an edge begins, and where it goes on. Edge boxes want thin edges.
+# Thresholds of cv2.Canny, 0 to 255: where an edge begins, and where it goes on. Edge boxes need thin edges.
 _EDGE_START, _EDGE_GOES_ON = 100.0, 40.0
 
 
@@ -37,7 +37,7 @@ def find_regions(pixels: np.ndarray, method: str, count: int) -> np.ndarray:
 
 
 def _selective_search(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Uijlings et al. 2013: superpixels, merged by colour, texture, size and fill; OpenCV's fast mode."""
+    """Runs selective search (Uijlings et al. 2013): superpixels, merged by likeness; OpenCV's fast mode."""
     search = _contributed("selective search").segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(pixels[:, :, ::-1]))
     search.switchToSelectiveSearchFast()
@@ -51,7 +51,7 @@ def _selective_search(pixels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _edge_boxes(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Zitnick & Dollar 2014: boxes that hold whole contours.
+    """Finds edge boxes (Zitnick & Dollar 2014): boxes that hold whole contours.
 
     Edges are those of Canny, as strong as the gradient, since the paper's own detector is a model file that OpenCV does
     not bring.
@@ -80,7 +80,7 @@ def _contributed(what: str) -> Any:
 
 
 def _corners(rectangles: np.ndarray) -> np.ndarray:
-    """(x, y, width, height) [N, 4] to float32 x1, y1, x2, y2."""
+    """Converts (x, y, width, height) [N, 4] to float32 x1, y1, x2, y2."""
     return np.concatenate([rectangles[:, :2], rectangles[:, :2] + rectangles[:, 2:]], axis=1).astype(np.float32)
 
 

@@ -33,7 +33,7 @@ def read_file(path: str | Path, name: str) -> bytes:
                 raise ImageError(
                     name, f"has {status.st_size:,} bytes, more than the {MAX_FILE_BYTES:,} that are allowed"
                 )
-            return file.read(status.st_size)  # a larger number would be allocated whole
+            return file.read(status.st_size)  # `read` allocates as many bytes as it is asked for
     except FileNotFoundError:
         raise ImageError(name, "no such file") from None
     except IsADirectoryError:

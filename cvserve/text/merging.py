@@ -1,6 +1,6 @@
 """Byte-pair encoding on characters (Sennrich et al. 2016, arXiv 1508.07909), in the form that needs no list of merges.
 
-Two neighbours become one where their whole is a token, whichever two they are; the token that was learned first comes
+Two neighbours are merged if both together are a token, whichever two they are; the token that was learned first comes
 first. Learning goes by the same rule, so that a learned unit is encoded just as learning left it.
 """
 

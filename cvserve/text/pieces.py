@@ -27,8 +27,11 @@ def word_pieces(text: str) -> list[str]:
 
 
 def units(text: str) -> list[str]:
-    """The same for byte-pair encoding, which never merges across two of them: neighbours of scripts without spaces are
-    one, so that Chinese words of several characters can become tokens."""
+    """Returns the pieces of a caption within which byte-pair encoding merges characters.
+
+    They are those of `word_pieces`, except that neighbours of scripts without spaces are one, so that Chinese words of
+    several characters can become tokens.
+    """
     joined: list[str] = []
     for piece in word_pieces(text):
         if joined and _UNSPACED.match(piece) and _UNSPACED.match(joined[-1]):

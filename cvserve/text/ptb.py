@@ -70,7 +70,7 @@ def _tokens(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=2)
 def _pattern(ascii_only: bool) -> re.Pattern[str]:
-    """What is a token, the first alternative that fits; everything else (spaces, emoji, other symbols) is left out.
+    """Returns the expression of a token: the first alternative that fits. All else (spaces, emoji, ...) is left out.
 
     Args:
         ascii_only: whether the text is, which is 30 times faster.
@@ -80,7 +80,7 @@ def _pattern(ascii_only: bool) -> re.Pattern[str]:
     begin = f"(?<!{letter})"
     abbreviated = "|".join(sorted(_ABBREVIATIONS.split("|"), key=len, reverse=True))
     alternatives = (
-        f"{word}(?=,?(?:\\s|$))",  # most are, and need not be held against all that follows
+        f"{word}(?=,?(?:\\s|$))",  # Most tokens are plain words, for which the alternatives below need not be tried.
         f"[{UNSPACED}][{_marks()}]*",
         r"https?://\S+|[\w.+-]+@[\w-]+\.[\w.]*\w",
         "&amp;",
@@ -109,7 +109,7 @@ def _pattern(ascii_only: bool) -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=1)
 def _marks() -> str:
-    """The inside of a class of combining marks (vowel signs, accents, joiners), which \\w of `re` lacks."""
+    """Returns a character class's content: the combining marks (vowel signs, accents, ...) that \\w of `re` lacks."""
     marks = [code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == "M"] + [0x200C, 0x200D]
     parts, start = [], marks[0]
     for code, following in zip(marks, [*marks[1:], 0], strict=True):

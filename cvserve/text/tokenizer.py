@@ -30,7 +30,7 @@ def decode(ids: Sequence[int] | np.ndarray, vocabulary: Vocabulary) -> str:
 
 
 class Tokenizer:
-    """Turns captions into token ids by a vocabulary. Not changed by use, apart from what it remembers of words.
+    """Turns captions into token ids by a vocabulary. Its use changes nothing but its cache of words.
 
     Example:
         tokenizer = Tokenizer(learn_vocabulary(captions))

@@ -12,7 +12,7 @@ from tiny_segmenter import make_images
 from cvserve.errors import ExportError
 from cvserve.export import report_table
 from cvserve.export.comparison.detection import Tolerance, mask_overlaps, match
-from cvserve.postproc.decoders.detection import Found
+from cvserve.postproc.decoders.detection import DecodedObjects
 
 
 @pytest.mark.slow
@@ -65,8 +65,10 @@ def test_other_masks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         )
 
 
-def one(mask: np.ndarray) -> Found:
-    return Found(np.array([[0, 0, 9, 9]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), mask[None])
+def one(mask: np.ndarray) -> DecodedObjects:
+    return DecodedObjects(
+        np.array([[0, 0, 9, 9]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32), mask[None]
+    )
 
 
 def test_masks_are_part_of_what_matches() -> None:

@@ -1,4 +1,4 @@
-"""Captioning: sentences about an image."""
+"""Captioning's part of the manifest: sentences about an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification: the classes of an image, by score."""
+"""Classification's part of the manifest: the classes of an image, by score."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class ClassificationPostproc(PostprocSpec):
 
 
 class ClassificationParity(Parity):
-    """max_abs_difference: of a probability. An image agrees whose best class is the same."""
+    """Compares class probabilities.
+
+    max_abs_difference: the largest of a probability. An image agrees if its best class is the same.
+    """
 
     task: Literal["classification"] = "classification"
 

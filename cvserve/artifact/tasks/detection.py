@@ -1,4 +1,4 @@
-"""Detection: boxes around objects, with masks where the network gives them (instance segmentation)."""
+"""Detection's part of the manifest: boxes of objects, and masks where the network has them (instance segmentation)."""
 
 from __future__ import annotations
 

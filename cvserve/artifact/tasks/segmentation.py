@@ -1,4 +1,4 @@
-"""Segmentation: the class of every pixel."""
+"""Segmentation's part of the manifest: the class of every pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class SegmentationPostproc(PostprocSpec):
-    """colors: the RGB in which each class is drawn, in label order; empty: the drawing chooses them."""
+    """Holds the colours of the classes.
+
+    colors: the RGB in which each class is drawn, in label order; empty: the drawing chooses them.
+    """
 
     task: Literal["segmentation"] = "segmentation"
     colors: tuple[tuple[int, int, int], ...] = Field(default=(), validation_alias=AliasChoices("colors", "colours"))

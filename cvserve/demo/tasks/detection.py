@@ -13,7 +13,7 @@ from cvserve.data import write_coco
 from cvserve.demo.task import DemoTask, Difference
 from cvserve.export.comparison.detection import Tolerance, match
 from cvserve.postproc import DetectionResult, Result
-from cvserve.postproc.decoders.detection import Found
+from cvserve.postproc.decoders.detection import DecodedObjects
 
 _TOLERANCE = Tolerance()
 _THRESHOLD, _MOST = 0.25, 100
@@ -41,7 +41,7 @@ def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     for mine, theirs in zip(results, wanted, strict=True):
         assert isinstance(mine, DetectionResult)
         assert isinstance(theirs, DetectionResult)
-        first, second = (Found(result.boxes, result.scores, result.indexes) for result in (mine, theirs))
+        first, second = (DecodedObjects(result.boxes, result.scores, result.indexes) for result in (mine, theirs))
         matched = match(first, second, _TOLERANCE, _THRESHOLD, _MOST)
         largest = max(largest, float(matched.scores.max(initial=0.0)))
         same = same and not matched.unmatched

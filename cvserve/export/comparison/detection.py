@@ -13,7 +13,7 @@ from cvserve.errors import ArtifactError, MissingExtra
 from cvserve.export.comparison.base import Compared, Outputs
 from cvserve.export.detect_signature import detect_spec
 from cvserve.postproc.boxes import iou_matrix
-from cvserve.postproc.decoders.detection import ROLES, Found, decode_detection_arrays
+from cvserve.postproc.decoders.detection import ROLES, DecodedObjects, decode_detection_arrays
 from cvserve.postproc.pasting import THRESHOLD
 from cvserve.postproc.quantized import real_values
 from cvserve.postproc.results import DetectionResult
@@ -60,7 +60,7 @@ class Matching:
     mask_ious: np.ndarray
 
 
-def match(got: Found, wanted: Found, tolerance: Tolerance, threshold: float, most: int) -> Matching:
+def match(got: DecodedObjects, wanted: DecodedObjects, tolerance: Tolerance, threshold: float, most: int) -> Matching:
     """Pairs the objects of two answers, best first, each with the unpaired one that overlaps it most.
 
     Args:
@@ -191,7 +191,7 @@ class SignatureComparison:
         """Compares the signature's objects with those that are decoded from the network's outputs."""
         manifest = self.manifest.model_copy(update={"postproc": detect_spec(DetectionPostproc.of(self.manifest))})
         mine = [
-            Found(got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
+            DecodedObjects(got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
             for index, count in enumerate(got["count"].tolist())
         ]
         return compare_objects(mine, decoded_objects(by_role(wanted, manifest), manifest), manifest, self.tolerance)
@@ -210,8 +210,8 @@ class Detail:
 
 
 def compare_objects(
-    got: Sequence[Found],
-    wanted: Sequence[Found],
+    got: Sequence[DecodedObjects],
+    wanted: Sequence[DecodedObjects],
     manifest: Manifest,
     tolerance: Tolerance,
     outputs: tuple[Mapping[str, np.ndarray], ...] = (),
@@ -252,7 +252,7 @@ def by_role(outputs: Outputs, manifest: Manifest) -> dict[str, np.ndarray]:
     return {spec.role: real_values(outputs[spec.name], spec) for spec in manifest.outputs if spec.role in ROLES}
 
 
-def decoded_objects(outputs: Mapping[str, np.ndarray], manifest: Manifest, **options: Any) -> list[Found]:
+def decoded_objects(outputs: Mapping[str, np.ndarray], manifest: Manifest, **options: Any) -> list[DecodedObjects]:
     """Returns the objects of each image, in pixels of the graph's input."""
     spec = manifest.preproc
     return decode_detection_arrays(outputs, DetectionPostproc.of(manifest), spec.height, spec.width, **options)

@@ -1,4 +1,4 @@
-"""Boxes in numpy: decoding, overlaps, suppression."""
+"""Decodes boxes, computes their overlaps and suppresses them, with numpy."""
 
 from cvserve.postproc.boxes.candidates import Candidates, choose_candidates
 from cvserve.postproc.boxes.coding import anchors, cells, decode_boxes, decode_deltas

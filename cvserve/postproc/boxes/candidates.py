@@ -11,9 +11,9 @@ from cvserve.artifact import DetectionPostproc
 from cvserve.errors import ArtifactError
 from cvserve.postproc.activations import sigmoid, softmax
 
-# Scores under this are nothing that float32 logits tell apart from 0.
+# Lower scores cannot be told apart from 0 in float32 logits.
 _LEAST_THRESHOLD = 1e-6
-# What lies this close below the cut is looked at too: the score itself decides, not the rounding of its logit.
+# Logits this close below the threshold are checked too: the score decides, not the rounding of its logit.
 _SLACK = 1e-3
 
 
@@ -30,7 +30,7 @@ def choose_candidates(
 ) -> Candidates:
     """Returns the pairs whose score is at least the threshold, and the best of them beyond `spec.max_candidates`.
 
-    Logits are compared before anything is exponentiated: nearly all of them end there. Of equal scores the lower
+    Logits are compared before any is exponentiated, which rules out nearly all of them. Of equal scores the lower
     (box, class) is taken first.
 
     Args:
@@ -46,7 +46,7 @@ def choose_candidates(
     cut = np.float32(math.log(reachable) - math.log1p(-reachable) - _SLACK)
     if _has_nan(logits) or (objectness is not None and _has_nan(objectness)):
         raise ArtifactError("the graph gave scores that are not numbers (NaN)")
-    # Both factors of a score are at least the score.
+    # A score is a product of two factors below 1, so each factor is at least the score.
     possible = None if objectness is None else np.flatnonzero(objectness >= cut)
     own = logits if possible is None else logits[possible]
     boxes, classes, scores = (_softmax if spec.activation == "softmax" else _sigmoids)(own, cut)

@@ -10,7 +10,7 @@ from cvserve.artifact import BoxCoding
 from cvserve.errors import ArtifactError
 
 MOST_LOG_SCALE = 4.1
-"""exp(4.1) = 60 times the anchor: more is no box, and would overflow (Detectron clips at log(1000 / 16) = 4.1)."""
+"""Limit of tw and th: 60 times the anchor. Larger values could overflow (Detectron clips at log(1000 / 16) = 4.1)."""
 
 
 @functools.lru_cache(maxsize=64)

@@ -32,7 +32,7 @@ def nms(
         int64 indices of the kept ones, best first; of equal scores the lower index first.
     """
     order = np.argsort(-scores, kind="stable")
-    # Whether a box stays depends on better ones alone, so that of a crowded image a part may be enough.
+    # Whether a box stays depends on better boxes alone, so that of a crowded image the best part may be enough.
     for part in (order[: 2 * max_results], order):
         kept = part[_kept_of_sorted(boxes[part], classes[part], iou_threshold)]
         if len(kept) >= max_results or len(part) == len(order):

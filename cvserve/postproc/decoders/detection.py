@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 ROLES = ("box_offsets", "class_logits", "objectness", "proposals", "boxes", "scores", "classes", "masks")
 
 
-class Found(NamedTuple):
-    """The objects of an image, best first. boxes: float32 [N, 4] in pixels of the graph's input. scores: float32 [N].
-    classes: int32 [N]. masks: float32 [N, R, R], how likely each cell of the box is the object's; None without."""
+class DecodedObjects(NamedTuple):
+    """Holds the objects of an image, best first.
+
+    boxes: float32 [N, 4] in pixels of the graph's input. scores: float32 [N].
+    classes: int32 [N]. masks: float32 [N, R, R], how likely each cell of the box is the object's; None without.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -77,14 +80,14 @@ def decode_detection(
     return [in_original(item, geometry, manifest.labels) for item, geometry in zip(found, geometries, strict=True)]
 
 
-def in_original(found: Found, geometry: Geometry, labels: tuple[str, ...]) -> DetectionResult:
-    """Returns objects of the graph's input in the coordinates of the original, without those outside of it."""
+def in_original(found: DecodedObjects, geometry: Geometry, labels: tuple[str, ...]) -> DetectionResult:
+    """Returns objects in the coordinates of the original image, without those that lie outside of it."""
     boxes = geometry.to_original(found.boxes)
-    inside = _solid(boxes)
+    inside = _with_area(boxes)
     width, height = geometry.original_width, geometry.original_height
     masks = None
     if found.masks is not None:
-        # Where the network's own box ends, also beyond the original: its mask tells of all of it.
+        # A mask covers the network's whole box, so the box is not clipped to the original image here.
         places = geometry.to_original(found.boxes[inside], clip=False)
         masks = paste(found.masks[inside], places, height, width)
     return DetectionResult(boxes[inside], found.scores[inside], found.classes[inside], labels, width, height, masks)
@@ -99,7 +102,7 @@ def decode_detection_arrays(
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     max_results: int | None = None,
-) -> list[Found]:
+) -> list[DecodedObjects]:
     """Returns the objects of each image, in pixels of the graph's input, clipped to it.
 
     Args:
@@ -112,7 +115,7 @@ def decode_detection_arrays(
     """
     coding = spec.boxes
     if coding.kind == "boxes":
-        return _suppressed(outputs, spec, height, width, score_threshold, iou_threshold, max_results)
+        return _decode_suppressed(outputs, spec, height, width, score_threshold, iou_threshold, max_results)
     if "box_offsets" not in outputs or "class_logits" not in outputs:
         raise ArtifactError("a detection graph needs outputs of roles box_offsets and class_logits")
     threshold = spec.score_threshold if score_threshold is None else score_threshold
@@ -133,13 +136,13 @@ def decode_detection_arrays(
         if np.isnan(boxes).any() or np.isnan(offsets[index].max(initial=0)):
             raise ArtifactError("the graph gave boxes that are not numbers (NaN)")
         boxes = np.clip(boxes, 0, corner).astype(np.float32, copy=False)
-        solid = np.flatnonzero(_solid(boxes))
+        solid = np.flatnonzero(_with_area(boxes))
         kept = solid[nms(boxes[solid], scores[solid], classes[solid], overlap, most)]
-        results.append(Found(boxes[kept], scores[kept], classes[kept].astype(np.int32)))
+        results.append(DecodedObjects(boxes[kept], scores[kept], classes[kept].astype(np.int32)))
     return results
 
 
-def _suppressed(
+def _decode_suppressed(
     outputs: Mapping[str, np.ndarray],
     spec: DetectionPostproc,
     height: int,
@@ -147,7 +150,7 @@ def _suppressed(
     score_threshold: float | None,
     iou_threshold: float | None,
     max_results: int | None,
-) -> list[Found]:
+) -> list[DecodedObjects]:
     """Does `decode_detection_arrays` for a graph that decodes and suppresses its boxes itself (kind "boxes")."""
     missing = [role for role in ("boxes", "scores", "classes") if role not in outputs]
     if missing:
@@ -164,7 +167,7 @@ def _suppressed(
     for what, values in (("boxes", all_boxes), ("scores", all_scores), ("masks", masks)):
         if values is not None and not np.isfinite(values).all():
             raise ArtifactError(f"the graph gave {what} that are not numbers")
-    # 0 is what fills up.
+    # A score of 0 marks an unused row, whatever the threshold.
     threshold = max(spec.score_threshold if score_threshold is None else score_threshold, np.finfo(np.float32).tiny)
     overlap = spec.iou_threshold if iou_threshold is None else iou_threshold
     most = spec.max_results if max_results is None else max_results
@@ -172,13 +175,15 @@ def _suppressed(
     results = []
     for index, scores in enumerate(all_scores):
         boxes, classes = np.clip(all_boxes[index], 0, corner), all_classes[index].astype(np.int32)
-        real = np.flatnonzero((scores >= threshold) & _solid(boxes))
+        real = np.flatnonzero((scores >= threshold) & _with_area(boxes))
         kept = real[nms(boxes[real], scores[real], classes[real], overlap, most)]
-        results.append(Found(boxes[kept], scores[kept], classes[kept], None if masks is None else masks[index][kept]))
+        results.append(
+            DecodedObjects(boxes[kept], scores[kept], classes[kept], None if masks is None else masks[index][kept])
+        )
     return results
 
 
-def _solid(boxes: np.ndarray) -> np.ndarray:
+def _with_area(boxes: np.ndarray) -> np.ndarray:
     """Returns which boxes [N, 4] have an area: bool [N]."""
     solid: np.ndarray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return solid

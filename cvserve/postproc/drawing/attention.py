@@ -10,12 +10,12 @@ from cvserve.postproc.results import Attention
 from cvserve.postproc.text import draw_table, drawable
 
 _NARROWEST = 120
-"""Pixels of a panel, in which a word can be read."""
+"""Least width of a panel in pixels, so that its word can be read."""
 
 _MOST_COLUMNS = 6
 _GAP = 2
 _DARKEST = 0.2
-"""Of the brightness, where nothing was looked at."""
+"""Share of the brightness that stays where the network did not look."""
 
 _LETTERS_A_SHORT_SIDE = 10
 

@@ -17,7 +17,7 @@ _LETTERS_A_SHORT_SIDE = 34
 
 @dataclass(frozen=True)
 class Caption:
-    """The caption of a box. text: on the box, "" for none. colour: of its lines. bold: lines twice as thick."""
+    """Holds the caption of a box. text: on the box, "" for none. colour: of its lines. bold: lines twice as thick."""
 
     text: str
     color: Color
@@ -69,7 +69,7 @@ def _span(low: int, high: int, limit: int, thickness: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Plate:
-    """A caption and its place."""
+    """Holds a caption and where it is drawn."""
 
     text: str
     color: Color

@@ -11,7 +11,7 @@ from cvserve.postproc.results import SegmentationResult
 from cvserve.postproc.text import draw_table
 
 OPACITY = 0.55
-"""Of the colours: enough to tell classes apart, little enough to see the image below."""
+"""Opacity of the colours: enough to tell classes apart, little enough to see the image below."""
 
 _LETTERS_A_SHORT_SIDE = 30
 
@@ -37,7 +37,7 @@ def draw_regions(image: np.ndarray, result: SegmentationResult, factor: int) -> 
     class_map = result.class_map
     if factor > 1:
         class_map = cv2.resize(class_map, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    # Row by row of whole pixels: a colour image of the whole would need three bytes more a pixel.
+    # Row by row: a colour image of the whole would need three more bytes a pixel.
     rows = max(1, (1 << 20) // image.shape[1])
     for top in range(0, len(image), rows):
         part = image[top : top + rows]

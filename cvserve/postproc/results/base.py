@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 
 class Result(Protocol):
-    """The result of any task for one image. task: its name."""
+    """Holds the result of any task for one image. task: the task's name."""
 
     task: ClassVar[str]
 

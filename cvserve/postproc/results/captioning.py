@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ScoredCaption:
-    """A sentence about an image. log_probability: natural logarithm, 0 at most, of all its tokens together."""
+    """Holds a sentence about an image. log_probability: natural logarithm, 0 at most, of all its tokens together."""
 
     text: str
     log_probability: float
@@ -18,7 +18,7 @@ class ScoredCaption:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """Where a network looked at each word of a sentence.
+    """Holds where a network looked at each word of a sentence.
 
     words: N of them. maps: float32 [N, rows, columns], shares of the image that sum to 1 a word. box: x1, y1, x2, y2
     of what the maps cover, in pixels of the upright original; with padding it reaches beyond the image.
@@ -31,7 +31,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class CaptionResult:
-    """Sentences about an image, best first; at least one.
+    """Holds the sentences about an image, best first; at least one.
 
     attention: of the best sentence, from networks that have it; None in results from a server.
     """

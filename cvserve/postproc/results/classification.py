@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class of an image. score: 0 to 1."""
+    """Holds one class of an image. score: 0 to 1."""
 
     label: str
     index: int
@@ -17,7 +17,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """The best classes of an image, best first; equal scores in index order."""
+    """Holds the best classes of an image, best first; equal scores in index order."""
 
     classes: tuple[ClassScore, ...]
     task: ClassVar[str] = "classification"

@@ -13,7 +13,7 @@ from cvserve.postproc.object_masks import ObjectMasks
 
 @dataclass(frozen=True)
 class Detection:
-    """One object. box: x1, y1, x2, y2 in pixels. score: 0 to 1."""
+    """Holds one object. box: x1, y1, x2, y2 in pixels. score: 0 to 1."""
 
     label: str
     index: int
@@ -23,7 +23,7 @@ class Detection:
 
 @dataclass(frozen=True, eq=False)
 class DetectionResult:
-    """The objects of an image, best first.
+    """Holds the objects of an image, best first.
 
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of the upright original, (0, 0) being its top left corner and
     (image_width, image_height) its bottom right one. scores: float32 [N], 0 to 1. indexes: int32 [N], classes as
@@ -58,7 +58,7 @@ class DetectionResult:
             yield Detection(self.names[index], index, score, tuple(box))
 
     def __getitem__(self, chosen: np.ndarray | slice) -> DetectionResult:
-        """Returns those that a boolean array [N], an array of indices or a slice selects."""
+        """Returns the objects that a boolean array [N], an array of indices or a slice selects."""
         return DetectionResult(
             self.boxes[chosen],
             self.scores[chosen],

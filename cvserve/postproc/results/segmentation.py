@@ -13,13 +13,13 @@ import numpy as np
 from cvserve.errors import InvalidInput
 from cvserve.postproc.mask_formats import check_mask_format
 
-# Counted at once: see `SegmentationResult.coverage`.
+# Pixels that are counted in one call: see `SegmentationResult.coverage`.
 _COUNTED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
 class ClassArea:
-    """One class of a segmentation. coverage: share of the image, 0 to 1. confidence: mean of its pixels, 0 to 1."""
+    """Holds one class of a segmentation. coverage: share of the image. confidence: mean of its pixels. Both 0 to 1."""
 
     label: str
     index: int
@@ -29,8 +29,7 @@ class ClassArea:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationResult:
-    """The class of every pixel of an image.
-
+    """Holds the class of every pixel of an image.
     class_map: uint8 [image height, image width] of the upright original, indices into `names`. confidence: float32 [C],
     the mean probability of the pixels of each class, 0 to 1; 0 of a class without pixels. colours: RGB of each class,
     or empty: the drawing chooses them.
@@ -96,7 +95,7 @@ class SegmentationResult:
 
 @dataclass(frozen=True, eq=False)
 class EncodedSegmentation:
-    """An encoded segmentation of an image of width x height pixels.
+    """Holds an encoded segmentation of an image of width x height pixels.
 
     classes: those that occur, the largest first. mask_format: one of MASK_FORMATS. png: the class map, one byte a
     pixel; of "png" alone. masks: of "rle" and "polygons", one for each of `classes`: COCO's counts int64 [N] (see

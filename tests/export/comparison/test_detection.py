@@ -13,7 +13,7 @@ from cvserve.errors import ArtifactError, ExportError
 from cvserve.export.comparison.detection import Tolerance, match
 from cvserve.export.parity import ParityImages, check_parity
 from cvserve.export.task_export import TASK_EXPORTS
-from cvserve.postproc.decoders.detection import Found
+from cvserve.postproc.decoders.detection import DecodedObjects
 
 EXPORT = TASK_EXPORTS["detection"]
 TOLERANCE = 1e-4
@@ -23,7 +23,7 @@ BOX = (10.0, 10.0, 30.0, 40.0)
 
 def found(*objects: tuple[tuple[float, ...], float, int]) -> Any:
     """Boxes, scores and classes as `decode_detection_arrays` gives them."""
-    return Found(
+    return DecodedObjects(
         np.array([item[0] for item in objects], np.float32).reshape(-1, 4),
         np.array([item[1] for item in objects], np.float32),
         np.array([item[2] for item in objects], np.int32),

@@ -113,9 +113,9 @@ def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) 
         assert np.allclose(alone.log_probability[0], together.log_probability[row], atol=1e-5)
         assert np.allclose(alone.attention[0], together.attention[row], atol=1e-5)
 
-    def step(tokens: np.ndarray, position: int, memory: dict, state: dict) -> captioning_search.Stepped:
+    def step(tokens: np.ndarray, position: int, memory: dict, state: dict) -> captioning_search.StepOutputs:
         after = decoder.step(tf.constant(tokens), position, memory, state)
-        return captioning_search.Stepped(
+        return captioning_search.StepOutputs(
             after.logits.numpy(), {name: value.numpy() for name, value in after.state.items()}, after.attention.numpy()
         )
 
@@ -197,10 +197,10 @@ def test_the_search_stops_when_all_have_ended() -> None:
     decoder, features = make_decoder(length=40, temper=0.3), make_features(3)
     calls: list[int] = []
 
-    def step(tokens: np.ndarray, position: int, memory: dict, state: dict) -> captioning_search.Stepped:
+    def step(tokens: np.ndarray, position: int, memory: dict, state: dict) -> captioning_search.StepOutputs:
         calls.append(position)
         after = decoder.step(tf.constant(tokens), position, memory, state)
-        return captioning_search.Stepped(after.logits.numpy(), {"hidden": after.state["hidden"].numpy()})
+        return captioning_search.StepOutputs(after.logits.numpy(), {"hidden": after.state["hidden"].numpy()})
 
     memory = decoder.memory(features)
     state = decoder.initial_state(memory)
