@@ -1,4 +1,4 @@
-"""The table of what each kind of error is in gRPC and HTTP."""
+"""Maps each kind of error to its gRPC status and HTTP code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cvserve import errors
 
 @dataclass(frozen=True)
 class Status:
-    """Holds a status. grpc: the name of a grpc.StatusCode. http: the code of TensorFlow Serving's own table for it."""
+    """Holds the status of an error. grpc: the name of a grpc.StatusCode. http: TensorFlow Serving's HTTP code for
+    it."""
 
     grpc: str
     http: int
@@ -39,8 +40,8 @@ STATUS_OF: dict[type[BaseException], Status] = {
     errors.ArtifactError: INTERNAL,
     errors.ExportError: INTERNAL,
 }
-"""An error of a class that is not here has the status of its nearest base class that is. Any other error is a bug:
-INTERNAL."""
+"""The status of each class of errors. Other classes have the status of their nearest base class in the table. Any other
+error is a bug: INTERNAL."""
 
 MAX_CHARACTERS = 1024
 """Longer texts are cut, as TensorFlow Serving does (grpc_status_util.cc): they travel in an HTTP/2 header."""

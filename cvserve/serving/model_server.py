@@ -1,4 +1,4 @@
-"""The process of `cvserve model-server`: the flags of tensorflow_model_server put together with our server."""
+"""The process of `cvserve model-server`: runs our server with the flags of tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model_server(flags: Flags) -> None:
     """Serves until SIGTERM or SIGINT, then lets accepted requests finish.
 
     Raises:
-        CvserveError: where tensorflow_model_server would not start either; with its text where it has one.
+        CvserveError: in the cases where tensorflow_model_server does not start either; with its text if it has one.
     """
     start = read_start(flags)
     for line in start.warnings:

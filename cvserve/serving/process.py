@@ -24,11 +24,11 @@ from cvserve.serving.settings import ServerSettings, load_settings
 _LOG = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0001
-"""How long a thread may keep the interpreter's lock when another one wants it. With Python's 5 ms, a worker that has
-ended a batch waits, and its core with it, until the loop has handled all the messages that came."""
+"""Seconds that a thread may keep the interpreter's lock when another one wants it. With Python's 5 ms, a worker that
+has finished a batch waits, with its core idle, until the loop has handled all messages that came."""
 
 _OUTPUT: list[logs.Handler] = []
-"""Where the lines of the server that runs go: standard output."""
+"""The handler that writes the lines of the running server to standard output; empty while none runs."""
 
 
 def serve(
@@ -58,11 +58,11 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     """Starts the server and serves until SIGTERM or SIGINT; see `serve`.
 
     Args:
-        beside: further work on the server's loop, from the moment that it is ready until it is asked to stop.
+        beside: other work for the server's loop, from the moment that the server is ready until it stops.
     """
     logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
-    # gRPC's own thread only hands over calls. It is started before this thread takes SCHED_BATCH, which it would
+    # gRPC's own thread only passes calls on. It is started before this thread takes SCHED_BATCH, which it would
     # inherit.
     grpc.aio.init_grpc_aio()
     use_batch_policy()
@@ -78,7 +78,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
             _OUTPUT.remove(output)
             output.close()
     if not written:
-        # The interpreter would wait for the reader when it ends.
+        # The interpreter would wait for the reader at its end.
         os._exit(0)
 
 
@@ -127,7 +127,7 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
 
 
 def _log_fault(task: asyncio.Future[None]) -> None:
-    """Logs an unexpected error of the work beside the server, which goes on serving."""
+    """Logs an unexpected error of the work beside the server; the server goes on."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _LOG.error("%r failed beside the server", task, exc_info=error)
 
@@ -138,11 +138,11 @@ def _cut_off(server: Server) -> NoReturn:
 
 
 def say(line: str) -> None:
-    """Prints a line for whoever started the server, to standard output."""
-    # A model's name may hold characters that the terminal's encoding lacks, or bytes that are no text.
+    """Prints a line for the operator to standard output."""
+    # A model's name may hold characters that the terminal's encoding lacks, or bytes that are not text.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     text = logs.output_line(line).encode(encoding, "backslashreplace").decode(encoding)
-    # The reader of the lines may be gone, and a disk may be full: neither is a reason to stop serving or draining.
+    # The reader of the lines may be gone, or the disk full. The server goes on serving or draining all the same.
     if _OUTPUT:
         _OUTPUT[-1].write(text)
         return

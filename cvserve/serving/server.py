@@ -1,4 +1,4 @@
-"""The composition root: puts core, protocols, ports, security and observability together to one server.
+"""The composition root: builds the server from core, protocols, ports, security and observability.
 
 A protocol is added in one line, in PROTOCOLS.
 """
@@ -133,7 +133,7 @@ class Server:
 
     @property
     def in_flight(self) -> int:
-        """Returns how many accepted requests are not answered yet."""
+        """Returns the number of accepted requests that are not answered yet."""
         return self.engine.in_flight if hasattr(self, "engine") else 0
 
     async def start(self) -> None:
@@ -182,12 +182,12 @@ class Server:
             raise errors[0] if errors else NotFound("no model has a version on disk that its policy wants")
         self.watcher.start()
         self._ready = True
-        # A collection would have requests wait from now on.
+        # From now on a garbage collection would make requests wait.
         self._freeze.collect = False
         self._refresh()
 
     def _open_protocols(self, ports: Ports) -> None:
-        """Puts the endpoints of the protocols on the ports, and their metrics among the server's."""
+        """Adds the endpoints of the protocols to the ports, and their metrics to those of the server."""
         host = Host(self.engine, self.settings, self.metrics.registry, self._threads)
         with naming_the_extra():
             self.endpoints = tuple(protocol.open(host) for protocol in self._protocols)
@@ -203,11 +203,11 @@ class Server:
         )
 
     async def drain(self, grace: float | None = None) -> bool:
-        """Turns health to NOT_SERVING, refuses new requests with UNAVAILABLE, lets accepted ones finish, and closes the
+        """Sets health to NOT_SERVING, refuses new requests with UNAVAILABLE, lets accepted ones finish, and closes the
         ports.
 
         Args:
-            grace: seconds for the accepted ones, by default the settings'.
+            grace: the seconds that accepted requests may take; by default those of the settings.
 
         Returns:
             Whether all of them were answered in that time.

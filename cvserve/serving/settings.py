@@ -16,7 +16,7 @@ from cvserve.settings import nearest, parse, read_yaml
 
 
 class ServerSettings(EngineSettings):
-    """The settings of a server: the whole file."""
+    """Holds all settings of a server."""
 
     host: str = "0.0.0.0"
     """The address to listen on; 127.0.0.1 keeps the server to this machine."""
@@ -37,10 +37,10 @@ class ServerSettings(EngineSettings):
     """The deadline of a request over HTTP, counted from the moment that all of it has arrived."""
 
     http_read_seconds: float = Field(default=60.0, gt=0, le=86_400)
-    """How long an HTTP client may take to send a body; the connection of a slower one is closed."""
+    """Seconds that an HTTP client may take to send a body; the connection of a slower one is closed."""
 
     http_idle_seconds: float = Field(default=75.0, gt=0, le=86_400)
-    """How long an HTTP connection may stay open without a complete head of a request."""
+    """Seconds that an HTTP connection may stay open without the complete header of a request."""
 
     max_http_bytes: int = Field(default=512 << 20, ge=1024)
     """Bytes of all HTTP bodies that are received or used at the same time; more are refused."""
@@ -67,37 +67,37 @@ class ServerSettings(EngineSettings):
     """The lowest level that is logged."""
 
     log_requests: Literal["errors", "all"] = "errors"
-    """Which requests have a line in the log: those of management and those that failed through the server's fault, or
-    all."""
+    """Which requests are logged: those of management and those that failed by the server's fault, or all."""
 
     telemetry: TelemetrySettings | None = None
     """OpenTelemetry traces (needs cvserve[telemetry]); None: no traces."""
 
     max_concurrent_rpcs: int | None = Field(default=None, ge=1)
     """gRPC requests and streams that are open at the same time; more are refused with RESOURCE_EXHAUSTED at once. None:
-    no bound but those of the queues."""
+    no limit but those of the queues."""
 
     max_concurrent_streams: int = Field(default=1024, ge=1)
-    """The same for each connection; further requests of a connection wait in the client."""
+    """gRPC requests of one connection that are open at the same time; further ones wait in the client."""
 
     tensor_content: bool = False
     """Whether Predict over gRPC writes numbers to tensor_content instead of typed fields. That is smaller, but some
     clients of TensorFlow Serving do not read it."""
 
     max_message_bytes: int = Field(default=64 << 20, ge=1024, le=(1 << 31) - 1)
-    """The largest message taken or sent."""
+    """Bytes of the largest gRPC message that is received or sent."""
 
     stream_window: int = Field(default=8, ge=1, le=1024)
-    """Frames of one VisionService/Stream that may be in work; the next is read when the first of them is answered."""
+    """Frames of one VisionService/Stream that are worked on at the same time; the next is read when the first of them
+    is answered."""
 
     grace_seconds: float = Field(default=30.0, ge=0, le=3600)
-    """How long accepted requests may take after SIGTERM."""
+    """Seconds that accepted requests may take after SIGTERM."""
 
     poll_seconds: float = Field(default=1.0, ge=0, le=86400)
     """Seconds between two checks of the disk for new and removed versions and models; 0: only on request."""
 
     def check_names(self, names: list[str]) -> None:
-        """Checks that the models with settings of their own are among these.
+        """Checks that every model with its own settings is among these.
 
         Raises:
             InvalidInput: one of them is not there.

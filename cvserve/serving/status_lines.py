@@ -1,4 +1,4 @@
-"""The lines in which a server reports what becomes of its models."""
+"""The lines that a server prints when the state of a model changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StatusLines:
             self._report(f"{what} has lost its device, and only another process may get it back: {status.lost}")
         elif status.error is not None:
             line = f"{what} cannot be served: {status.error}"
-            # Once, however often it is tried again.
+            # Reported only once, however often the version is tried again.
             if status.state is State.END and self._broken.get(key) != line:
                 self._broken[key] = line
                 self._report(line)

@@ -1,5 +1,5 @@
 """The server without any protocol: models, their versions, batching, decoding, deadlines.
 
-Everything here is called from one event loop; native work happens on worker threads, which report back through a
-`LoopCallbacks`. `grpc/` (and later `http/`) convert a protocol's messages to calls of `Engine` and back.
+Everything here is called from one event loop. Native work happens on worker threads, which report back through
+`LoopCallbacks`. The protocols convert their messages to calls of `Engine`, and its answers back to messages.
 """

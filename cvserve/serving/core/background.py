@@ -1,4 +1,4 @@
-"""Work that no caller waits for: changes that outlive their caller, and a function called every second."""
+"""Background work: changes that go on when their caller gives up, and a function that is called at intervals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Returns `function(*arguments)`, called on another thread, since it may wait for the disk."""
+    """Calls `function(*arguments)` on another thread, since it may wait for the disk, and returns the result."""
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 async def wait_for_all(changes: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Waits for all of them, also when one fails; then raises the first failure, and logs the others."""
+    """Waits for all changes, even when one fails; then raises the first failure and logs the others."""
     failures = [result for result in await asyncio.gather(*changes, return_exceptions=True) if result is not None]
     for other in failures[1:]:
         _LOG.error("a model could not be changed", exc_info=other)
@@ -27,7 +27,7 @@ async def wait_for_all(changes: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 class BackgroundTasks:
-    """Holds tasks until they are done: the loop itself keeps only weak references. On the loop's thread."""
+    """Holds tasks until they are done, since the loop itself keeps only weak references. Used on the loop's thread."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -47,14 +47,14 @@ class BackgroundTasks:
         return task
 
     async def wait(self) -> None:
-        """Waits for all that is under way now."""
+        """Waits for all tasks that are running now."""
         if self._tasks:
             await asyncio.wait(set(self._tasks))
 
     def _done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # is the caller's, who may have gone
+            task.exception()  # marks it as seen: it belongs to the caller, which may have given up
 
 
 async def _logged(change: Coroutine[Any, Any, None]) -> None:
@@ -65,12 +65,12 @@ async def _logged(change: Coroutine[Any, Any, None]) -> None:
 
 
 class Watcher:
-    """Calls `look` every `seconds`, from `start` to `stop`. On the loop's thread."""
+    """Calls `look` every `seconds`, from `start` to `stop`. Used on the loop's thread."""
 
     def __init__(self, look: Callable[[], Awaitable[None]], seconds: float) -> None:
         """
         Args:
-            look: looks at the disk once.
+            look: checks the disk once.
             seconds: from the end of one call to the next; 0: never.
         """
         self._look = look
@@ -83,7 +83,7 @@ class Watcher:
             self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def stop(self) -> None:
-        """Returns when no more calls are made; what the last call started goes on."""
+        """Stops calling. What the last call started goes on."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -95,5 +95,5 @@ class Watcher:
             try:
                 await self._look()
             except Exception:  # noqa: BLE001 - logged, since no caller waits for it
-                # One call that fails in a way nobody has foreseen must not be the last.
+                # An unexpected failure of one call must not stop the later calls.
                 _LOG.exception("looking for models failed")

@@ -34,10 +34,10 @@ from cvserve.serving.core.settings import ModelSettings
 _LOG = logging.getLogger(__name__)
 
 LONE_REPLICA_BYTES = 256 << 20
-"""Larger graphs are not loaded once more for lone requests."""
+"""Graphs of more bytes are not loaded a second time for lone requests."""
 
 STEADY = 0.85
-"""Where less of the best rate was reached, the measurement is repeated an hour later: something else used the CPU."""
+"""Below this fraction of the best rate, something else used the CPU, and the measurement is repeated an hour later."""
 
 UNSTEADY_SECONDS = 3600.0
 
@@ -47,15 +47,15 @@ _LIBRARIES = ("tensorflow", "onnxruntime", "ai-edge-litert")
 
 @dataclass(frozen=True)
 class Chosen:
-    """Holds what was chosen for a model.
+    """Holds the plan that was chosen for a model.
 
     Attributes:
         plan: instances and threads on each device.
         max_rows: the largest batch.
-        runtime: with which it was measured; empty where nothing was.
+        runtime: the runtime that was measured; empty where nothing was measured.
         steady: whether nothing else used the CPU meanwhile.
-        lone: threads of a replica for lone requests; None: they run as all others.
-        remembered: whether it comes from an earlier load.
+        lone: the threads of a replica for lone requests; None: they run like all others.
+        remembered: whether it was measured at an earlier load.
     """
 
     plan: InstancePlan
@@ -67,13 +67,13 @@ class Chosen:
 
 
 def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime, *, anew: bool = False) -> Chosen:
-    """Returns what the settings give, and for the rest what is measured or was measured at an earlier load.
+    """Returns the plan that the settings give; what they leave open is measured now or was measured at an earlier load.
 
     Args:
         artifact: the model.
         settings: how it runs.
         open_one: opens one replica.
-        anew: whether to measure even where an earlier load has.
+        anew: whether to measure even where an earlier load has measured.
     """
     plans = candidates(settings, settings.runtime)
     rows_known = settings.largest_batch is not None or not settings.batching
@@ -149,13 +149,13 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, 
         lone = lone_threads(scores, chosen) if load_twice else None
         return Chosen(chosen, rows_of[chosen], runtime, steady, lone)
     finally:
-        # Runtimes keep the memory of the largest batch they ever ran.
+        # A runtime keeps the memory of the largest batch that it has ever run.
         for pipelines in opened.values():
             close_all(pipelines)
 
 
 def one_size(settings: ModelSettings, runtime: str) -> bool:
-    """Returns whether only one batch size is kept ready, since each takes its own share of a limited memory (see
+    """Returns whether only one batch size is kept ready, since each size needs its own part of a limited memory (see
     `cvserve.runtimes.cuda`)."""
     return runtime == "onnx" and not on_cpu(settings) and settings.gpu_memory_mib is not None
 
@@ -188,18 +188,19 @@ def _may_load_twice(artifact: Artifact, settings: ModelSettings, runtime: str) -
 def _shareable_replicas(
     opened: dict[InstancePlan, list[Pipeline]], settings: ModelSettings, wanted: InstancePlan, runtime: str
 ) -> list[Pipeline] | None:
-    """Returns the replicas of another plan that serve this one too, so that a large model is in memory less often."""
+    """Returns the replicas of another plan that this plan can use too, so that a large model is in memory fewer
+    times."""
     if runtime not in CONCURRENT:
         return None
-    # CPU threads hardly matter to a GPU, whose memory is small.
+    # On a GPU the number of CPU threads hardly matters, and memory is scarce.
     all_gpus = all(parse_device(device).kind == "gpu" for device in settings.devices)
     alike = (pipelines for plan, pipelines in opened.items() if all_gpus or plan.threads == wanted.threads)
     return next(alike, None)
 
 
 def _key(artifact: Artifact, settings: ModelSettings) -> str:
-    """Returns the key of a measurement: by the sizes of the files, not their contents, so that the versions of one
-    network share it."""
+    """Returns the key of a measurement. It is made of the sizes of the files, not their contents, so that the versions
+    of one network share it."""
     manifest = artifact.manifest
     memory = (
         {} if on_cpu(settings) else settings.model_dump(include={"gpu_memory_mib", "gpu_memory_growth", "gpu_tf32"})

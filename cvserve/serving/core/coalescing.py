@@ -1,8 +1,7 @@
-"""Answers of several batches delivered to the event loop together. To do without it, `Engine` makes `LoopCallbacks`.
+"""Delivers the answers of several batches to the event loop together. To remove it, have `Engine` use `LoopCallbacks`.
 
-Where graphs have all cores, the loop finds nothing of its own in the processor's caches when it wakes, so that a
-callback costs it more than right after another one. With 64 clients on 2 cores the server answered 1.06 times as many
-requests with it.
+Where graphs use all cores, the processor's caches hold nothing of the loop's when it wakes, so a callback alone costs
+more than one right after another. With 64 clients on 2 cores the server answered 1.06 times as many requests with it.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from typing import Any
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
 
 DELAY_SECONDS = 0.06
-"""How long answers may wait for others."""
+"""The longest time that an answer waits for others."""
 
 MAX_ANSWERS = 8
-"""So many answers go together at the most; more would keep the loop from its sockets, and the graphs from new work."""
+"""The largest number of answers delivered together. More would keep the loop from its sockets, and the graphs from new
+work."""
 
 DEEP_BATCHES = 4
-"""So many full batches wait for each slot of a deep queue. In a shorter one new requests are wanted soon: with 1, a
-load of 0.75 to 0.8 of the capacity had a 95th percentile up to twice as long."""
+"""A queue is deep when this many full batches wait for each slot. In a shorter queue new requests are needed soon: with
+1, a load of 0.75 to 0.8 of the capacity had a 95th percentile up to twice as long."""
 
 MIN_REMAINING_SECONDS = 2 * DELAY_SECONDS
-"""An answer whose deadline comes sooner is not delayed."""
+"""An answer with fewer seconds to its deadline is not delayed."""
 
 
 class CoalescingCallbacks(LoopCallbacks):
@@ -40,7 +40,7 @@ class CoalescingCallbacks(LoopCallbacks):
         """
         super().__init__(loop)
         self._clock = clock
-        # Of the delayed answers: how many wait; whether some came since the last delivery; whether a timer is set.
+        # The number of delayed answers; whether some came since the last delivery; whether a timer is set.
         self._delayed = 0
         self._any_delayed = False
         self._timer_set = False
@@ -49,16 +49,16 @@ class CoalescingCallbacks(LoopCallbacks):
     def post_answers(
         self, callback: Callable[[Any], None], answers: Any, *, deadline: float, waiting: int, capacity: int
     ) -> None:
-        """See `LoopCallbacks.post_answers`. Half as many answers go together as requests wait, so that an answer is
-        delayed by half of what its request has waited."""
+        """See `LoopCallbacks.post_answers`. Half as many answers are delivered together as requests wait, so an answer
+        is delayed by half the time that its request has waited."""
         if waiting < DEEP_BATCHES * capacity or deadline <= self._clock() + MIN_REMAINING_SECONDS:
             self.post(callback, answers)
             return
         self._pending.append((callback, (answers,)))
-        # Threads may lose one another's additions, and so wake the loop a little later.
+        # Threads may overwrite each other's additions, and so wake the loop a little later.
         self._delayed += len(answers)
         self._any_delayed = True
-        # The flag falls before the loop reads the callbacks: none is left behind.
+        # The flag is cleared before the loop reads the callbacks, so that none is missed.
         if not self._timer_set or self._delayed >= min(waiting // 2, MAX_ANSWERS):
             self._wake()
 

@@ -20,19 +20,19 @@ T = TypeVar("T")
 
 
 class DecodePool:
-    """Runs jobs on threads in the order they came; OpenCV releases the interpreter's lock, so they use all cores.
+    """Runs jobs on threads in the order they came. OpenCV releases the interpreter's lock, so they use all cores.
 
-    A job that is given up (its deadline has passed, its client has gone) before a thread took it never runs, and
-    its image is let go at once. `start`, `run` and `close` are called on the loop's thread.
+    A job that is cancelled (its deadline has passed, its client has gone) before a thread took it never runs, and
+    its image is freed at once. `start`, `run` and `close` are called on the loop's thread.
     """
 
     def __init__(self, workers: int, max_waiting: int, max_bytes: int, callbacks: LoopCallbacks) -> None:
         """
         Args:
-            workers: threads.
-            max_waiting: jobs that may wait for a thread; more are refused.
-            max_bytes: of encoded images that may wait or be decoded.
-            callbacks: the threads' way back to the loop.
+            workers: the number of threads.
+            max_waiting: the number of jobs that may wait for a thread; more are refused.
+            max_bytes: the bytes of encoded images that may wait or be decoded.
+            callbacks: run on the loop what the threads hand over.
         """
         self._loop = asyncio.get_running_loop()
         self._callbacks = callbacks
@@ -53,7 +53,7 @@ class DecodePool:
 
     @property
     def pending(self) -> int:
-        """Jobs that wait or run."""
+        """The number of jobs that wait or run."""
         return self._pending
 
     def start(
@@ -64,13 +64,13 @@ class DecodePool:
         *,
         size: int = 0,
     ) -> Job:
-        """Has a thread run `function()`, and then there `done(result)`, or `failed(error)` if it raised.
+        """Starts `function()` on a thread, which then calls `done(result)`, or `failed(error)` if it raised.
 
         Args:
             size: bytes of the encoded image.
 
         Returns:
-            The job, which can be given up.
+            The job, which can be cancelled.
 
         Raises:
             Overloaded: too much waits already. Unavailable: the pool is closed.
@@ -121,7 +121,7 @@ class DecodePool:
             job.give_up()
 
     def close(self, timeout: float | None = None) -> None:
-        """Ends the threads after the jobs that wait."""
+        """Ends the threads after the waiting jobs."""
         self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
@@ -129,11 +129,11 @@ class DecodePool:
             thread.join(timeout)
 
     def took(self, seconds: float) -> None:
-        """Takes in how long a thread was busy with an image. For `Job`."""
+        """Records how long a thread was busy with an image. Called by `Job`."""
         self._throughput.took(seconds)
 
     def leave(self, job: Job) -> None:
-        """Takes a job out of the count. For `Job`."""
+        """Removes a job from the count. Called by `Job`."""
         with self._lock:
             self._pending -= 1
             self._pending_bytes -= job.size
@@ -142,12 +142,12 @@ class DecodePool:
         name_thread(threading.current_thread().name)
         while (job := self._jobs.get()) is not None:
             job.work()
-            # The image is not kept until the next one comes.
+            # Frees the image now rather than when the next one comes.
             job = None  # type: ignore[assignment]
 
 
 class Job:
-    """One image that waits for the pool or is decoded. Thread-safe."""
+    """Holds one image that waits for the pool or is being decoded. Thread-safe."""
 
     __slots__ = ("_pool", "_steps", "size")
 
@@ -160,17 +160,17 @@ class Job:
         size: int,
     ) -> None:
         self._pool = pool
-        # The one that pops it owns it: a thread that will run it, or the loop that has given it up.
+        # Whoever pops the work owns it: a thread that will run it, or the loop that has cancelled it.
         self._steps = [(function, done, failed)]
         self.size = size
 
     def give_up(self) -> None:
-        """Keeps the job from running if no thread has taken it yet, and lets its image go."""
+        """Cancels the job and frees its image, if no thread has taken it yet."""
         if self._claim() is not None:
             self._pool.leave(self)
 
     def work(self) -> None:
-        """Runs the job unless it was given up."""
+        """Runs the job unless it was cancelled."""
         steps = self._claim()
         if steps is None:
             return

@@ -1,4 +1,4 @@
-"""Which versions of one model are to be served: its configuration, what requests changed, and what failed."""
+"""The versions of one model that are wanted: its configuration, what requests changed, and what failed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cvserve.serving.core.version_policy import Failure, Specific, aspired
 
 @dataclass(eq=False)
 class DesiredModel:
-    """A model that is to be served, or to be no longer served.
+    """Holds the wanted state of a model: which versions are to be served.
 
     Attributes:
-        config: as it was listed.
+        config: its configuration, as it was listed.
         pinned: versions loaded on request, whatever the policy says.
         excluded: versions unloaded on request, until they are requested again.
         unloaded: whether the whole model was unloaded on request.
         delisted: whether no list or repository has it any more.
         stale: versions loaded from files or with settings that are no longer the right ones.
         errors: why a version could not be loaded when it was last tried.
-        failures: the same, for deciding when to try again.
-        busy: held while the model is being changed.
+        failures: the failed attempts, for deciding when to try again.
+        busy: locked while the model is being changed.
     """
 
     config: ModelConfig
@@ -53,7 +53,7 @@ class DesiredModel:
         return sorted({*chosen, *(self.pinned & set(usable))})
 
     def may_need_work(self, on_disk: Mapping[int, Path] | None, available: list[int]) -> bool:
-        """Returns whether there may be something to do: nearly always there is not.
+        """Returns whether there may be something to do, which is rare.
 
         Args:
             on_disk: None where it could not be read.
@@ -72,38 +72,38 @@ class DesiredModel:
         self.errors.clear()
 
     def pin(self, version: int) -> None:
-        """Has a version served whatever the policy says."""
+        """Marks a version to be served, whatever the policy says."""
         self.pinned.add(version)
         self.excluded.discard(version)
         self.failures.pop(version, None)
 
     def exclude(self, version: int) -> None:
-        """Has a version not served."""
+        """Marks a version not to be served."""
         self.excluded.add(version)
         self.pinned.discard(version)
 
     def configure(self, config: ModelConfig, available: Collection[int]) -> None:
-        """Takes over another configuration; available versions that it would have loaded differently are stale."""
+        """Sets another configuration. Available versions that it would have loaded differently become stale."""
         if (self.config.base_path, _how(self.config)) != (config.base_path, _how(config)):
             self.stale = set(available)
         self.config, self.delisted = config, False
         self.follow_policy()
 
     def source(self, version: int, directory: Path) -> ModelVersion:
-        """Returns what a version is loaded from, and how."""
+        """Returns where a version is loaded from, and with which settings."""
         policy = self.config.policy
         explicit = version in self.pinned or (isinstance(policy, Specific) and version in policy.versions)
-        # A version whose own directory was listed is requested explicitly, too.
+        # If the directory of a single version was listed, that version is explicitly requested too.
         explicit |= directory == self.config.base_path
         return ModelVersion(self.name, version, directory, self.config.settings, explicit)
 
     def succeeded(self, version: int) -> None:
-        """Notes that a version was loaded."""
+        """Records that a version was loaded."""
         self.failures.pop(version, None)
         self.errors.pop(version, None)
 
     def failed(self, version: int, files: Hashable, error: CvserveError | None, now: float) -> None:
-        """Notes that a version could not be loaded from these files (see `repository.fingerprint`)."""
+        """Records that a version could not be loaded from these files (see `repository.fingerprint`)."""
         if error is not None:
             self.errors[version] = error
         last = self.failures.get(version)

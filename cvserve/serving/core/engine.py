@@ -30,7 +30,7 @@ from cvserve.serving.core.signatures import Signature
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Names a model. version: None is the newest available. label: names a version, instead of its number."""
+    """Names a model. version: None for the newest available one. label: names a version instead of its number."""
 
     name: str
     version: int | None = None
@@ -39,7 +39,7 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """Tensors for one signature of a model.
+    """Holds tensors for one signature of a model.
 
     Attributes:
         model: which one.
@@ -58,7 +58,7 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class PredictAnswer:
-    """Holds the outputs by name, and which model, version and signature computed them."""
+    """Holds the outputs by name, and the model, version and signature that computed them."""
 
     model: ModelRef
     signature: str
@@ -67,7 +67,7 @@ class PredictAnswer:
 
 @dataclass(frozen=True)
 class ImageAnswer:
-    """The answer to an image: a Result, or what `encode` made of it; and which model and version answered."""
+    """Holds the answer to an image (a Result, or what `encode` returned), and the model and version that answered."""
 
     model: ModelRef
     result: Any
@@ -112,7 +112,7 @@ class Engine:
     ) -> None:
         """
         Args:
-            settings: of the models and the threads.
+            settings: the settings of the models and the threads.
             load_model: opens a version's directory; replaced in tests.
             on_change: is called at every change of a version's state.
             observer: is notified of what happens to requests and versions.
@@ -140,12 +140,12 @@ class Engine:
 
     @property
     def draining(self) -> bool:
-        """Whether new requests are refused, since the server is shutting down."""
+        """Is true when new requests are refused because the server is shutting down."""
         return self._draining
 
     @property
     def in_flight(self) -> int:
-        """Requests that were accepted and are not answered yet."""
+        """The number of requests that were accepted and are not answered yet."""
         return self._in_flight
 
     async def predict(self, request: PredictRequest) -> PredictAnswer:
@@ -174,7 +174,7 @@ class Engine:
 
     @contextmanager
     def accept(self, model: ModelRef) -> Iterator[Servable]:
-        """Yields the version that answers a request, which is accepted until the block ends.
+        """Yields the version that answers a request. The request counts as in flight until the block ends.
 
         Raises:
             InvalidInput: no name, or an unknown label. NotFound, Unavailable
@@ -183,7 +183,7 @@ class Engine:
             yield servable
 
     def model_info(self, model: ModelRef) -> ModelInfo:
-        """Returns what a model is.
+        """Returns the description of a model.
 
         Raises:
             InvalidInput: no name. NotFound, Unavailable
@@ -217,7 +217,7 @@ class Engine:
             await self._idle.wait()
 
     async def close(self) -> None:
-        """Unloads every model and ends the threads. After `drain`."""
+        """Unloads every model and ends the threads. Called after `drain`."""
         await self.reconciler.close()
         for status in self.manager.all_status():
             if status.version in self.manager.available(status.name):

@@ -15,25 +15,25 @@ from cvserve.serving.core.signatures import DEFAULT, DETECT, Signature
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """Holds a model whose graphs are open and warm; nothing of it is tied to the event loop yet.
+    """Holds a model whose graphs are open and warm. It does not depend on the event loop.
 
     A model has either pipelines or, where it has no manifest, entries and signatures.
 
     Attributes:
         pipelines: one for each replica of the graph.
-        workers: batches that run at the same time; where there are fewer replicas, workers share them (runtimes whose
-            calls may run at the same time need only one).
-        threads: CPU threads of each.
+        workers: the number of batches that run at the same time. Where there are fewer replicas, workers share them (a
+            runtime that allows several calls at the same time needs only one).
+        threads: the CPU threads of each.
         limits: how batches are formed.
         bounds: how much may wait.
-        max_request_rows: rows of one request.
-        decodes_in_worker: whether images are decoded by the worker that runs them rather than by the pool; right where
+        max_request_rows: the largest number of rows of one request.
+        decodes_in_worker: whether images are decoded by the worker that runs them rather than by the pool; best where
             every core has a worker.
-        detect: the signature of that name of each replica, where the model and the runtime have it.
+        detect: the signature "detect" of each replica, where the model and the runtime have it.
         entries: the signatures' graphs of each replica of a model without a manifest.
-        signatures: of a model without a manifest.
-        runtime: of a model without a manifest.
-        devices: on which the replicas are, in turn.
+        signatures: the signatures of a model without a manifest.
+        runtime: the runtime of a model without a manifest.
+        devices: the devices of the replicas, in their order.
         lone: a replica for a request that comes while nothing else runs, and its threads.
     """
 
@@ -63,7 +63,7 @@ class LoadedModel:
 
     @property
     def graphs(self) -> list[RunGraph]:
-        """What each worker runs."""
+        """The graph of each worker."""
         replicas: Sequence[RunGraph] = self.entries or [pipeline.runtime.run for pipeline in self.pipelines]
         if self.detect:
             pairs = zip(replicas, self.detect, strict=True)
@@ -73,8 +73,8 @@ class LoadedModel:
         return [replicas[index % len(replicas)] for index in range(self.workers)]
 
     def describe(self) -> str:
-        """Returns `onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`, and the devices unless it is only the
-        cpu."""
+        """Returns a line such as `onnx, 2 instances x 1 thread, batches up to 4, delay 0 ms`, with the devices unless
+        there is only the cpu."""
         on = "" if self.devices == ("cpu",) else f" on {', '.join(self.devices)}"
         batches = f"batches up to {self.limits.max_rows}" if self.limits.batching else "no batching"
         lone = "" if self.lone is None else f" ({_count(self.lone[1], 'thread')} for a lone request)"
@@ -84,7 +84,7 @@ class LoadedModel:
         )
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Frees the memory."""
         for detect in self.detect:
             detect.close()
         if self.lone is not None:

@@ -1,4 +1,4 @@
-"""From a version's directory to a servable: chooses the instance plan, opens the graphs, runs every batch size once."""
+"""Loads a version from its directory: chooses the instance plan, opens the graphs, and runs every batch size once."""
 
 from __future__ import annotations
 
@@ -51,12 +51,13 @@ from cvserve.serving.core.thread_names import GRAPHS, name_thread
 _LOG = logging.getLogger(__name__)
 
 FEW_SIZES = ("litert",)
-"""Runtimes that keep an interpreter for each batch size, and few of them: batches are padded to few sizes. So they are
-on a GPU, where onnxruntime needs a session for each (`cvserve.runtimes.cuda`): to one where the memory is limited."""
+"""Runtimes that keep an interpreter for each batch size, so that batches are padded to few sizes. On a GPU they are
+too, since onnxruntime needs a session for each size there (`cvserve.runtimes.cuda`): one size where the memory is
+limited."""
 
 
 LoadModel = Callable[[Path, ModelSettings], LoadedModel]
-"""Opens and warms the model in a version's directory, as `loading.load` does."""
+"""A function that opens and warms the model in a version's directory, as `load` does."""
 
 
 def load(
@@ -65,10 +66,10 @@ def load(
     open_one: OpenRuntime = open_from_artifact,
     warm_ups: Sequence[without_manifest.WarmUp] = (),
 ) -> LoadedModel:
-    """Opens and warms a model. Takes seconds: not for the event loop's thread.
+    """Opens and warms a model. It takes seconds, so it must not be called on the event loop's thread.
 
     Args:
-        directory: of the version.
+        directory: the directory of the version.
         settings: how it runs.
         open_one: opens one replica; replaced in tests.
         warm_ups: replay the requests that were recorded beside a model without a manifest.
@@ -93,7 +94,7 @@ def load(
 
 def _load(artifact: Artifact, settings: ModelSettings, chosen: Chosen, open_one: OpenRuntime) -> LoadedModel:
     if settings.runtime == "auto" and chosen.runtime:
-        # The plan was measured with this one.
+        # The plan was measured with this runtime.
         settings = settings.model_copy(update={"runtime": chosen.runtime})
     pipelines = open_all(artifact, settings, chosen.plan, open_one)
     workers = worker_count(settings, chosen.plan)
@@ -135,7 +136,7 @@ def _detect(pipelines: Sequence[Pipeline]) -> tuple[Runtime, ...]:
 
 def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits:
     if not settings.batching and settings.max_batch_size is None and not settings.allowed_batch_sizes:
-        # A request's own rows stay together: without batching there is no reason to split them.
+        # Without batching there is no reason to split the rows of a request.
         return settings.limits(settings.max_request_rows)
     limits = settings.limits(max_rows)
     kept = 1 if one_size(settings, runtime) else MAX_SESSIONS
@@ -172,9 +173,9 @@ class VersionLoader:
 
     Attributes:
         load_model: opens a version's directory; replaced in tests.
-        settings: of the models.
-        decode: where images are decoded that the workers do not decode.
-        callbacks: the workers' way back to the loop.
+        settings: the settings of the models.
+        decode: decodes the images that the workers do not decode.
+        callbacks: run on the loop what the workers hand over.
         observer: gets the seconds that loading took, and what happens to requests.
         on_import: is called when a model has imported a library, before the library is used.
     """
@@ -194,7 +195,7 @@ class VersionLoader:
         """
         settings = source.settings or self.settings.of_model(source.name)
         began = time.monotonic()
-        # A thread of its own: one that has given way stays so.
+        # A new thread each time, since a thread cannot raise its priority again.
         thread = ThreadPoolExecutor(1, "load")
         try:
             model = await asyncio.get_running_loop().run_in_executor(thread, self._open, source, settings)
@@ -215,7 +216,7 @@ class VersionLoader:
     def _open(self, source: ModelVersion, settings: ModelSettings) -> LoadedModel:
         if not source.explicitly_requested:
             without_manifest.check_complete(source.directory)
-        # Threads that a runtime starts here run its graphs.
+        # A runtime starts the threads of its graphs here; they inherit name and priority.
         name_thread(f"{GRAPHS}{source.name}")
         lower_priority(self.settings.graph_nice)
         with import_listener(self.on_import):

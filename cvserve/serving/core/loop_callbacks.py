@@ -9,7 +9,7 @@ from typing import Any
 
 
 class LoopCallbacks:
-    """Callbacks posted by threads and run on the loop in their order. Thread-safe.
+    """Runs callbacks that threads post on the loop, in their order. Thread-safe.
 
     `loop.call_soon_threadsafe` writes a byte to a pipe at each call, and every wake-up of the loop takes the
     interpreter's lock from the threads that work. Here only the first callback of a burst does both.
@@ -21,28 +21,29 @@ class LoopCallbacks:
         self._awake = False
 
     def post(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Has `callback(*arguments)` run on the loop soon. After the loop's end, callbacks are dropped."""
+        """Schedules `callback(*arguments)` to run on the loop soon. After the end of the loop, callbacks are
+        dropped."""
         self._pending.append((callback, arguments))
         self._wake()
 
     def post_answers(
         self, callback: Callable[[Any], None], answers: Any, *, deadline: float, waiting: int, capacity: int
     ) -> None:
-        """Has `callback(answers)` run on the loop; a subclass may delay it.
+        """Schedules `callback(answers)` to run on the loop; a subclass may delay it.
 
         Args:
             callback: takes the answers.
-            answers: of one batch; their number is `len(answers)`.
-            deadline: the earliest of the requests that are answered, in the loop's time.
-            waiting: requests that wait in the queue of a model whose slot goes on at once with the next batch; 0 where
-                it does not.
-            capacity: rows that all slots of the model run at the same time.
+            answers: the answers of one batch; their number is `len(answers)`.
+            deadline: the earliest deadline of the answered requests, in the loop's time.
+            waiting: the number of requests that wait in the model's queue, if its slot goes on with the next batch at
+                once; else 0.
+            capacity: the number of rows that all slots of the model run at the same time.
         """
         self.post(callback, answers)
 
     def _wake(self) -> None:
-        # Two threads may both wake the loop, which costs a wake-up; none can be lost, since the flag falls before
-        # the callbacks are read.
+        # Two threads may both wake the loop, which costs one needless wake-up. No callback can be missed, since the
+        # flag is cleared before the callbacks are read.
         if not self._awake:
             self._awake = True
             try:
@@ -54,7 +55,7 @@ class LoopCallbacks:
     def _deliver(self) -> None:
         self._awake = False
         try:
-            # Only as many as are there now: a flood must not keep the loop from its sockets.
+            # Only as many as there are now: a flood of callbacks must not keep the loop from its sockets.
             for _ in range(len(self._pending)):
                 callback, arguments = self._pending.popleft()
                 callback(*arguments)

@@ -20,15 +20,15 @@ _LOG = logging.getLogger(__name__)
 Loader = Callable[[ModelVersion], Awaitable[Servable]]
 
 REMEMBERED = 8
-"""Versions of a model that ended in order and are still listed in its status: a server lives through thousands."""
+"""Number of ended versions of a model that stay listed in its status: a server may load thousands over time."""
 
 RECOVERED_SECONDS = 10.0
-"""A device that failed counts as lost until a call succeeds so long after the last one that did not: of a model on two
-devices, one of them lost, every other call succeeds."""
+"""A device that failed counts as lost until a call succeeds this many seconds after the last failure: if one of a
+model's two devices is lost, every other call still succeeds."""
 
 
 class State(IntEnum):
-    """The life of a version, with the numbers of TensorFlow Serving's ModelVersionStatus.State."""
+    """Lists the states of a version, with the numbers of TensorFlow Serving's ModelVersionStatus.State."""
 
     START = 10
     LOADING = 20
@@ -42,8 +42,8 @@ class VersionStatus:
     """Describes the state of a version.
 
     Attributes:
-        name, version: which one.
-        state: in its life.
+        name, version: the version.
+        state: its state.
         error: why it could not be loaded when it was last tried, None if nothing went wrong.
         lost: why the last call of an available version failed, where its device did.
     """
@@ -68,14 +68,14 @@ class _Version:
 
     @property
     def status(self) -> VersionStatus:
-        # One that has been unloaded has no device to lose: the others are not to be held up by it.
+        # A version that has been unloaded uses no device, so it must not count as lost.
         lost = self.lost if self.state is State.AVAILABLE else None
         return VersionStatus(self.source.name, self.source.version, self.state, self.error, lost)
 
 
 class Handle:
-    """Keeps a version loaded while it is used: `with handle as servable`. Not a generator, since every request takes
-    one and a generator costs more."""
+    """Keeps a version loaded while it is used: `with handle as servable`. It is a class since every request takes one
+    and a generator would cost more."""
 
     __slots__ = ("_notify", "_version")
 
@@ -96,7 +96,7 @@ class Handle:
         if isinstance(error, DeviceLost):
             version.lost_at = time.monotonic()
             if version.lost is None:
-                # Without the frames of the request that met it.
+                # Without the traceback, which would keep the frames of the request in memory.
                 version.lost = DeviceLost(str(error))
                 self._notify(version)
         elif version.lost is not None and error is None and time.monotonic() - version.lost_at > RECOVERED_SECONDS:
@@ -105,10 +105,10 @@ class Handle:
 
 
 class Manager:
-    """Loads and unloads versions and hands them out. Used from the loop's thread only.
+    """Loads and unloads versions, and gives requests access to them. Used from the loop's thread only.
 
-    A handle (`acquire`) keeps its version alive: unloading waits until the last one is given back, while new
-    requests no longer get it.
+    A handle (`acquire`) keeps its version loaded: unloading waits until the last handle is released, while new requests
+    no longer get the version.
     """
 
     def __init__(self, loader: Loader, on_change: Callable[[VersionStatus], None] = lambda status: None) -> None:
@@ -122,8 +122,7 @@ class Manager:
         self._models: dict[str, dict[int, _Version]] = {}
 
     def announce(self, source: ModelVersion) -> None:
-        """Adds a version before its turn to be loaded comes, so that requests meanwhile are refused with "still
-        loading"."""
+        """Adds a version before it is loaded, so that requests are refused with "still loading" meanwhile."""
         known = self._models.get(source.name, {}).get(source.version)
         if known is None or known.state in (State.END, State.UNLOADING):
             # An earlier version of this number that is being unloaded finishes on its own.
@@ -132,7 +131,7 @@ class Manager:
             self._notify(version)
 
     async def load(self, source: ModelVersion) -> VersionStatus:
-        """Loads a version; a failure ends it with its error in the status, and touches no other version."""
+        """Loads a version. If that fails, its state becomes END with the error in its status; other versions go on."""
         self.announce(source)
         version = self._models[source.name][source.version]
         if version.state is not State.START:
@@ -153,13 +152,13 @@ class Manager:
         return version.status
 
     async def replace(self, source: ModelVersion) -> asyncio.Future[None]:
-        """Loads an available version anew, from `source`; the old one answers until the new one can.
+        """Loads an available version again, from `source`; the old one answers until the new one can.
 
         Returns:
-            What ends when the requests that have the old one are answered and its memory is given back.
+            A future that is done when the requests on the old one are answered and its memory is freed.
 
         Raises:
-            CvserveError: it cannot be loaded; the old one stays.
+            CvserveError: it cannot be loaded; the old one goes on.
         """
         if source.version in self.without_manifest(source.name):
             # It has been accepted as it is before.
@@ -177,7 +176,7 @@ class Manager:
         return asyncio.ensure_future(self._let_go(old))
 
     async def unload(self, name: str, number: int) -> VersionStatus:
-        """Unloads a version: waits for the requests that have it, and gives its memory back.
+        """Unloads a version: waits for the requests that use it, and frees its memory.
 
         Raises:
             NotFound: no such version, or it is not available.
@@ -188,10 +187,10 @@ class Manager:
         return version.status
 
     def retire(self, name: str, number: int) -> asyncio.Future[None]:
-        """Takes a version out of use at once: no new request gets it.
+        """Starts unloading a version: from now on no new request gets it.
 
         Returns:
-            What ends when the requests that have it are answered and its memory is given back.
+            A future that is done when the requests that use it are answered and its memory is freed.
 
         Raises:
             NotFound: no such version, or it is not available.
@@ -250,7 +249,7 @@ class Manager:
         }
 
     def sole(self) -> Servable | None:
-        """Returns the version that every request asks, where one is loaded and no other; else None."""
+        """Returns the loaded version if there is exactly one, which then answers every request; else None."""
         loaded = [
             version.servable
             for versions in self._models.values()

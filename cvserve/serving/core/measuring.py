@@ -1,4 +1,4 @@
-"""Measures on the graphs how many batches to run at a time and how large, where the settings leave it open."""
+"""Measures how many batches to run at the same time and how large they should be, where the settings leave it open."""
 
 from __future__ import annotations
 
@@ -28,41 +28,42 @@ WORTHWHILE = 0.06
 """How much faster a row must be for each doubling of the batch, since the first image waits for the others."""
 
 HAND_OVER_SECONDS = 0.0003
-"""What a batch costs beside its run: its worker is woken, its answers are handed to the loop.
+"""Seconds that a batch costs beside its run: its worker is woken, its answers are handed to the loop.
 
 With 64 clients on the same 2 cores and a graph that gains nothing from batching (7.4 ms an image), batches of 1
-answered 1.08 times what batches of up to 4 did (benchmarks/serving_throughput.py): a larger cost would have chosen the
-worse.
+answered 1.08 times as many requests as batches of up to 4 (benchmarks/serving_throughput.py). With a larger cost here
+the slower one would have been chosen.
 """
 
 CLEARLY_BETTER = 1.5
-"""Batches with so many times the rate of single rows need not be compared with them (`race`)."""
+"""A batch with this many times the rate of single rows need not be compared with them (`race`)."""
 
 TURNS = 3
-"""Timed runs of each batch size after the first look; the fastest counts."""
+"""Timed runs of each batch size after the first one; the fastest counts."""
 
 FAR_SLOWER = 0.8
-"""A batch size this much slower than the best at the first look ends the search."""
+"""A batch size this many times slower than the best in its first run ends the search."""
 
 MAX_BATCH_SECONDS = 1.0
 """Larger batches are not tried once a batch takes this long."""
 
 AS_GOOD = 0.97
-"""A plan with this fraction of the best rate is as good under load; the time of a lone image then decides."""
+"""A plan with this fraction of the best rate counts as equal under load; the time of a lone image then decides."""
 
 NEARLY_AS_GOOD = 0.9
-"""Where lone images have a replica to themselves, this fraction is as good, and the CPU time decides: rates of the
-same plan differ by more than a tenth from one measurement to the next on a busy host."""
+"""The same fraction where lone images have a replica to themselves; the CPU time then decides. It is smaller, since on
+a busy host the rates of the same plan differ by more than a tenth from one measurement to the next."""
 
 AS_CHEAP = 1.03
-"""A plan that needs so many times the CPU time of the cheapest is as cheap; fewer threads then decide."""
+"""A plan with at most this many times the CPU time of the cheapest counts as equally cheap; the one with fewer threads
+is then chosen."""
 
 QUICKER = 0.95
-"""A lone image must be this much quicker for the decision to leave the better rate."""
+"""A lone image must be this many times faster for a plan to be chosen against one with a better rate."""
 
 ROUNDS = 6
 ROUND_SECONDS = 0.2
-"""Of each plan in each round, or as long as two batches take."""
+"""Seconds of each plan in each round, or the time of two batches if that is longer."""
 
 Key = TypeVar("Key")
 
@@ -72,10 +73,10 @@ class Trial:
     """Describes an instance plan to measure.
 
     Attributes:
-        graphs: what each worker runs.
-        batch: rows of each run.
+        graphs: the graph of each worker.
+        batch: the rows of each run.
         decodes_in_worker: as in `LoadedModel`.
-        lone_rows: to which a lone row is padded.
+        lone_rows: the number of rows that a single row is padded to.
     """
 
     graphs: Sequence[RunGraph]
@@ -90,9 +91,9 @@ class Score:
 
     Attributes:
         rate: rows a second, all workers busy, decoding included; the best round's.
-        lone: seconds of one row alone.
-        steady: the median round's rate as a fraction of the best one's; far under 1 where something else used the CPU.
-        cpu: CPU seconds a row, the median round's.
+        lone: the seconds of one row alone.
+        steady: the rate of the median round, as a fraction of the best; far below 1 where something else used the CPU.
+        cpu: the CPU seconds of a row, in the median round.
     """
 
     rate: float
@@ -107,9 +108,9 @@ def good_batches(
     """Finds the smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
 
     Args:
-        graphs: what each worker runs.
-        make: inputs of that many rows.
-        in_turns: False where another size at the next call costs a second: each is measured by itself.
+        graphs: the graph of each worker.
+        make: makes inputs of that many rows.
+        in_turns: False where changing the size between two calls costs a second: each size is then measured alone.
 
     Returns:
         That batch; where it gains little, 1 as well, since only a comparison with decoding (`race`) shows the better.
@@ -142,7 +143,7 @@ def _good_batches(
             break
         if fastest[size] > MAX_BATCH_SECONDS or rate(size) < FAR_SLOWER * max(map(rate, fastest)):
             break
-    # In turns, so that whatever else the machine does meets all sizes; it only ever makes a run slower.
+    # In turns, so that other work on the machine, which can only make a run slower, disturbs all sizes alike.
     for _ in range(TURNS if in_turns else 0):
         for size in fastest:
             fastest[size] = min(fastest[size], run_all(pool, graphs, make(size)))
@@ -172,7 +173,7 @@ def run_all(pool: ThreadPoolExecutor, graphs: Sequence[RunGraph], inputs: Tensor
         while futures:
             futures.pop(0).result()
     finally:
-        # An exception in one of them would hold them all, and what they worked with, until the collector comes.
+        # A future with an exception would keep all of them and their tensors in memory until the collector runs.
         futures.clear()
     return time.perf_counter() - start
 
@@ -219,7 +220,7 @@ def _described(score: Score) -> str:
 
 
 def choose(scores: Mapping[InstancePlan, Score], *, lone_replica: bool = False) -> InstancePlan:
-    """Returns the plan that is quickest with a lone image, of those that are as good as the best one under load.
+    """Returns the plan that is fastest with a lone image, of those that are as good as the best one under load.
 
     Args:
         scores: of each plan.
@@ -242,8 +243,8 @@ def choose(scores: Mapping[InstancePlan, Score], *, lone_replica: bool = False) 
 
 
 def lone_threads(scores: Mapping[InstancePlan, Score], chosen: InstancePlan) -> int | None:
-    """Returns the threads with which a lone image is so much quicker than in the chosen plan that a replica of the
-    graph for it is worth its memory; None where there are none."""
+    """Returns the number of threads of a replica for lone images, if it would be so much faster than the chosen plan
+    that it is worth its memory; else None."""
     quickest = min(scores, key=lambda plan: scores[plan].lone)
     if quickest.threads == chosen.threads or scores[quickest].lone >= QUICKER * scores[chosen].lone:
         return None

@@ -8,9 +8,10 @@ import sys
 
 
 def give_back() -> None:
-    """Collects what only cycles hold, and has the C library return its free pages. Takes milliseconds, on any thread.
+    """Collects garbage in reference cycles, and has the C library return its free pages. Takes milliseconds, on any
+    thread.
 
-    glibc keeps what was freed below a page still in use; over many switches of versions that adds up.
+    glibc keeps freed memory below a page that is still in use; over many changes of versions that adds up.
     """
     gc.collect()
     if sys.platform == "linux":
@@ -20,15 +21,15 @@ def give_back() -> None:
 
 
 MANY_MODULES = 100
-"""So many new modules are a library: TensorFlow brings 1600, onnxruntime 30."""
+"""This many new modules count as a library: TensorFlow brings 1600, onnxruntime 30."""
 
 
 class CollectorFreeze:
-    """Keeps the garbage collector from looking at what libraries have brought: it will never be garbage.
+    """Excludes the objects of imported libraries from garbage collection, since they never become garbage.
 
     TensorFlow's modules are half a million objects, and full collections that walked through them took a third of the
     event loop's time under load. `update` is to be called between a library's import and its first model: TensorFlow's
-    models are circles, and one that was frozen with the library would stay in memory after it has been unloaded.
+    models are reference cycles, and one that was frozen with the library would stay in memory after its unloading.
 
     Attributes:
         collect: whether garbage is collected before a freeze, which takes a good part of a second after TensorFlow;

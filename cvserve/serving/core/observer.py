@@ -1,6 +1,6 @@
-"""What happens to requests and versions: the core reports it, and metrics and traces record it.
+"""Reports what happens to requests and versions, for metrics and traces.
 
-The core imports no metrics library. It calls an `Observer`, whose methods do nothing; what records, overrides them.
+The core imports no metrics library. It calls an `Observer`, whose methods do nothing; metrics and traces override them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from typing import Literal
 
 Stage = Literal["decode", "queue", "run", "postprocess"]
-"""The parts of a request's time: an image from bytes to pixels; waiting for an instance; the graph; its outputs to a
-result. What is left of the request's time is the protocol's."""
+"""The stages of a request: decoding an image, waiting for an instance, running the graph, converting its outputs to a
+result. The rest of the request's time is spent in the protocol."""
 
 
 ReportStage = Callable[[Stage, float, float], None]
@@ -24,7 +24,7 @@ TRACE: ContextVar[ReportStage | None] = ContextVar("cvserve_traced", default=Non
 class Observer:
     """Records what happens. Every method may be called on any thread, returns quickly and raises nothing.
 
-    model: as the client named it for requests, which may be a name that is not there. seconds: of wall time.
+    model: for requests, the name that the client gave, of which there may be no model. seconds: wall time.
     """
 
     def request(self, api: str, model: str, version: int | None, code: str, seconds: float) -> None:
@@ -32,21 +32,22 @@ class Observer:
 
         Args:
             api: the method, with "REST " in front for HTTP: "Predict", "Classify", "REST predict".
-            model: as the client named it.
-            version: that answered, where the protocol knows it.
+            model: the name that the client gave.
+            version: the version that answered, where the protocol knows it.
             code: the name of the gRPC status: "OK", "INVALID_ARGUMENT", ...
             seconds: from the request to its answer.
         """
 
     def stage(self, model: str, version: int, stage: Stage, seconds: float) -> None:
-        """Records that a stage of one request ended; of a request in several pieces, or with several images, each of
-        them. "run" is recorded once for each batch, since its requests share it."""
+        """Records that a stage of a request ended. For a request in several pieces or with several images it is called
+        for each of them. "run" is recorded once for each batch, since its requests share it."""
 
     def batch(self, model: str, version: int, rows: int, padded: int) -> None:
-        """Records that a batch begins to run. rows: of requests. padded: rows that the graph gets, padding included."""
+        """Records that a batch begins to run. rows: those of requests. padded: those that the graph gets, with
+        padding."""
 
     def rejected(self, model: str, reason: str) -> None:
-        """Records that a request was refused or given up. reason: "queue full", "hopeless" (its deadline cannot be
+        """Records that a request was refused or cancelled. reason: "queue full", "hopeless" (its deadline cannot be
         met), "decode full", "expired", "cancelled", "unauthenticated", "permission"."""
 
     def queue(self, model: str, version: int, waiting: int) -> None:
@@ -89,7 +90,7 @@ UNOBSERVED = VersionReport(Observer(), "", 0)
 
 
 class Observers(Observer):
-    """Passes what happens on to several observers."""
+    """Passes every call on to several observers."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)

@@ -1,4 +1,4 @@
-"""Brings the versions that are served to those that are wanted: by the disk, the policies, and requests."""
+"""Makes the served versions match the wanted ones, which follow from the disk, the policies, and requests."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from cvserve.serving.core.version_policy import Known, fallback_versions, may_re
 _LOG = logging.getLogger(__name__)
 
 Unloading = asyncio.Future[None]
-"""Ends when the requests that have a version are answered and its memory is given back."""
+"""A future that is done when the requests on a version are answered and its memory is freed."""
 
 
 class Reconciler:
-    """Loads and unloads versions through the manager until what is served is what is wanted.
+    """Loads and unloads versions through the manager until the served versions are the wanted ones.
 
-    A new version is loaded and warmed before an old one is let go; one that cannot be loaded stays in the status with
+    A new version is loaded and warmed before an old one is unloaded; one that cannot be loaded stays in the status with
     its error and is tried again, while the old one answers. Models are independent of each other, but loading takes
     turns, since it uses all cores. Used from the loop's thread only; the disk is read on other threads.
 
-    No caller is needed for a change to be finished: one that gives up waiting leaves nothing half done.
+    A change is finished even when its caller gives up waiting, so that nothing is left half done.
     """
 
     def __init__(
@@ -53,9 +53,10 @@ class Reconciler:
         Args:
             manager: loads, replaces and unloads.
             settings: when a version that failed is tried again, and which paths and labels requests may give.
-            repository: where models come and go by themselves, and where `load` finds those that are not served.
+            repository: the directory that is checked for new and removed models, and where `load` finds models that are
+                not served.
             roots: the directories that a request's paths must lie in, beside the settings' model_roots; None: anywhere.
-            clock: seconds; by default the loop's.
+            clock: returns seconds; by default the loop's time.
         """
         self._manager = manager
         self._settings = settings
@@ -67,12 +68,12 @@ class Reconciler:
         self._load_lock = asyncio.Lock()
         self._listed = repository is None
         self._closed = False
-        # The last complaint about a model's disk, or about the repository under the name "".
+        # The last logged problem with reading each model's directory; under the name "", the repository's.
         self._complaints: dict[str, str] = {}
 
     @property
     def loading(self) -> bool:
-        """Whether a model is being loaded now."""
+        """Is true while a model is being loaded."""
         return self._load_lock.locked()
 
     def version_of(self, name: str, label: str) -> int:
@@ -94,7 +95,7 @@ class Reconciler:
 
     @property
     def is_empty_on_purpose(self) -> bool:
-        """Whether a list says that there is to be no model; a repository without a model has lost them."""
+        """Is true when a list of models was given and is empty. A repository without models is not empty on purpose."""
         return not self.names() and (self._listed or self._repository is None)
 
     def names(self) -> list[str]:
@@ -104,8 +105,8 @@ class Reconciler:
     # ---- requests
 
     async def announce(self, configs: Sequence[ModelConfig]) -> None:
-        """Takes up the first models without loading them, so that requests are refused with "still loading" rather
-        than "not found". To be called before any request can come."""
+        """Adds the first models without loading them, so that requests are refused with "still loading" rather than
+        "not found". Called before any request can come."""
         check_configs(configs)
         for config in configs:
             self._models[config.name] = model = DesiredModel(config)
@@ -115,8 +116,8 @@ class Reconciler:
                     self._manager.announce(model.source(version, found[version]))
 
     async def start(self, configs: Sequence[ModelConfig] = ()) -> None:
-        """Serves the first models, those that were announced and `configs`. Labels may name versions that are loaded by
-        this. Failures are in the status."""
+        """Loads the first models: those that were announced and `configs`. Labels may name versions that this loads.
+        Failures are in the status."""
         await self.announce(configs)
         for model in list(self._models.values()):
             await self._tasks.finish(self._reconcile(model))
@@ -125,13 +126,13 @@ class Reconciler:
                     _LOG.warning("model %s: label %r names version %d, which is not served", model.name, label, version)
 
     async def apply(self, configs: Sequence[ModelConfig], *, confined: bool = True) -> None:
-        """Serves these models and no others, as HandleReloadConfigRequest means it; from now on models neither come
-        nor go by themselves. Returns when what can be loaded is loaded and the others are unloaded.
+        """Serves these models and no others, as HandleReloadConfigRequest does. From now on the repository is not
+        followed any more. Returns when all models that can be loaded are loaded and the others are unloaded.
 
         Args:
             configs: the models.
-            confined: whether the paths must lie in the repository; not for the operator's own file, beside whose
-                directories requests may name others from then on.
+            confined: whether the paths must lie in the repository. False for the operator's own file, whose directories
+                requests may name from then on.
 
         Raises, before anything has changed:
             InvalidInput: a name twice, a path that is relative or leads out of the repository.
@@ -165,8 +166,8 @@ class Reconciler:
         """Serves a model, or one more version of it whatever its policy, and returns when it answers.
 
         Args:
-            name: of the model.
-            version: None has the model follow its policy again, with everything forgotten that was requested by hand.
+            name: the name of the model.
+            version: None makes the model follow its policy again; earlier requests to load or unload are forgotten.
 
         Raises:
             InvalidInput: a name or a link that leads out of the repository. NotFound: not there.
@@ -189,7 +190,7 @@ class Reconciler:
 
     async def unload(self, name: str, version: int | None = None) -> None:
         """Stops serving a model, or one version of it, until it is requested again; returns when the requests that
-        had it are answered and its memory is given back. Where the policy has another version to serve instead, that
+        use it are answered and its memory is freed. Where the policy has another version to serve instead, that
         one is loaded first.
 
         Raises:
@@ -210,8 +211,8 @@ class Reconciler:
         await self._tasks.finish(self._reconcile(model))
 
     async def reload(self, name: str) -> None:
-        """Loads the versions of a model anew from disk, also those whose number is the same; the old ones answer
-        until the new ones can. What was requested by hand is forgotten.
+        """Loads the versions of a model again from disk, also those whose number is the same; the old ones answer until
+        the new ones can. Earlier requests to load or unload are forgotten.
 
         Raises:
             NotFound: not there. CvserveError: it cannot be loaded; the old one stays.
@@ -231,21 +232,22 @@ class Reconciler:
                 raise model.errors[number]
 
     async def poll(self) -> None:
-        """Looks at the disk once, and returns when what follows from it is done."""
+        """Checks the disk once, and returns when all changes that follow from it are done."""
         await self._tasks.finish(wait_for_all([self._reconcile(model) for model in await self._look()]))
 
     async def begin_poll(self) -> None:
-        """Looks at the disk once without waiting for what follows; models that are being changed are left out."""
+        """Checks the disk once and starts the changes that follow, without waiting. Models that are being changed are
+        skipped."""
         for model in await self._look():
             if not model.busy.locked():
                 self._tasks.start(self._reconcile(model))
 
     def refuse(self) -> None:
-        """Starts no change any more."""
+        """Refuses all further changes."""
         self._closed = True
 
     async def close(self) -> None:
-        """Starts no change any more, and waits for the unloading that is under way (not for what is being loaded)."""
+        """Refuses all further changes, and waits for versions that are being unloaded (not for those being loaded)."""
         self.refuse()
         if not self.loading:
             await self._tasks.wait()
@@ -306,13 +308,13 @@ class Reconciler:
             raise NotFound(f"Could not find any versions of model {name}")
         config = await in_thread(self._repository.config, name)
         check_inside(config.base_path, self._roots, f"model {name!r}")
-        # One that is being unloaded keeps its lock.
+        # A model that is still being unloaded keeps its lock.
         model = self._models.get(name) or DesiredModel(config)
         model.config = config
         return model
 
     async def _look(self) -> list[DesiredModel]:
-        """Looks at the disk, and returns the models that may need work."""
+        """Checks the disk, and returns the models that may need work."""
         if self._repository is not None and not self._listed:
             try:
                 names = await in_thread(self._repository.names, self.names())
@@ -321,16 +323,16 @@ class Reconciler:
                 self._complain("", f"the model repository cannot be read: {error}")
                 return []
             self._complaints.pop("", None)
-            # A list that was given meanwhile wins.
+            # A list that was given meanwhile takes precedence.
             if not self._listed:
                 self._follow_repository(names, new)
         paths = {name: model.config.base_path for name, model in self._models.items()}
         found = await in_thread(versions_in_each, paths)
-        # What was copied so slowly that it was loaded before its manifest was there.
+        # Versions that were copied so slowly that they were loaded before their manifest was there.
         without_manifest = {name: self._manager.without_manifest(name) for name in self._models}
         for name, numbers in (await in_thread(completed, without_manifest)).items():
             if name in self._models:
-                # Some may have been loaded anew meanwhile.
+                # Some may have been loaded again meanwhile.
                 self._models[name].stale.update(self._manager.without_manifest(name).keys() & set(numbers))
         return [
             model
@@ -339,7 +341,7 @@ class Reconciler:
         ]
 
     def _follow_repository(self, names: Sequence[str], new: Sequence[ModelConfig]) -> None:
-        """Takes up the models that came to the repository, and delists those that went."""
+        """Adds the models that are new in the repository, and delists those that were removed from it."""
         for config in new:
             self._models.setdefault(config.name, DesiredModel(config))
         for name, model in self._models.items():
@@ -350,7 +352,7 @@ class Reconciler:
                 model.follow_policy()
 
     def _complain(self, about: str, text: str) -> None:
-        """Logs a complaint once, not at every look."""
+        """Logs a problem once, not at every check of the disk."""
         if self._complaints.get(about) != text:
             self._complaints[about] = text
             _LOG.error("%s", text)
@@ -358,12 +360,12 @@ class Reconciler:
     # ---- one model
 
     async def _reconcile(self, model: DesiredModel) -> None:
-        """Brings the versions that are served to those that are wanted, one change at a time; returns when those that
-        go have been let go of. What cannot be loaded is in its status, and is tried again at a later look."""
+        """Makes the served versions of a model match the wanted ones, one change at a time; returns when the others are
+        unloaded. A failure to load is in the version's status; it is tried again at a later check of the disk."""
         async with model.busy:
             unloading = await self._change(model)
         if unloading:
-            # Not with the lock held: a request may take its time with the old version.
+            # Without the lock, since a request may use the old version for long.
             await asyncio.wait(unloading)
         if model.delisted and not model.busy.locked() and self._models.get(model.name) is model:
             del self._models[model.name]
@@ -394,7 +396,7 @@ class Reconciler:
         return unloading + self._unload_unwanted(model, found)
 
     async def _load_fallback(self, model: DesiredModel, found: Mapping[int, Path]) -> None:
-        """Loads an older version where nothing answers, though something is wanted."""
+        """Loads an older version where a version is wanted but none answers."""
         wanted = model.versions(found)
         if not wanted or model.unloaded:
             return
@@ -408,8 +410,8 @@ class Reconciler:
                 await self._load(model, version, found[version])
 
     def _unload_unwanted(self, model: DesiredModel, found: Mapping[int, Path]) -> list[Unloading]:
-        """Unloads the versions that may go now. Planned anew, since a request may have changed what is wanted while
-        something was loaded."""
+        """Unloads the versions that may be unloaded now. The plan is made again, since a request may have changed what
+        is wanted while a version was loaded."""
         wanted = model.versions(found)
         available = self._manager.available(model.name)
         known = {version: Known() for version in wanted} | {version: Known(available=True) for version in available}
@@ -419,7 +421,7 @@ class Reconciler:
             unloading.append(self._tasks.keep(self._manager.retire(model.name, version)))
         served = not wanted or not set(wanted).isdisjoint(self._manager.available(model.name))
         for status in self._statuses(model.name):
-            # What failed is remembered as long as it might be tried again.
+            # Failures are remembered as long as the version might be tried again.
             over = served or status.version not in found
             if over and status.version not in wanted and status.state is not State.UNLOADING:
                 model.failures.pop(status.version, None)
@@ -445,7 +447,7 @@ class Reconciler:
 
     async def _load(self, model: DesiredModel, version: int, directory: Path) -> None:
         async with self._load_lock:
-            # Before it is read, so that a file that comes meanwhile counts as a change.
+            # Taken before the files are read, so that a file that is added meanwhile counts as a change.
             files = await in_thread(fingerprint, directory)
             status = await self._manager.load(model.source(version, directory))
         if status.state is State.AVAILABLE:

@@ -23,12 +23,12 @@ from cvserve.serving.core.batching.execution import RunGraph, Tensors
 from cvserve.serving.core.settings import ModelSettings
 
 GPU_INSTANCES = 2
-"""By default, on each GPU: one batch is copied and postprocessed while the other one runs."""
+"""Default instances on each GPU: one batch is copied and postprocessed while the other one runs."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Says where a replica of a graph runs: on which device, with how many CPU threads."""
+    """Describes where a replica of a graph runs: the device, and the number of CPU threads."""
 
     device: str
     threads: int
@@ -39,11 +39,11 @@ OpenRuntime = Callable[[Artifact, ModelSettings, Placement], Runtime]
 
 
 def candidates(settings: ModelSettings, runtime: str) -> tuple[InstancePlan, ...]:
-    """Returns the plans of each device that are worth measuring; the first is taken where nothing is measured.
+    """Returns the plans that are worth measuring; the first is taken where nothing is measured.
 
     Args:
         settings: instances, threads and devices.
-        runtime: the name of the one that was chosen; "auto" where that is still open.
+        runtime: the name of the chosen runtime; "auto" where none is chosen yet.
     """
     cores = max(1, usable_cores() // len(settings.devices))
     if not any(parse_device(device).kind == "gpu" for device in settings.devices):
@@ -82,13 +82,15 @@ def open_from_artifact(artifact: Artifact, settings: ModelSettings, placement: P
 
 
 def of_one_graph(artifact: Artifact, settings: ModelSettings, threads: int) -> ModelSettings:
-    """Returns the settings with the graph decided, where a format is there in several precisions: each replica would
-    otherwise take the fastest for its own number of threads, and the replicas of a model must answer alike.
+    """Returns the settings with one graph chosen, where a format is there in several precisions.
+
+    Otherwise each replica would take the fastest graph for its own number of threads, and the replicas of a model must
+    give the same answers.
 
     Args:
         artifact: the model.
         settings: the runtime, precision and devices that are allowed.
-        threads: with which the graphs are compared.
+        threads: the number of threads with which the graphs are compared.
 
     Raises:
         As `open_runtime`.
@@ -114,7 +116,7 @@ def open_all(artifact: Artifact, settings: ModelSettings, plan: InstancePlan, op
     try:
         pipelines.append(Pipeline(artifact, open_one(artifact, settings, Placement(settings.devices[0], plan.threads))))
         if settings.runtime == "auto":
-            # The runtime that the first replica took: all replicas of a model are alike.
+            # All replicas of a model use the runtime of the first one.
             settings = settings.model_copy(update={"runtime": pipelines[0].runtime.name})
         for placement in placements(settings, plan, pipelines[0].runtime.name)[1:]:
             pipelines.append(Pipeline(artifact, open_one(artifact, settings, placement)))
@@ -131,13 +133,13 @@ def close_all(pipelines: Sequence[Pipeline]) -> None:
 
 
 def graphs_of(pipelines: Sequence[Pipeline], workers: int) -> list[RunGraph]:
-    """Returns what each worker runs."""
+    """Returns the graph of each worker."""
     return [pipelines[index % len(pipelines)].runtime.run for index in range(workers)]
 
 
 def decodes_in_worker(settings: ModelSettings, plan: InstancePlan) -> bool:
     """Returns whether workers decode the images of their batches."""
-    # A pool beside workers on every core would only take turns with them.
+    # Where a worker is on every core, a pool would only compete with them.
     return on_cpu(settings) and worker_count(settings, plan) >= usable_cores()
 
 
@@ -146,7 +148,7 @@ def noise_for(pipeline: Pipeline) -> Callable[[int], Tensors]:
     spec = pipeline.manifest.preproc
 
     def make(rows: int) -> Tensors:
-        # Noise, since zeros take shortcuts in some kernels.
+        # Noise, since some kernels are faster with zeros.
         pixels = np.random.default_rng(0).integers(0, 256, (rows, spec.height, spec.width, 3), np.uint8)
         return pipeline.encode(pixels)
 

@@ -1,4 +1,4 @@
-"""The models and versions on disk, and whether a version has changed since it was last looked at."""
+"""Finds the models and versions on disk, and notices when the files of a version have changed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from cvserve.serving.core.version_policy import parse_policy
 _LOG = logging.getLogger(__name__)
 
 LARGEST_VERSION = 2**63 - 1
-"""Versions travel as int64."""
+"""The largest version number: messages carry versions as int64."""
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version on disk.
+    """Describes one version on disk.
 
     Attributes:
-        name: under which it is served.
+        name: the name under which it is served.
         version: its number.
-        directory: where it lies.
+        directory: its directory.
         settings: how it runs; None takes the server's.
-        explicitly_requested: whether it is wanted by its number, not for being the newest or because all are.
+        explicitly_requested: whether it is wanted by its number, not as the newest one or because all are wanted.
     """
 
     name: str
@@ -45,8 +45,8 @@ class ModelVersion:
 class Repository:
     """Lists the models of a directory of models, of one model's directory, or of one version's.
 
-    Which of them it is is decided once, so that a model that is called `2` does not turn a repository into a model
-    later.
+    Which of the three it is is decided once, so that a repository does not become a model later when a model called `2`
+    is added.
     """
 
     def __init__(self, path: str | Path, settings: EngineSettings) -> None:
@@ -71,8 +71,8 @@ class Repository:
         """Returns the names of the models that are there now, sorted.
 
         Args:
-            known: models that stay in the list while their directories cannot be read; others, such as the
-                `lost+found` of a volume, are passed over then.
+            known: models that stay in the list while their directories cannot be read. Other directories that cannot be
+                read, such as the `lost+found` of a volume, are skipped.
 
         Raises:
             OSError: the repository itself cannot be read.
@@ -81,7 +81,7 @@ class Repository:
             return [self._single]
         names = []
         for child in sorted(self.path.iterdir()):
-            # A name that is not UTF-8 cannot be written in a request, an answer, a metric or the health of the server.
+            # A name that is not UTF-8 cannot be written in a request, an answer, a metric or a health status.
             if child.name.startswith(".") or not _is_text(child.name):
                 continue
             try:
@@ -150,7 +150,7 @@ def versions_in(base_path: Path) -> dict[int, Path]:
 
 
 def _numbered(base_path: Path) -> Iterator[tuple[int, str]]:
-    # Every second for every model: scandir knows without asking the disk again which children are directories.
+    # This runs every second for every model. scandir knows which children are directories without more system calls.
     with os.scandir(base_path) as children:
         for child in children:
             number = _number(child.name)
@@ -171,7 +171,7 @@ def _is_text(name: str) -> bool:
 
 
 def _number(name: str) -> int | None:
-    # The length first: Python refuses to read thousands of digits.
+    # The length is checked first, since Python refuses to convert thousands of digits.
     if not (name.isascii() and name.isdigit() and len(name) < 40) or int(name) > LARGEST_VERSION:
         return None
     return int(name)
@@ -187,8 +187,8 @@ def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
 
 
 def manifest_before(directory: Path) -> int | None:
-    """Returns the newest version with a manifest among the older ones beside a version's directory; None: there is
-    none."""
+    """Returns the newest version that has a manifest, among those older than this directory's version beside it; None
+    if there is none."""
     number = _number(directory.name)
     if number is None:
         return None
@@ -197,8 +197,8 @@ def manifest_before(directory: Path) -> int | None:
 
 
 def completed(directories: Mapping[str, Mapping[int, Path]]) -> dict[str, list[int]]:
-    """Returns those of each model's versions that had no manifest and have one now; models without such are left
-    out."""
+    """Returns the versions of each model that had no manifest before and have one now; models without such versions are
+    left out."""
     found = {
         name: [number for number, directory in versions.items() if (directory / FILE_NAME).is_file()]
         for name, versions in directories.items()
@@ -235,17 +235,17 @@ def fingerprint(directory: Path) -> Hashable:
 
 
 def check_inside(path: Path, roots: Sequence[Path] | None, what: str) -> None:
-    """Refuses a path that a request names and that leads, also through links, out of all `roots`.
+    """Refuses a path of a request that lies outside all `roots`, also by way of links.
 
     Args:
-        roots: None lets every path pass.
+        roots: the allowed directories; None allows every path.
 
     Raises:
         InvalidInput
     """
     if roots is None:
         return
-    # It follows links, and minds neither what is not there nor, as Path.resolve does, links in a circle.
+    # os.path.realpath follows links. It accepts missing files and, unlike Path.resolve, links in a circle.
     resolved = Path(os.path.realpath(path))
     if not any(resolved.is_relative_to(os.path.realpath(root)) for root in roots):
         raise InvalidInput(f"{what}: {path} lies outside the model repository; model_roots in the settings allows more")
@@ -258,7 +258,7 @@ def readable_versions(config: ModelConfig) -> dict[int, Path]:
         NotFound: no directory, or no version in it, in TensorFlow Serving's words.
         ArtifactError: it cannot be read.
     """
-    # Not Path.is_dir, which raises where a name is too long: to a client that is the server's fault.
+    # Not Path.is_dir, which raises where a name is too long; the client would see that as a fault of the server.
     if not os.path.isdir(config.base_path):
         raise NotFound(f"Could not find base path {config.base_path} for servable {config.name}")
     try:

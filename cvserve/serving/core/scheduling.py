@@ -1,6 +1,6 @@
-"""How the system schedules the threads that move messages and those that run graphs (Linux; elsewhere nothing is done).
+"""Sets how Linux schedules the threads that handle messages and those that run graphs. Does nothing elsewhere.
 
-Two things that can be removed separately. SCHED_BATCH for the threads that move messages: `use_batch_policy`, called in
+Two parts can be removed separately. SCHED_BATCH for the threads that handle messages: `use_batch_policy`, called in
 `serving/process.py`. Lower priority for the threads of graphs and short slices while requests are refused:
 `lower_priority`, called in `worker.py` and `loading.py`, and `ShortSlices`, called in `batching/admission.py`.
 """
@@ -17,17 +17,17 @@ import sys
 from pathlib import Path
 
 AFTER_REFUSAL_SECONDS = 0.2
-"""How long short slices last after the last refusal."""
+"""Seconds for which short slices stay in use after the last refusal."""
 
 SLICE_SECONDS = 0.0001
-"""The slice that is requested. The shorter it is, the sooner Linux (from 6.12 on) runs the thread. This is the shortest
-that Linux grants."""
+"""Seconds of the requested slice. The shorter it is, the sooner Linux (from 6.12 on) runs the thread. This is the
+shortest that Linux grants."""
 
 GRAPH_NICE = 10
 """The nice value of the threads that run graphs, above that of the process."""
 
 GRPC_THREADS = ("event_engine", "lifeguard")
-"""Names of gRPC's own threads, which read and write for the loop, and of the one that starts more of them."""
+"""Names of gRPC's own threads, which read and write for the loop, and of the thread that starts more of them."""
 
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(platform.machine())
@@ -39,11 +39,11 @@ def use_batch_policy(thread: int = 0) -> None:
     """Gives a thread of this process, and those that it starts, the policy SCHED_BATCH: it waits for the end of another
     thread's slice rather than take a core at once.
 
-    For the threads that move messages. Otherwise every message that comes takes a core from a graph, and with it what
-    the graph has in the cache: on 2 cores that cost 6 % of all answers. Where a core is idle nothing waits.
+    Used for the threads that handle messages. Otherwise every message takes a core from a graph, and pushes the
+    graph's data out of the cache: on 2 cores that cost 6 % of all answers. Where a core is idle nothing waits.
 
     Args:
-        thread: the system's number; 0: this one.
+        thread: the system's number of the thread; 0: this one.
     """
     if sys.platform == "linux":
         _set_policy(thread, os.SCHED_BATCH)
@@ -64,8 +64,8 @@ def lower_priority(nice: int = GRAPH_NICE) -> None:
     """Raises the nice value of this thread and of those that it will start: they get a small share of the cores where
     other threads of the process want one.
 
-    For the threads of graphs. Their policy is the usual one, since an operation that is divided among several threads
-    waits for the last of them; the share matters under overload, when the threads that move messages would otherwise
+    Used for the threads of graphs. They have the usual policy, since an operation that is divided among several threads
+    waits for the last of them; the share matters under overload, when the threads that handle messages would otherwise
     have to wait for their turn (see `ShortSlices`). It cannot be undone without a privilege.
 
     Args:
@@ -79,7 +79,7 @@ def lower_priority(nice: int = GRAPH_NICE) -> None:
 
 
 def has_batch_policy(thread: int = 0) -> bool:
-    """Returns whether a thread has the policy SCHED_BATCH; one that has ended has not.
+    """Returns whether a thread has the policy SCHED_BATCH; false for a thread that has ended.
 
     Args:
         thread: as of `use_batch_policy`.
@@ -104,10 +104,10 @@ def grpc_threads() -> list[int]:
 
 
 class ShortSlices:
-    """Lets an event loop's thread with SCHED_BATCH, and gRPC's own, take cores at once while it refuses requests.
+    """Lets an event loop's thread with SCHED_BATCH, and gRPC's own threads, run at once while it refuses requests.
 
-    A refusal that waits for the end of a graph's slice comes late, and under overload the loop has several requests to
-    take in a slice. On 2 cores, offered three times what it could answer, the server refused within 0.6 to 0.8 ms
+    A refusal that waits for the end of a graph's slice comes late, and under overload several requests arrive in each
+    slice. On 2 cores, offered three times what it could answer, the server refused within 0.6 to 0.8 ms
     (median; 99 % within 4.7 to 6.1, the middle run 5.2). Slices of 0.2 ms, in turns: 0.7 to 0.8 (5.3 to 11.5); and
     beside graphs that were not nicer, in other runs: 0.8 to 1.0 (8.0 to 9.3).
     """
@@ -117,7 +117,7 @@ class ShortSlices:
         self._on = False
 
     def refused(self) -> None:
-        """Is to be called at each refusal; on other threads than a loop's it does nothing."""
+        """Records a refusal. Does nothing on a thread without an event loop."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -135,7 +135,7 @@ class ShortSlices:
             loop.call_at(self._until, self._look)
         else:
             self._on = False
-            # Threads that were started meanwhile included.
+            # Includes threads that were started meanwhile.
             for thread in (0, *grpc_threads()):
                 use_batch_policy(thread)
 

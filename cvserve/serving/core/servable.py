@@ -28,7 +28,7 @@ from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
 
 DECODED_BY_WORKER_BYTES = 1 << 20
-"""Larger images go through the pool all the same, since the others of their batch would wait for them."""
+"""Larger images are decoded by the pool in any case, since the other requests of their batch would wait for them."""
 
 
 class Servable:
@@ -47,13 +47,13 @@ class Servable:
     ) -> None:
         """
         Args:
-            name, version: which one.
-            model: whose graphs are open.
+            name, version: the name of the model and the number of the version.
+            model: the model, whose graphs are open.
             decode: decodes the images that workers do not decode.
-            callbacks: the workers' way back to the loop.
+            callbacks: run on the loop what the workers hand over.
             observer: is notified of what happens to requests.
             max_pixels: encoded images with more are refused.
-            graph_nice: of the threads that run graphs, see `lower_priority`.
+            graph_nice: the nice value of the threads that run graphs, see `lower_priority`.
         """
         self.name = name
         self.version = version
@@ -73,8 +73,8 @@ class Servable:
         if self._pipeline is not None:
             detect = model.detect[0] if model.detect else None
             self.signatures = signatures_of(self._pipeline.runtime, self._pipeline.manifest, detect)
-            # The outputs that postprocessing reads; None where the graph has no others, so that these requests share
-            # batches with Predict.
+            # The outputs that postprocessing reads; None where these are all outputs of the graph, so that these
+            # requests share batches with Predict.
             names = tuple(output.name for output in self._pipeline.manifest.outputs)
             spec = self._pipeline.manifest.preproc
             self._empty = self._pipeline.encode(np.empty((0, spec.height, spec.width, 3), np.uint8))
@@ -160,18 +160,19 @@ class Servable:
         deadline: float = math.inf,
         encode: Callable[[Result], Any] | None = None,
     ) -> Any:
-        """Returns the result of one encoded image, whatever the model's task is.
+        """Returns the result for one encoded image, whatever the task of the model is.
 
         Args:
             image: an encoded image.
             options: what the result is to hold.
-            check: raises what a model with this manifest is refused with, before the image is read.
+            check: raises an error if the request does not fit the model with this manifest; called before the image
+                is read.
             deadline: in the loop's time.
-            encode: called with the result on the worker's thread, for work that would hold up the loop; what it
-                returns is the answer.
+            encode: called with the result on the worker's thread, for work that would block the loop. What it returns
+                is the answer.
 
         Returns:
-            The result, or what `encode` made of it.
+            The result, or what `encode` returned.
 
         Raises:
             FailedPrecondition: the model has no manifest. Whatever `check` raises.
@@ -219,7 +220,8 @@ class Servable:
         )
 
     def close(self) -> None:
-        """Ends the threads and frees the memory; waits for running batches. Not to be called on the loop's thread."""
+        """Ends the threads and frees the memory. Waits for running batches, so it must not be called on the loop's
+        thread."""
         for worker in self._workers:
             worker.end()
         for worker in self._workers:
@@ -240,7 +242,7 @@ class Servable:
             raise InvalidInput(f"input {IMAGE_BYTES!r} must be a vector of images, not of shape {list(images.shape)}")
         self._check_rows(len(images))
         spec = self.pipeline.manifest.preproc
-        # As large as the pixels; floats are four times that, which the batcher counts when they are there.
+        # One byte for each value. Floats take four times as much, which the queue counts once they are made.
         self.queue.check_room(len(images) * spec.height * spec.width * 3, deadline)
         rows: list[Tensors | None] = [None] * len(images)
         remaining = iter(enumerate(images))

@@ -1,4 +1,4 @@
-"""The settings that the core reads: how one model runs, what all models share, and which models are served."""
+"""The settings of the core: how one model runs, what all models share, and which models are served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cvserve.settings import parse
 
 
 class ModelSettings(BaseModel):
-    """How a model runs. At the top of the file they hold for every model, under `models: NAME:` for that one."""
+    """Holds how a model runs. At the top of the file it is for every model, under `models: NAME:` for that one."""
 
     # The docstrings of the fields are the descriptions of the schema.
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
@@ -36,7 +36,7 @@ class ModelSettings(BaseModel):
     """Where the model runs: "cpu", "gpu:0", ...; on several of them, each batch goes to one that is idle."""
 
     instances: int | None = Field(default=None, ge=1, le=256)
-    """How many batches run at the same time on each device. Where neither this nor `threads` is given, several
+    """Number of batches that run at the same time on each device. Where neither this nor `threads` is given, several
     numbers of both are measured when the model is loaded for the first time, and the best are remembered."""
 
     threads: int | None = Field(default=None, ge=1, le=1024)
@@ -60,7 +60,7 @@ class ModelSettings(BaseModel):
     """False runs every request alone."""
 
     max_batch_size: int | None = Field(default=None, ge=1, le=65536)
-    """None measures while loading: the smallest size that is nearly as fast an image as the best."""
+    """Largest batch; None measures it while loading: the smallest size that is nearly as fast per image as the best."""
 
     batch_delay_ms: float = Field(default=0.0, ge=0, le=60_000)
     """How long a batch that is not full may wait for more requests while an instance is idle."""
@@ -82,13 +82,13 @@ class ModelSettings(BaseModel):
     those of a larger number; 0: all are equal and the header is not read."""
 
     default_priority: int | None = Field(default=None, ge=1, le=100)
-    """Of requests that give none; None: the middle one."""
+    """Priority of requests that give none; None: the middle one."""
 
     max_request_rows: int = Field(default=1024, ge=1)
-    """Images or rows in one request; a request larger than a batch is split."""
+    """Largest number of images or rows in one request; a request larger than a batch is split."""
 
     warmup: int = Field(default=1, ge=0, le=1000)
-    """How often the requests recorded beside a SavedModel are run before it is available; 0: not at all."""
+    """Number of times that the requests recorded beside a SavedModel are run before it is available."""
 
     saved_model_tags: tuple[str, ...] = ("serve",)
     """The tags of the graph, in a SavedModel that cvserve did not make."""
@@ -138,12 +138,12 @@ class ModelSettings(BaseModel):
 
     @property
     def resources(self) -> Resources:
-        """What a graph may take beside its threads."""
+        """The limits and options of a graph, beside its threads."""
         return Resources(self.interop_threads, self.gpu_memory_mib, self.gpu_memory_growth, self.gpu_tf32)
 
     @property
     def bounds(self) -> QueueBounds:
-        """How much may wait, how long, and in what order."""
+        """The limits of the queue: how much may wait, how long, and in what order."""
         levels = self.priority_levels
         return QueueBounds(
             self.max_queue_requests,
@@ -155,15 +155,15 @@ class ModelSettings(BaseModel):
 
 
 class EngineSettings(ModelSettings):
-    """What all models of a server share, and the settings of each model."""
+    """Holds the settings that all models of a server share, and those of each model."""
 
     decode_workers: int | None = Field(default=None, ge=1, le=1024)
     """Threads that decode and resize images; None: one a core."""
 
     graph_nice: int = Field(default=GRAPH_NICE, ge=0, le=19)
-    """How much nicer (Linux) the threads that run graphs are than those that move messages, so that under overload
-    refusals come at once and the cores go to the graphs. On cores that the server shares with other work, and in the
-    same group of processes, that work takes the larger share too: then set 0."""
+    """Nice value (Linux) of the threads that run graphs, above that of the threads that handle messages, so that under
+    overload refusals come at once and the graphs use the rest of the cores. Where other work of the same group of
+    processes shares the cores, it gets the larger part of them too: then set 0."""
 
     max_decode_waiting: int = Field(default=256, ge=0)
     """Images that may wait to be decoded; more are refused at once."""
@@ -172,13 +172,13 @@ class EngineSettings(ModelSettings):
     """Bytes of encoded images that may wait to be decoded."""
 
     load_retry_seconds: float = Field(default=60.0, ge=0)
-    """When a version that could not be loaded is tried again; at once when a file of it changes."""
+    """Seconds until a version that could not be loaded is tried again. If a file of it changes, it is tried at once."""
 
     max_load_retries: int = Field(default=5, ge=0)
-    """How often a version that does not change is tried again."""
+    """Number of times that a version is tried again while its files do not change."""
 
     model_roots: tuple[Path, ...] = ()
-    """Directories that a request which lists models anew may name, beside the repository (or, without one, beside the
+    """Directories that a request for a new list of models may name, beside the repository (or, without one, beside the
     directories of the models that the server was started with)."""
 
     allow_version_labels_for_unavailable_models: bool = False
@@ -188,7 +188,7 @@ class EngineSettings(ModelSettings):
     """Settings of single models, by name."""
 
     def of_model(self, name: str) -> ModelSettings:
-        """The settings of one model: its own where it has some, the common ones otherwise."""
+        """Returns the settings of one model: its own where it has some, the common ones otherwise."""
         own = self.models.get(name)
         values = {key: getattr(self, key) for key in ModelSettings.model_fields}
         if own is not None:
@@ -198,12 +198,12 @@ class EngineSettings(ModelSettings):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model is served from where: what a settings file, a repository or a reload request comes down to.
+    """Describes a model to serve, as a settings file, a repository or a reload request gives it.
 
     Attributes:
-        name: what requests call it.
+        name: the name that requests use.
         base_path: the directory of its versions.
-        policy: which of them are served.
+        policy: which versions are served.
         labels: names for versions, which requests may use instead of numbers.
         settings: how it runs.
     """
@@ -216,7 +216,7 @@ class ModelConfig:
 
 
 def check_configs(configs: Sequence[ModelConfig]) -> None:
-    """Checks a list of models in itself.
+    """Checks that a list of models is valid in itself.
 
     Raises:
         InvalidInput: no name, a name twice, a relative path; in TensorFlow Serving's words.

@@ -35,14 +35,14 @@ class Signature:
     """Describes one entry point of a model. Names map to tensors, the batch dimension first.
 
     Attributes:
-        name: by which requests choose it.
+        name: the name by which requests choose it.
         inputs, outputs: dtypes and shapes by name.
         method_name: what it was made for.
-        definition: the SignatureDef of a SavedModel as its file has it, None for other graphs.
-        defaults: values of inputs that a request may leave out.
+        definition: the SignatureDef as it is in the file of a SavedModel; None for other graphs.
+        defaults: the values of inputs that a request may leave out.
         batched: whether the first dimension of every tensor is the batch and is left open, so that rows of several
             requests can share a run.
-        strict: whether the graph takes no other ranks than these.
+        strict: whether the graph accepts only these ranks.
     """
 
     name: str
@@ -106,8 +106,8 @@ class Signature:
     def has_rows(self, inputs: Mapping[str, np.ndarray]) -> bool:
         """Returns whether the first dimension of these inputs is the batch.
 
-        It is not where the model was not made for batches, and where the tensors have other ranks than the signature
-        says, which graphs may take all the same.
+        It is not if the model was not made for batches, or if the tensors have other ranks than those of the signature,
+        which some graphs accept.
         """
         if self.strict:
             return True
@@ -124,9 +124,9 @@ def signatures_of(runtime: Runtime, manifest: Manifest, detect: Runtime | None =
     """Returns the signatures of a model with a manifest: the graph itself, and the same for encoded images.
 
     Args:
-        runtime: that runs the graph.
-        manifest: of the model.
-        detect: the signature of that name, where it can be run.
+        runtime: the runtime that runs the graph.
+        manifest: the manifest of the model.
+        detect: runs the signature "detect", where the model and the runtime have it.
     """
     signatures = {DEFAULT: Signature(DEFAULT, runtime.inputs, runtime.outputs)}
     if set(runtime.inputs) == {manifest.input.name}:

@@ -1,4 +1,5 @@
-"""Names of the server's threads, as `top -H`, `ps -L` and debuggers show them (Linux; elsewhere nothing is done)."""
+"""Names the server's threads, as `top -H`, `ps -L` and debuggers show them. Does nothing on systems other than
+Linux."""
 
 from __future__ import annotations
 
@@ -7,16 +8,16 @@ import sys
 from pathlib import Path
 
 GRAPHS = "run "
-"""Before the model, version and number of a worker; and before what a runtime starts for its graphs."""
+"""Start of the name of a worker (then model, version and number), and of threads that a runtime starts for graphs."""
 
 OF_TENSORFLOW = "tf_"
-"""Before what TensorFlow calls its threads, which run the graphs of all its models."""
+"""Start of the name of TensorFlow's threads, which run the graphs of all its models."""
 
 DECODING = "decode-"
-"""Before the number of a thread that decodes images."""
+"""Start of the name of a thread that decodes images (then its number)."""
 
 MAX_BYTES = 15
-"""Of a name, which Linux keeps."""
+"""Number of bytes of a name that Linux keeps."""
 
 
 def name_thread(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether a request is let into a queue: there must be room, and time for it to be answered."""
+"""Decides whether a request is let into a queue: there must be room, and time to answer it before its deadline."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from cvserve.serving.core.observer import VersionReport
 from cvserve.serving.core.scheduling import ShortSlices
 
 USABLE_FRACTION = 0.6
-"""A request is let in if the queue before it takes this fraction of its time at most: the rest is for its own run, its
-answer, and what the server does besides under such a load. A longer queue would answer no more requests, only later."""
+"""The queue in front of a request may take at most this fraction of the time to its deadline. The rest is for its own
+run, its answer, and the server's other work under such a load. A longer queue would not answer more requests, it would
+only answer them later."""
 
 OVERLOADED_SECONDS = 0.1
-"""So long after a refusal the next one is likely."""
+"""For this many seconds after a refusal another one is likely."""
 
 _SHORT_SLICES = ShortSlices()
 
 
 @dataclass
 class QueueCounts:
-    """What a queue has done so far."""
+    """Counts what a queue has done so far."""
 
     requests: int = 0
     batches: int = 0
@@ -53,7 +54,7 @@ class Admission:
         Args:
             bounds: how much may wait.
             throughput: how fast the queue moves.
-            counts: of the queue.
+            counts: the counts of the queue.
             name: what errors call the model.
             clock: the loop's time, readable on any thread.
             report: gets the refusals.
@@ -68,7 +69,7 @@ class Admission:
 
     @property
     def overloaded(self) -> bool:
-        """Whether requests are being refused."""
+        """Is true while requests are being refused."""
         return self._clock() - self._refused_at < OVERLOADED_SECONDS
 
     def check(self, waiting: int, queued_bytes: int, size: int, deadline: float) -> None:
@@ -81,8 +82,8 @@ class Admission:
         if not waiting:
             return
         if deadline != math.inf and not self._bounds.priority_levels:
-            # Whatever is let in and expires has cost its place, and under overload all would, since the queue is then
-            # as long as it may be: the server would work for clients that have gone.
+            # A request that is let in and then expires has taken the place of another one. Under overload the queue is
+            # as long as it may be, so all requests would expire: the server would work for clients that have gone.
             remaining = deadline - self._clock()
             needed = self._throughput.at_best(waiting + 1)
             if needed is not None and 0 < remaining * USABLE_FRACTION < needed:

@@ -1,4 +1,4 @@
-"""Running a batch: several requests' tensors into one call of the graph, and its answers back to each."""
+"""Runs a batch: joins the tensors of several requests for one call of the graph, and splits its outputs again."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Entries:
     def __init__(self, runs: Mapping[str, RunGraph], close: Callable[[], None] = lambda: None) -> None:
         """
         Args:
-            runs: by the signature's name.
-            close: gives the memory back.
+            runs: the function of each signature, by its name.
+            close: frees the memory.
         """
         self.runs = runs
         self.close = close
 
     def __call__(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> Tensors:
-        """Runs the only one of them."""
+        """Runs the only signature of the model."""
         (run,) = self.runs.values()
         return run(inputs, outputs)
 
 
 class WithLone:
-    """Runs a graph, and a replica of it that is quicker with a request that comes while nothing else runs or waits."""
+    """Holds a graph, and a replica of it that is faster for a request that comes while nothing else runs or waits."""
 
     def __init__(self, run: RunGraph, lone: RunGraph) -> None:
         self.run, self.lone = run, lone
@@ -42,12 +42,12 @@ class WithLone:
 
 
 def entry_point(run: RunGraph, signature: str, *, lone: bool = False) -> RunGraph:
-    """Returns the function that runs a signature; graphs that are no `Entries` have one, whatever its name.
+    """Returns the function that runs a signature. Graphs that are not `Entries` have only one, whatever its name.
 
     Args:
         run: what the worker runs.
         signature: its name.
-        lone: nothing else runs or waits.
+        lone: whether nothing else runs or waits.
     """
     if isinstance(run, WithLone):
         return run.lone if lone else run.run
@@ -62,8 +62,9 @@ def run_batch(
     Args:
         run: the graph.
         parts: each request's inputs; every tensor of a part has the part's rows first.
-        rows: of each part.
-        size: rows that the graph is given; what is missing repeats the last row, and its answers are dropped.
+        rows: the number of rows of each part.
+        size: the number of rows that the graph gets. Missing rows are filled with the last one, and their outputs
+            dropped.
         outputs: which outputs are wanted; None: all.
 
     Returns:
@@ -71,7 +72,7 @@ def run_batch(
         they are, so that an output without a batch dimension is possible there.
 
     Raises:
-        FailedPrecondition: an output has not one row for each row of the batch.
+        FailedPrecondition: an output does not have one row for each row of the batch.
         Whatever the graph raises.
     """
     total = sum(rows)
@@ -98,11 +99,11 @@ def _joined(arrays: list[np.ndarray], missing: int) -> np.ndarray:
 
 
 SAMPLED = 4096
-"""Strings of one tensor that are measured: a few bytes of a message can stand for millions of them."""
+"""Number of strings of one tensor that are measured: a few bytes of a message can stand for millions of them."""
 
 
 def size_of(inputs: Mapping[str, np.ndarray]) -> int:
-    """Returns about how many bytes tensors hold; those of strings included."""
+    """Returns the approximate number of bytes that tensors hold, strings included."""
     return sum(array.nbytes + (_text_size(array) if array.dtype == object else 0) for array in inputs.values())
 
 
@@ -113,7 +114,7 @@ def _text_size(strings: np.ndarray) -> int:
 
 
 def common_rows(inputs: Mapping[str, np.ndarray]) -> int | None:
-    """Returns the first dimension that all inputs share, or None."""
+    """Returns the first dimension of the inputs if it is the same for all of them, else None."""
     counts = {array.shape[0] if array.ndim else None for array in inputs.values()}
     count = counts.pop() if len(counts) == 1 else None
     return count or None

@@ -1,4 +1,4 @@
-"""One large request run in pieces that fit into batches."""
+"""Splits a large request into pieces that fit into batches."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ async def run_in_pieces(
     """Runs a request of more rows than a batch holds.
 
     Args:
-        inputs: of the request, with `rows` rows each.
-        rows: of the request.
-        max_rows: of one piece.
-        at_once: pieces that are in the queue at the same time: as many as can run, and one to follow them. In between,
-            other requests have their turn.
+        inputs: the tensors of the request, each with `rows` rows.
+        rows: the number of rows of the request.
+        max_rows: the largest number of rows of one piece.
+        at_once: the number of pieces that are in the queue at the same time: as many as can run, and one to follow
+            them. Between them, other requests have their turn.
         run: queues one piece with its rows, and returns its outputs.
-        count_bytes: adds bytes to those that wait in the queue; negative ones are taken off.
+        count_bytes: adds to the number of bytes that wait in the queue; a negative number subtracts.
 
     Returns:
         The outputs of all rows.
@@ -54,7 +54,7 @@ async def run_in_pieces(
     try:
         await asyncio.gather(*tasks)
     finally:
-        # One piece's failure, or the caller's going, ends the others.
+        # When one piece fails or the caller gives up, the other pieces are cancelled.
         for task in tasks:
             task.cancel()
         count_bytes(-sum(sizes))
@@ -63,12 +63,12 @@ async def run_in_pieces(
 
 
 def split(inputs: Mapping[str, np.ndarray], rows: int, size: int) -> list[Tensors]:
-    """Returns the inputs of one request in pieces of at most `size` rows."""
+    """Splits the inputs of one request into pieces of at most `size` rows."""
     return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, rows, size)]
 
 
 def joined(pieces: Sequence[Tensors], rows: Sequence[int]) -> Tensors:
-    """Returns the pieces' outputs joined to those of one request.
+    """Joins the outputs of the pieces to the outputs of the request.
 
     Raises:
         FailedPrecondition: an output without one row for each row of its piece.

@@ -1,8 +1,8 @@
-"""Which waiting requests run next: a pure function of the queue, the clock and the free slots.
+"""Decides which waiting requests run next: a pure function of the queue, the clock and the free slots.
 
-The order is Triton's: a free slot first, then the batch. While every slot is busy nothing is decided, so batches
-grow by themselves under load, and with delay 0 a lone request never waits. Requests are batched only with those of
-their own group (signature, dtype and shape), so that an unusual shape cannot fail the others.
+As in Triton, a slot must be free before a batch is formed. While every slot is busy nothing is decided, so batches
+grow by themselves under load, and with delay 0 a single request never waits. Requests are batched only with those of
+their own group (signature, dtype and shape), so that a request with an unusual shape cannot make the others fail.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from cvserve.errors import InvalidInput
 
 
 class Waiting(Protocol):
-    """What the policy reads of a request. Times are seconds of the same clock as `now`."""
+    """Lists what the policy reads of a request. Times are in seconds, of the same clock as `now`."""
 
     @property
     def group(self) -> Hashable:
-        """Requests of equal groups can share a batch."""
+        """The key of the requests that can share a batch with this one."""
 
     @property
     def rows(self) -> int:
-        """How much of a batch it fills."""
+        """The number of rows that it takes in a batch."""
 
     @property
     def enqueued(self) -> float:
-        """When it came."""
+        """The time when it came."""
 
     @property
     def deadline(self) -> float:
-        """When its answer is not wanted any more; math.inf: never."""
+        """The time after which its answer is not wanted any more; math.inf: none."""
 
 
 Entry = TypeVar("Entry", bound=Waiting)
@@ -40,10 +40,10 @@ Entry = TypeVar("Entry", bound=Waiting)
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """Says how batches are formed.
+    """Limits how batches are formed.
 
     Attributes:
-        max_rows: the largest batch.
+        max_rows: the rows of the largest batch.
         delay: seconds that a batch which is not full may wait for more requests while a slot is free.
         allowed_rows: ascending sizes that batches are padded to, the last of which is max_rows; empty: no padding.
         batching: False runs every request alone.
@@ -73,14 +73,14 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class QueueBounds:
-    """How much may wait.
+    """Limits what may wait in a queue.
 
     Attributes:
-        requests: how many of them.
-        bytes: of their tensors or encoded images.
-        seconds: for how long a request may wait.
-        priority_levels: how many priorities there are, 1 going first; 0: none.
-        default_priority: of requests that give none.
+        requests: the largest number of requests.
+        bytes: the largest number of bytes of their tensors or encoded images.
+        seconds: the longest time that a request may wait.
+        priority_levels: the number of priorities, of which 1 goes first; 0: none.
+        default_priority: the priority of requests that give none.
     """
 
     requests: int = 256
@@ -92,8 +92,8 @@ class QueueBounds:
 
 @dataclass(frozen=True)
 class Decision(Generic[Entry]):
-    """Says what to do now. wake_at: if nothing is to run, when to ask again if nothing else happens before; math.inf:
-    no need."""
+    """Holds what to run now. wake_at: where nothing is to run, the time to decide again at the latest; math.inf: only
+    when something else happens."""
 
     run: tuple[Entry, ...]
     wake_at: float
@@ -112,14 +112,14 @@ def decide(queue: Iterable[Entry], now: float, free_slots: int, limits: BatchLim
     Args:
         queue: the waiting requests, oldest first.
         now: the clock, in seconds.
-        free_slots: how many batches could start at once; with 0 nothing is chosen to run.
+        free_slots: the number of batches that could start now; with 0 nothing is chosen.
         limits: how batches are formed.
 
     Returns:
-        The batch to start (possibly none), and when to look again. Of the groups that may start, the one whose oldest
-        request came first does. A request that no longer fits is left for the next batch, and smaller ones behind it
-        may fill the gap: it keeps its place at the head. Requests whose deadline has passed are passed over. Once the
-        first batch holds all that it may, no further request is looked at: the queue may be long.
+        The batch to start (possibly none), and when to decide again. Of the groups that may start, the one with the
+        oldest request starts. A request that does not fit any more waits for the next batch and keeps its place at the
+        head; smaller requests behind it may fill the gap. Requests whose deadline has passed are skipped. Once the
+        first batch is full, the rest of the queue is not read, since it may be long.
     """
     batches: dict[Hashable, _Batch[Entry]] = {}
     first: _Batch[Entry] | None = None
@@ -145,7 +145,7 @@ def decide(queue: Iterable[Entry], now: float, free_slots: int, limits: BatchLim
             return Decision(tuple(batch.members), math.inf)
     for batch in batches.values():
         starts_at = batch.members[0].enqueued + limits.delay
-        # A request that would die of the delay is not delayed.
+        # A request whose deadline would pass during the delay is not delayed.
         if batch.full or starts_at <= now or any(member.deadline <= starts_at for member in batch.members):
             return Decision(tuple(batch.members), math.inf)
         wake_at = min(wake_at, starts_at)

@@ -1,4 +1,4 @@
-"""The queue in front of a model's instances: requests come, batches go to free slots, answers come back."""
+"""The queue in front of a model's instances: takes requests, gives batches to free slots, and returns the answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GiveUp = Callable[[], None]
 
 
 class Slot(Protocol):
-    """Where a batch runs: a `Worker`, or a puppet in tests."""
+    """Runs batches: a `Worker`, or a double in tests."""
 
     def begin(self, job: Job) -> None:
         """Runs `job`, and then the job that it returns, until one returns None."""
@@ -40,11 +40,11 @@ class BatchQueue:
     """Queues requests and runs them in batches, chosen by `policy.decide`. Its public methods are called on the loop.
 
     A deadline or a cancellation acts from the moment of the call, by a timer of its own, so it is on time while a
-    long batch runs, whether the request waits or is part of that batch. A request that is given up before its batch
+    long batch runs, whether the request waits or is part of that batch. A request that is cancelled before its batch
     starts never runs. When a batch fails, its members run once more, each alone, so that one bad row fails only its
     own request.
 
-    What waits is behind a lock: a worker that has ended a batch takes the next one itself, and a thread that has
+    A lock guards what waits: a worker that has finished a batch takes the next one itself, and a thread that has
     decoded an image puts it into the queue itself, so that neither waits for the loop.
     """
 
@@ -64,7 +64,7 @@ class BatchQueue:
             slots: one for each batch that may run at the same time.
             limits: how batches are formed.
             bounds: how much may wait.
-            callbacks: the way back to the loop.
+            callbacks: run on the loop what workers and other threads hand over.
             name: what errors call the model.
             clock: the loop's time, readable on any thread (that of uvloop itself stands still while the loop sleeps).
             report: gets the queue's length, batches, stages and refusals.
@@ -84,7 +84,7 @@ class BatchQueue:
         self._wake: asyncio.TimerHandle | None = None
         self._start_planned = False
         self._lock = threading.Lock()
-        # Behind the lock:
+        # Guarded by the lock:
         self._idle = list(slots)
         self._queue: OrderedDict[Entry, None] = OrderedDict()
         self._queued_bytes = 0
@@ -95,21 +95,21 @@ class BatchQueue:
 
     @property
     def waiting(self) -> int:
-        """Requests (or pieces of large ones) that wait for a slot, those still being decoded included."""
+        """The number of requests (or pieces of large ones) that wait for a slot, also of those still being decoded."""
         return len(self._queue) + self._coming
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of what waits."""
+        """The number of bytes of what waits."""
         return self._queued_bytes
 
     @property
     def overloaded(self) -> bool:
-        """Whether requests are being refused for want of room."""
+        """Is true while requests are being refused because there is no room for them."""
         return self._admission.overloaded
 
     def check_room(self, size: int = 0, deadline: float = math.inf) -> None:
-        """Refuses before anything has been spent on a request of `size` bytes.
+        """Checks, before any work is done for a request of `size` bytes, that there is room for it.
 
         Raises:
             Overloaded: the queue is full, or so long that the deadline would pass in it.
@@ -131,12 +131,12 @@ class BatchQueue:
         """Queues a request and waits for its answer.
 
         Args:
-            inputs: by name; with equal first dimensions they are rows, which are batched with those of others and
-                split over several batches where they are more than one holds; otherwise the request runs alone.
-            signature: keeps requests of different signatures apart.
+            inputs: by name. If their first dimensions are equal they are rows, which are batched with those of others,
+                and split over several batches where one batch cannot hold them; otherwise the request runs alone.
+            signature: only requests of the same signature share a batch.
             outputs: which outputs are wanted; None: all.
             deadline: in the loop's time.
-            alone: the first dimensions are no rows: the request runs by itself, and whole.
+            alone: whether the first dimensions are not rows, so that the request runs alone and is not split.
 
         Returns:
             The outputs by name.
@@ -168,19 +168,19 @@ class BatchQueue:
         deadline: float = math.inf,
         finish: Finish | None = None,
     ) -> Any:
-        """Queues a request whose tensors, of one row, are still to be made elsewhere, and waits for its answer.
+        """Queues a request whose tensors, of one row, are made on another thread, and waits for its answer.
 
         Args:
-            make: begins the making; it is to call the first argument with the tensors or the second with an error,
-                on any thread, and returns how to give the making up.
-            finish: called with the outputs on the worker's thread (work that must not hold up the loop); what it
-                returns is the answer.
+            make: starts the work. It must call its first argument with the tensors or its second with an error, on any
+                thread, and returns a function that cancels the work.
+            finish: called with the outputs on the worker's thread, for work that must not block the loop. Its result is
+                the answer.
 
         Returns:
-            What `finish` made of the outputs, or the outputs.
+            The result of `finish`, or the outputs.
 
         Raises:
-            As `run`; whatever `make` raises or hands over.
+            As `run`; what `make` raises, or gives to its second argument.
         """
         self.check_room(0, deadline)
         self.counts.requests += 1
@@ -212,14 +212,14 @@ class BatchQueue:
         deadline: float = math.inf,
         finish: Finish | None = None,
     ) -> Any:
-        """Queues a request whose tensors, of one row, the worker that runs it makes first, and waits for its answer.
+        """Queues a request whose tensors, of one row, are made by the worker that runs it, and waits for its answer.
 
-        Where every core has a worker this is the quickest way: an image goes from its bytes to its result on one
-        core, and what waits in the queue is the bytes.
+        Where every core has a worker this is the fastest way: one core turns the bytes of an image into its result, and
+        only the bytes wait in the queue.
 
         Args:
-            make: called on the worker's thread; what it raises fails this request only.
-            like: tensors of the dtypes and shapes that it will return; the number of rows is not looked at.
+            make: called on the worker's thread; an error of it makes only this request fail.
+            like: tensors of the dtypes and shapes that it will return; their number of rows is ignored.
             size: bytes that the request holds while it waits.
             finish: as in `run_when_made`.
 
@@ -233,7 +233,7 @@ class BatchQueue:
         return await self._enqueue(entry)
 
     def close(self) -> None:
-        """Refuses new requests and answers those that still wait with Unavailable. Running batches are left alone."""
+        """Refuses new requests and answers those that still wait with Unavailable. Running batches go on."""
         if self._wake is not None:
             self._wake.cancel()
         with self._lock:
@@ -271,7 +271,7 @@ class BatchQueue:
     async def _enqueue(self, entry: Entry) -> Any:
         with self._lock:
             self._admit(entry)
-        # Not started at once: requests that arrive in the same turn of the loop share a batch.
+        # Batches start at the end of this turn of the loop, so that requests that arrive in it share a batch.
         if not self._start_planned:
             self._start_planned = True
             self._loop.call_soon(self._start_now)
@@ -326,7 +326,7 @@ class BatchQueue:
     # ---- on any thread
 
     def _arrived(self, entry: Entry, inputs: Tensors) -> None:
-        """Puts an entry into the queue whose tensors have been made, unless it was given up meanwhile."""
+        """Puts an entry whose tensors have been made into the queue, unless it was cancelled meanwhile."""
         with self._lock:
             if not entry.coming:
                 return
@@ -347,7 +347,7 @@ class BatchQueue:
             self._queued_bytes += size
 
     def _remove(self, entry: Entry) -> None:
-        """Takes an entry out, whether it is being made, waits or runs: its answer is not wanted any more."""
+        """Removes an entry whose answer is not wanted any more, whether it is being made, waits or runs."""
         with self._lock:
             entry.gone = True
             if entry.coming:
@@ -363,7 +363,7 @@ class BatchQueue:
         Args:
             slot: where it runs.
             batch: what it runs.
-            capacity: as many requests as the batch would have held.
+            capacity: the number of requests that the batch could have held.
             lone: whether no other batch runs or waits.
             graph: what the worker runs.
         """
@@ -421,7 +421,7 @@ class BatchQueue:
             # Stable: the older of two equals goes first.
             queue = sorted(queue, key=lambda entry: entry.priority)
         decision = decide(queue, self._clock(), 1, self._limits)
-        # Those that expired are left to their timers, which belong to the loop and are due.
+        # Expired entries are removed by their timers, which run on the loop.
         if not decision.run:
             if decision.wake_at != math.inf:
                 self._callbacks.post(self._wake_at, decision.wake_at)

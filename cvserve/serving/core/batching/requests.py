@@ -1,4 +1,4 @@
-"""A request in the queue: what is known of it, and how it is answered."""
+"""A request in the queue, with its tensors, deadline and answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Finish = Callable[[Tensors], Any]
 Make = Callable[[], Tensors]
 
 PRIORITY: ContextVar[str | None] = ContextVar("cvserve_priority", default=None)
-"""The priority that the client gives its request, where a protocol reads it."""
+"""The priority of the request that the current task works on, as the client gave it; set by the protocols."""
 
 PRIORITY_HEADER = "x-priority"
 
@@ -25,19 +25,19 @@ PRIORITY_HEADER = "x-priority"
 class Entry:
     """One request, or one piece of a large one: being made, waiting or running.
 
-    Its rows, group and bytes are known when it enters the queue; its tensors too, unless `make` is to make them on
-    the worker that runs it.
+    Its rows, group and bytes are known when it enters the queue. Its tensors are known too, unless `make` makes them
+    on the worker that runs it.
 
     Attributes:
         enqueued: when the request came; `admitted`: when it entered the queue, which is later for an image that was
             decoded first.
         coming: whether its tensors are being made on another thread.
-        gone: whether it was answered or given up.
-        alone: whether its tensors have no rows, so that it runs by itself.
+        gone: whether it was answered or cancelled.
+        alone: whether its tensors have no rows, so that it runs alone.
         priority: smaller numbers go first.
-        finish: makes the answer of the outputs, on the worker's thread.
+        finish: converts the outputs to the answer, on the worker's thread.
         trace: gets the stages of this request.
-        deadline_timer: gives the request up. queue_timer: gives it up if it still waits.
+        deadline_timer: ends the request at its deadline. queue_timer: ends it if it has waited too long.
     """
 
     signature: str
@@ -61,29 +61,29 @@ class Entry:
     admitted: float = 0.0
 
     def fill(self, inputs: Tensors, rows: int | None, max_rows: int) -> None:
-        """Takes the tensors. rows: None if their first dimensions are no rows."""
+        """Sets the tensors. rows: None if their first dimensions are not rows."""
         self.inputs = inputs
         self.bytes = size_of(inputs)
-        # Without common rows it stands for a whole batch, so that nothing is padded or joined.
+        # Without common rows it counts as a full batch, so that nothing is padded or joined.
         self.alone = rows is None
         self.rows = max_rows if rows is None else rows
         self.group = object() if rows is None else group_of(self.signature, self.outputs, inputs)
 
     def fill_later(self, make: Make, like: Tensors, size: int) -> None:
-        """Takes a function that makes tensors of one row, with the dtypes and shapes of `like`."""
+        """Sets the function that makes the tensors later: of one row, with the dtypes and shapes of `like`."""
         self.make, self.rows, self.bytes = make, 1, size
         self.group = group_of(self.signature, self.outputs, like)
 
     def stop_timers(self) -> None:
-        """Cancels the timers. On the loop."""
+        """Cancels the timers. Called on the loop."""
         if self.deadline_timer is not None:
             self.deadline_timer.cancel()
         if self.queue_timer is not None:
             self.queue_timer.cancel()
 
     def answer_with(self, result: Any) -> None:
-        """Answers with a result, an exception or a `Failed`, unless the request was answered or given up. On the
-        loop."""
+        """Answers with a result, an exception or a `Failed`, unless the request was answered or cancelled. Called on
+        the loop."""
         if self.answer.done():
             return
         if isinstance(result, Failed):
@@ -96,13 +96,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Failed:
-    """The error of one member's `make` or `finish`, which is no error of its batch."""
+    """Holds an error of one request's `make` or `finish`, which does not make its batch fail."""
 
     error: Exception
 
 
 def answer_all(results: Mapping[Entry, Any]) -> None:
-    """Answers each entry. On the loop."""
+    """Answers each entry. Called on the loop."""
     for entry, result in results.items():
         entry.answer_with(result)
 
@@ -111,7 +111,7 @@ def priority_of(levels: int, default: int) -> int:
     """Returns the priority of the request that the current task works on.
 
     Raises:
-        InvalidInput: it is none of the levels.
+        InvalidInput: it is not one of the levels.
     """
     text = PRIORITY.get()
     if text is None:
@@ -122,13 +122,16 @@ def priority_of(levels: int, default: int) -> int:
 
 
 def group_of(signature: str, outputs: tuple[str, ...] | None, inputs: Tensors) -> Hashable:
-    """Returns the key of requests that can share a batch: same signature, outputs, dtypes, and shapes but the rows."""
+    """Returns the key of requests that can share a batch: signature, outputs, dtypes, and shapes without the rows."""
     return (signature, outputs, *((name, array.dtype.str, array.shape[1:]) for name, array in inputs.items()))
 
 
 def answerable(error: BaseException) -> BaseException:
-    """Returns the error as a future takes it. No future takes StopIteration: its caller would wait for ever, and so
-    would all whose answers come after this one."""
+    """Returns the error, wrapped where a future would refuse it.
+
+    A future does not accept StopIteration: its caller would wait for ever, and so would all callers whose answers come
+    after it.
+    """
     if not isinstance(error, StopIteration):
         return error
     wrapped = RuntimeError(f"StopIteration: {error}")

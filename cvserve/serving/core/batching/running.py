@@ -1,4 +1,4 @@
-"""What a worker does with the requests of one batch: make their tensors, run the graph, finish their answers."""
+"""Runs the requests of one batch on a worker: makes their tensors, runs the graph, finishes their answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cvserve.serving.core.observer import VersionReport
 
 @dataclass
 class Outcome:
-    """What became of a batch.
+    """Holds the outcome of a batch.
 
     Attributes:
-        answers: of each entry a result, an exception or a `Failed`; those that were given up have none.
+        answers: a result, an exception or a `Failed` for each entry; cancelled entries have none.
         retry: entries to be run again, each alone, since the batch failed.
-        rows, padding: of the run, 0 where nothing ran.
+        rows, padding: the rows and padding rows of the run, 0 where nothing ran.
         ran: whether the graph was called.
     """
 
@@ -36,8 +36,8 @@ class BatchRunner:
     """Runs batches of entries, on the thread of a worker.
 
     Attributes:
-        limits: to which sizes batches are padded.
-        clock: seconds.
+        limits: give the sizes that batches are padded to.
+        clock: returns seconds.
         report: gets the stages and the batches.
     """
 
@@ -61,7 +61,7 @@ class BatchRunner:
                 self.report.stage("queue", began - entry.admitted)
                 if entry.trace is not None:
                     entry.trace("queue", entry.admitted, began)
-                # Its deadline may have passed while those before it were made.
+                # Its deadline may have passed while the tensors of the others were made.
                 if not entry.gone:
                     failed = self._make(entry)
                     if failed is None:
@@ -78,7 +78,7 @@ class BatchRunner:
         return outcome
 
     def _make(self, entry: Entry) -> Failed | None:
-        """Makes the entry's tensors, where that is still to be done."""
+        """Makes the entry's tensors, if they are not made yet."""
         if entry.make is None:
             return None
         began = self.clock()
@@ -89,7 +89,7 @@ class BatchRunner:
         finally:
             if entry.trace is not None:
                 entry.trace("decode", began, self.clock())
-        # The encoded image is not kept while the graph runs.
+        # The encoded image is freed before the graph runs.
         entry.make = None
         return None
 

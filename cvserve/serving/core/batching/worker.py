@@ -13,15 +13,15 @@ from cvserve.serving.core.thread_names import GRAPHS, name_thread
 Resource = TypeVar("Resource")
 
 Job = Callable[[Resource], Any]
-"""Works with the resource and returns the next job, or None when there is nothing to do now. It raises nothing."""
+"""Uses the resource and returns the next job, or None when there is nothing to do now. It raises nothing."""
 
 
 class Worker(threading.Thread, Generic[Resource]):
-    """Runs jobs on one resource. A job names its successor, so that the thread goes from one batch to the next
-    without asking the event loop in between."""
+    """Runs jobs on one resource. A job returns the next one, so that the thread goes from one batch to the next without
+    waiting for the event loop."""
 
     def __init__(self, resource: Resource, name: str, nice: int = GRAPH_NICE) -> None:
-        """nice: as of `lower_priority`."""
+        """nice: see `lower_priority`."""
         # A daemon, so that a graph that never returns cannot keep the process from ending.
         super().__init__(name=name, daemon=True)
         self._jobs: queue.SimpleQueue[Job[Resource] | None] = queue.SimpleQueue()
@@ -30,11 +30,11 @@ class Worker(threading.Thread, Generic[Resource]):
         self.start()
 
     def begin(self, job: Job[Resource]) -> None:
-        """Hands over a job, from any thread. Only while the worker has none."""
+        """Gives the worker a job, from any thread. Called only while it has none."""
         self._jobs.put(job)
 
     def end(self) -> None:
-        """Ends the thread after what it is doing."""
+        """Ends the thread after its current job."""
         self._jobs.put(None)
 
     def run(self) -> None:
@@ -43,7 +43,7 @@ class Worker(threading.Thread, Generic[Resource]):
         lower_priority(self._nice)
         while (job := self._jobs.get()) is not None:
             while job is not None:
-                # Rebinding lets the finished batch, its images and answers go.
+                # Rebinding frees the finished batch, its images and answers.
                 job = job(self._resource)
         # A reference to the thread does not keep the resource alive.
         del self._resource
