@@ -22,6 +22,7 @@ _EXTRA_OF = {
     "grpc_health": "serve",
     "grpc_reflection": "serve",
     "aiohttp": "serve",
+    "prometheus_client": "serve",
     "opentelemetry": "telemetry",
 }
 

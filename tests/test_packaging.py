@@ -56,4 +56,5 @@ def test_every_missing_library_can_be_named() -> None:
     for package, extra in _EXTRA_OF.items():
         names = {"ai_edge_litert": "ai-edge-litert", "tensorflow_serving": "tensorflow-serving-api"}
         names |= {"grpc_health": "grpcio-health-checking", "grpc_reflection": "grpcio-reflection"}
+        names |= {"prometheus_client": "prometheus-client"}
         assert names.get(package, package) in extras[extra], package

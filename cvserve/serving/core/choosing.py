@@ -209,7 +209,8 @@ def _key(artifact: Artifact, settings: ModelSettings) -> str:
         memory
         | {
             "graphs": sorted([graph.format, graph.precision, graph.bytes] for graph in manifest.graphs if graph.usable),
-            "image": [manifest.preproc.height, manifest.preproc.width],
+            # These names stay: with others, what was measured before would not be found.
+            "picture": [manifest.preproc.height, manifest.preproc.width],
             "rule": 2,  # of the choice: what was chosen by an earlier rule is measured again
             "processor": processor(),
             "accelerators": accelerators(settings.devices),

@@ -14,6 +14,7 @@ from tiny_artifact import publish_tiny
 
 from cvserve.artifact import Artifact
 from cvserve.errors import ArtifactError
+from cvserve.runtimes import remembering
 from cvserve.runtimes.instances import InstancePlan
 from cvserve.serving.core import choosing, loading, measuring
 from cvserve.serving.core.batching.execution import entry_point
@@ -263,3 +264,20 @@ def test_a_graph_that_fails_while_it_is_measured_fails_the_load_and_all_is_close
     with pytest.raises(ArtifactError, match="the graph is broken"):
         loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), open_one)
     assert all(runtime.closed for _, runtime in opener.opened)
+
+
+def test_a_measurement_is_found_by_the_names_that_earlier_releases_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's name is a hash over these names: with others, every model would be measured again."""
+    keys: list[set[str]] = []
+
+    def key_of(facts: dict[str, object]) -> str:
+        keys.append(set(facts))
+        return remembering.key_of(facts)
+
+    monkeypatch.setattr(choosing, "key_of", key_of)
+    loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(max_batch_size=2), Opener()).close()
+    assert keys == [
+        {"graphs", "picture", "rule", "processor", "accelerators", "cores", "settings", "versions"},
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import grpc
@@ -9,7 +10,7 @@ import pytest
 from serving_kit import PuppetRuntime, Serve, eventually, jpeg
 
 from cvserve.client import AsyncClient
-from cvserve.errors import InvalidInput, NotFound, Overloaded
+from cvserve.errors import InvalidInput, MissingExtra, NotFound, Overloaded
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.observability.metrics import KEPT_AFTER_UNLOADING, OTHER, Metrics
 from cvserve.serving.observability.registry import Registry
@@ -48,6 +49,14 @@ def test_the_text_of_a_histogram() -> None:
         'x_count{a="b"} 5.0',
         'x_sum{a="b"} 106.0',
     ]
+
+
+def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvserve.serving import Server
+
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(MissingExtra, match=r"cvserve\[serve\]"):
+        Server("models")
 
 
 def test_a_counter_may_keep_its_name() -> None:

@@ -58,7 +58,7 @@ class HttpServer:
             routes: of the protocols; the first one whose prefix fits a path answers.
             threads: unpack large bodies.
             listening: the bound socket.
-            metrics: returns the text for Prometheus.
+            metrics: returns the text for Prometheus; called on another thread than the loop's.
             not_ready: returns why the server as a whole takes no requests; empty where it does.
         """
         self._settings = settings
@@ -154,7 +154,9 @@ class HttpServer:
             if path == "/readyz":
                 return self._readiness()
             if path == self._settings.metrics_path:
-                return web.Response(body=self._metrics(), headers={"Content-Type": METRICS_TYPE})
+                # On a thread: the text of many models takes longer than a request may wait for the loop.
+                text = await asyncio.get_running_loop().run_in_executor(None, self._metrics)
+                return web.Response(body=text, headers={"Content-Type": METRICS_TYPE})
         return _json_response(error_json(f"Not found: {request.method} {path}"), 404)
 
     def _readiness(self) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from serving_kit import PuppetRuntime, Serve, eventually, loader, pixels, reposi
 
 from cvserve.errors import InvalidInput
 from cvserve.serving import Server, ServerSettings
+from cvserve.serving.observability.metrics import Metrics
 from cvserve.serving.transport.http.listening import bind, http_port
 
 pytest.importorskip("tensorflow_serving")
@@ -41,6 +43,18 @@ async def test_health_readiness_and_metrics(serve: Serve, runtime: PuppetRuntime
             assert (reply.status, reply.error) == (404, f"Not found: GET {path}")
         assert (await ask(f"{base}/healthz", b"{}")).status == 404  # a POST
         assert b"200 OK" in await raw(port_of(server), b"HEAD /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+
+async def test_the_loop_goes_on_while_the_metrics_are_written(
+    serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for_health = threading.Event()
+    monkeypatch.setattr(Metrics, "text", lambda self: b"x 1\n" if asked_for_health.wait(5) else b"x 0\n")
+    async with serve(runtime, metrics_path="/metrics") as server:
+        scrape = asyncio.ensure_future(ask(f"{server.http_address}/metrics"))
+        assert (await ask(f"{server.http_address}/healthz")).body == b"alive\n"
+        asked_for_health.set()
+        assert (await scrape).body == b"x 1\n"
 
 
 async def test_while_models_load_it_is_alive_but_not_ready(tmp_path: Path) -> None:
