@@ -1,26 +1,26 @@
-"""The exceptions of cvserve.
+"""Defines the exceptions of cvserve.
 
 Each says what kind of fault it is, and its text is one sentence for the person who can fix it: it names the
 thing, the value and the way out. The command line prints that sentence; `cvserve.serving.errors` gives each
-kind its gRPC and HTTP code. Anything else that escapes is a bug of ours.
+kind its gRPC and HTTP code. Any other exception that a caller sees is a bug of cvserve.
 """
 
 from __future__ import annotations
 
 
 class CvserveError(Exception):
-    """Anything a user, a file or a client can cause. `str(error)` is one clear sentence."""
+    """Base of all errors that a user, a file or a client can cause. `str(error)` is one clear sentence."""
 
     request_id: str | None = None
     """The name of the request in the server's log, where a server refused it."""
 
 
 class InvalidInput(CvserveError, ValueError):
-    """A value that cannot be used: an argument, an option, a tensor, a configuration."""
+    """Reports a value that cannot be used: an argument, an option, a tensor, a configuration."""
 
 
 class ImageError(InvalidInput):
-    """An image that cannot be used.
+    """Reports an image that cannot be used.
 
     Args:
         source: what the user calls the image (a path, a URL, "request image 3").
@@ -34,51 +34,51 @@ class ImageError(InvalidInput):
 
 
 class TooLarge(InvalidInput):
-    """A message beyond what the server takes."""
+    """Reports a message that is larger than the server accepts."""
 
 
 class NotFound(CvserveError, LookupError):
-    """A model, version, file or signature that is not there."""
+    """Reports a model, version, file or signature that does not exist."""
 
 
 class ArtifactError(CvserveError):
-    """A model directory that is incomplete, damaged or not made for this version of cvserve."""
+    """Reports a model directory that is incomplete, damaged or not made for this version of cvserve."""
 
 
 class ExportError(CvserveError):
-    """A network that a format cannot hold, or whose exported graph answers differently."""
+    """Reports a network that a format cannot hold, or whose exported graph answers differently."""
 
 
 class MissingExtra(CvserveError, ImportError):
-    """An optional dependency that is not installed; the text gives the pip command."""
+    """Reports an optional dependency that is not installed; the text gives the pip command."""
 
 
 class FailedPrecondition(CvserveError):
-    """The request is well formed, but this model or server cannot do that."""
+    """Reports a well-formed request for what this model or server cannot do."""
 
 
 class Unauthenticated(CvserveError):
-    """The request brings no token, or one that the server does not know."""
+    """Reports a request without a token, or with one that the server does not know."""
 
 
 class PermissionDenied(CvserveError):
-    """The caller is known, but may not do that."""
+    """Reports a known caller that has no right to do what it asked for."""
 
 
 class Unimplemented(CvserveError):
-    """A method or a task that this version does not have."""
+    """Reports a method or a task that this version does not have."""
 
 
 class Unavailable(CvserveError):
-    """The model is loading or the server is draining: try again, here or elsewhere."""
+    """Reports that the model is loading or the server is draining: try again, here or elsewhere."""
 
 
 class DeviceLost(Unavailable):
-    """The device failed rather than the call, and this process may not get it back."""
+    """Reports that the device failed, not the call; this process may not be able to use it again."""
 
 
 class Overloaded(CvserveError):
-    """The queue is full. `retry_after` is the server's guess, in seconds, of when there is room."""
+    """Reports a full queue. `retry_after` is the server's estimate, in seconds, of when there will be room."""
 
     def __init__(self, message: str, retry_after: float = 0.1) -> None:
         super().__init__(message)
@@ -86,16 +86,16 @@ class Overloaded(CvserveError):
 
 
 class OutOfMemory(CvserveError):
-    """The device has no memory for this model or this input; a smaller batch may have room."""
+    """Reports that the device has no memory for this model or this input; a smaller batch may fit."""
 
 
 class DeadlineExceeded(CvserveError, TimeoutError):
-    """The deadline passed before the answer was there."""
+    """Reports that the deadline passed before the answer was ready."""
 
 
 class TooSlow(DeadlineExceeded):
-    """The sender took too long over its message."""
+    """Reports that the sender took too long to send its message."""
 
 
 class Cancelled(CvserveError):
-    """The caller no longer wants the answer."""
+    """Reports that the caller cancelled the request."""

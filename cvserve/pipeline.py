@@ -19,16 +19,16 @@ from cvserve.runtimes import Runtime, open_runtime
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared image. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
+    """Holds a prepared image. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
 
     pixels: np.ndarray
     geometry: Geometry
 
 
 class Pipeline:
-    """Preprocessing, a graph and postprocessing of one artifact.
+    """Runs preprocessing, the graph and postprocessing of one artifact.
 
-    The three steps can be called apart (the server decodes in a pool, batches, and postprocesses after), and calling
+    The three steps can be called one by one (the server decodes in a pool, batches, and postprocesses after); calling
     the pipeline does all three. Thread-safe as far as its runtime is.
 
     Example:

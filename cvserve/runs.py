@@ -1,4 +1,4 @@
-"""The run directory, which training writes and evaluation and export read.
+"""Reads and writes the run directory, which training makes and evaluation and export read.
 
     config.yaml     the settings of the training
     run.json        task, architecture, labels, preprocessing, dataset
@@ -74,37 +74,37 @@ class Run:
 
     @property
     def task(self) -> Task:
-        """The task of the network."""
+        """Returns the task of the network."""
         return self.description.task
 
     @property
     def architecture(self) -> str:
-        """The name of the network in `cvserve.models`."""
+        """Returns the name of the network in `cvserve.models`."""
         return self.description.architecture
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Returns the names of the classes."""
         return self.description.labels
 
     @property
     def preproc(self) -> PreprocSpec:
-        """How images are prepared for the network."""
+        """Returns how images are prepared for the network."""
         return self.description.preproc
 
     @property
     def postproc(self) -> PostprocSpec | None:
-        """How the network's outputs become results; None for the defaults of the task."""
+        """Returns how the network's outputs become results; None for the defaults of the task."""
         return self.description.postproc
 
     @property
     def dataset(self) -> str:
-        """The data set that was trained on, in words."""
+        """Returns the data set that was trained on, in words."""
         return self.description.dataset
 
     @property
     def data_path(self) -> str:
-        """The data set that was trained on, as in the settings."""
+        """Returns the data set that was trained on, as in the settings."""
         return self.description.data
 
     def load_model(self) -> keras.Model:

@@ -27,7 +27,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _GivenTwice(yaml.YAMLError):
-    """A mapping has the same key twice."""
+    """Reports a mapping that has the same key twice."""
 
     def __init__(self, first: yaml.Node, again: yaml.Node) -> None:
         super().__init__(f"key {_SHORT.repr(again.value)} is given twice")

@@ -1,4 +1,4 @@
-"""Captions with the encoder and the step of a graph: the search runs here, with one call a token.
+"""Captions images with the encoder and the step of a graph: the search runs here, with one call a token.
 
 The sentences are those of the one-call graph where the decoding is the same. What it is for: decoding otherwise than
 the artifact was exported (a wider beam, a sample of another seed), and graphs that cannot hold the loop.
@@ -32,7 +32,7 @@ from cvserve.runtimes.opening import is_installed
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 
 _PREFERRED = ("onnx", "litert", "tensorflow")
-"""A step is a small graph that is called often: what a call costs before it computes decides."""
+"""Order of preference. A step is a small graph that is called often, so that the overhead of a call decides."""
 
 
 class StepwiseRuntime:
@@ -44,7 +44,8 @@ class StepwiseRuntime:
     batch: int | None = None
 
     def __init__(self, encode: Runtime, step: Runtime, manifest: Manifest, decoding: Decoding) -> None:
-        """
+        """Takes the two opened graphs.
+
         Args:
             manifest: its outputs say how many tokens a sentence has, and into which grid attention goes.
         """
@@ -61,7 +62,7 @@ class StepwiseRuntime:
         self.steps = 0
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """See `Runtime.run`."""
+        """Returns the outputs of the one-call graph, see `Runtime.run`."""
         encoded = self._encode.run(inputs)
         found = search(self._one_further, _of(encoded, MEMORY), _of(encoded, STATE), self._decoding, self._count)
         self.steps = found.steps
@@ -75,7 +76,7 @@ class StepwiseRuntime:
         return answers if outputs is None else {name: answers[name] for name in outputs}
 
     def close(self) -> None:
-        """See `Runtime.close`."""
+        """Closes both graphs, see `Runtime.close`."""
         self._encode.close()
         self._step.close()
 
@@ -83,7 +84,7 @@ class StepwiseRuntime:
         feed = {"tokens": tokens, "position": np.full(len(tokens), position, np.int32)}
         feed |= {f"{MEMORY}{name}": value for name, value in memory.items()}
         feed |= {f"{STATE}{name}": value for name, value in state.items()}
-        # A format may have left out what nothing depends on.
+        # A format may have left out inputs on which no output depends.
         after = self._step.run({name: value for name, value in feed.items() if name in self._step.inputs})
         return StepOutputs(after["logits"], _of(after, NEXT), after.get("attention"))
 

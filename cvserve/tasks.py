@@ -1,4 +1,4 @@
-"""What a layer does for each task: one module a task, found by the task's name.
+"""Finds what a layer does for each task, by the task's name: one module a task.
 
 A layer that treats tasks differently (decoders, metrics, sinks, ...) has a package with one module for each task, named
 after it, and one `TaskTable` over that package. Code elsewhere asks the table and never compares a task's name.

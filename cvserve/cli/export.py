@@ -69,7 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     decoding = decoding_of(arguments)
     task = load_run(arguments.run_directory).task  # before TensorFlow's seconds: a wrong path is reported at once
     if decoding is not None and not TASK_EXPORTS[task].takes_decoding:
-        raise InvalidInput(f"decoding is of captioning models; {arguments.run_directory} does {task}")
+        raise InvalidInput(
+            f"only captioning models take decoding settings; {arguments.run_directory} is a model for {task}"
+        )
     load_tensorflow()
     artifact = export_run(
         arguments.run_directory,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Bars:
-    """The live display that all bars of the process share, since two would overwrite each other. Thread-safe."""
+    """Shows the one live display of all bars of the process: two would overwrite each other. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

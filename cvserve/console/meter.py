@@ -123,7 +123,7 @@ class Progress:
 
     @property
     def rate(self) -> float | None:
-        """Items per second since the start, None while nothing is done."""
+        """Returns the items per second since the start, None while nothing is done."""
         seconds = self._clock() - self._start
         done = self.completed - self._base
         return done / seconds if seconds > 0 and done > 0 else None

@@ -1,4 +1,4 @@
-"""Labelled images: folders and generated scenes, augmented and batched. TensorFlow is imported by `epoch` alone."""
+"""Reads or generates labelled images, augments and batches them. Only `epoch` imports TensorFlow."""
 
 from cvserve.data.augment.augment import Augmentation, augment
 from cvserve.data.dataset import Dataset, open_dataset, same_data

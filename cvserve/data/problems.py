@@ -1,4 +1,4 @@
-"""Names what of a data set cannot be used: images, found by their headers before a training starts, and annotations."""
+"""Reports what cannot be used of a data set: images, by their headers before a training starts, and annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Problem:
-    """An annotation that is not used as it is written.
+    """Reports an annotation that is not used as it is written.
 
     image: the name of the image, or of the file with annotations. what: the annotation, and where it is written; ""
     for all of the image. reason: why.
@@ -34,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image that is left out. index: in the data set. reason: without the name."""
+    """Reports an image that is left out. index: in the data set. reason: without the name."""
 
     index: int
     name: str

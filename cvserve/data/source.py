@@ -16,15 +16,15 @@ from cvserve.preproc import ImageSource
 
 
 class Source(Protocol):
-    """One split of images of any task. Indices run from 0 to len() - 1, always in the same order."""
+    """Defines one split of images of any task. Indices run from 0 to len() - 1, always in the same order."""
 
     @property
     def split(self) -> str:
-        """The name of the split: "train", "val", "test" (or "all" of a folder without splits)."""
+        """Returns the name of the split: "train", "val", "test" (or "all" of a folder without splits)."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in label order."""
+        """Returns the names of the classes, in label order."""
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -41,7 +41,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class ChecksImages(Protocol):
-    """A source that can tell that an image cannot be used before it is decoded."""
+    """Defines a source that can tell that an image cannot be used before it is decoded."""
 
     def check(self, index: int) -> None:
         """Raises ImageError where the headers of the image's files show that it cannot be used."""
@@ -49,21 +49,21 @@ class ChecksImages(Protocol):
 
 @runtime_checkable
 class StatesSizes(Protocol):
-    """A source whose annotations state the sizes of the images."""
+    """Defines a source whose annotations state the sizes of the images."""
 
     def size(self, index: int) -> tuple[int, int] | None:
         """Returns (width, height) of the upright image in pixels, or None where the annotations do not state it."""
 
 
 class Dataset(Source, Protocol):
-    """One split of a data set for classification."""
+    """Defines one split of a data set for classification."""
 
     def label(self, index: int) -> int:
         """Returns the image's class, an index into `classes`."""
 
 
 class DetectionSource(Source, Protocol):
-    """One split of a data set for detection."""
+    """Defines one split of a data set for detection."""
 
     def objects(self, index: int) -> Objects:
         """Returns the objects in the image."""

@@ -56,7 +56,7 @@ class _Log:
 
 @dataclass(frozen=True)
 class _Built:
-    """A task's model after training, export and evaluation. folder: of all the task's files."""
+    """Holds a task's model after training, export and evaluation. folder: of all the task's files."""
 
     task: DemoTask
     folder: Path
@@ -70,7 +70,7 @@ class _Built:
 
     @cached_property
     def tests(self) -> tuple[Path, ...]:
-        """The test images."""
+        """Returns the paths of the test images."""
         return tuple(sorted(self.test_folder.rglob("*.jpg")))
 
     @property

@@ -15,7 +15,7 @@ from cvserve.tasks import TaskTable
 
 @dataclass(frozen=True)
 class Difference:
-    """How much results differ from those of Keras, for the same images.
+    """Holds how much results differ from those of Keras, for the same images.
 
     largest: the largest difference of a probability, a score, or whatever number the task's results have. same: whether
     the results agree.
@@ -27,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class DemoTask:
-    """A task on generated scenes.
+    """Describes one task of the demo, on generated scenes.
 
     position: in the demo; a task comes after the one that it starts from. images: how many each split has. training:
     settings of `TrainConfig`. write: writes scenes to files. score: name and value of the main score in the
@@ -53,7 +53,7 @@ class DemoTask:
 
     @property
     def model(self) -> str:
-        """The model's name in the repository."""
+        """Returns the model's name in the repository."""
         return f"scenes_{self.task}"
 
 

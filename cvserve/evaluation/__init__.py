@@ -1,4 +1,4 @@
-"""The scores of models: one metric a task, and `evaluate`, which scores a run directory or an artifact."""
+"""Scores models: one metric a task, and `evaluate`, which scores a run directory or an artifact."""
 
 from __future__ import annotations
 

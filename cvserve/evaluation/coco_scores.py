@@ -29,7 +29,7 @@ class CocoScores:
 
     @property
     def means(self) -> tuple[float, float, float, float | None, float | None, float | None]:
-        """The six numbers; where there is nothing to score, the first three are 0 and the others None."""
+        """Returns the six numbers; where there is nothing to score, the first three are 0 and the others None."""
         known = [None if value < 0 else value for value in self.stats]
         return known[0] or 0.0, known[1] or 0.0, known[2] or 0.0, known[3], known[4], known[5]
 

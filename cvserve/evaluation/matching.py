@@ -30,7 +30,7 @@ class ImageMatch:
 
     @property
     def wrong(self) -> np.ndarray:
-        """The false positives, bool [N]; a second result for the same object is one of them."""
+        """Returns the false positives, bool [N]; a second result for the same object is one of them."""
         wrong: np.ndarray = (self.object_of < 0) & ~self.ignored
         return wrong
 
@@ -76,12 +76,12 @@ class Curve:
 
     @property
     def envelope(self) -> np.ndarray:
-        """The best precision at each recall or a greater one, float64 [K]."""
+        """Returns the best precision at each recall or a greater one, float64 [K]."""
         return np.maximum.accumulate(self.precision[::-1])[::-1]
 
     @property
     def average_precision(self) -> float | None:
-        """The area under the envelope over all points (VOC 2010 and later); None without objects."""
+        """Returns the area under the envelope over all points (VOC 2010 and later); None without objects."""
         if not self.objects:
             return None
         steps = np.diff(self.recall, prepend=0.0)

@@ -47,8 +47,10 @@ class ScoredImage:
 
     @property
     def loss(self) -> float:
-        """The sum of -log(score) over the objects, by the result that found each, and -log(1 - score) over the wrong
-        results.
+        """Returns the loss of the results.
+
+        It is the sum of -log(score) over the objects, by the result that found each, and of -log(1 - score) over the
+        wrong results.
 
         Scores are clipped to 0.001 to 0.999, so that an object that no result found costs 6.9.
         """

@@ -104,7 +104,7 @@ def evaluate(
 
 
 _Example = tuple[int, np.ndarray, Geometry, Any]
-"""The index of an image, the pixels of the network's input, how they were resized, and the ground truth."""
+"""A loaded image: its index, the pixels of the network's input, how they were resized, and the ground truth."""
 
 
 def _score(predictor: Predictor, dataset: Source, data: str, split: str, batch_size: int, workers: int) -> Evaluation:

@@ -1,4 +1,4 @@
-"""What every task's metric and its report can do, and what `evaluate` has to know of a task to score it."""
+"""Defines the interface of every task's metric and report, and what `evaluate` needs to know of a task."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Indices = Sequence[int] | np.ndarray
 
 
 class Report(Protocol):
-    """The scores of a task, computed by its metric."""
+    """Holds the scores of a task, computed by its metric."""
 
     @property
     def images(self) -> int:
-        """How many images were scored."""
+        """Returns how many images were scored."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the scores ready for JSON."""
@@ -74,7 +74,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class TaskMetric:
-    """How `evaluate` scores a task; each module of `cvserve.evaluation.metrics` has one, named METRIC.
+    """Defines how `evaluate` scores a task; each module of `cvserve.evaluation.metrics` has one, named METRIC.
 
     create: makes an empty metric for a model and a split of a data set.
     predictions: turns a graph's outputs (by name, batch first) into what `Metric.update` takes.

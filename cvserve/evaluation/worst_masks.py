@@ -42,7 +42,7 @@ class ScoredMask:
 
     @property
     def class_map(self) -> np.ndarray:
-        """The predicted class map, uint8 [H, W] of the original."""
+        """Returns the predicted class map, uint8 [H, W] of the original."""
         return np.asarray(cv2.imdecode(np.frombuffer(self.encoded, np.uint8), cv2.IMREAD_GRAYSCALE))
 
 

@@ -1,6 +1,6 @@
-"""Networks to artifacts: SavedModel, ONNX and TFLite, each proven equal to the network it came from.
+"""Exports networks to SavedModel, ONNX and TFLite, and compares each graph with the network that it was made from.
 
-The names below are loaded at first use, so that `cvserve.export.targets` costs a help text nothing.
+The names below are loaded at first use, so that a help text can read `cvserve.export.targets` without TensorFlow.
 """
 
 from __future__ import annotations

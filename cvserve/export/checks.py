@@ -1,4 +1,4 @@
-"""Checks of what `export_model` is given, before anything is written."""
+"""Checks the arguments of `export_model` before anything is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The input and the output of an imported graph, from its file and its spec, which must not contradict each other."""
+"""Finds the input and output of an imported graph from its file and its spec, which must not contradict each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def input_contract(
     """Returns the graph's input and the preprocessing with the size of its images.
 
     Args:
-        spec: of the user.
+        spec: the user's.
         infos: the graph's inputs by name.
         quantization: scale and zero point by tensor name, where the file holds them.
 

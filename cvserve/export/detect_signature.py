@@ -1,4 +1,4 @@
-"""The signature `detect`: decoding and suppression inside the graph, for clients without cvserve.
+"""Builds the signature `detect`: decoding and suppression inside the graph, for clients without cvserve.
 
 It gives the same answers as `cvserve.postproc` with the manifest's own settings, in pixels of the graph's input. It has
 no control flow (see `cvserve.models.layers.nms`), so that every format can hold it. Two things differ: at most

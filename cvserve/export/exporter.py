@@ -115,12 +115,12 @@ def export_model(
         raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
     export = TASK_EXPORTS[task]
     if decoding is not None and not export.takes_decoding:
-        raise InvalidInput(f"decoding is of captioning models; {name} does {task}")
+        raise InvalidInput(f"only captioning models take decoding settings; {name} is a model for {task}")
     check_images(parity_images, preproc)
     report = on_step or _ignore
     model, postproc = export.prepare(model, postproc, decoding)
     network = Network(model, preproc)
-    report(f"asking the network about {len(parity_images)} images")
+    report(f"running the network on {len(parity_images)} images")
     answers = network.answers(parity_images)
     names = parity_names or [f"parity image {number}" for number in range(len(parity_images))]
     encoded = encoded_images if encoded_images is not None else as_png(parity_images)
@@ -158,7 +158,7 @@ def export_model(
 
 @dataclass(frozen=True)
 class Samples:
-    """The images on which written graphs are compared with the network.
+    """Holds the images on which written graphs are compared with the network.
 
     Args:
         images: those of the graph's own input.

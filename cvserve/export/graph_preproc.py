@@ -1,4 +1,4 @@
-"""The geometry of PreprocSpec, and the decoding before it, as TensorFlow operations.
+"""Implements the geometry of PreprocSpec, and the decoding before it, as TensorFlow operations.
 
 For the SavedModel's `bytes` signature only: everything else uses `cvserve.preproc`, which this follows step by step.
 Decoding a JPEG is bit for bit the same (libjpeg's accurate integer transform on both sides), resizing differs by

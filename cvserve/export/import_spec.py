@@ -1,4 +1,4 @@
-"""The spec of an imported model: what its file does not contain.
+"""Reads the spec of an imported model: what its file does not contain.
 
 Its keys are those of the manifest (InputSpec, PreprocSpec, OutputSpec); what the file contains can be left out.
 
@@ -26,7 +26,7 @@ Triple = tuple[float, float, float]
 
 
 class InputSettings(Spec):
-    """How uint8 RGB pixels become the model's input: (pixel * scale - mean) / std.
+    """Describes how uint8 RGB pixels become the model's input: (pixel * scale - mean) / std.
 
     name: needed if there are several. layout: by default as the shape says. scale: a number or a fraction such as
     "1/255". dtype: only to insist on one. quantization: of an integer input, where the file does not hold it.
@@ -58,7 +58,7 @@ class InputSettings(Spec):
 
 
 class PreprocSettings(Spec):
-    """The geometry, as in PreprocSpec; height and width by default as in the file."""
+    """Describes the geometry, as in PreprocSpec; height and width by default as in the file."""
 
     height: int | None = Field(default=None, gt=0)
     width: int | None = Field(default=None, gt=0)
@@ -73,7 +73,7 @@ class PreprocSettings(Spec):
 
 
 class OutputSettings(Spec):
-    """The model's output.
+    """Describes the model's output.
 
     name: needed if there are several outputs. role: by default as an answer shows it. activation: of logits;
     "sigmoid" where classes do not exclude each other. quantization: where the file does not hold it.
@@ -86,7 +86,7 @@ class OutputSettings(Spec):
 
 
 class ImportSpec(Spec):
-    """The whole spec.
+    """Holds the whole spec.
 
     labels: a list, or the path of a text file with one label a line, relative to the spec (or, if it is not there, to
     the model). signature: of a SavedModel or TFLite file.

@@ -1,4 +1,4 @@
-"""A Keras model as it is exported: from uint8 `images` to a dict of named float32 outputs."""
+"""Wraps a Keras model for the export: from uint8 `images` to a dict of named float32 outputs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Network:
         return dict(outputs)
 
     def answers(self, images: np.ndarray, batch_size: int = 8) -> dict[str, np.ndarray]:
-        """Returns what Keras itself answers, with which every graph is compared.
+        """Returns the outputs of Keras itself, with which every graph is compared.
 
         Args:
             images: uint8 [N, H, W, 3].

@@ -20,7 +20,7 @@ from cvserve.extras import require
 from cvserve.runtimes.quiet import without_chatter
 
 OPSET = 17
-"""tf2onnx 1.17 writes up to 18; 17 is read by onnxruntime 1.13 and later."""
+"""The opset of the files. tf2onnx 1.17 writes up to 18; 17 is read by onnxruntime 1.13 and later."""
 
 BATCH = "batch"
 

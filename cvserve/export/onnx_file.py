@@ -1,4 +1,4 @@
-"""Reads ONNX files of others: where their weights are, and the scale of quantised inputs and outputs."""
+"""Reads ONNX files that cvserve did not make: where their weights are, and the scales of quantised tensors."""
 
 from __future__ import annotations
 

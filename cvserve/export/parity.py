@@ -21,7 +21,7 @@ _SINGLE_IMAGES = 16
 
 @dataclass(frozen=True)
 class ParityImages:
-    """The images on which graphs are compared with the network.
+    """Holds the images on which graphs are compared with the network.
 
     Args:
         pixels: uint8 RGB [N, H, W, 3].

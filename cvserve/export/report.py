@@ -1,4 +1,4 @@
-"""The figures of an export or an import as a table."""
+"""Formats the figures of an export or an import as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The extra signatures of a captioning network: `encode`, of an image, and `step`, which predicts the next token.
+"""Builds the extra signatures of a captioning network: `encode` for an image, and `step` for the next token.
 
 The graph itself returns a sentence in one call. With these two a client can search sentences itself: with an early
 stop for each image, with wider beams, or where a format has no loop. `cvserve.stepwise` does so, and explains the

@@ -1,4 +1,4 @@
-"""The files that an export can write: one row for each graph format and precision.
+"""Lists the files that an export can write: one row for each graph format and precision.
 
 Another target is another row, added here or from outside by `TARGETS[target.name] = target`. Everything else follows
 from the row: what the command line offers, the file's name, the comparison's limit, the manifest and the reports.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """What a writer wrote.
+    """Holds what a writer wrote.
 
     Args:
         files: all files of the graph, the one that a runtime opens first.
@@ -39,7 +39,7 @@ cannot hold the network, and MissingExtra where a library is not installed."""
 
 @dataclass(frozen=True)
 class ExportTarget:
-    """One graph format in one precision.
+    """Describes one graph format in one precision.
 
     Args:
         format: decides which runtime opens the file.

@@ -1,4 +1,4 @@
-"""What the export of a model does differently for each task, and the table of the tasks.
+"""Defines what the export of a model does differently for each task, and the table of the tasks.
 
 A task is known here when `cvserve.export.tasks` has a module of its name with an `EXPORT`, or when one has been
 registered: `TASK_EXPORTS.register("depth", DepthExport())`.

@@ -1,4 +1,4 @@
-"""The child process of `cvserve.export.tflite`.
+"""Runs as the child process of `cvserve.export.tflite`.
 
 python -m cvserve.export.tflite_child SAVED_MODEL OUTPUT SIGNATURE...
 """

@@ -21,7 +21,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class WrittenGraph:
-    """A target that has been written.
+    """Holds a target that has been written.
 
     Args:
         signatures: names of the extra signatures that it holds.

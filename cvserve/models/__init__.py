@@ -1,4 +1,4 @@
-"""Keras networks, by task and name. `list_models` lists them, `create_model` builds one."""
+"""Builds Keras networks by task and name. `list_models` lists them, `create_model` builds one."""
 
 from cvserve.models.catalogue import (
     build_model,

@@ -1,4 +1,4 @@
-"""The table of networks: each is registered once, with all that is known of it and the function that builds it.
+"""Holds the table of networks: each is registered once, with its facts and the function that builds it.
 
 A module that has a network calls `register` when it is imported. `cvserve.models.catalogue` imports these modules and
 answers questions about the table.

@@ -1,4 +1,4 @@
-"""The settings of training that only captioners have."""
+"""Defines the settings of training that only captioners have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CaptionScore = Literal["cider_d", "bleu4", "exact"]
 
 
 class VocabularyConfig(Spec):
-    """Says how the vocabulary is learned from the training captions; see `cvserve.text.learn_vocabulary`."""
+    """Holds how the vocabulary is learned from the training captions; see `cvserve.text.learn_vocabulary`."""
 
     kind: VocabularyKind = "words"
     min_count: int = Field(default=5, ge=1)

@@ -1,4 +1,4 @@
-"""The settings of a training, with their defaults. They are written into the run directory as they were used."""
+"""Defines the settings of a training, with their defaults. The run directory keeps the values that were used."""
 
 from __future__ import annotations
 

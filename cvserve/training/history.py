@@ -40,12 +40,12 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """The duration of the training up to the end of the last epoch, without interruptions."""
+        """Returns the duration of the training in seconds up to the end of the last epoch, without interruptions."""
         return float(self.rows[-1].get("seconds", 0.0)) if self.rows else 0.0
 
     @property
     def seconds_of_epochs(self) -> list[float]:
-        """The duration of each epoch with its validation; old files have none for some epochs."""
+        """Returns the seconds of each epoch with its validation; old files have none for some epochs."""
         return [row["epoch_seconds"] for row in self.rows if "epoch_seconds" in row]
 
     def is_best(self, value: float, column: str) -> bool:

@@ -1,4 +1,4 @@
-"""The settings of the optimiser and of the learning rate."""
+"""Defines the settings of the optimiser and of the learning rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OptimizerConfig(Spec):
 
 
 class ScheduleConfig(Spec):
-    """Says how the learning rate changes after a linear warm-up of `warmup_epochs`.
+    """Holds how the learning rate changes after a linear warm-up of `warmup_epochs`.
 
     "cosine" falls to `final_share` of the peak along half a cosine; "step" is multiplied by `factor` at each of
     `milestones` (fractions of the training, 0 to 1); "constant" does not change.

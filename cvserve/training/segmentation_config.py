@@ -1,4 +1,4 @@
-"""The settings of training that only segmenters have."""
+"""Defines the settings of training that only segmenters have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step as a static graph, which is traced once for all batch sizes."""
+"""Runs one training step as a static graph, which is traced once for all batch sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvserve.models.layers import fuse_batch_norm
 from cvserve.training.optimizer_config import OptimizerConfig
 
 LossFunction = Callable[[tf.Tensor, Any], tf.Tensor]
-"""Returns the loss of (images, targets), a scalar. It runs the network itself, with training=True."""
+"""A function that returns the loss of (images, targets), a scalar. It runs the network itself, with training=True."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class TrainStep:
 
     @property
     def traces(self) -> int:
-        """How many graphs were built; 1 in a whole training."""
+        """Returns how many graphs were built; 1 in a whole training."""
         return self.run.experimental_get_tracing_count()
 
     def _run(self, images: tf.Tensor, targets: Any, learning_rate: tf.Tensor) -> tf.Tensor:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from cvserve.training.step import Trainable
 
 Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Runs the network that is being validated: images, uint8 RGB [B, H, W, 3], to its outputs by name."""
+"""A function that runs the network that is being validated: images, uint8 RGB [B, H, W, 3], to its outputs by name."""
 
 
 class TrainingTask(Protocol):
-    """The data, the network, the loss and the validation of one task. It is made from the settings of a training.
+    """Provides the data, network, loss and validation of one task. It is made from the settings of a training.
 
     defaults: the settings that differ from those of `TrainConfig`, nested like them; what a user sets goes before.
     redirects: networks that people ask for under this task, but that belong to another; each with that task.

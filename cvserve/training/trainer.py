@@ -97,12 +97,12 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of batches in an epoch."""
+        """Returns the number of batches in an epoch."""
         return self.task.training.steps
 
     @property
     def epochs(self) -> int:
-        """The number of epochs of the whole training, as far as it is known yet."""
+        """Returns the number of epochs of the whole training, as far as it is known yet."""
         history = self.history
         return epochs_within(self.config.minutes, self.config.epochs, history.seconds, history.seconds_of_epochs)
 

@@ -159,7 +159,9 @@ def test_what_cannot_be_exported(model: Any, tmp_path: Path) -> None:
         export(tmp_path / "a", alone)
     with pytest.raises(InvalidInput, match="has no layer Captions"):
         export(tmp_path / "a", keras.Model(model.input, {"token_ids": model.input[:, 0, 0]}), decoding=BEAM)
-    with pytest.raises(InvalidInput, match="decoding is of captioning models; a does segmentation"):
+    with pytest.raises(
+        InvalidInput, match="only captioning models take decoding settings; a is a model for segmentation"
+    ):
         export(tmp_path / "a", model, task="segmentation", decoding=BEAM)
 
 

@@ -101,13 +101,13 @@ class Augmentation(Spec):
 
     @property
     def moves(self) -> bool:
-        """Whether images are ever moved, turned, scaled or put together in detection and segmentation."""
+        """Returns whether images are ever moved, turned, scaled or put together in detection and segmentation."""
         chances = (self.flip, self.vertical_flip, self.half_turn, self.quarter_turn, self.translate, self.mosaic)
         return max(chances) > 0 or self.scale != (1.0, 1.0)
 
     @property
     def has_color(self) -> bool:
-        """Whether colours vary."""
+        """Returns whether colours vary."""
         return max(self.brightness, self.contrast, self.saturation, self.hue) > 0
 
 

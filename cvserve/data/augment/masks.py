@@ -21,19 +21,19 @@ Example = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class MaskedImage:
-    """An image, which may have been shrunk, and its labels, uint8 [h, w] of the size of its pixels."""
+    """Holds an image, which may have been shrunk, and its labels, uint8 [h, w] of the size of its pixels."""
 
     image: SizedImage
     labels: np.ndarray
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels and labels."""
+        """Returns the size of the pixels and labels in bytes."""
         return self.image.nbytes + self.labels.nbytes
 
     @property
     def geometry(self) -> Geometry:
-        """From the upright original to the pixels."""
+        """Returns the geometry from the upright original to the pixels."""
         return self.image.geometry
 
 
@@ -46,7 +46,7 @@ def augment_masked(
     serving.
 
     Args:
-        rng: decides everything; the same state gives the same example.
+        rng: makes all random choices; the same state gives the same example.
     """
     image, labels = example.image, example.labels
     orientation = draw_orientation(augmentation, rng)

@@ -28,20 +28,20 @@ Span = tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class SizedImage:
-    """A decoded image that may have been shrunk. pixels: uint8 RGB [h, w, 3]. geometry: from the original to it."""
+    """Holds a decoded image, maybe shrunk. pixels: uint8 RGB [h, w, 3]. geometry: from the original to it."""
 
     pixels: np.ndarray
     geometry: Geometry
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pixels."""
+        """Returns the size of the pixels in bytes."""
         return self.pixels.nbytes
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to turn an image: mirrored left and right or not, then turned clockwise by quarters."""
+    """Holds one of eight ways to turn an image: mirrored left and right or not, then turned clockwise by quarters."""
 
     mirrored: bool = False
     quarters: int = 0
@@ -82,7 +82,7 @@ class Orientation:
 
 @dataclass(frozen=True)
 class Placement:
-    """The position of an image on a canvas: canvas = turned original * scale + offset, cut off at the window.
+    """Holds the position of an image on a canvas: canvas = turned original * scale + offset, cut off at the window.
 
     width, height: of the original. scale, offset: along x and y, in pixels of the canvas.
     """

@@ -152,7 +152,7 @@ class BatchPipeline(ABC, Generic[AnySource, Example]):
 
     @property
     def steps(self) -> int:
-        """The number of batches in an epoch."""
+        """Returns the number of batches in an epoch."""
         full, rest = divmod(len(self), self.batch_size)
         return full + (rest > 0 and not self.drop_remainder)
 

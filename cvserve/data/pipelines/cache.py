@@ -22,11 +22,11 @@ MUCH_LARGER = 1.5
 
 
 class Sized(Protocol):
-    """An item of a cache. It states its size in bytes, as arrays do."""
+    """Defines an item of a cache. It states its size in bytes, as arrays do."""
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes."""
+        """Returns the number of bytes."""
 
 
 Item = TypeVar("Item", bound=Sized)

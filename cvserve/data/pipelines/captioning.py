@@ -72,7 +72,7 @@ class CaptionPipeline(BatchPipeline[CaptionSource, Example]):
 
     @property
     def steps(self) -> int:
-        """The number of batches in an epoch."""
+        """Returns the number of batches in an epoch."""
         full, rest = divmod(self._entries(), self.batch_size)
         return full + (rest > 0 and not self.drop_remainder)
 

@@ -21,11 +21,11 @@ _LARGEST_SIDE = 8192
 
 
 class WithGeometry(Sized, Protocol):
-    """An item of a cache with the geometry from the original image to its pixels."""
+    """Defines an item of a cache with the geometry from the original image to its pixels."""
 
     @property
     def geometry(self) -> Geometry:
-        """From the upright original to the pixels."""
+        """Returns the geometry from the upright original to the pixels."""
 
 
 Item = TypeVar("Item", bound=WithGeometry)

@@ -19,7 +19,7 @@ from cvserve.preproc.source import read_file
 
 
 class MasksOfImage(Protocol):
-    """The masks of one image's objects, not read yet."""
+    """Holds the masks of one image's objects, which are not read yet."""
 
     def read(self, width: int, height: int) -> ObjectMasks:
         """Returns the masks of an image of this size, or raises ImageError where one of them cannot be used."""
@@ -27,7 +27,7 @@ class MasksOfImage(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """An image and the objects in it.
+    """Holds an image and the objects in it.
 
     name: of the image in reports. image_id: its number in COCO files. size: (width, height) in pixels that the
     annotations state; None where they do not. masks: of the objects; None where the data set has boxes alone.
@@ -43,7 +43,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AnnotatedSplit(FileSplit[AnnotatedImage]):
-    """One split of a data set with boxes, as a `cvserve.data.source.DetectionSource`.
+    """Holds one split of a data set with boxes, as a `cvserve.data.source.DetectionSource`.
 
     dropped: boxes that are not used. clipped: boxes that were cut at the borders of their images.
     """

@@ -22,7 +22,7 @@ _TRAIN_ONLY = SplitFractions(train=0.9, val=0.1, test=0.0)
 
 
 class Opener(Protocol):
-    """A data set on disk that a reader has recognised."""
+    """Opens the splits of a data set on disk that a reader has recognised."""
 
     def open(self, split: str, fractions: SplitFractions | None) -> Any:
         """Reads one split.
@@ -38,7 +38,7 @@ class Opener(Protocol):
 
 @dataclass(frozen=True)
 class Reader:
-    """One layout of files.
+    """Describes one layout of files.
 
     task: the task that the data set is for. looked_for: the files by which the layout is known, for the error when no
     reader matches. recognise: takes a folder and the label order of a trained model, which the data must fit (None
@@ -63,7 +63,7 @@ Image = TypeVar("Image", bound=_HasPath)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FileSplit(Generic[Image]):
-    """One split of a data set on disk; the readers of each task add what belongs to its images.
+    """Holds one split of a data set on disk; the readers of each task add what belongs to its images.
 
     origin: the name of the data set in `describe`. images: each with its `path` and its `name` in reports. dropped:
     annotations that are not used. note: a sentence more for `describe`.
@@ -117,7 +117,7 @@ Split = TypeVar("Split", bound=FileSplit[Any])
 
 @dataclass(frozen=True)
 class SplitFiles(Generic[Split]):
-    """The splits that a data set has on disk.
+    """Holds the splits that a data set has on disk.
 
     names: of "train", "val", "test"; or only "all", of a data set that is not divided. read: reads one of them.
     """

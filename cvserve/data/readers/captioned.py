@@ -19,7 +19,7 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """An image and its captions. name: of the image in reports. image_id: its number in COCO files."""
+    """Holds an image and its captions. name: of the image in reports. image_id: its number in COCO files."""
 
     path: Path
     name: str
@@ -29,7 +29,7 @@ class CaptionedImage:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CaptionedSplit(FileSplit[CaptionedImage]):
-    """One split of a data set with captions, as a `cvserve.data.source.CaptionSource`.
+    """Holds one split of a data set with captions, as a `cvserve.data.source.CaptionSource`.
 
     dropped: captions and images that are not used. A part of a split keeps all of them: nobody knows in which part an
     image that is missing would be.

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its class. label: index into the classes."""
+    """Holds an image and its class. label: index into the classes."""
 
     path: Path
     label: int
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of an `ImageFolder`, as a `cvserve.data.Dataset`.
+    """Holds one split of an `ImageFolder`, as a `cvserve.data.Dataset`.
 
     root: the folder that names are relative to. samples: by class, then by path. ignored: suffix ("" for none,
     "hidden") to number of files that are no images.
@@ -75,7 +75,7 @@ class Split:
 
 
 class ImageFolder:
-    """A folder of images, one sub-folder per class, in either of two forms.
+    """Reads a folder of images with one sub-folder per class, in either of two forms.
 
     With split folders, DIR/train/<class>/, DIR/val/<class>/ (also "valid" or "validation") and DIR/test/<class>/; or
     without, DIR/<class>/, and then the images are divided by their contents (`cvserve.data.splits`). Classes are the
@@ -110,7 +110,7 @@ class ImageFolder:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names that `split` takes."""
+        """Returns the names that `split` takes."""
         if self._split_folders:
             return tuple(name for name in SPLITS if name in self._split_folders)
         return (*SPLITS, ALL)

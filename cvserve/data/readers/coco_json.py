@@ -26,7 +26,7 @@ _NEEDED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_
 
 @dataclass(frozen=True)
 class Category:
-    """A category of a file. category_id: a number or a text. parent: its supercategory."""
+    """Holds a category of a file. category_id: a number or a text. parent: its supercategory."""
 
     category_id: Any
     name: str

@@ -36,7 +36,7 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class CocoObject:
-    """An annotation. annotation_id: its id. label: a class, or `VOID`. segmentation: as in the file."""
+    """Holds an annotation. annotation_id: its id. label: a class, or `VOID`. segmentation: as in the file."""
 
     annotation_id: Any
     label: int

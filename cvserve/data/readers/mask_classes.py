@@ -31,7 +31,7 @@ _HEADER = re.compile(r"(class_)?names?[\s,;]+r(ed)?[\s,;]+g(reen)?[\s,;]+b(lue)?
 
 @dataclass(frozen=True)
 class MaskClass:
-    """The meaning of one value of mask files. value: in index and palette masks. color: in RGB masks."""
+    """Holds the meaning of one value of mask files. value: in index and palette masks. color: in RGB masks."""
 
     value: int
     name: str
@@ -52,7 +52,7 @@ class ClassTable:
 
     @property
     def colors(self) -> tuple[Color, ...]:
-        """RGB of each class, in label order; empty where not every class has one."""
+        """Returns the RGB of each class, in label order; empty where not every class has one."""
         known = {item.name: item.color for item in self.entries if not item.void}
         colors = [known.get(name) for name in self.classes]
         return tuple(color for color in colors if color is not None) if None not in colors else ()
@@ -63,12 +63,12 @@ class ClassTable:
 
     @property
     def by_value(self) -> dict[int, int]:
-        """Maps values of index and palette masks to labels; 255 is always `VOID`."""
+        """Returns a mapping from values of index and palette masks to labels; 255 is always `VOID`."""
         return {item.value: self.label(item) for item in self.entries} | {VOID: VOID}
 
     @property
     def by_color(self) -> dict[Color, int]:
-        """Maps RGB to labels; empty where no entry has a colour."""
+        """Returns a mapping from RGB to labels; empty where no entry has a colour."""
         return {item.color: self.label(item) for item in self.entries if item.color is not None}
 
     def fitted(self, classes: Sequence[str] | None) -> ClassTable:

@@ -53,7 +53,7 @@ _VOC_NAMES = (
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask in a file. shown: its path in reports."""
+    """Holds the path of a mask file. shown: its path in reports."""
 
     path: Path
     shown: str

@@ -16,7 +16,7 @@ from cvserve.preproc.source import read_file
 
 
 class LabelMap(Protocol):
-    """The label map of one image, not read yet."""
+    """Reads the label map of one image when it is needed."""
 
     def read(self, image: ImageHeader) -> np.ndarray:
         """Returns the label map, uint8 [H, W] of the upright image.
@@ -31,7 +31,7 @@ class LabelMap(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image and its label map. name: of the image in reports."""
+    """Holds an image and its label map. name: of the image in reports."""
 
     path: Path
     name: str
@@ -40,7 +40,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaskedSplit(FileSplit[LabelledImage]):
-    """One split of a data set with label maps, as a `cvserve.data.source.SegmentationSource`.
+    """Holds one split of a data set with label maps, as a `cvserve.data.source.SegmentationSource`.
 
     colors: RGB of each class, or empty.
     """

@@ -19,7 +19,7 @@ _TRUE = frozenset({"1", "true", "yes"})
 
 @dataclass(frozen=True)
 class VocObject:
-    """An object. box: x1, y1, x2, y2 in pixels, measured at pixel edges. line: where it begins in its file, from 1."""
+    """Holds an object. box: x1, y1, x2, y2 in pixels, measured at pixel edges. line: its first in the file, from 1."""
 
     name: str
     box: tuple[float, float, float, float]
@@ -29,7 +29,7 @@ class VocObject:
 
 @dataclass(frozen=True)
 class VocAnnotation:
-    """The content of a file. filename: of the image, "" where it is not stated. size: (width, height), or None."""
+    """Holds the content of a file. filename: of the image, "" if it is not stated. size: (width, height), or None."""
 
     filename: str
     size: tuple[int, int] | None
@@ -55,7 +55,7 @@ class _Element:
 
 
 class _Refused(Exception):
-    """The text is the reason."""
+    """Reports XML that is refused; the text is the reason."""
 
 
 def read_voc(path: Path) -> VocAnnotation:

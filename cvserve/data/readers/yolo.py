@@ -201,7 +201,7 @@ def _label_file(image: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Line:
-    """One object. number: class. box: x1, y1, x2, y2 as fractions of width and height. line: from 1."""
+    """Holds one object. number: class. box: x1, y1, x2, y2 as fractions of width and height. line: from 1."""
 
     number: int
     box: tuple[float, float, float, float]

@@ -18,12 +18,12 @@ from cvserve.postproc.object_masks import ObjectMasks
 from cvserve.tasks import TaskTable
 
 SCENE_TASKS: TaskTable[SceneTask] = TaskTable("cvserve.data.scenes.tasks", "SCENE_TASK", what="generated data set")
-"""How the scenes of each task differ."""
+"""The `SceneTask` of each task."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and its ground truth for every task.
+    """Holds one image and its ground truth for every task.
 
     image: uint8 RGB [S, S, 3]. objects: N of them, in the order of what follows. masks: bool [N, S, S], disjoint.
     boxes: float32 [N, 4] x1, y1, x2, y2 in pixels, tight around the masks, x2 and y2 past the last pixel. labels: int32
@@ -39,19 +39,19 @@ class Scene:
 
     @property
     def label(self) -> int:
-        """The shape of the object that covers most pixels, an index into `SHAPES`."""
+        """Returns the shape of the object that covers most pixels, an index into `SHAPES`."""
         return int(self.labels[self.masks.sum(axis=(1, 2)).argmax()])
 
     @property
     def class_map(self) -> np.ndarray:
-        """The label map, uint8 [S, S]: 0 is ground, otherwise 1 + the label of the object there."""
+        """Returns the label map, uint8 [S, S]: 0 is ground, otherwise 1 + the label of the object there."""
         values = (self.labels + 1).astype(np.uint8)
         return (self.masks * values[:, None, None]).sum(axis=0, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """A split of generated scenes, as a data set of any task: shapes in colours and sizes on textured ground.
+    """Generates a split of scenes, as a data set of any task: shapes in colours and sizes on textured ground.
 
     Scene i depends on (seed, task, split, i) and the image's size, and on nothing else: not on `count`, nor on the
     process. Different splits share no scene.
@@ -94,12 +94,12 @@ class Scenes:
 
     @property
     def side(self) -> int:
-        """Pixels per side of every image."""
+        """Returns the number of pixels per side of every image."""
         return self.image_size or self._task.image_size
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The shapes, sorted by name; of segmentation scenes "ground" before them."""
+        """Returns the shapes, sorted by name; of segmentation scenes "ground" before them."""
         return (*filter(None, (self._task.background,)), *SHAPES)
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ class Scenes:
 
     @property
     def colors(self) -> tuple[tuple[int, int, int], ...]:
-        """Empty: the classes are shapes, of any colour."""
+        """Returns no colours: the classes are shapes, of any colour."""
         return ()
 
     def captions(self, index: int) -> tuple[str, ...]:
@@ -154,7 +154,7 @@ class Scenes:
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """The number of each class in COCO files: 1 for the first shape, and so on; 0 for the ground."""
+        """Returns the number of each class in COCO files: 1 for the first shape, and so on; 0 for the ground."""
         return tuple(range(1 - self._first_shape, len(SHAPES) + 1))
 
     def name(self, index: int) -> str:
@@ -170,7 +170,7 @@ class Scenes:
 
     @property
     def _first_shape(self) -> int:
-        """The index of the first shape in `classes`."""
+        """Returns the index of the first shape in `classes`."""
         return len(self.classes) - len(SHAPES)
 
     @property

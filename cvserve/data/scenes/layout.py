@@ -27,7 +27,7 @@ _LAYOUTS = 50
 
 @dataclass(frozen=True)
 class SceneTask:
-    """How the scenes of one task differ from those of the others.
+    """Describes how the scenes of one task differ from those of the others.
 
     number: part of the random seed, so that tasks share no scene; it is never changed. image_size: pixels per side by
     default. layout: draws the objects of scene `index`. background: the name of class 0, of pixels of no object; ""

@@ -15,7 +15,7 @@ _PREFIX = "scenes"
 
 
 class ScenesOptions(BaseModel):
-    """What may follow the question mark in "scenes:classification?count=600&seed=1".
+    """Holds the options that may follow the question mark in "scenes:classification?count=600&seed=1".
 
     count: scenes in train. val_count, test_count: by default a quarter of count. seed, image_size: as in `Scenes`.
     """

@@ -89,7 +89,7 @@ def outline(shape: str, x: float, y: float, radius: float, angle: float) -> np.n
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object of a scene.
+    """Holds one object of a scene.
 
     size: "small" or "large"; "" for the single object of a classification scene, which may have any size. x, y, radius:
     the centre, and the radius of the circle of the same area, as fractions of the image's side. angle: degrees,
@@ -111,5 +111,5 @@ class SceneObject:
 
     @property
     def reach(self) -> float:
-        """Radius of the circle around (x, y) that contains the object however it is turned."""
+        """Returns the radius of the circle around (x, y) that contains the object however it is turned."""
         return self.radius * REACH[self.shape]

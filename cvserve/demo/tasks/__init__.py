@@ -1,1 +1,1 @@
-"""Says what each task adds to the demo: one module per task, with a `DEMO_TASK`."""
+"""Holds what each task adds to the demo: one module per task, with a `DEMO_TASK`."""

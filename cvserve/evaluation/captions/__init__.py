@@ -1,4 +1,4 @@
-"""Scores of captions, as the COCO caption evaluation computes them (Chen et al. 2015, arXiv 1504.00325).
+"""Computes the scores of captions as the COCO caption evaluation computes them (Chen et al. 2015, arXiv 1504.00325).
 
 All of them take words (`cvserve.text.caption_words`): `answers`, one sentence an image, and `references`, the true
 sentences of each.

@@ -15,5 +15,5 @@ ORDERS = 4
 
 
 def ngrams(words: Sentence, order: int) -> Counter[Ngram]:
-    """How often each n-gram of `order` words occurs in a sentence."""
+    """Returns how often each n-gram of `order` words occurs in a sentence."""
     return Counter(tuple(words[start : start + order]) for start in range(len(words) - order + 1))

@@ -1,4 +1,4 @@
-"""The scores of one caption, and the images with the worst and the best of them."""
+"""Holds the scores of one caption, and finds the images with the worst and the best."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScoredImage:
 
     @property
     def closest(self) -> str:
-        """The reference that is most like the answer, by ROUGE-L; the first of equal ones."""
+        """Returns the reference that is most like the answer, by ROUGE-L; the first of equal ones."""
         words = caption_words(self.answer)
         likeness = rouge_l([words] * len(self.references), [[caption_words(text)] for text in self.references])
         return self.references[likeness.index(max(likeness))]

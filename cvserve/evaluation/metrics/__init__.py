@@ -1,4 +1,4 @@
-"""The metric of each task: one module a task, with its `Metric` and a `TaskMetric` named METRIC."""
+"""Holds the metric of each task: one module a task, with its `Metric` and a `TaskMetric` named METRIC."""
 
 from __future__ import annotations
 

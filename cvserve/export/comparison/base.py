@@ -1,4 +1,4 @@
-"""How a graph's answers to images are compared with the network's: the shape of every task's comparison."""
+"""Defines the interface of every task's comparison of a graph's answers with the network's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Outputs = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Compared:
-    """The outcome for N images.
+    """Holds the outcome of a comparison for N images.
 
     Args:
         differences: float [N], which must not exceed the comparison's limit.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """When two objects count as the same.
+    """Defines when two objects count as the same.
 
     They have the same class, at least the intersection over union `iou`, at most the difference in score `score`, and
     at least the overlap `mask_iou` of their masks, where there are some.
@@ -46,7 +46,7 @@ ROUNDED_PIXELS = Tolerance(iou=0.8, score=0.1, unmatched=None, mask_iou=0.5)
 
 @dataclass(frozen=True)
 class Matching:
-    """The matched objects of one image.
+    """Holds the matched objects of one image.
 
     objects: number of objects in both answers together. unmatched: how many of them lack a partner and should have one.
     ious, scores: overlap and difference in score of each matched pair. mask_ious: overlap of their masks; empty where
@@ -203,7 +203,7 @@ class SignatureComparison:
 
 @dataclass(frozen=True)
 class Detail:
-    """What figures are computed from. matchings: of each image. outputs: the graph's and the network's, by role."""
+    """Holds the values for the figures. matchings: of each image. outputs: the graph's and the network's, by role."""
 
     matchings: tuple[Matching, ...]
     outputs: tuple[Mapping[str, np.ndarray], ...] = ()

@@ -1,1 +1,1 @@
-"""What the export does differently for each task, one module a task, as `EXPORT`. See `cvserve.export.task_export`."""
+"""Holds what the export does differently for each task, one module a task. See `cvserve.export.task_export`."""

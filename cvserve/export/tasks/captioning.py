@@ -1,4 +1,4 @@
-"""Captioning: sentences, and the two halves of the network with which they can be searched outside of the graph."""
+"""Exports captioning networks: the whole graph, and its two halves, with which sentences are searched outside of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification: probabilities of the classes."""
+"""Exports classifiers: probabilities of the classes."""
 
 from __future__ import annotations
 

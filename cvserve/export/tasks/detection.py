@@ -1,4 +1,4 @@
-"""Detection: boxes, and the signature that decodes and suppresses them in the graph."""
+"""Exports detectors: boxes, and the signature that decodes and suppresses them in the graph."""
 
 from __future__ import annotations
 

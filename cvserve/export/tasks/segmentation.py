@@ -1,4 +1,4 @@
-"""Segmentation: the class of every pixel."""
+"""Exports segmentation networks: the class of every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature extractors, shared by all tasks: each is a module that registers itself, and a classifier as well."""
+"""Holds the feature extractors that all tasks share. Each module registers its backbone, and a classifier on it."""
 
 from cvserve.models.backbones.registry import (
     Backbone,

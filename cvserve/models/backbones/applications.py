@@ -202,7 +202,7 @@ def last_of_each_stride(backbone: keras.Model) -> Features:
         if len(shape) != 4 or isinstance(layer, keras.layers.ZeroPadding2D):
             continue
         for stride, fits in sizes.items():
-            # One pixel is what attention over channels looks at, not a feature map.
+            # A map of one pixel belongs to attention over channels; it is no feature map.
             if (shape[1], shape[2]) in fits and shape[1] * shape[2] > 1:
                 ends[stride] = layer.output
     return dict(sorted(ends.items()))

@@ -51,7 +51,7 @@ def csp_block(
 
 
 def pyramid_pooling(features: keras.KerasTensor, filters: int, *, name: str) -> keras.KerasTensor:
-    """Puts the maxima of 5, 9 and 13 pixels around each pixel beside it (SPPF)."""
+    """Concatenates each pixel with the maxima of the 5, 9 and 13 pixels around it (SPPF)."""
     parts = [conv_norm_silu(features, filters // 2, 1, name=f"{name}_in")]
     for index in range(3):
         parts.append(layers.MaxPooling2D(5, strides=1, padding="same", name=f"{name}_pool_{index + 1}")(parts[-1]))

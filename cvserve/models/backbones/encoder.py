@@ -1,4 +1,4 @@
-"""Backbones as segmentation and captioning networks use them: light ones unless options ask for others."""
+"""Builds backbones for segmentation and captioning networks: light ones unless options ask for others."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def dilated_features(
     weights: str | None,
     strides: Sequence[int],
 ) -> Features:
-    """Builds a backbone that shrinks no further than the last of `strides` and dilates from there on.
+    """Builds a backbone whose maps shrink no further than the last of `strides`; later stages are dilated instead.
 
     Args:
-        network: the name of the network that asks, for errors.
+        network: the name of the network, for errors.
         images: uint8 [B, H, W, 3].
         name: one of `DILATED`.
         options: of `encoder_features`, without output_stride.

@@ -1,4 +1,4 @@
-"""The table of backbones. Whoever registers one also has the classifier on it."""
+"""Holds the table of backbones. To register a backbone also registers the classifier on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2015, arXiv 1512.03385) of basic blocks."""
+"""Builds residual networks (He et al. 2015, arXiv 1512.03385) of basic blocks."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def load_backbone_weights(model: keras.Model, path: str | Path) -> int:
 
 
 def fill_backbone(name: str, images: keras.KerasTensor, features: Features, weights: str | None) -> Features:
-    """Takes weights of a file into a backbone that has none to download.
+    """Loads weights of a file into a backbone that has none to download.
 
     Args:
         name: of the backbone. images, features: what it was built from, and its maps.
@@ -63,7 +63,7 @@ def fill_backbone(name: str, images: keras.KerasTensor, features: Features, weig
 
 
 def fill_network(network: keras.Model, weights: str | None, *, has_backbone: bool) -> None:
-    """Takes every layer that fits out of a `.keras` file; its backbone alone has been filled before.
+    """Loads every layer that fits from a `.keras` file; a backbone may have been filled alone before.
 
     Args:
         has_backbone: whether a backbone was given `weights` already: "imagenet" and files of its own are done then.

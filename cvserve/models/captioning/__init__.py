@@ -1,1 +1,1 @@
-"""Captioning networks: each is a module that registers itself. What they are made of: see `captioner`."""
+"""Captioning networks: each is a module that registers itself. See `captioner` for their parts."""

@@ -1,4 +1,4 @@
-"""Attention of several heads whose keys and values can be cached (Vaswani et al. 2017, arXiv 1706.03762)."""
+"""Implements attention of several heads whose keys and values can be cached (Vaswani et al. 2017, arXiv 1706.03762)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 HIDDEN = -1e9
-"""Added to the scores of what must not be seen."""
+"""Is added to the scores of positions that must not be attended to."""
 
 
 class CachedAttention(layers.Layer):

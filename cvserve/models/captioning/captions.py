@@ -1,4 +1,4 @@
-"""The last layer of every captioning network: it searches sentences for features."""
+"""Implements the last layer of every captioning network, which searches the sentences of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of decoders: whole sentences in training, one token at a time in use."""
+"""Defines the interface of decoders: whole sentences in training, one token at a time in use."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CaptionDecoder(keras.layers.Layer):
     """
 
     attends = False
-    """Whether steps come with `attention`."""
+    """Whether `step` returns `attention`."""
 
     def __init__(self, num_tokens: int, length: int, **kwargs: Any) -> None:
         kwargs["dtype"] = "float32"

@@ -18,8 +18,11 @@ from cvserve.models.options import check_sides, check_whole
 
 @dataclass(frozen=True)
 class Encoder:
-    """backbone: images to its map, float [B, rows, columns, D]. head: the map to features float32 [B, L, C], row by
-    row. grid: rows, columns."""
+    """Holds the two parts of an encoder.
+
+    backbone: images to its map, float [B, rows, columns, D]. head: the map to features float32 [B, L, C], row by row.
+    grid: rows, columns.
+    """
 
     backbone: keras.Model
     head: keras.Model

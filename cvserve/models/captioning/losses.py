@@ -1,4 +1,4 @@
-"""Losses of captioning, over the tokens that are no padding."""
+"""Computes the losses of captioning, over the tokens that are not padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts that recurrent decoders share: embedding, cell, and the steps of a sentence."""
+"""Implements what recurrent decoders share: embedding, cell, and the steps of a sentence."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RecurrentDecoder(CaptionDecoder):
             words: float32 [B, E], of the token that is there.
 
         Returns:
-            The next state, and what else it found by name, each [B, ...]; of those that attend "attention" [B, L].
+            The next state, and further values by name, each [B, ...]; of those that attend "attention" [B, L].
         """
         raise NotImplementedError
 

@@ -38,8 +38,8 @@ class ShowAndTellDecoder(RecurrentDecoder):
         super().__init__(num_tokens, length, **kwargs)
         self.pooling, self.image = pooling, image
         self.picture = layers.Dense(self.embedding_size, dtype="float32", name="picture")
-        # What is summed over thousands of features grows in training until the cell's gates stand open or shut, and
-        # words are heard no more. The paper's mean of a trained network's features does not need this.
+        # A sum over thousands of features grows in training until it saturates the cell's gates, and the words no
+        # longer have an effect. The paper's mean of a trained network's features does not need this.
         self.picture_norm = layers.LayerNormalization(epsilon=1e-5, dtype="float32", name="picture_norm")
 
     def build(self, features_shape: tuple[Any, ...], tokens_shape: tuple[Any, ...] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The decoder of a transformer, with a cache of keys and values."""
+"""Implements the decoder of a transformer, with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class TransformerDecoder(CaptionDecoder):
         return Taught(self.scores(self.norm(words)), tf.reduce_mean(shares, axis=1))
 
     def _positions(self) -> tf.Tensor:
-        """float32 [T - 1, width]."""
+        """Returns the vectors of the positions: float32 [T - 1, width]."""
         if self.positions == "learned":
             return tf.convert_to_tensor(self.position_vectors)
         return tf.constant(sinusoids(self.length - 1, self.width))
@@ -129,7 +129,7 @@ class TransformerDecoder(CaptionDecoder):
 
 
 class Block(layers.Layer):
-    """Holds one block: `reads` attends to the words before, `looks` to the image; `widen` and `narrow` are dense."""
+    """Computes one block: `reads` attends to the words before, `looks` to the image; `widen` and `narrow` are dense."""
 
     def __init__(
         self, width: int, heads: int, hidden: int, activation: Activation, dropout: float, **kwargs: Any

@@ -1,1 +1,1 @@
-"""Classifiers. Every backbone is one, see `cvserve.models.backbones`; networks that are nothing else stand here."""
+"""Holds networks that are only classifiers. Every backbone is a classifier as well, see `cvserve.models.backbones`."""

@@ -1,4 +1,4 @@
-"""The head and the loss that all classifiers share."""
+"""Builds the head and the loss that all classifiers share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of anchors, level by level. `cvserve.postproc.boxes.anchors` computes their positions."""
+"""Computes the shapes of anchors, level by level. `cvserve.postproc.boxes.anchors` computes their positions."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from cvserve.postproc.boxes.coding import MOST_LOG_SCALE
 Variances = tuple[float, float, float, float]
 NO_VARIANCES: Variances = (1.0, 1.0, 1.0, 1.0)
 _LEAST_SIDE = 1e-3
-"""Pixels: sides of padding, which is never learned, but whose logarithm must be a number."""
+"""Least side in pixels. Only padding is smaller: it is never learned, but its logarithm must be a number."""
 
 
 def encode_deltas(boxes: tf.Tensor, reference: tf.Tensor, variances: Variances = NO_VARIANCES) -> tf.Tensor:

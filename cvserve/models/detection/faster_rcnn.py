@@ -35,7 +35,7 @@ from cvserve.models.registry import Built, ModelEntry, Paper, register
 from cvserve.postproc.boxes import anchors as anchors_of
 
 POSITIVE_SHARE = 0.25
-"""Of the sampled regions (Fast R-CNN, section 2.3)."""
+"""Share of objects among the sampled regions (Fast R-CNN, section 2.3)."""
 CELLS = 7
 
 

@@ -1,4 +1,4 @@
-"""The feature pyramid: it adds coarse maps, rich in meaning, to fine maps, exact in place."""
+"""Builds the feature pyramid, which adds coarse maps of high-level features to fine maps of exact places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regions of Fast R-CNN and R-CNN, which propose none themselves.
+"""Provides the regions of Fast R-CNN and R-CNN, which do not propose any themselves.
 
 A served graph has one input, `images`: regions that a user has to send, in the right pixels, are easily wrong. So the
 regions are by default made in the graph: a fixed grid of windows, which every format supports. The papers' methods work
@@ -30,7 +30,7 @@ from cvserve.preproc.regions import METHODS, find_regions
 GRID, GIVEN = "grid", "given"
 SOURCES = (GRID, *METHODS, GIVEN)
 POSITIVE_SHARE = 0.25
-"""Of the sampled regions (Fast R-CNN, section 2.3; R-CNN, section 2.3)."""
+"""Share of objects among the sampled regions (Fast R-CNN, section 2.3; R-CNN, section 2.3)."""
 OVERLAP = 0.5
 _REMEMBERED = 4096
 
@@ -172,7 +172,7 @@ def check_regions(
     if max(scales) > 1:
         raise InvalidInput(f"{model} needs scales up to 1, the whole of the shorter side, not {max(scales)}")
     if proposals in METHODS:
-        # Asked at once whether OpenCV can, not in the first step of a training.
+        # Fails at once, and not in the first step of a training, if OpenCV lacks the method.
         find_regions(np.zeros((32, 32, 3), np.uint8), proposals, 1)
     there = len(windows(image_size, scales, ratios)) if proposals == GRID else count
     if sampled > there:

@@ -1,4 +1,4 @@
-"""The loss of YOLOv1 (Redmon et al. 2015, arXiv 1506.02640, equation 3): sums of squares over the cells of a grid."""
+"""Computes the loss of YOLOv1 (Redmon et al. 2015, arXiv 1506.02640, equation 3): sums of squares over a grid."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _owners(boxes: tf.Tensor, labels: tf.Tensor, grid: int, height: int, width: 
     place = tf.clip_by_value(tf.cast(tf.floor(middle), tf.int32), 0, grid - 1)
     cell = place[..., 1] * grid + place[..., 0]
     here = tf.one_hot(cell, grid * grid, axis=1, on_value=True, off_value=False) & (labels >= 0)[:, tf.newaxis, :]
-    # A column more for "none", so that nothing is empty where a batch has no objects.
+    # One more column for "none", so that no tensor is empty if a batch has no objects.
     size = tf.where(here, areas(boxes)[:, tf.newaxis, :] + _SMALL, 0.0)
     size = tf.concat([size, tf.fill([tf.shape(size)[0], grid * grid, 1], _SMALL / 2)], axis=2)
     owner = tf.argmax(size, axis=2, output_type=tf.int32)

@@ -1,4 +1,4 @@
-"""The heads of detectors with anchors. They give the numbers of all boxes in the order of `BoxCoding`."""
+"""Builds the heads of detectors with anchors. They return the numbers of all boxes in the order of `BoxCoding`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The losses that detectors share: focal, smooth L1, cross-entropy with hard negative mining."""
+"""Computes the losses that detectors share: focal, smooth L1, cross-entropy with hard negative mining."""
 
 from __future__ import annotations
 
@@ -55,13 +55,18 @@ def hardest_negatives(
 
 
 def mean_over(values: tf.Tensor, chosen: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """The sum of values (float32) where chosen (bool, same shape), divided by count (float32 scalar), or by 1 if that
-    is less."""
+    """Returns the sum of the chosen values divided by count, or by 1 if count is less.
+
+    Args:
+        values: float32. chosen: bool, the same shape. count: float32 scalar.
+    """
     # where, not a product: an infinite value that is not chosen must not become NaN.
     return tf.reduce_sum(tf.where(chosen, values, 0.0)) / tf.maximum(count, 1.0)
 
 
 def prior_bias(probability: float) -> keras.initializers.Initializer:
-    """The bias of a logit that starts at this probability (RetinaNet's section 4.1 takes 0.01): so many anchors are
-    background that a first guess of one half would drown everything."""
+    """Returns the bias of a logit that starts at this probability (RetinaNet's section 4.1 takes 0.01).
+
+    Nearly all anchors are background: with a first guess of one half, their loss would hide that of the objects.
+    """
     return keras.initializers.Constant(-math.log((1.0 - probability) / probability))

@@ -1,4 +1,4 @@
-"""The mask branch: which cells of a region belong to its object (He et al. 2017, arXiv 1703.06870, section 3)."""
+"""Builds the mask branch: which cells of a region are its object's (He et al. 2017, arXiv 1703.06870, section 3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvserve.models.detection.sampling import Sample
 from cvserve.models.layers.roi_align import line_weights
 
 _MOST = 255.0
-"""Of a grid's cells: all of it is the object."""
+"""Value of a grid's cell that the object covers completely."""
 
 
 @keras.saving.register_keras_serializable(package="cvserve")
@@ -112,7 +112,7 @@ def mask_targets(sample: Sample, frames: tf.Tensor, grids: tf.Tensor, cells: int
     Returns:
         float32 [B, S, cells, cells], 0 or 1; of no meaning where the sample is not positive.
     """
-    # One object that is none more, so that nothing below is empty where a batch has no objects.
+    # One more object, which is padding, so that no tensor below is empty if a batch has no objects.
     frames = tf.pad(frames, [[0, 0], [0, 1], [0, 0]], constant_values=1.0)
     grids = tf.pad(grids, [[0, 0], [0, 1], [0, 0], [0, 0]])
     frame = tf.gather(frames, sample.objects, batch_dims=1)

@@ -21,13 +21,13 @@ from cvserve.models.options import check_whole, fills_whole_network
 from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 CELLS = 14
-"""Of a region that masks are computed from; masks have twice as many each way."""
+"""Cells per side of a region that masks are computed from; masks have twice as many per side."""
 
 CANDIDATES = 300
-"""Pairs of a box and a class that take part in the suppression."""
+"""Number of pairs of a box and a class that take part in the suppression."""
 
 LEAST_SCORE = 0.001
-"""Of a box that is given out: curves of precision and recall need the unsure ones too."""
+"""Least score of a box that the graph returns: curves of precision and recall need low scores too."""
 
 
 def mask_rcnn(

@@ -27,12 +27,12 @@ class Matches:
 
     @property
     def positive(self) -> tf.Tensor:
-        """bool [B, A]."""
+        """Returns which anchors learn an object: bool [B, A]."""
         return self.labels >= 0
 
     @property
     def background(self) -> tf.Tensor:
-        """bool [B, A]."""
+        """Returns which anchors learn background: bool [B, A]."""
         return tf.equal(self.labels, BACKGROUND)
 
 
@@ -58,7 +58,7 @@ def match_anchors(
     anchors, boxes = tf.convert_to_tensor(anchors), tf.convert_to_tensor(boxes)
     if anchors.shape.rank == 2:
         anchors = anchors[tf.newaxis]
-    # One object that is none more, so that nothing below is empty where a batch has no objects.
+    # One more object, which is padding, so that no tensor below is empty if a batch has no objects.
     boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
     labels = tf.pad(labels, [[0, 0], [0, 1]], constant_values=-1)
     known = labels[:, tf.newaxis, :] >= 0

@@ -1,4 +1,4 @@
-"""Overlaps of boxes, as TensorFlow operations for losses and matching."""
+"""Computes overlaps of boxes, as TensorFlow operations for losses and matching."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from cvserve.models.options import check_whole, fills_whole_network
 from cvserve.models.registry import Built, ModelEntry, Paper, register
 
 FILL = float(PreprocSpec(height=1, width=1).fill[0])
-"""What lies around a letterboxed image lies around the image's border as well."""
+"""Gray value around the image: the same that letterboxing fills in."""
 
 
 def rcnn(

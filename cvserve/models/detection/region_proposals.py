@@ -1,4 +1,4 @@
-"""The region proposal network: regions that may be objects of any class (Ren et al. 2015, arXiv 1506.01497)."""
+"""Builds the region proposal network: regions that may be objects of any class (Ren et al. 2015, arXiv 1506.01497)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ANCHORS_A_IMAGE = 256
 POSITIVE_SHARE = 0.5
 SUPPRESSION = 0.7
 BETA = 1 / 9
-"""Of smooth L1, as in the authors' code (sigma 3)."""
+"""Beta of smooth L1, as in the authors' code (sigma 3)."""
 _LEAST_SIDE = 1.0
-"""Pixels; smaller proposals are none."""
+"""Least side of a proposal in pixels; smaller ones are dropped."""
 
 
 def proposal_head(maps: Features, anchors: int, channels: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -100,7 +100,7 @@ class Proposals(keras.layers.Layer):
         boxes = clip_boxes(boxes, height, width)
         sides = boxes[..., 2:] - boxes[..., :2]
         big = tf.cast(tf.reduce_min(sides, axis=-1) >= _LEAST_SIDE, tf.float32)
-        # Where boxes vanished outside of the image, the score is that of padding.
+        # Boxes that lie outside of the image get the score of padding.
         kept = top_k_nms(boxes * big[..., None], tf.sigmoid(best.values) * big, self.iou_threshold)
         size = best.values.shape[1]
         # The kept ones in their order: float32 holds each rank exactly.

@@ -1,4 +1,4 @@
-"""The second stage of Fast and Faster R-CNN: class and refined box of each region."""
+"""Builds the second stage of Fast and Faster R-CNN: class and refined box of each region."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def roi_head(region_shape: tuple[int, ...], num_classes: int, units: int, depth:
 
 @keras.saving.register_keras_serializable(package="cvserve")
 class PaddingIsBackground(keras.layers.Layer):
-    """Makes sure that proposals without area, which fill up, are never found to be anything.
+    """Makes sure that proposals without area, which are padding, are never classified as an object.
 
     Call arguments:
         class_logits: float32 [B, P, C + 1], background first. proposals: float32 [B, P, 4].

@@ -30,7 +30,7 @@ class Sample:
 
     @property
     def positive(self) -> tf.Tensor:
-        """bool [B, S]."""
+        """Returns which regions learn an object: bool [B, S]."""
         return tf.logical_and(self.used, self.labels >= 0)
 
 

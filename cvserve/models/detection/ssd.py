@@ -27,15 +27,15 @@ from cvserve.postproc.boxes import anchors as anchors_of
 
 MAPS = 6
 LEAST_SIDE = 64
-# Of the authors' code: how offsets are scaled, which IoU is a match, negatives for each positive, suppression.
+# From the authors' code: how offsets are scaled, which IoU is a match, negatives for each positive, suppression.
 VARIANCES: Variances = (0.1, 0.1, 0.2, 0.2)
 MATCH = 0.5
 NEGATIVES = 3.0
 SUPPRESSION = 0.45
 LEAST_NEGATIVES = 3
-"""Of an image without objects, from which the paper learns nothing."""
+"""Negatives of an image without objects. The paper learns nothing from such images."""
 L2_SCALE = 20.0
-"""What conv4_3 is scaled to at first, pixel by pixel (section 3.1)."""
+"""Initial L2 norm to which each pixel of conv4_3 is scaled (section 3.1)."""
 
 
 def ssd(

@@ -51,7 +51,7 @@ def detections(outputs: Mapping[str, Any], spec: DetectionPostproc, height: int,
     kept = tf.logical_and(
         top_k_nms(boxes, scores, spec.iou_threshold, classes), scores >= np.float32(spec.score_threshold)
     )
-    # The kept ones first, in their order; a score is never negative.
+    # The boxes that stay come first, in their order; a score is never negative.
     wanted, order = tf.math.top_k(tf.where(kept, scores, -1.0), min(spec.max_results, scores.shape[1]))
     real = tf.cast(wanted >= 0.0, tf.int32)
     share = tf.cast(real, tf.float32)

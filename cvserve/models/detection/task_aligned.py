@@ -1,4 +1,4 @@
-"""The task-aligned assigner: it chooses the cells that learn each object (Feng et al. 2021, arXiv 2108.07755)."""
+"""Chooses the cells that learn each object, by the task-aligned assigner (Feng et al. 2021, arXiv 2108.07755)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from cvserve.models.detection.overlaps import pairwise_iou
 
+# The values of YOLOv8: the number of cells of an object, and the powers of score and overlap in its alignment.
 TOP_CELLS = 10
-"""Cells an object, and the powers of score and overlap in its alignment: as YOLOv8 has them."""
 SCORE_POWER = 0.5
 OVERLAP_POWER = 6.0
 _SMALL = 1e-9
@@ -17,8 +17,11 @@ _SMALL = 1e-9
 
 @dataclass(frozen=True)
 class Assignment:
-    """For every cell of a batch: boxes float32 [B, A, 4], labels int32 [B, A] and quality float32 [B, A], the score
-    that its class should reach; 0 where the cell is background."""
+    """Holds what every cell of a batch learns.
+
+    boxes: float32 [B, A, 4]. labels: int32 [B, A]. quality: float32 [B, A], the score that the cell's class should
+    reach; 0 if the cell is background.
+    """
 
     boxes: tf.Tensor
     labels: tf.Tensor
@@ -38,7 +41,7 @@ def assign(
         boxes: float32 [B, M, 4]. labels: int32 [B, M], -1 for padding.
     """
     cells = tf.shape(predicted)[1]
-    # One object that is none more, so that nothing below is empty where a batch has no objects.
+    # One more object, which is padding, so that no tensor below is empty if a batch has no objects.
     boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
     labels = tf.pad(labels, [[0, 0], [0, 1]], constant_values=-1)
     known = labels >= 0

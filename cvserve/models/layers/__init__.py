@@ -1,4 +1,4 @@
-"""Building blocks that networks of several tasks share."""
+"""Holds the layers that networks of several tasks share."""
 
 from cvserve.models.layers.bed_of_nails import BedOfNails
 from cvserve.models.layers.bilinear_kernel import BilinearKernel

@@ -1,4 +1,4 @@
-"""Bed-of-nails unpooling: every pixel becomes the corner of a square of zeros."""
+"""Implements bed-of-nails unpooling: every pixel becomes the corner of a square of zeros."""
 
 from __future__ import annotations
 

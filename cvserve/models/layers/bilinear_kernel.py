@@ -1,4 +1,4 @@
-"""Transposed convolutions that begin as bilinear interpolation."""
+"""Makes the kernels of transposed convolutions that begin as bilinear interpolation."""
 
 from __future__ import annotations
 

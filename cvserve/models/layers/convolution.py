@@ -1,4 +1,4 @@
-"""The convolution that every network here is made of."""
+"""Builds the convolution that most networks here consist of."""
 
 from __future__ import annotations
 

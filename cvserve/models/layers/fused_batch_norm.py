@@ -1,4 +1,4 @@
-"""Batch normalisation whose training step is one kernel instead of a dozen."""
+"""Implements batch normalisation whose training step is one kernel instead of a dozen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def fuse_batch_norm(network: keras.Model) -> int:
-    """Makes a network train through the fused kernel; what it answers otherwise does not change.
+    """Makes a network train through the fused kernel; its outputs in use do not change.
 
     The layers stay the same objects with another class. Networks are built with Keras's own, so that the files that are
     kept load wherever Keras is.

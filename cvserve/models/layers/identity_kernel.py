@@ -1,4 +1,4 @@
-"""Convolutions that begin as the identity."""
+"""Makes the kernels of convolutions that begin as the identity."""
 
 from __future__ import annotations
 

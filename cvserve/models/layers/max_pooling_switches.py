@@ -1,4 +1,4 @@
-"""Max pooling that returns where each maximum was."""
+"""Implements max pooling that also returns where each maximum was."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
     """
 
     ties_decide = True
-    """Which of two values is the larger one may be a matter of the last digit, and another runtime's."""
+    """Marks the layer: if two values are nearly equal, another runtime may find the other one to be larger."""
 
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)

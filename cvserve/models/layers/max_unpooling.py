@@ -1,4 +1,4 @@
-"""Max unpooling: values go back to where the paired pooling found its maxima."""
+"""Implements max unpooling: values go back to where the paired pooling found its maxima."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nearest-neighbour unpooling: every pixel becomes a square of its copies."""
+"""Implements nearest-neighbour unpooling: every pixel becomes a square of its copies."""
 
 from __future__ import annotations
 

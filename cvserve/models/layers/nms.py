@@ -1,4 +1,4 @@
-"""Non-maximum suppression without control flow: the same graph in TensorFlow, ONNX and TFLite, at any batch size.
+"""Suppresses boxes without control flow: the same graph in TensorFlow, ONNX and TFLite, at any batch size.
 
 Greedy suppression, box after box, is a loop, and loops are what the formats disagree on. The same answer is the fixed
 point of "a box stays if no better box that stays overlaps it": every pass over the matrix of overlaps settles one more
@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 PASSES = 16
-"""Dense random boxes (300 or 1000 of them in a square of 60 to 640 pixels, sides of 20 to 80, IoU thresholds 0.3 to
-0.7) needed 2 to 12. Even, so that a longer chain ends in a box too many rather than in a lost object."""
+"""Number of passes. Dense random boxes (300 or 1000 of them in a square of 60 to 640 pixels, sides of 20 to 80, IoU
+thresholds 0.3 to 0.7) needed 2 to 12. The number is even, so that a longer chain leaves one box too many and loses no
+object."""
 
 PADDING = -1e30
 """Scores below are padding (-inf, which int8 cannot hold, or the lowest number of a dtype)."""

@@ -1,4 +1,4 @@
-"""Scales uint8 pixels to the range that a backbone was trained on, inside the graph."""
+"""Scales uint8 pixels, inside the graph, to the range that a backbone was trained on."""
 
 from __future__ import annotations
 

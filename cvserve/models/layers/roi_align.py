@@ -1,4 +1,4 @@
-"""RoIAlign: regions of feature maps as small maps of one size (He et al. 2017, arXiv 1703.06870, section 3)."""
+"""Cuts regions of feature maps into small maps of one size (RoIAlign, He et al. 2017, arXiv 1703.06870, section 3)."""
 
 from __future__ import annotations
 

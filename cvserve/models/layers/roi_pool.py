@@ -1,4 +1,4 @@
-"""RoI pooling: regions of feature maps as small maps of one size, by maxima (Girshick 2015, arXiv 1504.08083)."""
+"""Implements RoI pooling: it cuts regions into small maps of one size, by maxima (Girshick 2015, arXiv 1504.08083)."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def _bins(start: tf.Tensor, end: tf.Tensor, bins: int, length: int) -> tuple[tf.
     index = np.arange(bins, dtype=np.int32)
     starts = first + index * cells // bins
     ends = first + ((index + 1) * cells + (bins - 1)) // bins
-    return _held(starts, length), _held(ends, length)
+    return _clipped(starts, length), _clipped(ends, length)
 
 
-def _held(cells: tf.Tensor, length: int) -> tf.Tensor:
+def _clipped(cells: tf.Tensor, length: int) -> tf.Tensor:
     """Returns int32 cells, clipped to 0..length.
 
     As float32 meanwhile: where length is 6, TFLite's converter makes a ReLU6 of a clipped integer, and has none for

@@ -1,1 +1,1 @@
-"""Semantic segmentation networks: each is a module that registers itself. What they are made of: see `segmenter`."""
+"""Semantic segmentation networks: each is a module that registers itself. See `segmenter` for their parts."""

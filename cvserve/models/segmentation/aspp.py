@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling: convolutions of several dilations on one map."""
+"""Builds atrous spatial pyramid pooling: convolutions of several dilations on one map."""
 
 from __future__ import annotations
 

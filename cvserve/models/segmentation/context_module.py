@@ -1,4 +1,4 @@
-"""The context module: eight convolutions of growing dilation that begin as the identity."""
+"""Builds the context module: eight convolutions of growing dilation that begin as the identity."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cvserve.models.layers import IdentityKernel
 Form = Literal["basic", "large"]
 
 DILATIONS = (1, 1, 2, 4, 8, 16, 1, 1)
-"""Of seven 3x3 convolutions and a 1x1 one; they see 3, 5, 9, 17, 33, 65, 67 and 67 pixels."""
+"""Dilations of seven 3x3 convolutions and a 1x1 one; they see 3, 5, 9, 17, 33, 65, 67 and 67 pixels."""
 WIDTHS: dict[str, tuple[int, ...]] = {
     "basic": (1, 1, 1, 1, 1, 1, 1, 1),
     "large": (2, 2, 4, 8, 16, 32, 32, 1),
 }
-"""Channels of each convolution, in multiples of what comes in (table 1 of the paper)."""
+"""Channels of each convolution, in multiples of the input's channels (table 1 of the paper)."""
 
 
 def context_module(features: keras.KerasTensor, form: Form = "basic", *, name: str = "context") -> keras.KerasTensor:

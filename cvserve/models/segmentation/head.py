@@ -1,4 +1,4 @@
-"""The head of a network: from features to class scores of every pixel."""
+"""Builds the head of a network: from features to class scores of every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of semantic segmentation, on logits; pixels without a label do not count.
+"""Computes the losses of semantic segmentation, on logits; pixels without a label do not count.
 
 Each takes logits float32 [B, H, W, C] and labels uint8 [B, H, W], 0 to C - 1 or `VOID`, and gives a float32 scalar, 0
 where there is no labelled pixel.

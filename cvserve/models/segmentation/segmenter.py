@@ -1,4 +1,4 @@
-"""The outputs and the loss that all semantic segmentation networks share."""
+"""Builds the outputs and the loss that all semantic segmentation networks share."""
 
 from __future__ import annotations
 

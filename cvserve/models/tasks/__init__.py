@@ -1,4 +1,4 @@
-"""What the networks of each task have in common: one module a task."""
+"""Holds what the networks of each task have in common: one module a task."""
 
 from cvserve.models.tasks._task import ModelTask
 from cvserve.tasks import TaskTable

@@ -1,4 +1,4 @@
-"""The facts about a task that hold for all of its networks."""
+"""Defines the facts about a task that hold for all of its networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training needs to know of each task: one module a task, with a class that is named there as TASK.
+"""Holds what training needs to know of each task: one module a task, with a class that is named there as TASK.
 
 The modules import TensorFlow only where a network is built, so that settings are checked before it is loaded.
 """

@@ -12,21 +12,21 @@ from tiny_decoder import TinyDecoder, make_decoder, make_features
 
 from cvserve.artifact import Decoding
 from cvserve.artifact.decoding import length_penalty
-from cvserve.models.captioning.search import Found, search
+from cvserve.models.captioning.search import Sentences, search
 from cvserve.postproc import captioning_search
 
 PAD, START, END = 0, 1, 2
 
 
-def searcher(decoder: TinyDecoder, decoding: Decoding) -> Callable[[tf.Tensor], Found]:
+def searcher(decoder: TinyDecoder, decoding: Decoding) -> Callable[[tf.Tensor], Sentences]:
     """The search in a graph of open batch size, as it is exported."""
     graph = tf.function(
         lambda features: vars(search(decoder, features, decoding)), [tf.TensorSpec((None, 12, 4))], autograph=False
     )
-    return lambda features: Found(**{name: value.numpy() for name, value in graph(features).items()})
+    return lambda features: Sentences(**{name: value.numpy() for name, value in graph(features).items()})
 
 
-def searched(decoder: TinyDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
+def searched(decoder: TinyDecoder, features: tf.Tensor, decoding: Decoding) -> Sentences:
     return searcher(decoder, decoding)(features)
 
 

@@ -1,1 +1,1 @@
-"""Says how the scenes of each task differ: one module per task, with a `SCENE_TASK`."""
+"""Describes how the scenes of each task differ: one module per task, with a `SCENE_TASK`."""

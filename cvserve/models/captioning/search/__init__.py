@@ -1,9 +1,9 @@
 """Searches sentences inside the graph, by loops that SavedModel, ONNX and TFLite all support.
 
-found.py      what a search gives
-allowed.py    which tokens may follow
-chosen.py     one token after the other: greedy and sampling
-beam.py       several beginnings at a time
+sentences.py        the result of a search
+allowed.py          which tokens may follow
+token_by_token.py   one token after the other: greedy search and sampling
+beam.py             several beginnings at a time
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import tensorflow as tf
 from cvserve.artifact import Decoding
 from cvserve.models.captioning.decoder import CaptionDecoder
 from cvserve.models.captioning.search.beam import beam_search
-from cvserve.models.captioning.search.chosen import greedy_search, sampling_search
-from cvserve.models.captioning.search.found import Found
+from cvserve.models.captioning.search.sentences import Sentences
+from cvserve.models.captioning.search.token_by_token import greedy_search, sampling_search
 
-__all__ = ["Found", "search"]
+__all__ = ["Sentences", "search"]
 
 
-def search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
+def search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Sentences:
     """Searches the sentences of images.
 
     Args:

@@ -1,4 +1,4 @@
-"""The log probabilities of the tokens that may follow."""
+"""Computes the log probabilities of the tokens that may follow."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import numpy as np
 import tensorflow as tf
 
 from cvserve.artifact.vocabulary import PAD, START, UNKNOWN
-from cvserve.models.captioning.search.found import NEVER
+from cvserve.models.captioning.search.sentences import NEVER
 
-UNSAID = (PAD, START, UNKNOWN)
+NOT_ALLOWED = (PAD, START, UNKNOWN)
 
 
-def unsaid(num_tokens: int) -> np.ndarray:
+def not_allowed(num_tokens: int) -> np.ndarray:
     """Returns bool [1, V]: the tokens that no sentence contains."""
-    return np.isin(np.arange(num_tokens), UNSAID)[None]
+    return np.isin(np.arange(num_tokens), NOT_ALLOWED)[None]
 
 
 def log_probabilities(logits: tf.Tensor, token_ids: tf.Tensor, position: tf.Tensor, ngram: int) -> tf.Tensor:
     """Returns float32 [R, V]: the log probability of each token that may follow, NEVER for the others.
 
     Args:
-        logits: float32 [R, V]. token_ids: int32 [R, N], what was said before `position`.
+        logits: float32 [R, V]. token_ids: int32 [R, N], the tokens before `position`.
         ngram: see `Decoding.no_repeat_ngram`.
     """
     values = tf.nn.log_softmax(logits, axis=-1)
-    values = tf.where(tf.constant(unsaid(logits.shape[-1])), tf.constant(NEVER), values)
+    values = tf.where(tf.constant(not_allowed(logits.shape[-1])), tf.constant(NEVER), values)
     if 0 < ngram <= token_ids.shape[1]:
         values = tf.where(_repeating(token_ids, position, ngram, logits.shape[-1]), tf.constant(NEVER), values)
     return values
@@ -41,7 +41,7 @@ def _repeating(token_ids: tf.Tensor, position: tf.Tensor, ngram: int, num_tokens
         last = tf.reduce_sum(token_ids * here, axis=1, keepdims=True)
         start = ngram - 1 - back
         same = tf.logical_and(same, tf.equal(token_ids[:, start : start + windows], last))
-    # <pad> stands for none: it is never said anyway, and -1 is the last token to ONNX's OneHot.
+    # <pad> stands for "no token": it is never allowed anyway, and ONNX's OneHot takes -1 for the last token.
     followed = tf.where(same, token_ids[:, ngram - 1 :], PAD)
     found = tf.one_hot(followed, num_tokens, dtype=tf.float32)
     return tf.reduce_max(found, axis=1) > 0.5

@@ -1,4 +1,4 @@
-"""Beam search: the best beginnings of a sentence are continued together."""
+"""Implements beam search: the best beginnings of a sentence are continued together."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cvserve.artifact.decoding import length_penalty
 from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.models.captioning.decoder import CaptionDecoder
 from cvserve.models.captioning.search.allowed import log_probabilities
-from cvserve.models.captioning.search.found import NEVER, Found, like, repeated, written
+from cvserve.models.captioning.search.sentences import NEVER, Sentences, like, repeated, written
 
 
-def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
+def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Sentences:
     """Searches with a beam, see `Decoding`.
 
     The loop ends when no beginning of any image can overtake its sentences any more.
@@ -25,7 +25,7 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
     choices = min(width, decoder.num_tokens)
     memory = {name: repeated(value, width) for name, value in decoder.memory(features).items()}
     batch = tf.shape(features)[0]
-    # All beginnings are alike at first: one of them counts.
+    # All beginnings of an image are the same at first, so only one of them may be continued.
     first = tf.where(tf.equal(tf.range(width), 0), 0.0, NEVER)
     start = tf.zeros((batch, width), tf.float32) + first
     carried = {
@@ -81,7 +81,7 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
     if attention is not None:
         attention = tf.reshape(attention, (-1, width, count, features.shape[1]))[:, :wanted]
     token_ids = tf.reshape(done["token_ids"], (-1, width, count))[:, :wanted]
-    return Found(token_ids, done["score"][:, :wanted], attention)
+    return Sentences(token_ids, done["score"][:, :wanted], attention)
 
 
 def _by_image(values: tf.Tensor, width: int) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Greedy search and sampling: one token after the other."""
+"""Implements greedy search and sampling: one token after the other."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cvserve.artifact import Decoding
 from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.models.captioning.decoder import CaptionDecoder
 from cvserve.models.captioning.search.allowed import log_probabilities
-from cvserve.models.captioning.search.found import NEVER, Found, like, repeated, written
+from cvserve.models.captioning.search.sentences import NEVER, Sentences, like, repeated, written
 from cvserve.postproc.captioning_search import draws
 
 Choose = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""Log probabilities [R, V] of what may follow, logits [R, V] and the position to the next tokens, int32 [R]."""
+"""Chooses the next tokens, int32 [R], from log probabilities [R, V], logits [R, V] and the position."""
 
 
-def greedy_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """See `Decoding`."""
+def greedy_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Sentences:
+    """Takes the likeliest token at each step, see `Decoding`."""
 
     def likeliest(scores: tf.Tensor, logits: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         return tf.argmax(scores, axis=-1, output_type=tf.int32)
@@ -26,8 +26,8 @@ def greedy_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decodi
     return _follow(decoder, features, decoding, likeliest)
 
 
-def sampling_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Found:
-    """See `Decoding`."""
+def sampling_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Sentences:
+    """Draws each token at random, see `Decoding`."""
     numbers = draws(decoding, decoder.length - 1)  # [sentences, N]
 
     def by_chance(scores: tf.Tensor, logits: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
@@ -46,7 +46,7 @@ def sampling_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Deco
     return _follow(decoder, features, decoding, by_chance)
 
 
-def _follow(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding, choose: Choose) -> Found:
+def _follow(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding, choose: Choose) -> Sentences:
     count, times = decoder.length - 1, decoding.sentences
     memory = {name: repeated(value, times) for name, value in decoder.memory(features).items()}
     state = decoder.initial_state(memory)
@@ -87,4 +87,6 @@ def _follow(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding, ch
     attention = done.get("attention")
     if attention is not None:
         attention = tf.reshape(attention, (-1, times, count, features.shape[1]))
-    return Found(tf.reshape(done["token_ids"], (-1, times, count)), tf.reshape(done["score"], (-1, times)), attention)
+    return Sentences(
+        tf.reshape(done["token_ids"], (-1, times, count)), tf.reshape(done["score"], (-1, times)), attention
+    )

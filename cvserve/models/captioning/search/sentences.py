@@ -1,4 +1,4 @@
-"""The result of a search, and the buffers that its loops write to."""
+"""Defines the result of a search, and the buffers that its loops write to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 NEVER = -1e9
-"""The log probability of what must not be: far below any sentence, and finite, so that sums of it are no NaN."""
+"""Log probability of a token that is not allowed: far below any sentence, and finite, so that no sum becomes NaN."""
 
 
 @dataclass(frozen=True)
-class Found:
+class Sentences:
     """Holds K sentences of up to N tokens for each of B images.
 
     token_ids: int32 [B, K, N], without <start>, with <end> where it fits, then 0. log_probability: float32 [B, K], of
