@@ -1,1 +1,1 @@
-"""Metrics for Prometheus, the log, and traces. Knows no protocol: a protocol adds metrics under names of its own."""
+"""Metrics for Prometheus, the log, and traces. It does not depend on any protocol: protocols add their own metrics."""

@@ -1,6 +1,6 @@
-"""The server's log: a line an event, for people or for machines, on standard error.
+"""Writes the server's log to standard error: one line for each event, as text or as JSON.
 
-Nothing of it may stop the server, neither a disk that is full nor a reader that has gone.
+No failure of the log may stop the server, neither a full disk nor a reader that has gone.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Format = Literal["console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 MAX_WAITING = 10_000
-"""How many lines may wait to be written."""
+"""Number of lines that may wait to be written."""
 
 FLUSH_SECONDS = 1.0
 
 FIELDS = "fields"
-"""The attribute of a record that holds what JSON lines have beside the message."""
+"""The attribute of a record that holds the further fields of a JSON line."""
 
 
 class Request(Protocol):
-    """The attributes of a request that the log reads."""
+    """Lists the attributes of a request that the log reads."""
 
     api: str
     model: str
@@ -47,7 +47,7 @@ class Request(Protocol):
 
 
 REQUEST: ContextVar[Request | None] = ContextVar("cvserve_request", default=None)
-"""The request that this task works on. Its id is in every line that the task logs."""
+"""The request that the current task works on. Its id is in every line that the task logs."""
 
 
 def set_up(format: Format = "console", level: Level = "info", stream: IO[str] | None = None) -> None:
@@ -80,8 +80,8 @@ def _handlers() -> list[Handler]:
 
 
 class Handler(QueueHandler):
-    """Formats records on the thread that logs, and has another thread write them, so that a disk or a reader that is
-    slow holds up nothing else. A line that comes while MAX_WAITING wait, or that cannot be written, is dropped."""
+    """Formats records on the thread that logs, and writes them on another thread, so that a slow disk or reader delays
+    nothing else. A line that comes while MAX_WAITING lines wait, or that cannot be written, is dropped."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._lines: queue.Queue[Any] = queue.Queue(MAX_WAITING)
@@ -92,7 +92,7 @@ class Handler(QueueHandler):
 
     @property
     def dropped(self) -> int:
-        """Returns how many lines were dropped."""
+        """Returns the number of lines that were dropped."""
         return self._not_taken + self._writer.failed
 
     def write(self, line: str) -> None:
@@ -103,26 +103,26 @@ class Handler(QueueHandler):
         """Returns a record whose message is the formatted line."""
         try:
             prepared: logging.LogRecord = super().prepare(record)
-        except Exception as error:  # noqa: BLE001 - other libraries' lines: arguments that do not fit their text
+        except Exception as error:  # noqa: BLE001 - lines of other libraries, whose arguments may not fit their text
             text = f"{record.msg!r} cannot be written: {error}"
             prepared = super().prepare(logging.LogRecord(record.name, record.levelno, "", 0, text, None, None))
         return prepared
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Counts a line for which the queue has no room."""
+        """Counts a line that was dropped because the queue was full."""
         self._not_taken += 1
 
     def drain(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Waits until everything so far is written, but not longer than that. Returns whether it is."""
+        """Waits at most `seconds` until all lines so far are written. Returns whether they are."""
         with self._lines.all_tasks_done:
             return self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, seconds)
 
     def flush(self) -> None:
-        """Waits until everything so far is written, for a second at most."""
+        """Waits until all lines so far are written, for a second at most."""
         self.drain()
 
     def close(self) -> None:
-        """Ends the thread after what waits. Lines that come later are lost."""
+        """Ends the thread after the waiting lines. Lines that come later are lost."""
         super().close()
         # Not QueueListener.stop, which waits for ever where nobody reads.
         with contextlib.suppress(queue.Full):
@@ -143,7 +143,7 @@ class _Writer(QueueListener):
             self._stream.write(f"{record.msg}\n")
             self._stream.flush()
         except (OSError, ValueError):
-            # A full disk, a closed pipe; the stream may keep half of the line for its next attempt.
+            # A full disk or a closed pipe. The stream may keep half of the line for its next attempt.
             self.failed += 1
 
 
@@ -155,7 +155,7 @@ class ConsoleFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Returns the line of a record, without its traceback."""
-        # In one line, whatever a client put into a name; a traceback follows on lines of its own.
+        # A name that a client sent may hold line ends; only a traceback may take further lines.
         line = super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
         identity = _fields(record).get("request_id")
         return f"{line} [{identity}]" if identity else line

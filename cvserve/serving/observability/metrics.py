@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: an observer that counts and measures."""
+"""Counts and measures for Prometheus, as an observer of the core."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cvserve.serving.core.observer import Observer, Stage
 from cvserve.serving.observability.registry import Registry, exponential
 
 OTHER = "(other)"
-"""The label of unknown models. Otherwise clients could make a series with every name that they invent."""
+"""The label of unknown models. Otherwise clients could make a new series with every name that they send."""
 
 KEPT_AFTER_UNLOADING = 8
-"""Versions whose series stay after they are unloaded, so that the last scrape still sees their last requests."""
+"""Number of unloaded versions whose series are kept, so that the next scrape still sees their last requests."""
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = exponential(1, 2, 11)
@@ -41,7 +41,7 @@ class _OfAnswer:
 
 
 class ProtocolMetrics(Protocol):
-    """The metrics of one protocol, under names of its own in the server's `Registry`. Thread-safe."""
+    """Counts for one protocol, with metric names of its own in the server's `Registry`. Thread-safe."""
 
     def request(self, api: str, model: str, code: str, seconds: float) -> None:
         """Counts an answer. api, code: as in `Observer.request`. model: OTHER for one that is not there."""
@@ -104,7 +104,7 @@ class Metrics(Observer):
         self._ended: deque[tuple[str, int]] = deque()
 
     def add(self, metrics: ProtocolMetrics) -> None:
-        """Adds the metrics of a protocol, which then hear of every request and stage."""
+        """Adds the metrics of a protocol, which then get every request and stage."""
         self._protocols = (*self._protocols, metrics)
 
     def request(self, api: str, model: str, version: int | None, code: str, seconds: float) -> None:
@@ -136,7 +136,7 @@ class Metrics(Observer):
         self._rejected.labels(self._known(model), reason).inc()
 
     def queue(self, model: str, version: int, waiting: int) -> None:
-        """Sets how many requests wait. See `Observer.queue`."""
+        """Sets the number of requests that wait. See `Observer.queue`."""
         of = self._versions.get((model, version)) or self._of_version(model, version)
         of.waiting.set(waiting)
 
@@ -153,7 +153,7 @@ class Metrics(Observer):
             self._ended.remove((model, version))
 
     def loaded(self, model: str, version: int, seconds: float) -> None:
-        """Sets how long a version took to load. See `Observer.loaded`."""
+        """Sets the seconds that a version took to load. See `Observer.loaded`."""
         self._load_seconds.labels(model, str(version)).set(seconds)
 
     def text(self) -> bytes:
@@ -169,7 +169,7 @@ class Metrics(Observer):
             self._requests.labels(api, name, "" if version is None else str(version), code),
             self._request_seconds.labels(api, name),
         )
-        # A name that is not there is looked up again each time: it may come, and there is no end of such names.
+        # Unknown names are not cached: a model of that name may be added, and there may be any number of them.
         if name == model:
             self._answers[api, model, version, code] = answers
         return answers

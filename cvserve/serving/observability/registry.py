@@ -1,4 +1,4 @@
-"""The registry of a server's metrics, on prometheus-client, and their text for Prometheus.
+"""Holds a server's metrics, with prometheus-client, and writes them as text for Prometheus.
 
 The text is the exposition format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
 """
@@ -21,8 +21,8 @@ class Registry(CollectorRegistry):
         ProcessCollector(registry=self)
 
     def plain_counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Gauge:
-        """Returns a counter whose name does not end in `_total`. The library writes that behind the name of every
-        `Counter`, so this is a gauge that the text calls a counter."""
+        """Returns a counter whose name does not end in `_total`. The library appends that to the name of every
+        `Counter`, so this is a gauge, of which the text says that it is a counter."""
         self._plain_counters.add(name)
         return Gauge(name, description, labels, registry=self)
 
@@ -35,7 +35,7 @@ class Registry(CollectorRegistry):
 
 
 class _Adjusted(Collector):
-    """The metrics of a registry as this server has always written them."""
+    """Collects the metrics of a registry, with numbers and names adjusted (see `_adjusted`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -48,10 +48,10 @@ class _Adjusted(Collector):
 
 
 def _adjusted(sample: Sample) -> Sample:
-    # A name on disk may hold bytes that are no text.
+    # A name on disk may hold bytes that are not text.
     labels = {name: value.encode(errors="backslashreplace").decode() for name, value in sample.labels.items()}
     if "le" in labels and labels["le"] != "+Inf":
-        # 1 and 32.4 rather than 1.0 and 32.400000000000006.
+        # Bounds are written as 1 and 32.4 rather than 1.0 and 32.400000000000006.
         labels["le"] = f"{float(labels['le']):.12g}"
     return sample._replace(labels=labels)
 

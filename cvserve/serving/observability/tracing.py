@@ -17,11 +17,11 @@ from cvserve.extras import require
 from cvserve.serving.core.observer import Stage
 
 CLOSE_SECONDS = 2.0
-"""How long the server waits at its end for spans to be sent."""
+"""Seconds that the server waits at shutdown for spans to be sent."""
 
 
 class TelemetrySettings(BaseModel):
-    """The settings of tracing: where spans go, and how many requests are traced."""
+    """Holds the settings of tracing: where spans go, and how many requests are traced."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -32,21 +32,21 @@ class TelemetrySettings(BaseModel):
     """The name of this server in the traces."""
 
     sample: float = Field(default=1.0, ge=0, le=1)
-    """The fraction of requests that are traced, where the client has not decided it."""
+    """The fraction of requests that are traced, unless the client has decided it."""
 
 
 class Span(Protocol):
-    """The span of one request."""
+    """Records the span of one request."""
 
     def stage(self, stage: Stage, began: float, ended: float) -> None:
-        """Reports that a stage of the request is over; times of time.monotonic(). Thread-safe."""
+        """Records a stage of the request; times are of time.monotonic(). Thread-safe."""
 
     def end(self, api: str, model: str, version: int | None, code: str) -> None:
-        """Reports that the request was answered. api: as in `Observer.request`. code: the name of the gRPC status."""
+        """Records that the request was answered. api: as in `Observer.request`. code: the name of the gRPC status."""
 
 
 class Tracing:
-    """Begins spans. on: False where nothing is traced, so that headers need not be read."""
+    """Starts spans. on: False where nothing is traced, so that headers need not be read."""
 
     on = False
 
@@ -106,14 +106,14 @@ class OpenTelemetry(Tracing):
 
     def close(self) -> None:
         """Sends the spans that are left, for CLOSE_SECONDS at most."""
-        # With a collector that does not answer it would try for half a minute.
+        # Otherwise it would try for half a minute if the collector does not answer.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
 
 
 class _RequestSpan:
-    """A span with one span for each stage inside it."""
+    """Holds the span of a request, with a child span for each stage."""
 
     def __init__(self, tracer: Any, span: Any) -> None:
         from opentelemetry.trace import set_span_in_context

@@ -1,4 +1,4 @@
-"""The settings of TLS. Imports nothing of gRPC, since every command reads settings."""
+"""The settings of TLS. This module does not import gRPC, since every command reads settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from cvserve.errors import InvalidInput
 
 PEM = "-----BEGIN"
-"""A value that begins with this is the PEM text itself and not the name of a file."""
+"""A value that begins with this is the PEM text itself, not the name of a file."""
 
 
 class TlsSettings(BaseModel):
-    """The certificates of the server and of its clients, each a PEM file or the PEM text.
+    """Holds the certificates of the server and of its clients, each a PEM file or the PEM text.
 
     Files are checked when a client connects, and read again when they have changed; open connections keep the
     certificates that they have.
@@ -23,13 +23,13 @@ class TlsSettings(BaseModel):
     """The server's certificate, and those of the authorities between it and the root."""
 
     key: str
-    """Its private key."""
+    """The private key of the certificate."""
 
     client_ca: str | None = None
     """The authorities that sign certificates of clients (mutual TLS)."""
 
     require_client: bool | None = None
-    """Whether a client must have a certificate; None: it must where client_ca is given."""
+    """Whether a client must have a certificate; None: only if client_ca is given."""
 
     http: bool = True
     """Whether the HTTP port speaks TLS too."""

@@ -33,7 +33,7 @@ class Certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         with _as_file(self.key + b"\n" + self.chain) as path:
-            # An empty password keeps it from asking the terminal for that of an encrypted key.
+            # With a password given, OpenSSL does not ask for one on the terminal if the key is encrypted.
             context.load_cert_chain(path, password="")
         if self.client_ca is not None:
             context.load_verify_locations(cadata=self.client_ca.decode("ascii", "replace"))
@@ -42,10 +42,10 @@ class Certificates:
 
 
 def watch(settings: TlsSettings) -> Watched[Certificates]:
-    """Returns the certificates of the settings, which follow their files.
+    """Returns the certificates of the settings, which are read again when their files change.
 
     Raises:
-        NotFound: a file is not there. InvalidInput: certificate and key do not fit together, or are none.
+        NotFound: a file is not there. InvalidInput: certificate and key are not valid or do not fit together.
     """
     values = (settings.certificate, settings.key, settings.client_ca)
     paths = [Path(value) for value in values if value is not None and not value.startswith(PEM)]
@@ -57,7 +57,7 @@ def watch(settings: TlsSettings) -> Watched[Certificates]:
             None if settings.client_ca is None else _read("client_ca", settings.client_ca),
         )
         try:
-            # gRPC finds out only when a client connects, and reports it nowhere.
+            # gRPC would notice only when a client connects, and would not report it.
             certificates.context(settings.clients_must)
         except (ssl.SSLError, ValueError) as error:
             raise InvalidInput(f"tls: the certificate, its key or client_ca cannot be used: {error}") from error
@@ -67,7 +67,7 @@ def watch(settings: TlsSettings) -> Watched[Certificates]:
 
 
 def grpc_credentials(settings: TlsSettings) -> Any:
-    """Returns credentials for the gRPC port, which look at the files whenever a client connects.
+    """Returns credentials for the gRPC port, which check the files whenever a client connects.
 
     Raises:
         NotFound, InvalidInput: see `watch`.
@@ -95,7 +95,7 @@ def grpc_credentials(settings: TlsSettings) -> Any:
 
 
 def http_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Returns a context for the HTTP port, which looks at the files whenever a client connects.
+    """Returns a context for the HTTP port, which checks the files whenever a client connects.
 
     Raises:
         NotFound, InvalidInput: see `watch`.
@@ -119,7 +119,7 @@ def http_context(settings: TlsSettings) -> ssl.SSLContext:
 def _as_file(secret: bytes) -> Iterator[str]:
     """Yields the path of a file with these contents, since Python's TLS reads a key from a file only.
 
-    The file is in memory where that is possible, so that the key is on no disk, and a full disk does not matter.
+    The file is in memory where that is possible, so that the key is not on a disk, and a full disk does not matter.
     """
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("tls"), "wb") as file:

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may do what with which model."""
+"""Bearer tokens: decide which requests a caller may send to which model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cvserve.serving.security.watched import Watched
 from cvserve.settings import parse, read_yaml
 
 Right = Literal["inference", "management"]
-"""inference: ask models and ask about them. management: load, unload, reload."""
+"""inference: send requests to models and ask about them. management: load, unload, reload."""
 
 
 class TokenEntry(BaseModel):
-    """One token of the file."""
+    """Holds one token of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,7 @@ class TokenEntry(BaseModel):
 
 
 class TokenFile(BaseModel):
-    """The file: the key `tokens` with a list."""
+    """Holds the content of the file: the key `tokens` with a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,13 +79,13 @@ def read_tokens(path: Path) -> tuple[Known, ...]:
     """Returns the tokens of a YAML (or JSON) file.
 
     Raises:
-        NotFound, InvalidInput: without the values, which are secrets.
+        NotFound, InvalidInput: the texts do not show the values, which are secrets.
     """
     try:
         values = read_yaml(path, what="file of tokens", secret=True)
         entries = parse(TokenFile, values, str(path), secret=True).tokens
     except InvalidInput as error:
-        # Without the cause, which quotes what was wrong: here that may be a token.
+        # Without the cause, which quotes the wrong value: that may be a token.
         raise InvalidInput(f"{error} ({_SHAPE})") from None
     return tuple(
         Known(
@@ -99,7 +99,7 @@ def read_tokens(path: Path) -> tuple[Known, ...]:
 
 
 class Access:
-    """Decides who may do what. Without a file of tokens everybody may do everything. Thread-safe."""
+    """Checks the tokens of requests. Without a file of tokens every request is allowed. Thread-safe."""
 
     def __init__(self, path: str | Path | None = None) -> None:
         """
@@ -116,7 +116,7 @@ class Access:
 
     @property
     def required(self) -> bool:
-        """Returns whether requests need a token at all."""
+        """Returns whether requests need a token."""
         return self._tokens is not None
 
     def authorize(self, authorization: str | None, right: Right, model: str) -> str:
@@ -125,14 +125,14 @@ class Access:
         Args:
             authorization: the header of that name, "Bearer ...".
             right: what the request needs.
-            model: the model it is about; "" where it is about the server, which needs a token for all models.
+            model: the model of the request; "" for a request about the server, which needs a token for all models.
 
         Returns:
             The name of the token; "" where none is needed.
 
         Raises:
             Unauthenticated: no token, or an unknown one.
-            PermissionDenied: the token does not allow that.
+            PermissionDenied: the token does not allow the request.
         """
         if self._tokens is None:
             return ""
@@ -143,7 +143,7 @@ class Access:
             raise Unauthenticated("the authorization header must read 'Bearer TOKEN'")
         digest = _digest(token.strip())
         found: Known | None = None
-        # All of them, each in constant time, so that the time does not show which one was nearly right.
+        # Every token is compared, each in constant time, so that the time does not show how close a guess was.
         for known in self._tokens():
             if hmac.compare_digest(known.digest, digest):
                 found = known

@@ -1,4 +1,4 @@
-"""Values made of files that may be replaced while the server runs."""
+"""Keeps a value up to date that is made of files, which may be replaced while the server runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CHECK_SECONDS = 1.0
 
 
 class Watched(Generic[T]):
-    """Holds a value made of files, and makes it anew when one of them has changed. Thread-safe.
+    """Holds a value made of files, and makes it again when one of them has changed. Thread-safe.
 
-    The files are checked only when the value is used, so an idle server does nothing. An error is logged and the last
-    good value stays, so that a half-written file locks nobody out.
+    The files are checked only when the value is used, so an idle server does nothing. If they cannot be read the error
+    is logged and the last good value stays, so that clients can still connect while a file is half written.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Watched(Generic[T]):
         self._make = make
         self._clock = clock
         self._lock = threading.Lock()
-        # Before reading, so that a change in between is seen the next time.
+        # Taken before the files are read, so that a change in between is noticed the next time.
         self._seen = self._state()
         self._value = make()
         self._check_at = clock() + CHECK_SECONDS

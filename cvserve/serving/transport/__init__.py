@@ -1,1 +1,1 @@
-"""What all protocols share: ports, calls, deadlines, request ids, errors, health and reflection."""
+"""The parts that all protocols share: ports, calls, deadlines, request ids, errors, health and reflection."""

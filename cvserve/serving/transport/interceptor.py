@@ -1,4 +1,4 @@
-"""The interceptor of every request, on every protocol: rights, request id, metrics, log line and trace."""
+"""Handles what every request of every protocol needs: rights, request id, metrics, log line and trace."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LogRequests = Literal["errors", "all"]
 LogRequest = Callable[["RequestContext", str, BaseException | None, float], None]
 
 SERVER_FAULTS = frozenset(("INTERNAL", "UNKNOWN", "DATA_LOSS"))
-"""Codes that are the server's fault. They are always logged."""
+"""Codes of errors that are the server's fault. They are always logged."""
 
 _LOG = logging.getLogger(__name__)
 
 
 class Interceptor:
-    """Surrounds the requests of every protocol.
+    """Begins and ends the requests of every protocol.
 
     Example:
         request = interceptor.begin("Predict", "inference", context.invocation_metadata, context.peer)
@@ -57,9 +57,9 @@ class Interceptor:
         """
         Args:
             observer: is notified of every answer.
-            access: decides who may do what; by default everybody may do everything.
-            log: writes the line of a request; None: there are no such lines.
-            log_requests: "errors" logs only those that failed through the server's fault, and those of management.
+            access: checks the tokens of requests; by default every request is allowed.
+            log: writes the log line of a request; None: requests are not logged.
+            log_requests: "errors" logs only requests that failed by the server's fault, and those of management.
             priorities: whether requests may carry a priority.
         """
         self.observer = observer or Observer()
@@ -70,7 +70,7 @@ class Interceptor:
         self.logs_all = log_requests == "all"
 
     def authorize(self, authorization: str | None, right: Right, model: str) -> str:
-        """Does as `Access.authorize`, and counts the refusals."""
+        """Calls `Access.authorize`, and counts the refusals."""
         try:
             return self.access.authorize(authorization, right, model)
         except (Unauthenticated, PermissionDenied) as error:
@@ -93,14 +93,14 @@ class Interceptor:
         return request
 
     def close(self) -> None:
-        """Sends the traces that are left, for a few seconds at most. Not to be called on the loop's thread."""
+        """Sends the remaining traces, for a few seconds at most. Must not be called on the loop's thread."""
         self.tracing.close()
 
 
 class RequestContext:
-    """Holds what is known of one request, from `Interceptor.begin` to `end`.
+    """Holds the data of one request, from `Interceptor.begin` to `end`.
 
-    api, right: may be made more exact while the request is read. caller: the name of its token.
+    api, right: may be set more exactly when the request has been read. caller: the name of its token.
     """
 
     __slots__ = (
@@ -146,7 +146,7 @@ class RequestContext:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Returns the headers that are text; of several with one name the last."""
+        """Returns the headers that are text; of several headers with the same name, the last one."""
         if self._headers is None:
             pairs = self._metadata() or ()
             self._headers = {name: value for name, value in pairs if isinstance(value, str)}
@@ -157,14 +157,14 @@ class RequestContext:
         """Returns the client's `x-request-id` where it sent a usable one, else a new one."""
         if self._id is None:
             sent = self.headers.get(REQUEST_ID, "")
-            # It goes into logs and headers: nothing that could end a line or fill a disk.
+            # It is written to logs and headers, so line ends and very long ids are not accepted.
             usable = 0 < len(sent) <= MAX_ID_CHARACTERS and _ALLOWED_IN_ID.issuperset(sent)
             self._id = sent if usable else secrets.token_hex(8)
         return self._id
 
     @property
     def has_own_id(self) -> bool:
-        """Returns whether the client sent an id of its own, which it then wants back."""
+        """Returns whether the client sent its own id, which is then returned to it."""
         return REQUEST_ID in self.headers
 
     @property
@@ -173,10 +173,10 @@ class RequestContext:
         return self._peer()
 
     def allow(self, model: str) -> None:
-        """Notes the model that the request asks for, and checks whether the caller may do so.
+        """Records the model of the request, and checks whether the caller may use it.
 
         Args:
-            model: "" for what is about the server as a whole.
+            model: its name; "" for a request about the server as a whole.
 
         Raises:
             Unauthenticated, PermissionDenied
@@ -185,7 +185,7 @@ class RequestContext:
         self.caller = self.authorize(model)
 
     def authorize(self, model: str) -> str:
-        """Checks whether the caller may ask this model; to be called for each model that a request asks for.
+        """Checks whether the caller may use this model; to be called for each model of a request.
 
         Returns:
             The name of the caller's token; "" where none is needed.
@@ -205,7 +205,7 @@ class RequestContext:
         """Reports that the request was answered.
 
         Args:
-            version: the one that answered, where it is known.
+            version: the version that answered, where it is known.
             code: the name of the gRPC status.
             error: why the request failed.
         """

@@ -1,4 +1,4 @@
-"""The two ports of a server, gRPC and HTTP, from bound to closed."""
+"""Opens and closes the two ports of a server, gRPC and HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Ports:
-    """Binds the ports when it is made; `open` puts the endpoints of protocols on them, `start` listens."""
+    """Holds the ports: the constructor binds them, `open` adds the endpoints of protocols, `start` listens."""
 
     def __init__(self, settings: ServerSettings, interceptor: Interceptor) -> None:
         """
@@ -49,7 +49,7 @@ class Ports:
         metrics: Callable[[], bytes],
         not_ready: Callable[[], str],
     ) -> Health:
-        """Puts endpoints on the ports, before `start`.
+        """Adds endpoints to the ports. Called before `start`.
 
         Args:
             threads, metrics, not_ready: see `HttpServer`.
@@ -80,7 +80,7 @@ class Ports:
         return health
 
     async def start(self) -> None:
-        """Begins to answer.
+        """Starts answering requests.
 
         Raises:
             NotFound, InvalidInput: certificates that cannot be used.
@@ -99,7 +99,7 @@ class Ports:
         """Closes the ports.
 
         Args:
-            seconds: for the answers that are being written; None cuts them off.
+            seconds: the time for answers that are being written; None cuts them off.
         """
         stopping = [self._grpc.stop(seconds)]
         if self.http is not None:
@@ -110,7 +110,7 @@ class Ports:
 
 
 def import_ports() -> None:
-    """Imports what the ports need, which takes a moment.
+    """Imports the libraries of the ports, which takes a moment.
 
     Raises:
         MissingExtra, Unavailable: a library is not installed.
@@ -124,10 +124,10 @@ def import_ports() -> None:
 
 @contextlib.contextmanager
 def naming_the_extra() -> Iterator[None]:
-    """Says what to install where a library is missing.
+    """Names the extra to install where a library is missing.
 
     Raises:
-        Unavailable: in the place of a ModuleNotFoundError.
+        Unavailable: instead of a ModuleNotFoundError.
     """
     try:
         yield

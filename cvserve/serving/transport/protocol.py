@@ -1,10 +1,10 @@
-"""What a protocol declares of itself, so that a server can offer it without knowing it.
+"""The declaration of a protocol, with which a server can offer it.
 
 A protocol is one folder. Its `__init__.py` holds a `Protocol`, which `cvserve/serving/server.py` lists. Everything
 else is described by what `Protocol.open` returns: gRPC services, paths of the HTTP port, metrics. Listening, deadlines,
 rights, request ids, errors, health and reflection are the transport's, and the same for all.
 
-This module imports neither gRPC nor aiohttp, so that a declaration costs nothing before a server starts.
+This module imports neither gRPC nor aiohttp, so that declaring a protocol takes no time before a server starts.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 class Host:
     """Holds what a server gives to its protocols.
 
-    engine: the models, on the loop's thread only. settings: those of the whole server. registry: for metrics under
-    names of the protocol's own. threads: run work of more than about a millisecond, such as large JSON; few, and shared
-    by all protocols.
+    engine: the models; used on the loop's thread only. settings: the settings of the whole server. registry: takes the
+    protocol's own metrics. threads: run work of more than about a millisecond, such as large JSON; they are few and
+    shared by all protocols.
     """
 
     engine: Engine
@@ -46,9 +46,9 @@ class Host:
 class GrpcMethod:
     """Describes one method of a gRPC service.
 
-    right: what a caller needs; None for nothing. model_of: returns the name of the model that a request asks for, ""
-    for none. version_of: returns the version that a response comes from, None where it names none. queued: the method
-    waits for a model, so that under overload it may be refused before its message is read.
+    right: the right that a caller needs; None for none. model_of: returns the name of the model that a request names,
+    "" for none. version_of: returns the version that made a response, None where the response does not name it.
+    queued: whether the method waits for a model, so that under overload it may be refused before its message is read.
     """
 
     right: Right | None = "inference"
@@ -62,9 +62,9 @@ class GrpcService:
     """Describes one gRPC service.
 
     descriptor: its methods, with the messages that they take and return. servicer: has an `async def
-    method(request, context)` for each method. One that answers with a stream writes to the context; one that is asked
-    with a stream gets `Requests`. A method that the servicer lacks is UNIMPLEMENTED. methods: by name; a method that is
-    not there is an ordinary `GrpcMethod()`. full_name: the service's name on the wire, where it is not the
+    method(request, context)` for each method. One that answers with a stream writes to the context; one that takes a
+    stream gets `Requests`. A method that the servicer does not have is UNIMPLEMENTED. methods: by name; a method that
+    is not listed is a `GrpcMethod()`. full_name: the service's name on the wire, where it is not the
     descriptor's. health_names: names for which the health service answers too.
     """
 
@@ -82,7 +82,8 @@ class GrpcService:
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """Holds the head of an HTTP request. path: as it was sent, not decoded, without the query. method: in capitals."""
+    """Holds the method, path and headers of an HTTP request. path: as it was sent, not decoded, without the query.
+    method: in capitals."""
 
     method: str
     path: str
@@ -91,7 +92,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """Holds the answer to an HTTP request. version: of the model that gave it, where one did."""
+    """Holds the answer to an HTTP request. version: the version of the model that gave it, if one did."""
 
     body: bytes
     version: int | None = None
@@ -101,11 +102,11 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class HttpCall:
-    """Describes what one HTTP request asks.
+    """Describes the call that one HTTP request asks for.
 
-    method: its name in logs and metrics, which write "REST " in front of it. model: the model that it asks for, "" for
+    method: its name in logs and metrics, which write "REST " in front of it. model: the model that it names, "" for
     none. answer: `async def answer(body, deadline) -> HttpAnswer`, the deadline in the loop's time. reads_body: False
-    for a request without a body, which is answered while the server drains, too. right: what a caller needs.
+    for a request without a body, which is answered also while the server drains. right: the right that a caller needs.
     """
 
     method: str
@@ -117,10 +118,10 @@ class HttpCall:
 
 @dataclass(frozen=True)
 class HttpRoutes:
-    """Describes a part of the HTTP port.
+    """Describes the paths of one protocol on the HTTP port.
 
-    prefix: of the paths, in lower case; paths are compared without regard to case. route: returns what a request asks,
-    or raises InvalidInput or NotFound. error: returns the body of an error with this text.
+    prefix: the start of the paths, in lower case; case is ignored. route: returns the call that a request asks for, or
+    raises InvalidInput or NotFound. error: returns the body of an error with this text.
     """
 
     prefix: str
@@ -130,10 +131,10 @@ class HttpRoutes:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Holds what a protocol offers on one server.
+    """Holds the services, routes and metrics of a protocol on one server.
 
-    metrics: hears of every request and stage, to count them under names of the protocol's own. on_drain: called when
-    the server begins to shut down, for streams that would go on for days.
+    metrics: gets every request and stage, to count them under the protocol's own names. on_drain: called when the
+    server begins to shut down, to end streams that would go on for days.
     """
 
     grpc: Sequence[GrpcService] = ()
@@ -146,8 +147,8 @@ class Endpoints:
 class Protocol:
     """Declares a protocol.
 
-    name: of the protocol. open: makes its endpoints for one server, and imports what it needs only then. warm_up:
-    replays requests that were recorded in a version's directory, before the version takes others; see
+    name: the name of the protocol. open: makes its endpoints for one server; it imports what it needs only then.
+    warm_up: replays requests that were recorded in a version's directory, before the version takes others; see
     `cvserve.serving.core.loading.load`.
     """
 

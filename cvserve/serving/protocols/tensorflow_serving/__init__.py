@@ -36,7 +36,7 @@ def open_tensorflow_serving(host: Host) -> Endpoints:
             "Predict": asks_model,
             "Classify": asks_model,
             "Regress": asks_model,
-            # Its tasks must all ask the same model.
+            # All tasks of a request must name the same model.
             "MultiInference": GrpcMethod(
                 model_of=lambda request: _model_of(request.tasks[0]) if request.tasks else "", queued=True
             ),

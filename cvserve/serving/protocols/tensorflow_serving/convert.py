@@ -2,7 +2,7 @@
 
 Answers are written in typed fields (`float_val`, ...), since official clients read those, and never in
 `tensor_content`; requests may use either. Floats, booleans and class maps (uint8) are packed with numpy into the
-protobuf wire format and parsed from there, which spares making a Python number of each.
+protobuf wire format and parsed from there, which avoids a Python object for each number.
 """
 
 from __future__ import annotations
@@ -80,20 +80,20 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def to_array(tensor: Any, name: str, max_bytes: int = 1 << 31) -> np.ndarray:
-    """Returns the array that a request's tensor means.
+    """Returns a request's tensor as an array.
 
     Args:
-        tensor: with its values in tensor_content or in the typed field of its dtype; fewer values than elements are
-            filled up with the last one, none at all with zeros, as TensorFlow does.
+        tensor: a TensorProto with its values in tensor_content or in the typed field of its dtype. Missing values are
+            filled up with the last one, or with zeros if there are none, as TensorFlow does.
         name: what errors call it.
-        max_bytes: of the array: a few bytes of a message can stand for gigabytes.
+        max_bytes: the largest size of the array, since a few bytes of a message can stand for gigabytes.
 
     Returns:
         An array of the tensor's shape (read-only where it shares the message's memory); strings as dtype object
         holding bytes.
 
     Raises:
-        InvalidInput: the tensor contradicts itself, or is too large.
+        InvalidInput: dtype, shape and values do not fit together, or the tensor is too large.
     """
     kind = _NAME_OF.get(tensor.dtype)
     if kind is None:
@@ -179,7 +179,7 @@ def write_tensor(array: np.ndarray, tensor: Any, *, as_content: bool = False) ->
         as_content: numbers go into tensor_content instead.
 
     Raises:
-        InvalidInput: a dtype that TensorProto has not.
+        InvalidInput: TensorProto does not have the dtype.
     """
     kind = "bytes" if array.dtype.kind in "OSU" else array.dtype.name
     tensor.dtype = data_type(kind)
@@ -205,7 +205,7 @@ def write_tensor(array: np.ndarray, tensor: Any, *, as_content: bool = False) ->
 def _packed(flat: np.ndarray, field: str) -> bytes | None:
     """Returns the values as a packed repeated field (protobuf.dev/programming-guides/encoding).
 
-    Returns None where numpy has no quick way to write them.
+    Returns None where numpy has no fast way to write them.
     """
     if field in _LITTLE_ENDIAN:
         fixed = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
@@ -232,9 +232,9 @@ def _varint(number: int) -> bytes:
 
 
 def to_arrays(tensors: Mapping[str, Any], max_bytes: int) -> dict[str, np.ndarray]:
-    """Returns a request's tensors as arrays, by name. See `to_array`; max_bytes holds for all of them together.
+    """Returns a request's tensors as arrays, by name. See `to_array`; max_bytes is for all of them together.
 
-    A few bytes may stand for a large tensor of one repeated value, and a request may hold many of those.
+    A few bytes may stand for a large tensor of one repeated value, and a request may hold many such tensors.
     """
     arrays: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():

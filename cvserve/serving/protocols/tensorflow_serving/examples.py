@@ -1,6 +1,6 @@
 """The rules of Classify, Regress and MultiInference, which take serialised tf.Examples.
 
-The graph parses the examples itself; here is what a request and an answer must fulfil. The rules, their order and their
+The graph parses the examples itself; this module checks requests and answers. The rules, their order and their
 texts are those of TensorFlow Serving (servables/tensorflow/util.cc, classifier.cc, regressor.cc, multi_inference.cc).
 """
 
@@ -26,7 +26,7 @@ ClassList = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Examples:
-    """Serialised tf.Examples. context: one whose features every example has too, None where there is none."""
+    """Holds serialised tf.Examples. context: an example whose features are added to every example; None: none."""
 
     examples: Sequence[bytes]
     context: bytes | None = None
@@ -34,7 +34,8 @@ class Examples:
 
 @dataclass(frozen=True)
 class Task:
-    """One answer wanted of a MultiInference. signature: empty for the default. method: a method name of a signature."""
+    """Describes one task of a MultiInference. signature: empty for the default. method: the method name of a
+    signature."""
 
     model_name: str
     signature: str
@@ -42,7 +43,7 @@ class Task:
 
     @property
     def effective_signature(self) -> str:
-        """Returns the name of the signature, also where the request names none."""
+        """Returns the name of the signature; the default one where the request names none."""
         return self.signature or DEFAULT
 
 
@@ -51,7 +52,7 @@ def merged(examples: Sequence[bytes], context: bytes | None = None) -> np.ndarra
 
     Args:
         examples: serialised tf.Examples.
-        context: a serialised tf.Example whose features every example has too; an example's own features win.
+        context: a serialised tf.Example whose features are added to every example that does not have them itself.
 
     Raises:
         InvalidInput: no examples.
@@ -59,7 +60,7 @@ def merged(examples: Sequence[bytes], context: bytes | None = None) -> np.ndarra
     if not len(examples):
         raise InvalidInput("Input is empty.")
     strings = np.empty(len(examples), object)
-    # Serialised messages, one after the other, are their merger.
+    # Protobuf merges messages when their serialised bytes are concatenated.
     strings[:] = [(context or b"") + example for example in examples]
     return strings
 
@@ -116,7 +117,7 @@ def check_task(method: str, signature: Signature) -> tuple[str, ...]:
 
 
 def check_tasks(tasks: Sequence[Task]) -> None:
-    """Checks what the tasks of one request must have in common; their signatures are not looked at.
+    """Checks that the tasks of one request fit together; their signatures are not checked.
 
     Raises:
         InvalidInput
@@ -139,7 +140,7 @@ def class_lists(outputs: Tensors, count: int) -> list[ClassList]:
         outputs: classes (strings) and scores (float32), both [N, C], or one of them.
 
     Raises:
-        InvalidInput: they are something else.
+        InvalidInput: the outputs have another form.
     """
     classes, scores = outputs.get(CLASSES), outputs.get(SCORES)
     for array, what, dtype in ((classes, CLASSES, "DT_STRING"), (scores, SCORES, "DT_FLOAT")):
@@ -168,7 +169,7 @@ def values(outputs: Tensors, count: int) -> list[float]:
         outputs: one tensor, float32 [N] or [N, 1].
 
     Raises:
-        InvalidInput: it is something else.
+        InvalidInput: the output has another form.
     """
     array = outputs[VALUES]
     if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
@@ -184,7 +185,7 @@ def values(outputs: Tensors, count: int) -> list[float]:
 
 
 def _text(label: bytes | str) -> str:
-    # The answer's field holds text; a label of other bytes is shown as well as it can be.
+    # The field of the answer holds text, so bytes that are not UTF-8 are replaced.
     return label if isinstance(label, str) else label.decode("utf-8", "replace")
 
 

@@ -1,4 +1,5 @@
-"""Classify, Regress and MultiInference for every edge of the protocol: serialised tf.Examples to classes or values."""
+"""Answers Classify, Regress and MultiInference, over gRPC and REST: from serialised tf.Examples to classes or
+values."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from cvserve.serving.protocols.tensorflow_serving.metric_names import TensorFlow
 
 @dataclass(frozen=True)
 class ExampleClasses:
-    """The label and score of each class of each example, and which model, version and signature gave them."""
+    """Holds the label and score of each class of each example, and the model, version and signature that gave them."""
 
     model: ModelRef
     signature: str
@@ -27,7 +28,7 @@ class ExampleClasses:
 
 @dataclass(frozen=True)
 class ExampleValues:
-    """A number for each example, and which model, version and signature gave them."""
+    """Holds a number for each example, and the model, version and signature that gave them."""
 
     model: ModelRef
     signature: str
@@ -77,7 +78,7 @@ class ExampleInference:
         """Gives the same examples to several signatures of one model.
 
         Args:
-            model: that of the first task, whose version answers all of them.
+            model: the model of the first task, whose version answers all tasks.
 
         Returns:
             An answer for each task, in their order.
@@ -98,7 +99,7 @@ async def infer(
     """Gives examples to signatures that parse them.
 
     Args:
-        tasks: each signature, and what is wanted of it: CLASSIFY_METHOD or REGRESS_METHOD.
+        tasks: each signature with its method: CLASSIFY_METHOD or REGRESS_METHOD.
         deadline: in the loop's time.
 
     Returns:
@@ -121,7 +122,7 @@ async def infer(
     try:
         answers = await asyncio.gather(*running)
     finally:
-        # One task's failure is the answer: the others must not go on without the handle of the version.
+        # When one task fails the others are cancelled: they must not use the version after its handle is released.
         for one in running:
             one.cancel()
     model, count = ModelRef(servable.name, servable.version), len(examples.examples)

@@ -16,7 +16,7 @@ QUEUING = exponential(100, 1.2, 52)
 EXAMPLES = exponential(1, 2, 15)
 
 INFERENCE = ("predict", "classify", "regress", "multiinference")
-"""The methods that it counts."""
+"""The methods that TensorFlow Serving counts."""
 
 
 class TensorFlowServingMetrics:
@@ -25,7 +25,7 @@ class TensorFlowServingMetrics:
     def __init__(self, registry: Registry) -> None:
         """
         Args:
-            registry: of the server, to which the instruments are added.
+            registry: the server's registry, to which the metrics are added.
         """
         self._count = registry.plain_counter(
             ":tensorflow:serving:request_count", "The total number of requests.", ("model_name", "status")
@@ -80,7 +80,7 @@ class TensorFlowServingMetrics:
             latency.observe(seconds * 1e6)
 
     def stage(self, model: str, stage: Stage, seconds: float) -> None:
-        """Counts the wait of a request, and the run of a batch."""
+        """Counts the waiting time of a request, and the run of a batch."""
         if stage == "queue":
             self._queue.observe(seconds * 1e6)
         elif stage == "run":
@@ -95,10 +95,10 @@ class TensorFlowServingMetrics:
         self._example_total.labels(model).inc(count)
 
     def _of_answer(self, api: str, model: str, code: str) -> tuple[Gauge | None, Histogram | None]:
-        """Returns what counts an answer and what measures it; None where TensorFlow Serving has no such metric."""
+        """Returns the counter and the histogram of an answer; None where TensorFlow Serving has no such metric."""
         method, rest = api.removeprefix("REST "), api.startswith("REST ")
         if method.lower() not in INFERENCE:
             return None, None
-        # It measures answers only, not refusals.
+        # TensorFlow Serving measures the time of answers only, not of refusals.
         latency = self._latency.labels(model, method, "REST" if rest else "GRPC") if code == "OK" else None
         return self._count.labels(model, code), latency

@@ -15,7 +15,7 @@ from cvserve.serving.protocols.tensorflow_serving.prediction_service import mode
 
 
 def model_status(engine: Engine, model: ModelRef) -> Any:
-    """Returns a GetModelStatusResponse: of one version, or of every version of a model. REST answers it as JSON.
+    """Returns a GetModelStatusResponse for one version, or for every version of a model. REST sends it as JSON.
 
     Raises:
         InvalidInput: an unknown label. NotFound: no such model or version.
@@ -44,7 +44,7 @@ class ModelService:
         return model_status(self._engine, model_ref(request.model_spec))
 
     async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """Serves the models of the list and no others; answers when those that can be loaded are loaded."""
+        """Serves the models of the list and no others; answers when all that can be loaded are loaded."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise InvalidInput(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "

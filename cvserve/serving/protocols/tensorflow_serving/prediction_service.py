@@ -33,7 +33,7 @@ def model_ref(spec: Any) -> ModelRef:
 
 
 def model_metadata(engine: Engine, model: ModelRef) -> Any:
-    """Returns a GetModelMetadataResponse with the signatures of a model. REST answers it as JSON.
+    """Returns a GetModelMetadataResponse with the signatures of a model. REST sends it as JSON.
 
     Raises:
         InvalidInput: no name. NotFound, Unavailable
@@ -46,7 +46,7 @@ def model_metadata(engine: Engine, model: ModelRef) -> Any:
 
 
 class PredictionService:
-    """Converts requests to the engine's terms, and its answers back."""
+    """Converts requests to calls of the engine, and its answers to responses."""
 
     def __init__(
         self, engine: Engine, inference: ExampleInference, max_tensor_bytes: int, tensor_content: bool = False
@@ -54,8 +54,8 @@ class PredictionService:
         """
         Args:
             inference: answers requests that hold tf.Examples.
-            max_tensor_bytes: of all arrays that the inputs of one request stand for.
-            tensor_content: Predict answers in it rather than in typed fields.
+            max_tensor_bytes: the largest size of all input arrays of one request together.
+            tensor_content: whether Predict writes tensor_content rather than typed fields.
         """
         self._engine = engine
         self._inference = inference
@@ -65,7 +65,7 @@ class PredictionService:
     async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """Returns the outputs for input tensors; the answer names the effective signature and version."""
         model = model_ref(request.model_spec)
-        self._engine.model_info(model)  # a model that is not there costs no conversion
+        self._engine.model_info(model)  # fails before the conversion if there is no such model
         answer = await self._engine.predict(
             PredictRequest(
                 model=model,

@@ -14,7 +14,7 @@ from cvserve.serving.protocols.tensorflow_serving.convert import data_type
 def signature_def_map(signatures: Mapping[str, Signature]) -> Any:
     """Returns a SignatureDefMap of these signatures, for every runtime.
 
-    That of a SavedModel is the one in its file, without the values of defaults, as in TensorFlow Serving since 2.20.
+    For a SavedModel it is the one of its file, without the values of defaults, as in TensorFlow Serving since 2.20.
     """
     result = protos.SignatureDefMap()
     for name, signature in signatures.items():

@@ -1,7 +1,7 @@
 """Replays the requests that lie beside a SavedModel before it takes others (TensorFlow Serving's "SavedModel Warmup").
 
 The file is a TFRecord of `PredictionLog`. As in TensorFlow Serving (servables/tensorflow/saved_model_warmup_util.cc), a
-request that fails, one that cannot be read, and too many of them fail the load.
+request that fails or cannot be read, or too many requests, make the load fail.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def replay(directory: Path, signatures: Mapping[str, Signature], runs: Mapping[s
         runs: the graph of each signature.
 
     Returns:
-        How many there were.
+        The number of requests.
 
     Raises:
         ArtifactError: a request fails or cannot be read, or there are more than MAX_RECORDS.

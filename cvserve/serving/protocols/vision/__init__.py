@@ -1,4 +1,4 @@
-"""The protocol of cvserve itself, cvserve.v1.VisionService: encoded images in, typed results out."""
+"""The protocol of cvserve itself, cvserve.v1.VisionService: takes encoded images and returns typed results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers of VisionService: which method a model has, and the message of a result. One table of the tasks."""
+"""Makes the answers of VisionService: which method a model answers, and the message of a result. One table of tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from cvserve.postproc import Options, Result
 from cvserve.tasks import TaskTable
 
 Encode = Callable[[Any, Options, int], Any]
-"""From a result, what the request wants of it and the largest message in bytes, to a response without its model.
+"""A function that makes a response, without its model, from a result, the request's options and the largest message
+in bytes.
 
 Called on a worker's thread, since masks may have a million numbers.
 
@@ -23,11 +24,11 @@ Raises:
 
 @dataclass(frozen=True)
 class TaskMessages:
-    """The messages of one task.
+    """Describes the messages of one task.
 
-    method: of VisionService. stream_field: of a StreamResponse. encode: makes the response of the method.
-    encode_masks: by other methods, what makes their responses for a model whose objects have masks. describe: writes
-    what GetModelInfoResponse has for this task alone.
+    method: the method of VisionService. stream_field: the field of a StreamResponse. encode: makes the response of the
+    method. encode_masks: makes the responses of other methods, by their names, for a model whose objects have masks.
+    describe: writes the fields of a GetModelInfoResponse that only this task has.
     """
 
     method: str
@@ -41,10 +42,11 @@ MESSAGES: TaskTable[TaskMessages] = TaskTable("cvserve.serving.protocols.vision.
 
 
 def check_method(manifest: Manifest, method: str | None, name: str) -> None:
-    """
+    """Checks that a model answers a method.
+
     Args:
-        method: of VisionService; None stands for Stream, which takes every task.
-        name: of the model on the server.
+        method: the method of VisionService; None stands for Stream, which takes every task.
+        name: the name of the model on the server.
 
     Raises:
         FailedPrecondition: the model does not answer this method.
@@ -59,12 +61,12 @@ def check_method(manifest: Manifest, method: str | None, name: str) -> None:
 
 
 def encode_result(result: Result, *, method: str, options: Options, largest: int) -> Any:
-    """Returns the response of a method, in which only the model is missing. See `Encode`."""
+    """Returns the response of a method, without its model. See `Encode`."""
     own = MESSAGES[result.task]
     return (own.encode if method == own.method else own.encode_masks[method])(result, options, largest)
 
 
 def encode_frame(result: Result, *, options: Options, largest: int) -> tuple[str, Any]:
-    """Returns the field of a StreamResponse and the message for it, in which only the model is missing."""
+    """Returns the field of a StreamResponse and the message for it, without its model."""
     own = MESSAGES[result.task]
     return own.stream_field, own.encode(result, options, largest)

@@ -13,18 +13,19 @@ from cvserve.serving.transport.grpc.calls import Requests
 
 
 class Frames:
-    """One open stream.
+    """Answers the frames of one open stream.
 
-    At most `window` frames are under way: read, and their answers not yet written. Then reading stops, and HTTP/2 makes
-    the client wait, whether the model is slow or the client does not read its answers. Used from the loop's
+    At most `window` frames have been read and are not answered yet. Then reading stops, and HTTP/2 makes the client
+    wait, whether the model is slow or the client does not read its answers. Used from the loop's
     thread only.
     """
 
     def __init__(self, answer: Callable[[Any], Awaitable[Any]], window: int) -> None:
         """
         Args:
-            answer: makes the response to a frame, or to the fault of a frame that could not be read (InvalidInput).
-                What it raises ends the stream.
+            answer: makes the response to a frame, or to the error (InvalidInput) of a frame that could not be read. An
+                error of it ends the stream.
+            window: the largest number of frames that are worked on.
         """
         self._answer = answer
         self._room = asyncio.Semaphore(window - 1)
@@ -45,8 +46,8 @@ class Frames:
             raises.
         """
         reader = asyncio.ensure_future(self._read_all(requests))
-        # Not cancelled when the call ends before the client's last frame: gRPC then ends the read itself, and
-        # cancelling a read is not safe.
+        # When the call ends before the client's last frame, the reading task is not cancelled: gRPC ends the read
+        # itself, and cancelling a read is not safe.
         reader.add_done_callback(_look_at)
         try:
             while (answer := await self._read.get()) is not None:
@@ -81,7 +82,7 @@ class Frames:
         if not self._ended:
             self._ended = True
             self._read.put_nowait(None)
-            # Otherwise a reader that waits for room would wait for ever.
+            # Otherwise a reader that waits for room in the queue would wait for ever.
             self._room.release()
 
 

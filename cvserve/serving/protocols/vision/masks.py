@@ -1,4 +1,4 @@
-"""Masks in the messages of cvserve.v1."""
+"""Writes masks into the messages of cvserve.v1."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ def add_polygons(mask: Any, outlines: Iterable[np.ndarray]) -> None:
 
 
 def check_size(response: Any, mask_format: str, largest: int, other: str) -> None:
-    """
+    """Checks that a response is not too large.
+
     Args:
-        largest: bytes that a message may have.
+        largest: the largest size of a message in bytes.
         other: the mask format that the error advises.
 
     Raises:
         InvalidInput: the response is larger.
     """
     size = response.ByteSize()
-    # With room for the rest of the message.
+    # Leaves room for the rest of the message.
     if size > largest - 1024:
         raise InvalidInput(
             f"the masks as {mask_format} take {size} bytes, more than the {largest} that a message may have; ask for "

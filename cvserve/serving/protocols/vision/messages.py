@@ -1,4 +1,4 @@
-"""Converts the messages of cvserve.v1 from and to the values of the core, but for results: see `answers`."""
+"""Converts the messages of cvserve.v1 from and to the values of the core. For results see `answers`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MASK_FORMATS: dict[int, str | None] = {
 
 
 def options_of(options: Any, top_k: int) -> Options:
-    """Returns the values of a cvserve.v1.Options.
+    """Converts a cvserve.v1.Options.
 
     Args:
-        top_k: what the request says outside of the options, 0 where it does not.
+        top_k: the value that the request gives outside of the options, 0 for none.
 
     Raises:
         InvalidInput: a value out of its range.
@@ -70,7 +70,7 @@ def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
     """Returns a cvserve.v1.GetModelInfoResponse.
 
     Args:
-        labels: of the model's versions.
+        labels: the labels of the model's versions.
     """
     response = vision_pb2.GetModelInfoResponse(
         model=model_spec(info.model),
@@ -91,7 +91,7 @@ def model_info(info: ModelInfo, labels: Mapping[str, int]) -> Any:
 
 
 def frame_error(error: BaseException) -> Any:
-    """Returns the cvserve.v1.FrameError that stands in a stream for the status of a call."""
+    """Returns the cvserve.v1.FrameError of an error, which is in a stream what the status is for a call."""
     status = status_of(error).grpc
     return vision_pb2.FrameError(
         code=getattr(grpc.StatusCode, status).value[0],

@@ -1,4 +1,4 @@
-"""cvserve.v1.VisionService."""
+"""The service cvserve.v1.VisionService."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class VisionService:
-    """Encoded images in, typed results out."""
+    """Answers encoded images with typed results."""
 
     def __init__(self, engine: Engine, stream_window: int, max_message_bytes: int) -> None:
         """
         Args:
-            stream_window: frames of one stream that may be under way.
-            max_message_bytes: the largest answer.
+            stream_window: the number of frames of one stream that are worked on at the same time.
+            max_message_bytes: the size of the largest answer.
         """
         self._engine = engine
         self._window = stream_window
@@ -41,7 +41,7 @@ class VisionService:
         self._draining = False
 
     def draining(self) -> None:
-        """Streams end after the frames that they have read, and no new ones begin."""
+        """Ends streams after the frames that they have read, and refuses new ones."""
         self._draining = True
         for frames in self._streams:
             frames.stop()
@@ -75,7 +75,7 @@ class VisionService:
             self._streams.discard(frames)
 
     async def GetModelInfo(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        """Answers with what a model is."""
+        """Answers with the description of a model."""
         info = self._engine.model_info(model_ref(request.model))
         labels_of = self._engine.reconciler.labels_of
         return model_info(
@@ -97,7 +97,7 @@ class VisionService:
 
 
 class _FrameAnswers:
-    """The answers to the frames of one stream."""
+    """Makes the answers to the frames of one stream."""
 
     def __init__(self, engine: Engine, stream: RequestContext, deadline: float, max_message_bytes: int) -> None:
         self._engine = engine
@@ -109,7 +109,7 @@ class _FrameAnswers:
 
     async def to(self, frame: Any) -> Any:
         """Returns the response to a frame, or to its error. Called in the order of the frames, so that the model of the
-        frame before is known; each call then runs as a task of its own."""
+        previous frame is known; each call then runs as its own task."""
         started = time.perf_counter()
         response = vision_pb2.StreamResponse()
         version, code, model = None, "OK", self._model
@@ -123,7 +123,7 @@ class _FrameAnswers:
             version = answer.model.version
             getattr(response, field).CopyFrom(answer)
         except (asyncio.CancelledError, Unauthenticated) as error:
-            # Without a token that is known there is nothing to go on with: the stream ends.
+            # Without a known token no frame can be answered, so the stream ends.
             code = status_of(error).grpc
             raise
         except Exception as error:  # noqa: BLE001 - the client gets INTERNAL, the log gets the traceback

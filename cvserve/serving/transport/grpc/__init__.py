@@ -1,4 +1,4 @@
 """The gRPC port: the services of the protocols, health and reflection.
 
-`listening` opens the port, `services` puts services on it, `calls` surrounds their methods.
+`listening` opens the port, `services` adds services to it, `calls` wraps their methods.
 """

@@ -1,7 +1,8 @@
-"""Surrounds every method of every gRPC service: reads the message, checks rights, maps errors, reports the end.
+"""Wraps every method of every gRPC service: reads the message, checks rights, maps errors, reports the end.
 
 gRPC's own deserialisers answer a message that cannot be read with UNKNOWN or INTERNAL, as if the server were at fault.
-So handlers are registered without one and get the bytes, which are parsed here, where the fault is the client's.
+So handlers are registered without one and get the bytes. They are parsed here, and a message that cannot be read gets
+INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Handler = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """Describes a method on the port. name: "Classify". parse: bytes to the request; raises DecodeError."""
+    """Describes a method on the port. name: "Classify". parse: converts bytes to the request; raises DecodeError."""
 
     name: str
     parse: Callable[[bytes], Any]
@@ -39,7 +40,7 @@ class Method:
 
 
 class Calls:
-    """Surrounds the methods of all services on one port."""
+    """Wraps the methods of all services on one port."""
 
     def __init__(self, interceptor: Interceptor) -> None:
         self._interceptor = interceptor
@@ -49,9 +50,9 @@ class Calls:
         return self._interceptor.begin(method.name, method.declared.right, context.invocation_metadata, context.peer)
 
     def unary(self, method: Method, handler: Handler) -> Handler:
-        """Returns a handler from the request's bytes to the response.
+        """Returns a handler that takes the request's bytes and returns the response.
 
-        One coroutine and no context manager, since every request passes through it.
+        It is one coroutine without a context manager, for speed, since every request passes through it.
         """
         name, parse, right = method.name, method.parse, method.declared.right
         model_of, version_of = method.declared.model_of, method.declared.version_of
@@ -96,7 +97,8 @@ class Calls:
 
 
 class Requests(Generic[Message]):
-    """The messages of a client that sends a stream of them. context: of the call, to check and count messages."""
+    """Reads the messages of a client that sends a stream. context: the context of the call, to check and count
+    messages."""
 
     def __init__(self, method: Method, call: grpc.aio.ServicerContext, context: RequestContext) -> None:
         self._parse = method.parse
@@ -124,7 +126,7 @@ class Requests(Generic[Message]):
 
 
 def unreadable(error: DecodeError) -> InvalidInput:
-    """Returns the error of a message that is no protobuf of its type, which is the client's fault."""
+    """Returns the error for a message that is not a protobuf of its type, which is the client's fault."""
     return InvalidInput(f"the message cannot be read as the method's request: {error}")
 
 
@@ -154,7 +156,7 @@ async def refuse(context: grpc.aio.ServicerContext, error: BaseException) -> NoR
     request = REQUEST.get()
     trailers: tuple[tuple[str, str], ...] = () if request is None else ((REQUEST_ID, request.request_id),)
     if isinstance(error, Overloaded):
-        # gRPC's own clients honour it (proposal A6, "server pushback").
+        # gRPC's own clients obey it (proposal A6, "server pushback").
         trailers = (*trailers, ("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))))
     try:
         await context.abort(getattr(grpc.StatusCode, status.grpc), text_of(error), trailers)

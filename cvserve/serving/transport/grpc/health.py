@@ -1,7 +1,7 @@
-"""The service grpc.health.v1, tied to the state of the models.
+"""The service grpc.health.v1, which reports the state of the models.
 
-Our own rather than the package's servicer: that one writes to its watchers under a lock which every change of state
-needs too, so that one watcher that no longer reads stops the server from ever draining.
+The servicer of the package grpcio-health-checking is not used: it writes to its watchers under a lock that every change
+of state needs too, so one watcher that does not read any more would keep the server from draining.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 MAX_LISTED = 100
-"""List answers RESOURCE_EXHAUSTED for more, as health.proto says."""
+"""List answers RESOURCE_EXHAUSTED for more states, as health.proto says."""
 
 
 class Health:
-    """The health service.
+    """Answers the health service.
 
     It answers for the whole server under "" and the names of its services, for a model under its name and under
-    `name/version`. Anything else is unknown: NOT_FOUND to Check, SERVICE_UNKNOWN to Watch. Used from the loop's thread
-    only.
+    `name/version`. Any other name is unknown: Check answers NOT_FOUND, Watch answers SERVICE_UNKNOWN. Used from the
+    loop's thread only.
     """
 
     def __init__(self, services: Sequence[str] = ()) -> None:
@@ -46,7 +46,7 @@ class Health:
 
     @property
     def service(self) -> GrpcService:
-        """Returns the declaration of the service, which anybody may ask."""
+        """Returns the declaration of the service, which needs no token."""
         descriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]
         return GrpcService(descriptor, self, dict.fromkeys(("Check", "List", "Watch"), GrpcMethod(right=None)))
 
@@ -55,7 +55,7 @@ class Health:
         self._replace(dict.fromkeys(self._services, NOT_SERVING))
 
     def update(self, versions: Iterable[VersionStatus], ready: bool) -> None:
-        """Publishes the state of every version; models that are not among them become unknown.
+        """Publishes the state of every version; all other models become unknown.
 
         A version whose device has failed is not serving, and neither is the server as a whole: only a new process gets
         the device back, and an orchestrator that watches this state should start one.
@@ -78,7 +78,7 @@ class Health:
         return bool(self._states.get("") == SERVING)
 
     def draining(self) -> None:
-        """Turns every state to NOT_SERVING, for good."""
+        """Sets every state to NOT_SERVING, for good."""
         self._draining = True
         self._replace(self._states)
 
@@ -109,8 +109,8 @@ class Health:
         watchers.add(changed)
         written = None
         try:
-            # The last state is written before the end is looked at: draining and the end may come in the same turn of
-            # the loop, and a watcher is owed NOT_SERVING.
+            # The state is written before the end is checked: draining and the end may come in the same turn of the
+            # loop, and the watcher must still get NOT_SERVING.
             while True:
                 changed.clear()
                 state = self._states.get(request.service, SERVICE_UNKNOWN)

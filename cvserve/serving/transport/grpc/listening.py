@@ -13,7 +13,7 @@ from cvserve.serving.settings import ServerSettings
 
 
 def listen(settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
-    """Returns a server that is bound to its port and does not answer yet, and the port.
+    """Returns a server that is bound to its port but does not answer yet, and the port.
 
     The port is 0 where the server has a UNIX socket only.
 
@@ -23,15 +23,15 @@ def listen(settings: ServerSettings) -> tuple[grpc.aio.Server, int]:
     options: dict[str, int | str] = {
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": settings.max_message_bytes,
-        # Otherwise a second server on the same port would silently share it.
+        # Otherwise a second server on the same port would share it without an error.
         "grpc.so_reuseport": 0,
-        # Clients may ping as often as every ten seconds, also between calls, to keep their way open through
-        # routers; the server itself looks after a minute of silence whether the client is still there.
+        # Clients may ping every ten seconds, also between calls, to keep routers from closing idle connections. The
+        # server itself pings after a minute without traffic, to find clients that have gone.
         "grpc.http2.min_recv_ping_interval_without_data_ms": 10_000,
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.keepalive_time_ms": 60_000,
         "grpc.keepalive_timeout_ms": 20_000,
-        # An image is a hundred kilobytes: one frame and few reads of it rather than a dozen of each.
+        # An image of a hundred kilobytes so takes one frame and few reads rather than a dozen of each.
         "grpc.http2.max_frame_size": 4 << 20,
         "grpc.http2.lookahead_bytes": 4 << 20,
         "grpc.experimental.tcp_min_read_chunk_size": 128 << 10,
@@ -65,7 +65,7 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings, target: str) -> int
 
 
 def _why(host: str, port: int) -> str:
-    """Returns why the system refuses an address, which gRPC does not say."""
+    """Returns the reason why the system refuses an address, which gRPC does not give."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -1,6 +1,6 @@
 """Server reflection: describes the services of the port and their messages to clients.
 
-Under both of its names: older tools ask for v1alpha, newer ones for v1 first. The messages are the same.
+It has both of its names: older tools ask for v1alpha, newer ones for v1 first. The messages are the same.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Reflection:
         self._servicer = reflection.aio.ReflectionServicer((*names, V1, V1ALPHA), pool=pool)
 
     async def ServerReflectionInfo(self, requests: Requests[Any], context: grpc.aio.ServicerContext) -> None:
-        """Answers each question of a stream."""
+        """Answers each request of a stream."""
         async for answer in self._servicer.ServerReflectionInfo(requests, context):
             await context.write(answer)
 

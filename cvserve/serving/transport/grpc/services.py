@@ -1,4 +1,4 @@
-"""Puts services on the gRPC port: every method of a service's descriptor, surrounded by `Calls`."""
+"""Adds services to the gRPC port: every method of a service's descriptor, wrapped by `Calls`."""
 
 from __future__ import annotations
 

@@ -13,21 +13,21 @@ from cvserve.errors import InvalidInput, Overloaded, TooLarge, TooSlow
 
 _GZIP = 16 + zlib.MAX_WBITS
 _UNPACKED_INLINE = 1 << 10
-"""Larger bodies are unpacked on a thread, where zlib releases the interpreter's lock: gzip may unpack to a thousand
-times its size."""
+"""Larger bodies are unpacked on a thread, since gzip may unpack to a thousand times its size. zlib releases the
+interpreter's lock."""
 
 _STEP = 1 << 20
 
 
 class Bodies:
-    """Reads bodies. The bytes of all bodies together are bounded, so that many senders cannot fill the memory."""
+    """Reads bodies. The bytes of all bodies together are limited, so that many senders cannot fill the memory."""
 
     def __init__(self, max_bytes: int, max_held: int, seconds: float, threads: Executor) -> None:
         """
         Args:
-            max_bytes: of one body, also after unpacking.
-            max_held: bytes of all bodies that are being received or used.
-            seconds: how long a body may take to arrive.
+            max_bytes: the largest size of one body, also after unpacking.
+            max_held: the bytes of all bodies that are being received or used.
+            seconds: the longest time that a body may take to arrive.
             threads: unpack large bodies.
         """
         self.max_bytes = max_bytes
@@ -41,14 +41,14 @@ class Bodies:
         return Body(self, request)
 
     def take(self, body: Body, size: int) -> None:
-        """Counts bytes for a body. For `Body`.
+        """Counts bytes for a body. Called by `Body`.
 
         Raises:
             TooLarge, Overloaded
         """
         if body.size + size > self.max_bytes:
             raise TooLarge(f"the body is larger than the {self.max_bytes} bytes that this server takes")
-        # One body alone is let in whatever its size; what it holds itself does not count against it.
+        # If there is no other body, one of any size is let in, since its own bytes are not counted here.
         if self.held > body.size and self.held + size > self._max_held:
             raise Overloaded(f"bodies of {self.held >> 20} MiB are being read; try again later")
         body.size += size
@@ -56,7 +56,7 @@ class Bodies:
 
 
 class Body:
-    """One body, which counts until its block ends.
+    """Reads one body, whose bytes are counted until its block ends.
 
     Example:
         with bodies.open(request) as body:
@@ -76,11 +76,11 @@ class Body:
         self.size = 0
 
     async def read(self) -> bytes:
-        """Returns all of it, unpacked.
+        """Returns the whole body, unpacked.
 
         Raises:
             TooLarge, TooSlow, Overloaded
-            InvalidInput: an encoding that is unknown, or a body that does not keep to its own.
+            InvalidInput: the encoding is unknown, or the body does not match it.
         """
         request = self._request
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
@@ -121,7 +121,7 @@ class Body:
             chunks.append(chunk)
 
     def _unpack(self, packed: bytes) -> bytes:
-        """Returns the content of gzip, which may have several members."""
+        """Unpacks gzip data, which may have several members."""
         parts: list[bytes] = []
         size = 0
         rest: Any = packed

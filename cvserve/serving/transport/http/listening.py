@@ -9,7 +9,7 @@ from cvserve.errors import InvalidInput
 from cvserve.serving.settings import ServerSettings
 
 DEFAULT_PORT = 8501
-"""That of TensorFlow Serving's container images."""
+"""The HTTP port of TensorFlow Serving's container images."""
 
 
 def http_port(settings: ServerSettings) -> int | None:
@@ -33,7 +33,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise InvalidInput(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     try:
-        # The connections of a server that has just ended do not keep its port.
+        # Allows the port of a server that has just ended, whose connections are still being closed.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

@@ -1,4 +1,4 @@
-"""The HTTP port, from its first connection to drained."""
+"""Answers requests on the HTTP port, until it is drained and closed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _PROTOCOL_LOG = logging.getLogger(f"{__name__}.protocol")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 LINGERING_SECONDS = 5.0
-"""How long the rest of a refused body is still read, so that its sender can read why."""
+"""Seconds for which the rest of a refused body is still read, so that its sender can read the error."""
 
 CUT_OFF_SECONDS = 0.1
-"""For a request whose time is up to notice; 0 would mean for ever to aiohttp."""
+"""Seconds that a request whose time is over gets to end. aiohttp takes 0 as no limit."""
 
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -55,7 +55,7 @@ class HttpServer:
     ) -> None:
         """
         Args:
-            routes: of the protocols; the first one whose prefix fits a path answers.
+            routes: the routes of the protocols; the first one whose prefix fits a path answers.
             threads: unpack large bodies.
             listening: the bound socket.
             metrics: returns the text for Prometheus; called on another thread than the loop's.
@@ -81,7 +81,7 @@ class HttpServer:
         """
         wanted = self._settings.tls
         tls = http_context(wanted) if wanted is not None and wanted.http else None
-        # The low level of aiohttp: protocols match their paths themselves, and nothing else of it is needed.
+        # aiohttp's low-level server is enough, since protocols match their paths themselves.
         self._connections = web.Server(
             self._handle,
             handler_cancellation=True,
@@ -106,10 +106,10 @@ class HttpServer:
         self._draining = True
 
     async def stop(self, seconds: float = 0.0) -> None:
-        """Closes the port. After `drain`.
+        """Closes the port. Called after `drain`.
 
         Args:
-            seconds: for the answers that are being written.
+            seconds: the time for answers that are being written.
         """
         self._draining = True
         self._server.close()
@@ -126,7 +126,7 @@ class HttpServer:
         self._active += 1
         try:
             response = await self._answer(request)
-            response.headers["Server"] = "cvserve"  # not which versions of what are behind it
+            response.headers["Server"] = "cvserve"  # hides the versions of Python and aiohttp
             if self._draining:
                 response.force_close()
             # Written here rather than by the caller, so that a drain waits for it.
@@ -225,7 +225,7 @@ def _json_response(body: bytes, status: int = 200) -> web.Response:
 
 
 def _protocol_log() -> logging.Logger:
-    """Returns aiohttp's log, without a traceback for each sender that does not speak HTTP: they get 400."""
+    """Returns aiohttp's log, without the tracebacks of requests that are not HTTP, which get 400."""
 
     def ours(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

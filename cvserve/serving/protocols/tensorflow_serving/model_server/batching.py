@@ -8,29 +8,30 @@ from typing import Any
 from cvserve.errors import InvalidInput
 
 FILE_NAME = "batching_params.pbtxt"
-"""In a version's directory, with --enable_per_model_batching_parameters."""
+"""The file in a version's directory that --enable_per_model_batching_parameters reads."""
 
 MAX_BATCH_SIZE = 1000
 MAX_ENQUEUED_BATCHES = 10
-"""Its defaults."""
+"""TensorFlow Serving's defaults."""
 
 ANY = 2**31 - 1
 LONGEST_DELAY_MICROS = 60_000_000
 MAX_INSTANCES = 256
 
 UNBATCHED: dict[str, Any] = {"batching": False, "max_request_rows": ANY}
-"""Without --enable_batching every request runs alone, whatever its size."""
+"""The settings without --enable_batching: every request runs alone, whatever its size."""
 
 
 def batching_settings(parameters: Any) -> dict[str, Any]:
-    """Returns the keys of `ModelSettings` that a `BatchingParameters` decides.
+    """Returns the keys of `ModelSettings` that a `BatchingParameters` sets.
 
-    A request may have max_batch_size rows there; our batcher splits what is larger than a batch in any case, so that
-    enable_large_batch_splitting only says whether a batch may be smaller than that. Where max_batch_size is not given,
-    requests may have 1000 rows, as there, but batches have the size that measuring at the start finds.
+    In TensorFlow Serving a request may have max_batch_size rows. Our queue always splits a request that is larger than
+    a batch, so enable_large_batch_splitting only decides whether a batch may be smaller than that. Where max_batch_size
+    is not given, requests may have 1000 rows, as in TensorFlow Serving, but the size of batches is measured at the
+    start.
 
     Raises:
-        InvalidInput: a value does not fit; the text is TensorFlow Serving's.
+        InvalidInput: a value is not valid; the text is TensorFlow Serving's.
     """
     given = {
         name: getattr(parameters, name).value

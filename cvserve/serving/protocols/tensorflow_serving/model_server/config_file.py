@@ -22,14 +22,16 @@ async def follow(
 ) -> None:
     """Reads the file every so many seconds and applies it when it has changed; never returns.
 
-    A file that cannot be read or applied leaves the models as they are. It is reported once, and tried again at every
-    look, since a label may point at a version that is still loading, and a directory may still come.
+    If the file cannot be read or applied, the models stay as they are. That is reported once, and tried again every
+    time, since a label may name a version that is still loading, and a directory may be added later.
 
     Args:
-        read: the models of the file as it is now; called in a thread.
-        apply: gives the server those models.
-        current: the models that it has.
-        sleep: waits for the next look; replaced in tests.
+        read: returns the models that the file lists now; called in a thread.
+        apply: gives these models to the server.
+        seconds: the time between two readings.
+        report: prints a line.
+        current: the models that the server has.
+        sleep: waits for the next reading; replaced in tests.
     """
     applied: Sequence[ModelConfig] | None = list(current)
     reported = ""

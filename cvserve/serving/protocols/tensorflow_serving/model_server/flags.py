@@ -1,7 +1,7 @@
 """The flags of tensorflow_model_server, with its defaults and its checks.
 
-Names, types and defaults are those of tensorflow_serving/model_servers/main.cc and server.h. Nothing here imports more
-than the standard library, since `--help` asks this module.
+Names, types and defaults are those of tensorflow_serving/model_servers/main.cc and server.h. This module imports
+only the standard library, since `--help` imports it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _flag(default: Any, text: str) -> Any:
 
 
 def _ignored(default: Any, text: str) -> Any:
-    """Returns a flag that is accepted and changes nothing: what it steers does not exist here."""
+    """Returns a flag that is accepted and changes nothing, since this server does not have what it controls."""
     return field(default=default, metadata={"text": text, "effect": False})
 
 
@@ -26,11 +26,11 @@ class Flags:
     """Holds the flags of the command line, with defaults for those that are not given."""
 
     port: int = _flag(8500, "gRPC port; 0 with --grpc_socket_path: none")
-    grpc_socket_path: str = _flag("", "listen for gRPC on a UNIX socket of this path too")
+    grpc_socket_path: str = _flag("", "path of a UNIX socket on which gRPC is answered too")
     rest_api_port: int = _flag(0, "port of the REST API; 0: none")
     rest_api_timeout_in_ms: int = _flag(30_000, "longest time of a REST call")
     rest_api_enable_cors_support: bool = _flag(False, "CORS headers in REST answers")
-    enable_batching: bool = _flag(False, "run together what waits together")
+    enable_batching: bool = _flag(False, "run requests that wait at the same time in one batch")
     batching_parameters_file: str = _flag("", "BatchingParameters, as text")
     enable_per_model_batching_parameters: bool = _flag(
         False, "sizes and times from batching_params.pbtxt in a version's directory; without that file no batching"
@@ -38,13 +38,17 @@ class Flags:
     allow_version_labels_for_unavailable_models: bool = _flag(
         False, "new labels may point at versions that are not available yet"
     )
-    model_config_file: str = _flag("", "ModelServerConfig, as text: the models; wins over --model_name and its path")
-    model_config_file_poll_wait_seconds: int = _flag(0, "read it again as often; 0: only at the start")
+    model_config_file: str = _flag(
+        "", "ModelServerConfig, as text: the models; used instead of --model_name and its path"
+    )
+    model_config_file_poll_wait_seconds: int = _flag(
+        0, "seconds between two readings of the file; 0: only at the start"
+    )
     model_name: str = _flag("default", "the name of a single model")
     model_base_path: str = _flag("", "the directory of its versions")
     max_num_load_retries: int = _flag(5, "tries after the first failure to load a version")
-    load_retry_interval_micros: int = _flag(60_000_000, "microseconds between them")
-    file_system_poll_wait_seconds: int = _flag(1, "look for new versions as often; 0: only at the start")
+    load_retry_interval_micros: int = _flag(60_000_000, "microseconds between two tries")
+    file_system_poll_wait_seconds: int = _flag(1, "seconds between two checks for new versions; 0: only at the start")
     tensorflow_session_parallelism: int = _flag(0, "threads within and across operations; 0: by the cores")
     tensorflow_intra_op_parallelism: int = _flag(0, "threads within an operation; 0: by the cores")
     tensorflow_inter_op_parallelism: int = _flag(0, "operations that run at the same time; 0: by the cores")
@@ -55,27 +59,27 @@ class Flags:
     saved_model_tags: str = _flag("serve", "tags of the graph in a SavedModel, with commas")
     grpc_channel_arguments: str = _flag("", "options of the gRPC server: name=value,name=value")
     enable_model_warmup: bool = _flag(True, "run a version's recorded requests before it is available")
-    num_request_iterations_for_warmup: int = _flag(0, "how often each of them; 0: once")
-    prefer_tflite_model: bool = _flag(False, "take a version's .tflite file where it has one")
+    num_request_iterations_for_warmup: int = _flag(0, "number of times that each of them is run; 0: once")
+    prefer_tflite_model: bool = _flag(False, "use the .tflite file of a version if it has one")
     enable_serialization_as_tensor_content: bool = _flag(False, "answers in tensor_content instead of typed fields")
-    version: bool = _flag(False, "print the version and end")
+    version: bool = _flag(False, "print the version and exit")
     cvserve_config_file: str = _flag(
-        "", "not a flag of TensorFlow Serving: settings of `cvserve serve` as YAML, which win over the other flags"
+        "", "not a flag of TensorFlow Serving: settings of `cvserve serve` as YAML, which override the other flags"
     )
 
     rest_api_num_threads: int = _ignored(0, "REST needs no threads here")
     grpc_max_threads: int = _ignored(0, "gRPC needs no threads here")
-    num_load_threads: int = _ignored(0, "versions load beside requests anyway")
-    num_unload_threads: int = _ignored(0, "versions unload beside requests anyway")
-    flush_filesystem_caches: bool = _ignored(True, "the system's cache is left to the system")
+    num_load_threads: int = _ignored(0, "versions always load while requests are answered")
+    num_unload_threads: int = _ignored(0, "versions always unload while requests are answered")
+    flush_filesystem_caches: bool = _ignored(True, "file caches are not flushed")
     per_process_gpu_memory_fraction: float = _ignored(
-        0.0, "GPU memory is taken as it is needed; gpu_memory_mib in --cvserve_config_file bounds it"
+        0.0, "GPU memory is taken as it is needed; gpu_memory_mib in --cvserve_config_file limits it"
     )
     enable_signature_method_name_check: bool = _ignored(
-        False, "Classify and Regress take every signature that has their inputs and outputs"
+        False, "Classify and Regress accept every signature that has their inputs and outputs"
     )
     platform_config_file: str = _ignored("", "the platform is TensorFlow")
-    remove_unused_fields_from_bundle_metagraph: bool = _ignored(True, "no such copy is kept")
+    remove_unused_fields_from_bundle_metagraph: bool = _ignored(True, "no copy of the MetaGraphDef is kept")
     num_tflite_pools: int = _ignored(0, "a pool has as many interpreters as there are instances")
     num_tflite_interpreters_per_pool: int = _ignored(1, "a pool has as many interpreters as there are instances")
     xla_cpu_compilation_enabled: bool = _ignored(False, "XLA runs where a graph asks for it")
@@ -87,7 +91,7 @@ class Flags:
     enable_grpc_healthcheck_service: bool = _ignored(False, "the health service is always there")
 
     def without_effect(self) -> list[str]:
-        """Returns the names of the flags that are not at their default and change nothing."""
+        """Returns the names of the given flags that change nothing."""
         return [
             each.name
             for each in fields(self)
@@ -95,7 +99,7 @@ class Flags:
         ]
 
     def check(self) -> None:
-        """Refuses what tensorflow_model_server refuses, with its texts.
+        """Checks the flags as tensorflow_model_server does, with its error texts.
 
         Raises:
             InvalidInput: flags that exclude or need one another. Unimplemented: ALTS.

@@ -21,7 +21,7 @@ def model_configs(
     """Returns the models of a `tensorflow.serving.ModelServerConfig`, in its order.
 
     Args:
-        settings_of: returns how the model of that name runs, which is not part of the message.
+        settings_of: returns the settings of the model of that name, which are not part of the message.
 
     Raises:
         InvalidInput: a name twice or none, a path that is not absolute or not local, a platform that is not

@@ -23,7 +23,7 @@ A_DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Start:
-    """Holds what the server needs. warnings: about flags that change nothing, or less than their names say."""
+    """Holds the settings and models of the server. warnings: about flags that change nothing, or less than they say."""
 
     settings: ServerSettings
     models: tuple[ModelConfig, ...]
@@ -31,10 +31,10 @@ class Start:
 
 
 def read_start(flags: Flags) -> Start:
-    """Reads the files that the flags name.
+    """Reads the files that the flags name, and returns the settings and models of the server.
 
     Raises:
-        InvalidInput, NotFound, Unimplemented: where tensorflow_model_server would not start; with its texts.
+        InvalidInput, NotFound, Unimplemented: where tensorflow_model_server would not start either; with its texts.
     """
     flags.check()
     warnings = []
@@ -130,7 +130,7 @@ def _lifecycle(flags: Flags) -> dict[str, Any]:
 
 
 def _threads(flags: Flags) -> dict[str, Any]:
-    """Returns the threads within an operation, and the operations at a time. Flags win over the file."""
+    """Returns the threads within an operation and the operations at the same time. Flags override the file."""
     intra = flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism
     inter = flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism
     if flags.tensorflow_session_config_file:

@@ -17,10 +17,10 @@ def read_text_proto(path: str | Path, kind: type[Proto], *, secret: bool = False
     """Reads a message in text format.
 
     Args:
-        secret: an error shows no piece of the file, only the place of the fault.
+        secret: whether errors give only the place of a mistake, and nothing of the file's content.
 
     Raises:
-        NotFound: no such file. InvalidInput: it cannot be read, or is no such message.
+        NotFound: no such file. InvalidInput: it cannot be read, or is not such a message.
     """
     try:
         content = Path(path).read_bytes()
@@ -35,7 +35,7 @@ def parse_text_proto(content: bytes, kind: type[Proto], path: str, *, secret: bo
     """Reads a message from the content of a file.
 
     Raises:
-        InvalidInput: it is no such message.
+        InvalidInput: it is not such a message.
     """
     try:
         return text_format.Parse(content.decode("utf-8"), kind())

@@ -17,12 +17,12 @@ def wait_for_a_version(
     report: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Looks at the disk every so many seconds until one of the models has a version that its policy wants.
+    """Checks the disk at intervals until one of the models has a version that its policy wants.
 
     A volume may be mounted, or a model copied, after the server has started. What is missing is reported once.
 
     Args:
-        seconds: between two looks; 0 looks once, and leaves the error to the loading.
+        seconds: the time between two checks. With 0 the disk is checked once, and loading reports the error.
     """
     reported: set[str] = set()
     while models:
@@ -37,7 +37,7 @@ def wait_for_a_version(
 
 
 def _missing(model: ModelConfig) -> str | None:
-    """Returns what keeps the model from being served; None: nothing that can be seen from outside."""
+    """Returns the reason why the model cannot be served, as far as the directory shows it; None: there is none."""
     try:
         found = readable_versions(model)
     except CvserveError as error:

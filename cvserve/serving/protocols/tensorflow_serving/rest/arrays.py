@@ -19,12 +19,12 @@ from cvserve.errors import InvalidInput, Unimplemented
 from cvserve.serving.protocols.tensorflow_serving.rest.documents import excerpt
 
 VALUES = 32 << 10
-"""Numbers in a piece, which take about a millisecond."""
+"""Number of values in a piece, which takes about a millisecond."""
 
 MAX_DIMENSIONS = 32
 
 TYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half", "bytes": "string"}
-"""What TensorFlow calls a dtype (DataTypeString) where numpy's name is another."""
+"""TensorFlow's name of a dtype (DataTypeString), where numpy's name differs."""
 
 _NUMBER, _STRING = {int, float}, {str, dict}
 
@@ -45,7 +45,7 @@ def decode_base64(value: Any) -> bytes:
 
 
 def is_base64(value: Any) -> bool:
-    """Returns whether a value is bytes as JSON gives them: an object whose only key is "b64"."""
+    """Returns whether a value stands for bytes: an object whose only key is "b64"."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
@@ -62,7 +62,7 @@ def to_bytes(value: str) -> bytes:
 
 
 def json_type(value: Any) -> str:
-    """Returns what rapidjson calls the type of a value."""
+    """Returns rapidjson's name of the type of a value."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -79,19 +79,19 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 class Reader:
-    """Makes arrays of JSON values."""
+    """Converts JSON values to arrays."""
 
     def __init__(self, infinities: Callable[[], bool]) -> None:
         """
         Args:
-            infinities: returns whether the text holds the word Infinity; otherwise an infinite number was too large.
+            infinities: returns whether the text holds the word Infinity; if not, an infinite number was too large.
         """
         self._infinities = infinities
 
     def array(self, value: Any, dtype: str) -> np.ndarray:
         """Returns a number, a string, or lists of them nested to any depth, as an array of a dtype's name.
 
-        Its shape is that of the first elements; the others must have it, too.
+        The first elements give the shape; all others must have the same.
 
         Raises:
             InvalidInput, Unimplemented
@@ -172,7 +172,7 @@ class Reader:
             self._explain(item, level, shape, dtype)
 
     def _explain(self, value: Any, level: int, shape: Sequence[int], dtype: str) -> None:
-        """Raises what is wrong with a value at `level`, if anything is."""
+        """Raises an error if the value at `level` is wrong."""
         rank = len(shape)
         if isinstance(value, list):
             if level >= rank:

@@ -21,10 +21,10 @@ from typing import Any
 from cvserve.errors import InvalidInput
 
 PIECE = 32 << 10
-"""Characters: about a millisecond of reading."""
+"""Number of characters that are read in about a millisecond."""
 
 WALKED_LEVELS = 32
-"""Deeper arrays and objects are left to the reader whatever their size: no tensor has so many dimensions."""
+"""Arrays and objects below this level are read in one piece, whatever their size: no tensor has so many dimensions."""
 
 _COUNTING = threading.Lock()
 _uncollected_blocks = 0
@@ -47,7 +47,7 @@ _TEXTS = {
     "Invalid \\escape": "Invalid escape character in string.",
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
 }
-"""The texts of rapidjson, which clients of TensorFlow Serving know, for those of Python."""
+"""Maps the error texts of Python to those of rapidjson, which clients of TensorFlow Serving know."""
 
 
 class _Fault(Exception):
@@ -82,7 +82,7 @@ def read_document(body: bytes) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise InvalidInput(f"JSON Value: {excerpt(value)} Is not object")
         return value
-    # Not where it was caught: the error would keep all that was read.
+    # Raised outside of the except block, whose error would keep everything that was read in memory.
     raise _error(fault)
 
 
@@ -105,8 +105,8 @@ def free(value: Any, levels: int = 3) -> None:
 
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Keeps Python from looking for reference cycles, of which documents have none, among their millions of lists:
-    a third of a second each time, with the interpreter's lock."""
+    """Turns garbage collection off. Documents have no reference cycles, but going through their millions of lists would
+    take a third of a second each time, with the interpreter's lock held."""
     global _uncollected_blocks, _collects
     with _COUNTING:
         if not _uncollected_blocks:
@@ -133,7 +133,7 @@ def excerpt(value: Any, most: int = 256) -> str:
 
 
 def _pieces(value: Any, most: int, levels: int) -> Iterator[str]:
-    """Returns the JSON of a value bit by bit, so that a large one is not written to its end."""
+    """Yields the JSON of a value in pieces, so that a large value need not be written to its end."""
     if isinstance(value, str):
         yield json.dumps(value[:most], ensure_ascii=False).encode(errors="replace").decode()
     elif not isinstance(value, list | dict):
@@ -162,7 +162,7 @@ def _value(text: str, at: int, level: int) -> tuple[Any, int]:
         with contextlib.suppress(json.JSONDecodeError, StopIteration):
             value, length = _scan(text[at : at + PIECE], 0)
             return value, at + length
-        # It is longer than that, or faulty, which shows when its members are read.
+        # The value is longer than a piece, or wrong, which shows when its members are read.
         walk = _array if text[at] == "[" else _object
         return walk(text, at + 1, level + 1)
     try:
@@ -191,7 +191,7 @@ def _fill(values: list[Any], text: str, at: int, level: int) -> int:
     while True:
         run = _run(text, at) if at >= alone_until else None
         if run is None and at >= alone_until:
-            # A guess that was wrong here would be so for each of the next elements.
+            # If the guess was wrong here, it would be wrong for the next elements too.
             alone_until = at + PIECE
         if run is not None:
             values += run[0]
@@ -213,8 +213,8 @@ def _run(text: str, at: int) -> tuple[list[Any], int] | None:
 
     Returns None where the next element has to be read alone.
 
-    Where the last of them ends is guessed. After a wrong guess a bracket or a string is open, or one too many closed,
-    and what was cut out is not one whole array; if it is, then its elements are those that are there.
+    The end of the last element is guessed. After a wrong guess a bracket or a string stays open, or one bracket too
+    many is closed, so the text is not a complete array and cannot be read. If it can be read, the guess was right.
     """
     opening = _OPENINGS(text, at, at + WALKED_LEVELS)
     if opening is not None:
@@ -257,7 +257,7 @@ def _object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
 
 def _space(text: str, at: int) -> int:
     found = _SPACE(text, at)
-    assert found is not None, "it matches nothing at all, too"
+    assert found is not None, "the pattern matches an empty string too"
     return found.end()
 
 

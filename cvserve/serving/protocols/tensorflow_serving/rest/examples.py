@@ -63,7 +63,7 @@ def _write(name: str, values: list[Any], feature: Any) -> None:
 
 
 def _explain(name: str, values: list[Any]) -> None:
-    """Raises which of the values cannot be in one feature."""
+    """Raises an error that names the value that cannot be in the feature."""
     first = ""
     for value in values:
         if value is None or isinstance(value, list) or (isinstance(value, dict) and not is_base64(value)):
@@ -74,4 +74,4 @@ def _explain(name: str, values: list[Any]) -> None:
         first = first or kind
         if kind != first:
             raise InvalidInput(f"Unexpected element type in feature: {name} expecting type: {first}")
-    raise AssertionError("one of them is at fault")
+    raise AssertionError("one of the values is wrong")

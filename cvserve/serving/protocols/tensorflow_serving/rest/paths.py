@@ -14,7 +14,7 @@ PREFIX = "/v1/"
 
 Method = Literal["predict", "classify", "regress", "status", "metadata"]
 
-# TensorFlow Serving's own (http_rest_api_util.cc).
+# TensorFlow Serving's own patterns (http_rest_api_util.cc).
 _MODEL = r"(?i:/v1/models(?:/([^/:]+))%s(?:(?:/(?i:versions)/([0-9]+))|(?:/(?i:labels)/([^/:]+)))?)"
 _POST = re.compile(_MODEL % "" + r":((?i:classify|regress|predict))", re.ASCII)
 _GET = re.compile(_MODEL % "?" + r"(?i:/(metadata))?", re.ASCII)
@@ -24,18 +24,18 @@ _LARGEST_VERSION = 2**63 - 1
 
 @dataclass(frozen=True)
 class Route:
-    """Holds what a path asks for. what: the method. model: the model."""
+    """Holds the request of a path. what: the method. model: the model."""
 
     what: Method
     model: ModelRef
 
 
 def route(method: str, path: str) -> Route:
-    """Returns what a request to the REST API asks.
+    """Returns the method and model of a request to the REST API.
 
     Args:
-        method: of HTTP, in capitals.
-        path: as it was sent, not decoded, without the query.
+        method: the HTTP method, in capitals.
+        path: the path as it was sent, not decoded, without the query.
 
     Raises:
         InvalidInput: the API has no such path; the text is TensorFlow Serving's.
@@ -57,7 +57,7 @@ def _model(name: str, version: str | None, label: str | None) -> ModelRef:
         return ModelRef(name, label=_decoded(label, "model version label"))
     if version is None:
         return ModelRef(name)
-    # Compared by its length first: Python refuses to read numbers of thousands of digits.
+    # The length is checked first, since Python refuses to convert thousands of digits.
     if len(version.lstrip("0")) > 19 or int(version) > _LARGEST_VERSION:
         raise InvalidInput(f"Failed to convert version: {version} to numeric.")
     return ModelRef(name, int(version))

@@ -4,7 +4,7 @@ Python's JSON writer keeps the interpreter's lock to the end of a document. The 
 answer is written, in pieces and as a whole (2 cores, 2026-12): 7 and 27 ms for 32,768 floats, 10 and 53 ms for
 256 x 256, 15 and 129 ms for 512 x 512. Writing takes the same processor time either way.
 
-To do without this, call `write` itself in `writing`.
+To remove this, call `write` itself in `writing`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 VALUES = 8 << 10
-"""Numbers in a piece, which take about two milliseconds."""
+"""Number of values in a piece, which takes about two milliseconds."""
 
 
 def rows_json(count: int, each: int, write: Callable[[slice], str]) -> str:

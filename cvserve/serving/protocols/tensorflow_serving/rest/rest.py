@@ -31,8 +31,8 @@ from cvserve.serving.transport.protocol import HttpAnswer, HttpCall, HttpRequest
 T = TypeVar("T")
 
 INLINE_VALUES = 2000
-"""Bodies with more commas, and answers with more numbers, are worked on by a thread, since they take a millisecond
-or more; an image in base64 is one value, and is read in a fraction of that."""
+"""Bodies with more commas, and answers with more numbers, are handled on a thread, since they take a millisecond or
+more. An image in base64 is one value, which takes a fraction of that."""
 
 INLINE_BYTES = 1 << 20
 
@@ -44,7 +44,7 @@ class Rest:
         """
         Args:
             inference: answers requests that hold tf.Examples.
-            threads: work on large bodies and answers.
+            threads: handle large bodies and answers.
         """
         self._engine = engine
         self._inference = inference
@@ -56,7 +56,7 @@ class Rest:
         return HttpRoutes(PREFIX, self.call, error_json)
 
     def call(self, request: HttpRequest) -> HttpCall:
-        """Returns what a request asks.
+        """Returns the call that a request asks for.
 
         Raises:
             InvalidInput: the API has no such path, in TensorFlow Serving's words.
@@ -83,7 +83,7 @@ class Rest:
 
     async def _post(self, route: Route, body: bytes, deadline: float) -> HttpAnswer:
         """Returns the answer of a model."""
-        # A model that is not there costs no reading.
+        # Fails before the body is read if there is no such model.
         self._engine.model_info(route.model)
         if route.what == "predict":
             return await self._predict(route.model, body, deadline)
@@ -105,7 +105,7 @@ class Rest:
         return HttpAnswer(written, answer.model.version)
 
     async def _apart(self, large: bool, function: Callable[..., T], *arguments: Any) -> T:
-        """Returns `function(*arguments)`, computed on a thread if the work is large."""
+        """Calls `function(*arguments)`, on a thread if the work is large, and returns the result."""
         if not large:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -144,7 +144,7 @@ def _read_examples(body: bytes) -> tuple[str, Examples]:
 
 
 def _plain(message: Any) -> Any:
-    """Returns a message as TensorFlow Serving prints it: names as in the proto, fields also when they are empty."""
+    """Returns a message as TensorFlow Serving prints it: names as in the proto, empty fields too."""
     return json_format.MessageToDict(
         message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
     )

@@ -19,7 +19,7 @@ Form = Literal["row", "column"]
 
 @dataclass(frozen=True)
 class Tensors:
-    """Holds the inputs of a request, and the form of the request, which its answer has too."""
+    """Holds the inputs of a request and its form, which is also the form of its answer."""
 
     form: Form
     inputs: dict[str, np.ndarray]
@@ -30,13 +30,12 @@ def to_tensors(
     inputs: Mapping[str, TensorInfo],
     infinities: Callable[[], bool] = lambda: True,
 ) -> Tensors:
-    """Returns the arrays that a predict request means.
+    """Returns the arrays of a predict request.
 
     Args:
         document: the request.
-        inputs: those of the signature.
-        infinities: whether the text of the request holds the word Infinity; otherwise an infinite number is one that
-            was too large.
+        inputs: the inputs of the signature.
+        infinities: whether the text of the request holds the word Infinity; if not, an infinite number was too large.
 
     Raises:
         InvalidInput: the document has neither form, or a value does not fit. Unimplemented: a dtype that JSON cannot
@@ -59,7 +58,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     """Returns the signature that a request names, "" where it names none.
 
     Raises:
-        InvalidInput: it is no string.
+        InvalidInput: it is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -111,7 +110,7 @@ def _stacked(rows: list[Any], dtype: str, read: Reader, key: str) -> np.ndarray:
         return read.array(rows, dtype)
     except InvalidInput as error:
         fault = error
-    # One row is wrong, or has another shape than the first; the error names it, as in TensorFlow Serving.
+    # One row is wrong, or its shape differs from the first one's. The error names it, as in TensorFlow Serving.
     first: tuple[int, ...] | None = None
     for index, row in enumerate(rows):
         try:

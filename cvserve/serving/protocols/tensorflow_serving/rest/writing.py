@@ -16,8 +16,8 @@ from cvserve.serving.protocols.tensorflow_serving.rest.pieces import array_json,
 from cvserve.serving.protocols.tensorflow_serving.rest.tensors import Form
 
 _DIGITS = {"float32": range(6, 10), "float16": range(3, 6), "bfloat16": range(2, 5)}
-"""How many significant digits a number of the dtype may need: from those that always survive to those that distinguish
-all numbers (C's FLT_DIG and FLT_DECIMAL_DIG, and the same for the shorter dtypes)."""
+"""Least and most significant digits to try for each dtype: decimals with the least always survive a conversion, and the
+most distinguish all numbers (C's FLT_DIG and FLT_DECIMAL_DIG, and the same for the shorter dtypes)."""
 
 
 def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
@@ -29,7 +29,7 @@ def to_json(outputs: Mapping[str, np.ndarray], form: Form) -> bytes:
 
     Raises:
         InvalidInput: outputs that the form cannot hold, in TensorFlow Serving's words.
-        FailedPrecondition: bytes that are no text, in an output whose name does not end in "_bytes".
+        FailedPrecondition: bytes that are not text, in an output whose name does not end in "_bytes".
     """
     if not outputs:
         raise InvalidInput("Cannot convert empty tensor map to JSON")
@@ -89,7 +89,7 @@ def _column(name: str, array: np.ndarray) -> str:
 
 
 def _values(name: str, array: np.ndarray) -> Any:
-    """Returns an array as what `json` writes."""
+    """Returns an array as values that `json` can write."""
     kind = array.dtype.name
     if array.dtype.kind in "OSU":
         written = np.empty(array.size, object)
@@ -122,14 +122,14 @@ def _floats(values: Sequence[float]) -> list[float]:
 def short_decimals(array: np.ndarray) -> np.ndarray:
     """Returns numbers of a shorter float dtype as float64 numbers that print with few digits.
 
-    0.2 as a float32 is 0.20000000298 as a float64, and would be printed so. Of the decimals with few digits, the first
-    that rounds to the same number of the array's dtype is taken.
+    0.2 as a float32 is 0.20000000298 as a float64, and would be printed like that. So the shortest decimal that rounds
+    to the same number of the array's dtype is taken.
 
     Args:
         array: float32, float16 or bfloat16.
 
     Returns:
-        float64 of the same shape; cast to the array's dtype they are equal to it.
+        float64 numbers of the same shape, which are equal to the array when cast to its dtype.
     """
     values = np.atleast_1d(array)
     with np.errstate(invalid="ignore"):  # bfloat16 warns of NaN
@@ -142,7 +142,7 @@ def short_decimals(array: np.ndarray) -> np.ndarray:
         if not open_.any():
             break
         places = digits - 1 - exponent
-        # Two powers rather than one of either sign: those of positive exponents are exact up to 10**22.
+        # Two powers with positive exponents, since these are exact up to 10**22; one with a negative exponent is not.
         up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = np.rint(exact * up / down) * down / up

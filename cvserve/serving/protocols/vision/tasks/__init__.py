@@ -1,1 +1,2 @@
-"""One module a task: `MESSAGES` turns its results into messages. See `cvserve.serving.protocols.vision.answers`."""
+"""One module for each task: its `MESSAGES` converts results to messages. See
+`cvserve.serving.protocols.vision.answers`."""

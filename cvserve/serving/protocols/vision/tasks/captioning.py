@@ -1,4 +1,4 @@
-"""Caption: sentences about an image."""
+"""The messages of Caption: sentences about an image."""
 
 from __future__ import annotations
 

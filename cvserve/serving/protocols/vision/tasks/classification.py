@@ -1,4 +1,4 @@
-"""Classify: the classes of an image."""
+"""The messages of Classify: the classes of an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _encode(result: ClassificationResult, options: Options, largest: int) -> Any
     if options.max_results is not None:
         classes = classes[: options.max_results]
     response = vision_pb2.ClassifyResponse()
-    # Filled in place: half the time of messages made one by one.
+    # Filling the fields in place takes half the time of adding finished messages.
     for item in classes:
         response.classes.add(label=item.label, index=item.index, score=item.score)
     return response

@@ -1,4 +1,4 @@
-"""Segment: the class of every pixel."""
+"""The messages of Segment: the class of every pixel."""
 
 from __future__ import annotations
 
