@@ -18,7 +18,7 @@ def nothing_is_remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real images and foreign models that lies beside some checkouts."""
+    """The folder of real images and models of others that some checkouts have beside them."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not (folder / "data").is_dir():
         pytest.skip("the shared images are not beside this checkout")

@@ -52,7 +52,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     return images
 
 
-def test_one_jpeg_is_the_same_bytes_everywhere(artifact: Artifact, folder: Path, seen: list[np.ndarray]) -> None:
+def test_one_jpeg_gives_the_same_pixels_everywhere(artifact: Artifact, folder: Path, seen: list[np.ndarray]) -> None:
     pytest.importorskip("tensorflow")
     pytest.importorskip("tensorflow_serving")
     photo = folder / "val" / LABELS[0] / PHOTO

@@ -30,14 +30,14 @@ def test_a_run_is_read(directory: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"[0.5]", b"3", b"{", b"\xff"])
 @pytest.mark.parametrize("file", [METRICS_FILE, RUN_FILE])
-def test_a_damaged_file_is_told(directory: Path, file: str, content: bytes) -> None:
+def test_a_damaged_file_is_reported(directory: Path, file: str, content: bytes) -> None:
     (directory / file).write_bytes(content)
     with pytest.raises(ArtifactError, match="is damaged: ") as caught:
         load_run(directory)
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_network_is_told(directory: Path) -> None:
+def test_a_damaged_network_is_reported(directory: Path) -> None:
     path = directory / MODEL_FILE
     make_model().save(path)
     whole = path.read_bytes()

@@ -63,7 +63,7 @@ def test_a_key_that_is_given_twice_in_a_value() -> None:
         with_overrides({}, ["models={a: 1, a: 2}"])
 
 
-def test_what_is_merged_may_be_given_anew(tmp_path: Path) -> None:
+def test_merged_keys_may_be_given_again(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     # c merges what is itself merged and not yet built; the keys of b are there twice once `<<` is followed.
     file.write_text(
@@ -92,7 +92,7 @@ def test_what_is_merged_may_be_given_anew(tmp_path: Path) -> None:
     }
 
 
-def test_secret_values_are_not_told(tmp_path: Path) -> None:
+def test_secret_values_are_not_shown(tmp_path: Path) -> None:
     class Settings(BaseModel):
         port: int
 
@@ -105,7 +105,7 @@ def test_secret_values_are_not_told(tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}, line 3, is not valid YAML"
 
 
-def test_a_line_that_yaml_cannot_read_is_not_told(tmp_path: Path) -> None:
+def test_a_line_that_yaml_cannot_read_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("port: 1\ntokens: [{token: of-nobody}\n")
     with pytest.raises(InvalidInput) as caught:
@@ -114,7 +114,7 @@ def test_a_line_that_yaml_cannot_read_is_not_told(tmp_path: Path) -> None:
     assert "line 3, is not valid YAML: expected ',' or ']'" in str(caught.value)
 
 
-def test_a_secret_in_the_place_of_a_key_is_not_told(tmp_path: Path) -> None:
+def test_a_secret_in_the_place_of_a_key_is_not_shown(tmp_path: Path) -> None:
     class One(BaseModel):
         model_config = ConfigDict(extra="forbid")
         name: str = ""

@@ -22,12 +22,12 @@ from cvserve.artifact.decoding import length_penalty
         ({"method": "beam", "length_penalty": -1}, "greater than or equal to 0"),
     ],
 )
-def test_decoding_that_cannot_be(values: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Decoding(**values)
 
 
-def test_it_describes_itself() -> None:
+def test_describe() -> None:
     assert Decoding().describe() == "greedy"
     beam = Decoding(method="beam", beam_width=4, length_penalty=0.6, sentences=2)
     assert beam.describe() == "beam, beam_width 4, length_penalty 0.6, sentences 2"

@@ -64,13 +64,13 @@ def test_a_manifest_survives_json() -> None:
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../other/model.onnx", "a/../../b", "", "a\\b", "variables/../../x", ".."]
 )
-def test_a_file_cannot_lie_outside(path: str) -> None:
+def test_a_file_outside_the_directory_is_refused(path: str) -> None:
     with pytest.raises(ValidationError, match=r"would leave the model's directory"):
         FileEntry(path=path, bytes=1, sha256=HASH)
 
 
 @pytest.mark.parametrize("path", ["model.onnx", "variables/variables.index", "a..b"])
-def test_a_file_may_lie_anywhere_inside(path: str) -> None:
+def test_a_file_may_be_anywhere_inside_the_directory(path: str) -> None:
     assert FileEntry(path=path, bytes=1, sha256=HASH).path == path
 
 
@@ -105,7 +105,7 @@ def test_logits_beside_probabilities_need_no_activation() -> None:
         ({"colour": "red"}, "Extra inputs are not permitted"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         manifest(**changes)
 
@@ -146,7 +146,7 @@ def segmentation(**changes: Any) -> Manifest:
         ({"postproc": SegmentationPostproc(colors=((1, 2, 3),))}, "1 colours do not fit 2 labels"),
     ],
 )
-def test_segmentation_models_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+def test_invalid_segmentation_models_are_refused(changes: dict[str, Any], message: str) -> None:
     assert segmentation().task == "segmentation"
     with pytest.raises(ValidationError, match=message):
         segmentation(**changes)
@@ -171,7 +171,7 @@ def test_specs_never_change() -> None:
         ({"height": 0}, "greater than 0"),
     ],
 )
-def test_preprocessing_that_cannot_be(values: dict[str, Any], message: str) -> None:
+def test_invalid_preprocessing_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         PreprocSpec(**{"height": 8, "width": 8, **values})
 
@@ -206,11 +206,11 @@ class TestObjectsOfTheGraph:
         }
         return manifest(**{**values, **changes})
 
-    def test_masks_are_told_by_their_output(self) -> None:
+    def test_masks_are_recognised_by_their_output(self) -> None:
         assert self.made().has_masks
         assert not self.made(outputs=self.OUTPUTS[:3]).has_masks
 
-    def test_what_is_missing(self) -> None:
+    def test_missing_outputs_are_refused(self) -> None:
         with pytest.raises(ValidationError, match=r"boxes: Field required"):
             self.made(postproc={"task": "detection"})
         with pytest.raises(ValidationError, match="needs an output of role classes"):

@@ -59,7 +59,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "empty") == [], "a directory that was there stays"
 
 
-def test_what_a_killed_build_left_is_swept_after_a_day(tmp_path: Path) -> None:
+def test_files_of_a_killed_build_are_removed_after_a_day(tmp_path: Path) -> None:
     for name, hours in (("old", 25), ("young", 23)):
         staging = tmp_path / "colour" / f".building-{name}"
         staging.mkdir(parents=True)
@@ -82,7 +82,7 @@ def test_a_version_copied_to_another_number_is_refused(tmp_path: Path, monkeypat
     assert read(tmp_path / "latest").version == 1
 
 
-def test_nobody_sees_a_version_before_it_is_whole(tmp_path: Path) -> None:
+def test_a_version_is_not_visible_before_it_is_complete(tmp_path: Path) -> None:
     model = tmp_path / "colour"
     built = publish_tiny(tmp_path / "source").directory
     seen: list[dict[int, Path]] = []
@@ -98,7 +98,7 @@ def test_nobody_sees_a_version_before_it_is_whole(tmp_path: Path) -> None:
     assert list(versions(model)) == [1]
 
 
-def test_a_reader_beside_publishers_never_meets_half_a_model(tmp_path: Path) -> None:
+def test_a_reader_beside_publishers_never_sees_half_a_model(tmp_path: Path) -> None:
     """Four publishers at once get four numbers, while a reader reads the newest all the time."""
     model = tmp_path / "colour"
     publish_tiny(model)
@@ -187,21 +187,21 @@ def test_a_link_out_of_the_directory_is_refused(tmp_path: Path) -> None:
         (lambda content: content.update(surprise=1), r"surprise: Extra inputs"),
     ],
 )
-def test_a_manifest_that_cannot_be_used_says_where(tmp_path: Path, change, message: str) -> None:
+def test_the_error_of_an_invalid_manifest_names_the_key(tmp_path: Path, change, message: str) -> None:
     directory = publish_tiny(tmp_path / "colour").directory
     edit(directory, change)
     with pytest.raises(ArtifactError, match=message):
         read(directory)
 
 
-def test_a_manifest_that_is_no_json(tmp_path: Path) -> None:
+def test_a_manifest_that_is_not_json_is_refused(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "colour").directory
     (directory / "manifest.json").write_bytes(b'{"name": "col')
     with pytest.raises(ArtifactError, match=r"manifest\.json cannot be used: the document: "):
         read(directory)
 
 
-def test_what_a_path_means(tmp_path: Path) -> None:
+def test_resolving_a_path(tmp_path: Path) -> None:
     model = tmp_path / "colour"
     publish_tiny(model)
     publish_tiny(model)

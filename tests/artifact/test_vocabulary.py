@@ -32,7 +32,7 @@ def test_goes_through_json_with_every_character() -> None:
         ({"kind": "letters"}, "words"),
     ],
 )
-def test_what_is_none(changes: dict[str, Any], message: str) -> None:
+def test_invalid_vocabularies_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         vocabulary("a", **changes)
 

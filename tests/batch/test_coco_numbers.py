@@ -41,7 +41,7 @@ def write(path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_those_of_a_ground_truth(tmp_path: Path) -> None:
+def test_numbers_of_a_ground_truth_file(tmp_path: Path) -> None:
     numbers = GroundTruthNumbers(write(tmp_path / "gt.json"), ["red", "green"])
     assert numbers.category_ids == (3, 90)
     assert [numbers.image_id(name) for name in ("val/a.jpg", "a.jpg", "/far/a.jpg", "test/b.jpg", "val/b.jpg")] == [
@@ -67,7 +67,7 @@ def test_a_ground_truth_that_does_not_fit(tmp_path: Path, changes: dict, sentenc
         GroundTruthNumbers(write(tmp_path / "gt.json", **changes), ["red"])
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
+def test_a_file_in_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read: No such file"):
         GroundTruthNumbers(tmp_path / "gt.json", ["red"])
     (tmp_path / "gt.json").write_text("[")

@@ -22,7 +22,7 @@ def test_a_runtime_that_runs_calls_at_once_is_opened_once_and_closed(tmp_path: P
         pipelines[0](np.zeros((4, 4, 3), np.uint8))
 
 
-def test_others_are_opened_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runtimes_are_opened_once_an_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_tiny(tmp_path / "colour")
     monkeypatch.setattr("cvserve.batch.instances.CONCURRENT", ())
     closed: list[Pipeline] = []
@@ -32,6 +32,6 @@ def test_others_are_opened_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(map(id, closed)) == sorted(map(id, pipelines))
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFound), open_instances(tmp_path / "nothing"):
         pass

@@ -55,7 +55,7 @@ def run(
     return summary, [json.loads(line) for line in out.read_text().splitlines()]
 
 
-def test_a_row_a_image_in_order_whatever_is_broken(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_one_row_per_image_in_order_whatever_is_broken(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     summary, rows = run(pipeline, [photos], tmp_path / "r.jsonl", batch_size=4)
     assert [row["image"] for row in rows] == [source.name for source in Sources([photos])]
     assert (summary.done, summary.failed_count, summary.skipped) == (25, 3, 0)
@@ -129,7 +129,7 @@ def test_a_graph_that_fails_stops_the_run(pipeline: Pipeline, photos: Path, tmp_
     assert not (tmp_path / "r.jsonl").exists()
 
 
-def test_the_rows_are_what_the_pipeline_says(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_the_rows_are_those_of_the_pipeline(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     files = sorted(photos.glob("0/*.png"))
     _, rows = run(pipeline, files, tmp_path / "r.jsonl", top_k=2)
     expected = [result.to_dict() for result in pipeline(files, top_k=2)]
@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_written_to_stops_the_run(pipeline: Pipeline, ph
         run(pipeline, [photos], tmp_path / "r.jsonl", annotate=blocked)
 
 
-def test_resume_skips_what_is_there(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_resume_skips_finished_images(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
     run(pipeline, [photos / "0", photos / "1"], out)
     before = out.read_text()
@@ -182,7 +182,7 @@ def test_nothing_to_do(pipeline: Pipeline, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"workers": -1}])
-def test_options_that_cannot_be(pipeline: Pipeline, photos: Path, tmp_path: Path, options: dict) -> None:
+def test_invalid_options_are_refused(pipeline: Pipeline, photos: Path, tmp_path: Path, options: dict) -> None:
     with pytest.raises(InvalidInput, match="must be at least 1"):
         run(pipeline, [photos], tmp_path / "r.jsonl", **options)
 

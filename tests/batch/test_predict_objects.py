@@ -93,7 +93,7 @@ def test_annotated_copies_show_the_boxes(pipeline: Pipeline, photos: Path, tmp_p
     assert (np.abs(side - (60, 180, 75)).max(axis=2) < 60).any()
 
 
-def test_boxes_of_a_image_that_exif_turns(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_boxes_of_an_image_that_exif_turns(pipeline: Pipeline, tmp_path: Path) -> None:
     upright = cv2.imread(str(write_blocks(tmp_path / "upright.png", SHOWN["three.png"])))
     stored = cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE)
     data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()

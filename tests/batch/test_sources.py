@@ -33,7 +33,7 @@ def test_a_folder_gives_its_images_at_any_depth_sorted_and_relative(folder: Path
     assert next(iter(Sources(["photos"]))).path == Path("photos/a/1.jpeg")
 
 
-def test_several_words_keep_their_order_and_their_names_apart(folder: Path) -> None:
+def test_several_arguments_keep_their_order_and_their_names_apart(folder: Path) -> None:
     assert names("photos/c", "photos/a") == ["photos/c/x.heic", "photos/a/1.jpeg", "photos/a/2.PNG"]
 
 
@@ -144,7 +144,7 @@ def test_links_into_the_folder_of_the_annotated_copies_are_passed_over(folder: P
         (["photos", "missing/"], NotFound, "no folder at missing/"),
     ],
 )
-def test_words_that_mean_nothing_are_refused_before_any_work(
+def test_arguments_that_match_nothing_are_refused_before_any_work(
     folder: Path, words: list[str], kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind, match=message):

@@ -15,7 +15,7 @@ preproc: {resize: exact}
 """
 
 
-def test_somebody_elses_onnx_file(cvserve, photos: Path, tmp_path: Path) -> None:
+def test_an_onnx_file_that_cvserve_did_not_make(cvserve, photos: Path, tmp_path: Path) -> None:
     write_graph(tmp_path / "theirs.onnx")
     (tmp_path / "spec.yaml").write_text(SPEC)
     for version in (1, 2):

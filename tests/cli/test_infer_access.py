@@ -142,7 +142,7 @@ def test_waiting_in_vain(image: str, capsys: pytest.CaptureFixture[str]) -> None
     assert time.monotonic() - begun >= 1
 
 
-def test_no_waiting_mends_a_wrong_token(
+def test_a_wrong_token_is_an_error_without_waiting(
     target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CVSERVE_TOKEN", "shut")
@@ -152,7 +152,7 @@ def test_no_waiting_mends_a_wrong_token(
     assert time.monotonic() - begun < 120
 
 
-def test_token_files_that_cannot_be(
+def test_invalid_token_files_are_refused(
     target: str, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["infer", target, "flowers", image, "--token-file", str(tmp_path / "nowhere")]) == 2
@@ -261,7 +261,9 @@ def test_models_that_it_cannot_show(
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
-def test_a_timeout_that_is_none(target: str, image: str, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+def test_an_invalid_timeout_is_refused(
+    target: str, image: str, capsys: pytest.CaptureFixture[str], seconds: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["infer", target, "flowers", image, "--timeout", seconds])
     assert ended.value.code == 2

@@ -45,6 +45,6 @@ def test_all_tasks_are_listed_unless_one_is_asked_for(capsys: pytest.CaptureFixt
         (["--task", "detection", "resnet*"], "no network for the task detection has a name like 'resnet*'"),
     ],
 )
-def test_what_is_not_there_is_one_sentence(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_one_sentence(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", *words]) == 2
     assert message in capsys.readouterr().err

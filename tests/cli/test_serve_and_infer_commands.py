@@ -48,7 +48,7 @@ def server(repository: Path, environment: dict[str, str], tmp_path_factory: pyte
         yield address
 
 
-def test_a_image(cvserve, server: str, photos: Path) -> None:
+def test_one_image(cvserve, server: str, photos: Path) -> None:
     done = cvserve("infer", server, "colour", photos / "red.png", "--top-k", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(photos / "red.png"), "  100.00%  red", "    0.00%  green"]
@@ -92,7 +92,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_nobody_there(cvserve, photos: Path) -> None:
+def test_no_server_at_the_address(cvserve, photos: Path) -> None:
     address = f"localhost:{free_port()}"
     for words in ((address, "colour", photos / "red.png", "--timeout", "2"), (address, "--health", "--timeout", "2")):
         done = cvserve("infer", *words)
@@ -101,7 +101,7 @@ def test_nobody_there(cvserve, photos: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_model_that_is_not_there(cvserve, server: str, photos: Path) -> None:
+def test_an_unknown_model(cvserve, server: str, photos: Path) -> None:
     done = cvserve("infer", server, "roses", photos / "red.png")
     assert done.returncode == 2
     assert "roses" in done.stderr
@@ -124,7 +124,7 @@ def instructions() -> dict[str, str]:
     return {word: rest for word, rest in re.findall(r"^([A-Z]+) +(.*)$", last_stage, flags=re.MULTILINE)}
 
 
-def test_the_container_runs_as_nobody_in_particular_on_the_default_port() -> None:
+def test_the_container_runs_without_root_on_the_default_port() -> None:
     found = instructions()
     assert int(found["USER"]) > 0
     assert found["EXPOSE"] == "8500 8501"

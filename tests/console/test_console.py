@@ -41,7 +41,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(capsys: pytest.CaptureFixtu
     assert captured.err.startswith("a remark\ncvserve: error: a fault\ncounting: 0/3\ncounting: 3/3")
 
 
-def test_a_table_is_aligned_text_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_is_aligned_text_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     console.table([("[bold]rose", 7, None), ("ox-eye", 12, 0.123456)], ("class", "images", "f1"), title="scores")
     assert capsys.readouterr().out.splitlines() == [
         "scores",
@@ -102,7 +102,7 @@ def test_what_was_done_before_does_not_count_for_the_rate() -> None:
     assert stream.getvalue().splitlines()[-1] == "going on: 30/30 images, 5.0 s, 2.0 images/s"
 
 
-def test_nothing_to_do_says_nothing() -> None:
+def test_nothing_to_do_prints_nothing() -> None:
     stream = io.StringIO()
     with Progress(0, "nothing", stream=stream):
         pass
@@ -157,7 +157,7 @@ class Broken(io.StringIO):
         raise BrokenPipeError
 
 
-def test_work_goes_on_where_stderr_is_gone() -> None:
+def test_work_continues_after_stderr_is_closed() -> None:
     with Progress(2, stream=Broken()) as bar:
         bar.advance(2)
     closed = io.StringIO()
@@ -183,7 +183,7 @@ def test_only_the_result_reaches_stdout_whatever_becomes_of_stderr(redirection: 
     assert (done.returncode, done.stdout) == (0, "a result\n")
 
 
-def test_a_file_name_that_is_no_utf8_is_printed_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_that_is_not_utf8_is_printed_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8", errors="strict"))
     console.say(os.fsdecode(b"caf\xe9 \xc3\xa9.jpg"))

@@ -123,9 +123,7 @@ class TestPipeline:
             ({"size": [30, 40], "counts": "~~~"}, "the run lengths are no compressed string of COCO's"),
         ],
     )
-    def test_a_image_with_a_mask_that_cannot_be_used_is_left_out(
-        self, tmp_path: Path, segmentation: Any, reason: str
-    ) -> None:
+    def test_an_image_with_an_invalid_mask_is_left_out(self, tmp_path: Path, segmentation: Any, reason: str) -> None:
         whole = {"bbox": [1, 1, 9, 9], "segmentation": [[1, 1, 10, 1, 10, 10]]}
         train = coco(tmp_path, [whole], [whole, {"bbox": [2, 2, 9, 9], "segmentation": segmentation}])
         pipeline = DetectionPipeline(train, SPEC, batch_size=1, masks=True)
@@ -156,7 +154,7 @@ def test_real_annotations(shared: Path) -> None:
             np.testing.assert_array_equal(masks.mask(place), reference.annToMask(annotation))
 
 
-def test_a_image_that_has_gone(tmp_path: Path) -> None:
+def test_a_deleted_image_is_left_out(tmp_path: Path) -> None:
     split = coco(tmp_path, [{"bbox": [1, 1, 9, 9], "segmentation": {"size": [9, 9], "counts": [81]}}])
     with pytest.raises(ImageError, match="run lengths are of the size"):
         split.object_masks(0)

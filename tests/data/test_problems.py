@@ -54,7 +54,7 @@ def test_a_tree_without_split_folders_keeps_them_in_train(folder: ImageFolder) -
     assert len(train) == 1
 
 
-def test_a_named_pipe_is_a_bad_image_not_a_wait_for_ever(folder: ImageFolder) -> None:
+def test_a_named_pipe_is_a_bad_image_and_does_not_block(folder: ImageFolder) -> None:
     os.mkfifo(folder.root / "train" / "a" / "pipe.jpg")
     one_tree = ImageFolder(folder.root / "train", fractions=SplitFractions(train=1.0, val=0.0, test=0.0)).split("train")
     for split in (folder.split("train"), one_tree):  # the second reads the files to divide them

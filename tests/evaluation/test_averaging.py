@@ -118,7 +118,7 @@ def test_a_network_of_one_size(tmp_path: Path) -> None:
         averaged(run, network, Views(scales=(2.0,)))
 
 
-def test_a_network_that_is_not_known(network: keras.Model, tmp_path: Path) -> None:
+def test_an_unknown_network(network: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"its foreign cannot be built .* only over flip"):
         averaged(run_of(tmp_path, architecture="foreign"), network, Views(scales=(2.0,)))
 

@@ -33,7 +33,7 @@ def test_a_worked_example() -> None:
     assert report.images == 1
 
 
-def test_a_class_that_is_only_answered_counts_with_zero() -> None:
+def test_a_class_that_is_only_predicted_counts_with_zero() -> None:
     report = segmentation_report(confusion_matrix(np.array([0, 0]), np.array([0, 3]), NAMES), NAMES)
     assert [row.iou for row in report.classes] == [0.5, None, None, 0.0]
     assert report.miou == 0.25

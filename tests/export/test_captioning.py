@@ -94,7 +94,7 @@ def test_every_format_gives_the_networks_sentences(exported: Artifact, model: An
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_step_by_step_it_says_the_same(exported: Artifact, runtime: str) -> None:
+def test_step_by_step_gives_the_same_sentences(exported: Artifact, runtime: str) -> None:
     images = list(make_images(5, seed=8))
     with Pipeline.load(exported.directory, runtime=runtime) as whole:
         wanted = whole(images)
@@ -108,7 +108,7 @@ def test_step_by_step_it_says_the_same(exported: Artifact, runtime: str) -> None
         assert mine.best.log_probability == pytest.approx(theirs.best.log_probability, rel=1e-4)
 
 
-def test_step_by_step_it_decodes_otherwise(exported: Artifact, model: Any) -> None:
+def test_step_by_step_takes_other_decoding_settings(exported: Artifact, model: Any) -> None:
     """What was exported with one decoding is asked with another: as if it had been exported so."""
     from cvserve.models.captioning.captions import with_decoding
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_exported(model: Any, tmp_path: Path) -> None:
         export(tmp_path / "a", model, task="segmentation", decoding=BEAM)
 
 
-def test_without_its_halves(model: Any, tmp_path: Path) -> None:
+def test_an_export_without_step_graphs(model: Any, tmp_path: Path) -> None:
     artifact = export(tmp_path / "teller", model, formats=["onnx"], step_graphs=False)
     assert [graph.steps for graph in artifact.manifest.graphs] == [None]
     assert [path.name for path in artifact.directory.glob("*.onnx")] == ["model.onnx"]

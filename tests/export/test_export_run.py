@@ -38,7 +38,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_runs_own_validation_images_prove_it(run_directory: Path, tmp_path: Path) -> None:
+def test_parity_is_measured_on_the_runs_own_validation_images(run_directory: Path, tmp_path: Path) -> None:
     steps: list[str] = []
     published = export_run(run_directory, tmp_path / "scenes", formats=("onnx",), on_step=steps.append)
     validation = open_dataset(DATA, "val")
@@ -54,7 +54,7 @@ def test_the_runs_own_validation_images_prove_it(run_directory: Path, tmp_path: 
     np.testing.assert_allclose(open_runtime(published).run({"images": pixels})["probabilities"], wanted, atol=1e-5)
 
 
-def test_images_that_have_gone(run_directory: Path, tmp_path: Path) -> None:
+def test_missing_images_are_an_error(run_directory: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="gone"):
         export_run(run_directory, tmp_path / "scenes", data=tmp_path / "gone")
     with pytest.raises(NotFound, match="no run directory"):

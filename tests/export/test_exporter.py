@@ -28,7 +28,7 @@ def _export(model: Any, to: Path, formats: tuple[str, ...] = ("onnx",), **option
     return export_model(model, to, formats=formats, **{**defaults, **options})
 
 
-def test_the_manifest_tells_everything(exported: Artifact) -> None:
+def test_the_manifest_is_complete(exported: Artifact) -> None:
     read = artifacts.read(exported.directory.parent)  # checks every hash
     manifest = read.manifest
     assert manifest == exported.manifest

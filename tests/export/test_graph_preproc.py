@@ -89,7 +89,7 @@ def test_exif_orientation_of_jpegs(size: tuple[int, int]) -> None:
     assert _difference(load, _oriented(image, 9), spec) <= 1
 
 
-def test_half_a_image_is_an_error_not_a_crash() -> None:
+def test_half_an_image_is_an_error_not_a_crash() -> None:
     tf = pytest.importorskip("tensorflow")
     load = _loader(SPECS[0])
     for data in (b"", b"\xff\xd8\xff", encode(make_images(1)[0])[:300], b"RIFF....WEBPVP8X", b"no image"):

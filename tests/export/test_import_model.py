@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foreign_models import LABELS, WEIGHTS, expected, softmax, write_keras, write_onnx, write_saved_model
+from imported_models import LABELS, WEIGHTS, expected, softmax, write_keras, write_onnx, write_saved_model
 from small_network import encode, make_images
 
 import cvserve
@@ -59,7 +59,7 @@ def test_onnx_nchw_float(tmp_path: Path) -> None:
     _check_answers(artifact)
 
 
-def test_probabilities_and_a_fixed_batch_are_found_out(tmp_path: Path) -> None:
+def test_probabilities_and_a_fixed_batch_are_recognised(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "m.onnx", batch=1, layout="NHWC", logits=False)
     artifact = import_model(path, _spec(input={"channels": "BGR"}), tmp_path / "colours")
     assert (artifact.manifest.outputs[0].role, artifact.manifest.postproc.activation) == ("probabilities", "none")
@@ -180,12 +180,12 @@ def test_a_spec_that_contradicts_the_file(tmp_path: Path, changes: dict[str, Any
         ({"broken": True}, "not finite for a random image"),
     ],
 )
-def test_a_file_that_says_too_little(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_a_file_with_missing_facts_needs_a_spec(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         import_model(write_onnx(tmp_path / "m.onnx", **options), _spec(), tmp_path / "colours")
 
 
-def test_files_that_are_no_models(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no model at"):
         import_model(tmp_path / "gone.onnx", _spec(), tmp_path / "colours")
     (tmp_path / "model.pt").write_bytes(b"torch")
@@ -222,7 +222,7 @@ def test_labels_from_files(tmp_path: Path) -> None:
         import_model(path, spec, tmp_path / "colours")
 
 
-def test_a_quantized_onnx_tells_its_scale(tmp_path: Path) -> None:
+def test_the_scale_of_a_quantized_onnx_is_read(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
     constant = onnx.numpy_helper.from_array
@@ -257,7 +257,7 @@ def test_a_quantized_onnx_tells_its_scale(tmp_path: Path) -> None:
         import_model(tmp_path / "q.onnx", wrong, tmp_path / "colours")
 
 
-def test_imagenet_photos_through_a_foreign_int8_model(shared: Path, tmp_path: Path) -> None:
+def test_imagenet_photos_through_an_imported_int8_model(shared: Path, tmp_path: Path) -> None:
     """The model and the photos are not of our making: 33 and 45 of 49 is what its README promises within one."""
     folder = shared / "models" / "mobilenet_v2_imagenet_int8"
     spec = Path(__file__).resolve().parents[2] / "examples" / "import_mobilenet_v2" / "spec.yaml"

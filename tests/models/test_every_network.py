@@ -93,12 +93,12 @@ def test_the_outputs_are_those_of_the_contract(case: Case, built: Built) -> None
     questions.ask_outputs(case, built)
 
 
-def test_a_saved_network_says_the_same_and_fills_another(case: Case, built: Built, tmp_path: Path) -> None:
+def test_a_saved_network_answers_the_same_and_fills_another(case: Case, built: Built, tmp_path: Path) -> None:
     questions.ask_saving(case, built, tmp_path)
 
 
 @pytest.mark.slow
-def test_all_formats_say_the_same(case: Case, built: Built, tmp_path: Path) -> None:
+def test_all_formats_answer_the_same(case: Case, built: Built, tmp_path: Path) -> None:
     skip_if_excluded("formats", case)
     questions.ask_formats(case, built, tmp_path)
 
@@ -117,7 +117,7 @@ def test_a_few_steps_lower_the_loss(case: Case) -> None:
     questions.ask_learning(case, FACTORS[case.task])
 
 
-def test_the_lists_above_name_networks_that_there_are() -> None:
+def test_the_lists_above_name_registered_networks() -> None:
     names = {str(case) for case in CASES}
     assert names >= ALWAYS
     assert {f"{task}/{name}" for task, name in SMALL} <= names
@@ -190,7 +190,7 @@ def test_a_network_of_the_papers_options_has_the_papers_parameters(
     assert questions.parameters_of(network) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
-def test_every_network_says_where_it_comes_from() -> None:
+def test_every_network_names_its_source() -> None:
     for entry in ENTRIES:
         assert entry.summary, entry.name
         assert entry.paper is not None, entry.name

@@ -58,7 +58,7 @@ def test_the_caption_is_above_the_box_or_in_it_at_the_top_of_the_image() -> None
     assert not top[30:250, 110].any()
 
 
-def test_a_class_and_score_can_be_told_from_others() -> None:
+def test_captions_of_different_classes_and_scores_differ() -> None:
     box = [50, 100, 200, 200]
     images = [
         draw(grey(300, 400), result((300, 400), (box, score, index), names=names))

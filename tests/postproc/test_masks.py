@@ -84,7 +84,7 @@ def test_png(class_map: np.ndarray) -> None:
     assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), class_map)
 
 
-def test_what_is_no_mask() -> None:
+def test_invalid_masks_are_refused() -> None:
     color = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     for data in (b"", b"no image", color):
         with pytest.raises(InvalidInput, match="no grey PNG"):

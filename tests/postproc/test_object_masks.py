@@ -43,7 +43,7 @@ def test_masks_come_back(seed: int, height: int, width: int, density: float) -> 
     assert kept[:1] == ObjectMasks.of(masks[:1])
 
 
-def test_masks_that_nobody_wants_are_not_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwanted_masks_are_not_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = {
         "boxes": np.array([[[1, 1, 5, 5]]], np.float32),
         "scores": np.array([[0.9]], np.float32),
@@ -95,7 +95,7 @@ class TestPaste:
         assert masks.crop(1)[2].shape == (3, 1)
         assert masks.areas.tolist() == [30, 3, 120]
 
-    def test_cells_are_where_they_were(self) -> None:
+    def test_cells_stay_in_their_place(self) -> None:
         """At a whole number of pixels a cell, blocks of cells come back but for the bilinear borders' halves."""
         mask = np.zeros((1, 4, 4), np.float32)
         mask[0, :2, 1:] = 1

@@ -47,7 +47,7 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("name", [name for name in HEALTHY if name != "gif-animated"])
-def test_a_image_that_ends_early_is_an_error_wherever_it_ends(name: str) -> None:
+def test_an_image_that_ends_early_is_an_error_wherever_it_ends(name: str) -> None:
     data = HEALTHY[name]
     step = max(1, len(data) // 150)
     for end in sorted({*range(0, len(data), step), *range(max(0, len(data) - 20), len(data))}):

@@ -131,7 +131,7 @@ def test_an_exif_thumbnail_is_not_taken_for_the_image() -> None:
         (bytes(100), "is not an image of a known format"),
     ],
 )
-def test_what_is_no_image_is_called_by_its_name(data: bytes, reason: str) -> None:
+def test_the_error_names_the_format_of_other_files(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as error:
         read_header(data, name="photos/a.jpg")
     assert str(error.value) == f"photos/a.jpg: {error.value.reason}"
@@ -161,7 +161,7 @@ def test_a_png_chunk_that_claims_gigabytes_is_refused() -> None:
         read_header(png[:at] + b"\x7f\0\0\0" + png[at + 4 :])
 
 
-def test_a_tiff_that_tells_its_size_twice_is_refused() -> None:
+def test_a_tiff_with_two_sizes_is_refused() -> None:
     # libtiff takes the first, other readers the last: a small second one would hide a huge image.
     entry = struct.pack("<HHII", 256, 4, 1, 11000) + struct.pack("<HHII", 257, 4, 1, 10000)
     small = struct.pack("<HHII", 256, 4, 1, 1) + struct.pack("<HHII", 257, 4, 1, 1)

@@ -50,7 +50,7 @@ def test_plain_rectangles_are_found(method: str) -> None:
 
 @contributed
 @pytest.mark.parametrize("method", METHODS)
-def test_a_image_of_nothing_has_few_regions_or_none(method: str) -> None:
+def test_an_empty_image_has_few_regions_or_none(method: str) -> None:
     found = find_regions(np.zeros((64, 64, 3), np.uint8), method, 50)
     assert found.shape[1:] == (4,)
     assert len(found) <= 50

@@ -53,7 +53,7 @@ def test_empty_file(tmp_path: Path) -> None:
         decode(tmp_path / "empty.jpg")
 
 
-def test_a_path_that_cannot_be() -> None:
+def test_an_invalid_path() -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         decode("a\0b.jpg")
     with pytest.raises(ImageError, match="cannot be read"):

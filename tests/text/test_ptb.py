@@ -62,7 +62,7 @@ def test_letters_stay_whole_however_they_are_composed() -> None:
     assert caption_words("می‌خواهم") == ["می‌خواهم"]  # a joiner inside of a word
 
 
-def test_nothing_that_is_no_word() -> None:
+def test_texts_without_words() -> None:
     assert caption_words("") == caption_words(" ... \n, \u3002 😀 — ") == []
 
 

@@ -47,7 +47,7 @@ def lossless(captions: tuple[str, ...] | list[str], kind: Literal["words", "subw
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_goes_in_comes_out_readable(kind: Literal["words", "subwords"]) -> None:
+def test_encoded_captions_are_decoded_again(kind: Literal["words", "subwords"]) -> None:
     tokenizer = lossless(CAPTIONS, kind)
     assert tuple(tokenizer.decode(tokenizer.encode(caption)) for caption in CAPTIONS) == READABLE
 
@@ -79,7 +79,7 @@ def test_a_word_a_token() -> None:
     assert decode(encoded, vocabulary) == "the dog"
 
 
-def test_what_is_too_long_has_no_end() -> None:
+def test_a_caption_that_is_too_long_has_no_end() -> None:
     tokenizer = Tokenizer(learn_vocabulary(["a b c d e f"], min_count=1, length=4))
     assert tokenizer.encode("a b").tolist()[-1] == END
     assert END not in tokenizer.encode("a b c")
@@ -125,7 +125,7 @@ def test_sentences_of_scenes_are_known_word_by_word() -> None:
         assert tokenizer.decode(tokenizer.encode(caption)) == caption.replace(",", "")
 
 
-def test_a_phone_reads_a_sentence_by_the_rule_of_the_manifest() -> None:
+def test_a_sentence_can_be_read_by_the_rule_of_the_manifest_alone() -> None:
     """As `Vocabulary` has it, in nothing but JSON."""
     for kind in KINDS:
         tokenizer = lossless(CAPTIONS, kind)
@@ -140,7 +140,7 @@ def test_a_phone_reads_a_sentence_by_the_rule_of_the_manifest() -> None:
             assert text.replace("\u2581", " ").strip() == wanted
 
 
-def test_ids_that_are_none() -> None:
+def test_invalid_ids_are_refused() -> None:
     vocabulary = Vocabulary(kind="words", tokens=(*SPECIAL, "a"), length=3)
     assert decode([START, 4, END, 99], vocabulary) == "a"
     for ids in ([5], [-1]):

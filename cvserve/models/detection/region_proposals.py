@@ -21,7 +21,7 @@ from cvserve.postproc.boxes import anchors as anchors_of
 
 # Section 3.1.2 and 3.1.3 of the paper: IoU of positives and of background, anchors an image, at most half positive.
 HIGH, LOW = 0.7, 0.3
-ANCHORS_A_IMAGE = 256
+ANCHORS_PER_IMAGE = 256
 POSITIVE_SHARE = 0.5
 SUPPRESSION = 0.7
 BETA = 1 / 9
@@ -148,7 +148,7 @@ def proposal_loss(
         {"rpn_class", "rpn_box"}: both divided by the sampled anchors.
     """
     matches = match_anchors(anchors, boxes, labels, high=HIGH, low=LOW, force_best=True)
-    positive, background = sample_anchors(matches, ANCHORS_A_IMAGE, POSITIVE_SHARE, seed)
+    positive, background = sample_anchors(matches, ANCHORS_PER_IMAGE, POSITIVE_SHARE, seed)
     sampled = positive | background
     count = tf.reduce_sum(tf.cast(sampled, tf.float32))
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logits)

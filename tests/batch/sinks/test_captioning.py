@@ -59,7 +59,7 @@ def test_csv_is_continued_image_by_image(tmp_path: Path, lost: int) -> None:
     assert (tmp_path / "r.csv").read_bytes() == whole
 
 
-def test_json_of_a_captioner_is_cocos(tmp_path: Path) -> None:
+def test_json_of_a_captioner_has_coco_s_format(tmp_path: Path) -> None:
     with opened(tmp_path / "r.json") as sink:
         for item in (TWO, BAD, ONE):
             sink.write(item)
@@ -87,7 +87,7 @@ def test_numbers_of_a_file_of_captions_and_pycocotools(tmp_path: Path) -> None:
         GroundTruthNumbers(tmp_path / "captions.json", ("dog",))
 
 
-def test_what_is_no_caption_is_refused(tmp_path: Path) -> None:
+def test_other_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no column for classes"), opened(tmp_path / "r.csv") as sink:
         sink.write({"image": "a.jpg", "classes": []})
     with pytest.raises(InvalidInput, match="not of classification"), opened(tmp_path / "r.json") as sink:

@@ -65,7 +65,7 @@ def test_csv_refuses_what_it_has_no_column_for(tmp_path: Path) -> None:
         sink.write({"image": "a.jpg", "detections": []})
 
 
-def test_the_format_is_what_the_suffix_or_the_caller_says(tmp_path: Path) -> None:
+def test_the_suffix_or_the_caller_decides_the_format(tmp_path: Path) -> None:
     for name, format in (("a.csv", None), ("b.txt", "csv")):
         with open_sink(tmp_path / name, format=format):
             pass
@@ -77,7 +77,7 @@ def test_the_format_is_what_the_suffix_or_the_caller_says(tmp_path: Path) -> Non
         open_sink(tmp_path / "d", format="xml")
 
 
-def test_an_earlier_file_lives_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_an_earlier_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     out.write_text("earlier\n")
     with open_sink(out) as sink:
@@ -96,7 +96,7 @@ def fail_after(out: Path, rows: list[dict]) -> None:
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
-def test_an_unfinished_file_is_neither_shown_nor_dropped_unasked(tmp_path: Path, name: str) -> None:
+def test_an_unfinished_file_is_neither_published_nor_deleted(tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     fail_after(out, [row("a.jpg")])
     assert not out.exists()
@@ -229,7 +229,7 @@ def test_stdout_takes_any_name(monkeypatch: pytest.MonkeyPatch, format: str) -> 
         assert os.fsencode(ODD_NAME) in raw.getvalue()
 
 
-def test_resume_makes_no_sense_for_a_stream(tmp_path: Path) -> None:
+def test_resume_of_a_stream_is_refused(tmp_path: Path) -> None:
     for out in ("-", os.devnull):
         with pytest.raises(InvalidInput, match="cannot be continued"):
             open_sink(out, resume=True)

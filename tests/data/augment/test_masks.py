@@ -109,7 +109,7 @@ def test_colors_leave_labels_alone() -> None:
     assert (pixels != painted(labels)).any()
 
 
-def test_something_labelled_is_seen() -> None:
+def test_some_labelled_pixel_is_visible() -> None:
     """One labelled spot in a corner, and places that mostly miss it."""
     labels = np.full((96, 128), VOID, np.uint8)
     labels[:12, :12] = 1

@@ -122,7 +122,7 @@ def test_damaged_images_are_left_out_with_their_captions(tmp_path: Path) -> None
         assert all(str(number) in tokenizer.decode(ids) for number, ids in zip(indices, tokens, strict=True))
 
 
-def test_options_that_are_none() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(InvalidInput, match="drawn, first or all, not 'best'"):
         made(captions="best")
     with pytest.raises(InvalidInput, match="make no batch of 13"):

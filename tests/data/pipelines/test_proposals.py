@@ -65,7 +65,7 @@ def test_regions_are_returned_in_pixels_of_the_original(folder: Path, searched: 
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
-def test_a_kept_file_is_not_searched_again(folder: Path, searched: list[tuple[int, ...]], suffix: str) -> None:
+def test_images_in_the_file_are_not_searched_again(folder: Path, searched: list[tuple[int, ...]], suffix: str) -> None:
     source = open_dataset(folder, "train", task="detection")
     file = folder / "kept" / f"edge_boxes{suffix}"
     first = find_proposals(source, "edge_boxes", 5, file=file)
@@ -94,13 +94,13 @@ def test_a_kept_file_is_not_searched_again(folder: Path, searched: list[tuple[in
         ("a.txt", "", "they are .json or .npz"),
     ],
 )
-def test_what_is_no_such_file_is_one_sentence(tmp_path: Path, name: str, content: str, sentence: str) -> None:
+def test_a_file_in_another_format_is_one_sentence(tmp_path: Path, name: str, content: str, sentence: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InvalidInput, match=sentence):
         read_proposals(tmp_path / name)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no file of proposals at"):
         read_proposals(tmp_path / "none.json")
 

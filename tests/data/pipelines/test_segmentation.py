@@ -147,7 +147,7 @@ class TestTargets:
             "scenes/train/000001: is 64 x 64 pixels upright, its mask 64 x 32"
         ]
 
-    def test_a_image_that_fails_late(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_image_that_fails_late(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         root = write_camvid(tmp_path, {"train": 3, "val": 1})
         source = open_dataset(root, "train", task="segmentation")
         pipeline = SegmentationPipeline(source, SPEC, batch_size=3, cache_bytes=0)

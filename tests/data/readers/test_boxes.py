@@ -58,7 +58,7 @@ def test_rounding_beyond_the_border_is_clipped_without_a_word() -> None:
     assert check((-0.5, 10, 101, 30)) == ([0, 10, 100, 30], BoxReport())
 
 
-def test_a_image_of_unknown_size_has_no_right_border() -> None:
+def test_an_image_of_unknown_size_has_no_right_border() -> None:
     assert check((500, 10, 5000, 30), size=None)[0] == [500, 10, 5000, 30]
 
 

@@ -89,7 +89,7 @@ def test_one_file_is_divided_by_contents(tmp_path: Path) -> None:
     assert len(opened(tmp_path, "val", fractions=halves)) > len(sides["val"])
 
 
-def test_what_is_broken_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_entries_are_reported_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.png", "c.png"):
         image(tmp_path / "images" / name)
     path = coco(tmp_path / "captions_train.json", "a.png", "b.png", "c.png")
@@ -215,7 +215,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: str, mess
     assert str(tmp_path / name) in str(caught.value)
 
 
-def test_what_is_no_such_folder(tmp_path: Path) -> None:
+def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such folder"):
         opened(tmp_path / "none")
     with pytest.raises(InvalidInput, match=r"no data set for captioning was found; looked for .*COCO.*Flickr8k"):

@@ -166,7 +166,7 @@ class TestProblems:
         with pytest.raises(InvalidInput, match="not one of the 4 masks has the name of one of the 4 images of train"):
             open_(root)
 
-    def test_masks_without_a_image_are_counted(self, root: Path) -> None:
+    def test_masks_without_an_image_are_counted(self, root: Path) -> None:
         (root / "train" / "images" / "1.png").unlink()
         split = open_(root)
         assert len(split) == 3
@@ -198,7 +198,7 @@ def test_the_order_of_a_model(tmp_path: Path) -> None:
         open_(root, classes=("sky", "car"))
 
 
-def test_a_image_stored_lying(tmp_path: Path) -> None:
+def test_an_image_stored_on_its_side(tmp_path: Path) -> None:
     """The mask is of the upright image."""
     (tmp_path / "classes.txt").write_text(NAMES)
     labels = random_labels(40, 64, 3, void=False)

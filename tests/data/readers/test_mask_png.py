@@ -142,7 +142,7 @@ class TestSizes:
                 read(ImageHeader("JPEG", 5, 11))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_of_a_image_stored_lying(self, tmp_path: Path, orientation: int) -> None:
+    def test_a_mask_of_an_image_stored_on_its_side(self, tmp_path: Path, orientation: int) -> None:
         """With the upright size it is upright; with another, stored size it is turned as the image is."""
         path = written(tmp_path, png(0, 8, VALUES))
         stored = ImageHeader("JPEG", 11, 5, orientation)

@@ -110,7 +110,7 @@ class TestFolder:
         (record,) = caplog.records
         assert "1 boxes are left out: JPEGImages/b.png" in record.getMessage()
 
-    def test_a_size_that_is_not_said_is_read_from_the_image(self, root: Path) -> None:
+    def test_a_size_that_is_not_stated_is_read_from_the_image(self, root: Path) -> None:
         (root / "Annotations" / "c.xml").write_text(xml(("cat", (30, 20, 50, 28), 0), size=(0, 0)))
         val = open_dataset(root, "val", task="detection")
         assert val.size(0) == (40, 30)
@@ -131,7 +131,7 @@ class TestFolder:
         ("<annotation><size><width>nan</width><height>3</height></size></annotation>", "size/width must be a finite"),
     ],
 )
-def test_files_that_are_no_annotations(root: Path, text: str, sentence: str) -> None:
+def test_other_files_are_refused(root: Path, text: str, sentence: str) -> None:
     (root / "Annotations" / "c.xml").write_text(text)
     with pytest.raises(InvalidInput, match=sentence):
         open_dataset(root, "val", task="detection")

@@ -103,7 +103,7 @@ def test_relation(one: tuple, other: tuple, expected: str | None) -> None:
     assert relation(np.array(one, np.float32), np.array(other, np.float32)) == expected
 
 
-def test_no_word_of_a_captioning_scene_hangs_on_a_pixel() -> None:
+def test_no_word_of_a_captioning_scene_depends_on_one_pixel() -> None:
     """Any side of any box, a pixel further out or in: the same sentences."""
     scenes = Scenes(150, task="captioning")
     several = 0

@@ -81,7 +81,7 @@ def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> Non
     assert holds(2 / 3, None)
 
 
-def test_a_number_that_is_none_is_never_the_same() -> None:
+def test_nan_is_never_the_same() -> None:
     other = answers()
     other["log_probability"][2] = np.nan
     assert np.isnan(EXPORT.comparison(manifest(), TOLERANCE).compare(other, answers()).differences[2])

@@ -92,7 +92,7 @@ def test_too_many_pixels_of_another_class_do_not_hold() -> None:
     assert SegmentationParity(images=2, max_abs_difference=0, agreement=0.5, limit=0.25, **loose).holds
 
 
-def test_no_number_is_never_close() -> None:
+def test_nan_is_never_close() -> None:
     got = {name: values.copy() for name, values in answers().items()}
     got["confidence"][0, 0, 0] = np.nan
     got["class_map"][0, 0, 0] = (got["class_map"][0, 0, 0] + 1) % 3

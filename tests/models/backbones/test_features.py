@@ -106,7 +106,7 @@ def test_vgg16_has_the_layers_of_keras() -> None:
         ("mobilenet_v2", {"pooling": "avg"}, "takes no option 'pooling'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, object], sentence: str) -> None:
+def test_invalid_options_are_one_sentence(name: str, options: dict[str, object], sentence: str) -> None:
     images = keras.Input((64, 64, 3), dtype="uint8")
     with pytest.raises(InvalidInput, match=sentence):
         backbone_features(images, name, **options)  # type: ignore[arg-type]

@@ -43,7 +43,9 @@ BEAM = Decoding(method="beam", beam_width=3, length_penalty=0.7, no_repeat_ngram
         ("transformer", {**_TRANSFORMER, "positions": "sinusoidal", "activation": "gelu_tanh"}, GREEDY),
     ],
 )
-def test_it_says_the_same_everywhere(name: str, options: dict[str, Any], decoding: Decoding, tmp_path: Path) -> None:
+def test_every_format_gives_the_same_sentences(
+    name: str, options: dict[str, Any], decoding: Decoding, tmp_path: Path
+) -> None:
     words = vocabulary(length=7)
     keras.utils.set_random_seed(0)
     built = build_model("captioning", name, num_classes=len(words), length=words.length, image_size=SIZE, **options)

@@ -89,7 +89,7 @@ def test_teacher_forcing_equals_the_steps(name: str) -> None:
 
 @pytest.mark.parametrize("image", ["first", "always"])
 @pytest.mark.parametrize("pooling", ["average", "flatten"])
-def test_large_features_do_not_drown_the_words(image: str, pooling: str) -> None:
+def test_large_features_do_not_hide_the_words(image: str, pooling: str) -> None:
     """show_and_tell gives the cell an image's vector of the same size, however large the features have become."""
     decoder = _small("show_and_tell", image=image, pooling=pooling).decoder
     features = tf.constant(np.random.default_rng(0).normal(size=(2, 6, 6)), tf.float32)
@@ -107,7 +107,7 @@ def test_dropout_is_of_training_alone() -> None:
     np.testing.assert_array_equal(one, two)
 
 
-def test_a_lower_precision_computes_the_picture_alone(tmp_path: Path) -> None:
+def test_only_the_image_is_computed_in_lower_precision(tmp_path: Path) -> None:
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -132,6 +132,6 @@ def test_a_lower_precision_computes_the_picture_alone(tmp_path: Path) -> None:
         ("transformer", {"heat": 1}, "transformer takes no such option: 'heat'"),
     ],
 )
-def test_what_cannot_be_built_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
+def test_invalid_options_are_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence.replace("(", r"\(")):
         create_model("captioning", name, num_classes=9, **{"image_size": 64, **options})

@@ -151,7 +151,7 @@ def test_ngrams_are_not_repeated(ngram: int, method: str) -> None:
     assert method == "beam" or all(before in held for before in kept), "what does not repeat stays as it was"
 
 
-def test_the_forbidden_is_never_said_and_sentences_end_once() -> None:
+def test_special_tokens_never_occur_and_sentences_end_once() -> None:
     decoder, features = make_decoder(length=9), make_features(64)
     for decoding in (Decoding(), Decoding(method="sampling", temperature=5.0), Decoding(method="beam", beam_width=3)):
         ids = searched(decoder, features, decoding).token_ids[:, 0]
@@ -160,7 +160,7 @@ def test_the_forbidden_is_never_said_and_sentences_end_once() -> None:
         assert np.array_equal(ids == PAD, (ended == 1) & (ids != END)), "<pad> behind the one <end>, and only there"
 
 
-def test_sampling_is_distributed_as_asked() -> None:
+def test_samples_have_the_wanted_distribution() -> None:
     """The first word of one image over 4000 draws, against the softmax of its logits."""
     decoder, features = make_decoder(length=3, temper=0.5), make_features(1)
     memory = decoder.memory(features)

@@ -71,7 +71,7 @@ def test_retinanet_scores_start_at_one_percent() -> None:
         ("yolov1", {"neck": 7.5}, "neck of at least 8"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
+def test_invalid_options_are_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     size = options.pop("image_size", SIZE)
     with pytest.raises(InvalidInput, match=sentence):
         build_model("detection", name, num_classes=3, image_size=size, **options)

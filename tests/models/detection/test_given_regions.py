@@ -29,7 +29,7 @@ def test_windows_by_hand() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (33, 200)])
-def test_windows_are_inside_and_no_two_are_one(size: tuple[int, int]) -> None:
+def test_windows_are_inside_and_all_different(size: tuple[int, int]) -> None:
     boxes = windows(size, (0.125, 0.3, 1.0), (0.2, 1.0, 3.0))
     assert boxes[:, :2].min() >= 0
     assert (boxes[:, 2:].max(axis=0) <= np.array([size[1], size[0]]) + 1e-3).all()
@@ -50,7 +50,7 @@ def test_every_image_has_the_same_windows() -> None:
 
 
 @pytest.fixture
-def found_by_a_stranger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def fake_search(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for OpenCV's contributed modules: one box, as far right as the image is bright. Tells its calls."""
     calls: list[str] = []
 
@@ -62,7 +62,7 @@ def found_by_a_stranger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_regions_are_found_once_for_the_same_pixels(found_by_a_stranger: list[str]) -> None:
+def test_regions_are_found_once_for_the_same_pixels(fake_search: list[str]) -> None:
     layer = FoundRegions("edge_boxes", 3)
     images = np.zeros((3, 16, 16, 3), np.uint8)
     images[1] = 20
@@ -71,12 +71,12 @@ def test_regions_are_found_once_for_the_same_pixels(found_by_a_stranger: list[st
         answer = run(images).numpy()
         assert answer[:, 0, 2].tolist() == [1, 21, 1]
         assert not answer[:, 1:].any()
-    assert found_by_a_stranger == ["edge_boxes"] * 2
+    assert fake_search == ["edge_boxes"] * 2
 
 
 @pytest.mark.parametrize("name", ["fast_rcnn", "rcnn"])
-def test_a_network_that_asks_opencv_trains_and_says_that_it_cannot_leave_python(
-    name: str, found_by_a_stranger: list[str], tmp_path: Path
+def test_a_network_that_uses_opencv_trains_and_cannot_be_exported(
+    name: str, fake_search: list[str], tmp_path: Path
 ) -> None:
     options = {**SMALL, "proposals": "selective_search", "count": 10}
     if name == "rcnn":
@@ -94,7 +94,7 @@ def test_a_network_that_asks_opencv_trains_and_says_that_it_cannot_leave_python(
 
 
 @pytest.mark.skipif(hasattr(cv2, "ximgproc"), reason="this OpenCV has the contributed modules")
-def test_without_contributed_modules_it_is_said_before_training() -> None:
+def test_missing_contributed_modules_are_reported_before_training() -> None:
     with pytest.raises(MissingExtra, match=r"cvserve\[proposals\]"):
         build_model("detection", "fast_rcnn", num_classes=2, image_size=64, proposals="selective_search", count=64)
 

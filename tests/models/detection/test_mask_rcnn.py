@@ -90,7 +90,7 @@ def test_the_loss_counts_positive_regions_alone() -> None:
     assert float(loss) == pytest.approx((np.log(2) + np.log1p(np.exp(-3))) / 2, rel=1e-5)
 
 
-def test_the_class_wanted_is_one_of_a_convolution_for_all() -> None:
+def test_the_mask_of_one_class_equals_a_convolution_for_all() -> None:
     """The product with a class's weights is what a 1x1 convolution to all classes would say of that class."""
     keras.utils.set_random_seed(0)
     head = MaskHead(3, 4, 1)
@@ -128,7 +128,7 @@ def _scene() -> tuple[np.ndarray, ...]:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_learns_masks_by_heart() -> None:
+def test_memorises_masks() -> None:
     detector = _small(backbone_options={"width": 12}, units=32, mask_channels=16)
     images, boxes, labels, frames, grids = _scene()
     variables = detector.network.trainable_variables

@@ -76,7 +76,7 @@ _TRACED = {
 @pytest.mark.parametrize("force", [False, True])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_loops_say_the_same(data: st.DataObject, force: bool) -> None:
+def test_equals_loops(data: st.DataObject, force: bool) -> None:
     def draw(count: int) -> np.ndarray:
         numbers = data.draw(st.lists(st.integers(0, 40), min_size=4 * count, max_size=4 * count))
         corners = np.array(numbers, np.float32).reshape(count, 2, 2)

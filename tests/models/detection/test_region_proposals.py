@@ -46,7 +46,7 @@ def test_proposals_are_those_of_numpy() -> None:
             np.testing.assert_allclose(answer[row], wanted, atol=1e-4)
 
 
-def test_what_is_nowhere_is_padding() -> None:
+def test_proposals_outside_of_the_image_are_padding() -> None:
     offsets = np.zeros((1, len(ANCHORS), 4), np.float32)
     offsets[..., 1] = -50
     answer = Proposals(LEVELS, SIZE, 30, 8)(np.zeros((1, len(ANCHORS)), np.float32), offsets)
@@ -60,7 +60,7 @@ def test_keeps_its_settings() -> None:
     assert copied.levels == LEVELS
 
 
-def test_the_loss_of_a_perfect_answer_is_none() -> None:
+def test_the_loss_of_a_perfect_answer_is_zero() -> None:
     boxes = np.array([[[10, 10, 40, 40], [60, 20, 90, 60]]], np.float32)
     labels = np.array([[0, 3]], np.int32)
     # Each anchor answers what it should: the object that it overlaps most, near enough or as the object's best.

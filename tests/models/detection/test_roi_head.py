@@ -24,7 +24,7 @@ def test_one_head_for_any_number_of_regions() -> None:
         np.testing.assert_allclose(fewer[role], values[:, 2:5], atol=1e-6)
 
 
-def test_what_fills_up_is_never_found() -> None:
+def test_padding_is_never_found() -> None:
     proposals = np.array([[[0, 0, 10, 10], [0, 0, 0, 0], [5, 5, 5, 9]]], np.float32)
     logits = np.full((1, 3, 3), 7.0, np.float32)
     logits[..., 0] = -40

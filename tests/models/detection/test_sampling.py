@@ -23,7 +23,7 @@ def _matches(labels: np.ndarray) -> Matches:
 @given(
     seed=st.integers(0, 1000), anchors=st.integers(1, 60), count=st.integers(1, 40), share=st.sampled_from([0.25, 0.5])
 )
-def test_as_many_anchors_as_there_are_and_no_more(seed: int, anchors: int, count: int, share: float) -> None:
+def test_no_more_anchors_are_drawn_than_exist(seed: int, anchors: int, count: int, share: float) -> None:
     labels = np.random.default_rng(seed).choice([BACKGROUND, IGNORED, 0, 1], (2, anchors))
     positive, background = (chosen.numpy() for chosen in sample_anchors(_matches(labels), count, share, SEED))
     assert not (positive & (labels < 0)).any()

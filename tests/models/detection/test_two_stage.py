@@ -42,7 +42,7 @@ def test_without_objects_there_is_no_box_loss(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", each(("faster_rcnn", "fast_rcnn", "rcnn"), always=("faster_rcnn",)))
-def test_learns_two_images_by_heart(name: str) -> None:
+def test_memorises_two_images(name: str) -> None:
     """Bright rectangles on noise: the best of each class is where it is, and no class is found that is not there."""
     detector = _small(name, backbone_options={"width": 16}, units=32)
     images = _images() // 4
@@ -95,7 +95,7 @@ def test_learns_two_images_by_heart(name: str) -> None:
         ("rcnn", {"backbone": "resnet19"}, "no backbone 'resnet19'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
+def test_invalid_options_are_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     size = options.pop("image_size", SIZE)
     with pytest.raises(InvalidInput, match=sentence):
         build_model("detection", name, num_classes=3, image_size=size, **options)

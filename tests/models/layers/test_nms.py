@@ -56,7 +56,7 @@ def test_logits_and_padding() -> None:
     side=st.sampled_from([12, 30, 80]),
     batch=st.integers(1, 3),
 )
-def test_it_is_the_loop(seed: int, threshold: float, side: int, batch: int) -> None:
+def test_equals_the_loop(seed: int, threshold: float, side: int, batch: int) -> None:
     random = np.random.default_rng(seed)
     # Whole numbers, so that both sides calculate exactly; among them many equal boxes.
     corners = random.integers(0, side, (batch, 24, 2))

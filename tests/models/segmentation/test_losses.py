@@ -46,7 +46,7 @@ def test_cross_entropy_by_hand() -> None:
     assert float(pixel_cross_entropy(logits, labels_of(0, VOID, VOID), None, 0.1)) == pytest.approx(smooth, abs=1e-6)
 
 
-def test_the_lectures_example_and_no_knowledge() -> None:
+def test_a_worked_example_and_equal_scores() -> None:
     """Scores (3.2, 5.1, -1.7), true class 0: loss 2.04. All alike: log(C)."""
     scores = tf.constant([[[[3.2, 5.1, -1.7]]]])
     assert float(pixel_cross_entropy(scores, labels_of(0))) == pytest.approx(2.04, abs=0.005)
@@ -154,7 +154,7 @@ def test_nothing_but_void_is_zero(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_certainty_is_no_trouble(name: str) -> None:
+def test_very_large_scores_stay_finite(name: str) -> None:
     """Right and wrong with a score of 1000 apart: finite losses and gradients."""
     scores = tf.Variable([[[[1000.0, 0, 0], [0, 1000, 0]]]])
     for labels in (labels_of(0, 1), labels_of(1, 0)):

@@ -42,7 +42,7 @@ def test_other_sizes_keep_the_weights(name: str, tmp_path: Path) -> None:
         assert other.network(_images(1, (size[0], size[1])), training=False)["class_map"].shape == (1, *size)
 
 
-def test_the_pixels_see_what_they_should() -> None:
+def test_fcn32s_learns_its_last_enlarging_only_if_asked() -> None:
     """fcn32s holds its last enlarging at bilinear interpolation, unless told otherwise."""
     fixed, learned = (_small("fcn32s", learned_enlarging=value) for value in (False, True))
     assert "enlarged/kernel" not in {variable.path for variable in fixed.network.trainable_variables}
@@ -163,7 +163,7 @@ def test_dilated_backbones_see_as_far(stride: int) -> None:
         ("dilated", {"context": "huge"}, "no context 'huge'; known: basic, large, none"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
+def test_invalid_options_are_one_sentence(name: str, options: dict[str, Any], sentence: str) -> None:
     given = {"num_classes": CLASSES, "image_size": SIZE, **options}
     with pytest.raises(InvalidInput, match=sentence):
         build_model("segmentation", name, **given)

@@ -80,7 +80,7 @@ def test_a_score_of_just_the_threshold_is_enough() -> None:
 
 
 @pytest.mark.parametrize("value", [-np.inf, -1e30, 1e30])
-def test_numbers_without_measure(value: float) -> None:
+def test_infinite_logits(value: float) -> None:
     logits = np.full((3, 4), -2.0, np.float32)
     logits[1, 2] = value
     found = choose_candidates(logits, None, spec("sigmoid"), 0.5)
@@ -90,7 +90,7 @@ def test_numbers_without_measure(value: float) -> None:
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-def test_what_is_no_number_is_an_error(activation: str) -> None:
+def test_nan_is_an_error(activation: str) -> None:
     logits = np.full((3, 4), -9.0, np.float32)
     objectness = np.array([0.0, np.nan, 0.0], np.float32)
     with pytest.raises(ArtifactError, match="not numbers"):

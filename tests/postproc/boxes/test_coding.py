@@ -104,7 +104,7 @@ def test_a_wild_scale_stays_finite() -> None:
     assert np.isfinite(boxes).all()
 
 
-def test_another_number_of_boxes_is_told() -> None:
+def test_another_number_of_boxes_is_an_error() -> None:
     with pytest.raises(ArtifactError, match="the graph gave 13 boxes, its box coding has 14"):
         decode_boxes(np.zeros((13, 4), np.float32), coding("distances"), HEIGHT, WIDTH)
 

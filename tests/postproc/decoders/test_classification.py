@@ -121,7 +121,7 @@ def test_top_k_from_the_request_or_the_manifest() -> None:
             decode_outputs(outputs, [GEOMETRY], manifest(), Options(top_k))
 
 
-def test_one_result_a_image() -> None:
+def test_one_result_per_image() -> None:
     outputs = {"out": np.eye(3, dtype=np.float32)}
     results = decode_outputs(outputs, [GEOMETRY] * 3, manifest())
     assert [result.to_dict()["classes"][0]["index"] for result in results] == [0, 1, 2]
@@ -130,6 +130,6 @@ def test_one_result_a_image() -> None:
     assert decode_outputs({"out": np.zeros((0, 3), np.float32)}, [], manifest()) == []
 
 
-def test_scores_that_are_no_numbers_are_an_error() -> None:
+def test_scores_that_are_nan_are_an_error() -> None:
     with pytest.raises(ArtifactError, match="NaN"):
         decode_outputs({"out": np.array([[0, np.nan, 1]], np.float32)}, [GEOMETRY], manifest())

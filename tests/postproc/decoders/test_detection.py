@@ -281,7 +281,7 @@ def test_options_are_checked_once_for_all() -> None:
         ({"objectness": np.zeros((1, 6), np.float32)}, r"objectness \[1, 6\] do not fit"),
     ],
 )
-def test_outputs_that_are_not_what_was_said(change: dict[str, np.ndarray], sentence: str) -> None:
+def test_outputs_that_contradict_the_manifest(change: dict[str, np.ndarray], sentence: str) -> None:
     outputs = heads((5, 1, 2.0)) | change
     with pytest.raises(ArtifactError, match=sentence):
         decode_detection(

@@ -101,7 +101,7 @@ def test_confidence_is_the_mean_over_the_pixels_of_a_class() -> None:
         assert result.coverage[index] == pytest.approx(here.mean())
 
 
-def test_a_class_that_shrinking_leaves_nowhere_has_no_confidence() -> None:
+def test_a_class_that_shrinking_removes_has_no_confidence() -> None:
     answers = {"class_map": np.zeros((1, 40, 40), np.uint8), "confidence": np.full((1, 40, 40), 0.5, np.float32)}
     answers["class_map"][0, 0, 0] = 3
     network = contract(40, 40, resize="exact")
@@ -120,7 +120,7 @@ def test_beyond_a_center_crop_the_nearest_class_is_repeated() -> None:
     assert np.array_equal(result.class_map[:, 20:], seen[:, -1:].repeat(10, axis=1))
 
 
-def test_a_image_and_its_labels_take_the_same_way() -> None:
+def test_an_image_and_its_labels_are_mapped_alike() -> None:
     """What the pixels say is where the image has it: blocks of one grey each, letterboxed and brought back."""
     blocks = np.random.default_rng(1).integers(0, 5, (9, 12), np.uint8).repeat(40, axis=0).repeat(30, axis=1)
     image = np.repeat(blocks[..., None] * 50, 3, axis=2)

@@ -21,7 +21,7 @@ from cvserve.serving.core.engine import ModelRef
 from cvserve.serving.protocols.vision.answers import check_method
 
 
-async def test_a_image_comes_back_with_its_classes(serve: Serve) -> None:
+async def test_an_image_is_answered_with_its_classes(serve: Serve) -> None:
     async with serve() as server, AsyncClient(server.address) as client:
         for color in LABELS:
             result = await client.classify("colours", jpeg(color), top_k=2)
