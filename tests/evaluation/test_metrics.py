@@ -162,3 +162,10 @@ def test_metrics_share_nothing(case: Case) -> None:
 def test_without_images_there_is_one_sentence(case: Case) -> None:
     with pytest.raises(InvalidInput, match=r"^there are no \w+( \w+)? to score$"):
         case.create().compute()
+
+
+def test_probabilities_that_do_not_fit_the_labels_are_refused() -> None:
+    metric = ClassificationMetric(LABELS)
+    metric.update(np.full((2, 4), 0.25), [0, 1])
+    with pytest.raises(InvalidInput, match="do not fit"):
+        metric.compute()

@@ -27,7 +27,7 @@ class ClassificationMetric:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
-        self._probabilities = [np.zeros((0, len(self._labels)), np.float32)]
+        self._probabilities: list[np.ndarray] = []
         self._classes: list[int] = []
 
     def update(
@@ -50,7 +50,9 @@ class ClassificationMetric:
         Raises:
             InvalidInput: no images, shapes that do not fit, or a label outside the classes.
         """
-        return classification_report(np.concatenate(self._probabilities), np.array(self._classes, int), self._labels)
+        empty = np.zeros((0, len(self._labels)), np.float32)
+        probabilities = np.concatenate(self._probabilities) if self._probabilities else empty
+        return classification_report(probabilities, np.array(self._classes, int), self._labels)
 
 
 METRIC = TaskMetric(
