@@ -28,7 +28,7 @@ _STALE_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Artifact:
-    """A version directory with its manifest. Its files match their hashes, unless `read` was told not to verify."""
+    """Holds a version directory and its manifest. `read` checks the hashes of its files unless `verify` is false."""
 
     directory: Path
     manifest: Manifest

@@ -20,7 +20,7 @@ class Vocabulary(Spec):
 
     To read a sentence: go through its ids up to the first 2 (<end>), leave out those under 4, put the tokens of the
     others one after the other without anything between them, and write a space for each U+2581. That is all; `kind`
-    matters only to whoever turns sentences into ids.
+    matters only for turning sentences into ids.
 
     kind:
         "words"     a token is a word, "\u2581dog", or what is written without a space before it: the end of a

@@ -34,7 +34,7 @@ from cvserve.runtimes import Runtime, open_graph
 from cvserve.runtimes.choose import measure
 
 _FORMAT_OF = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
-# What belongs to a SavedModel; whatever else lies in its directory does not.
+# The files of a SavedModel; others in its directory are not copied.
 _SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets", "assets.extra")
 _LATENCY_SECONDS = 0.5
 _TRIAL_BATCH = 2

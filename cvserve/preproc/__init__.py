@@ -1,7 +1,7 @@
 """Turns images into pixels: decodes, turns upright, resizes. With OpenCV and numpy, without TensorFlow.
 
-`preprocess` is the one path that training, evaluation, export calibration, batch and serving share; that all of them
-show the network the same bytes is what the rest of cvserve relies on.
+Training, evaluation, export, batch prediction and serving all use `preprocess`, so that the network always gets the
+same pixels for an image. The rest of cvserve relies on this.
 """
 
 from cvserve.preproc.decode import MAX_PIXELS, decode, preprocess

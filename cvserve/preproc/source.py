@@ -48,7 +48,7 @@ def read_file(path: str | Path, name: str) -> bytes:
 
 
 def open_without_waiting(path: str, flags: int) -> int:
-    """Opens a file for `open`, without waiting for ever at a named pipe that nobody writes to."""
+    """Opens a file for `open`, without waiting for ever at a named pipe without a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -154,7 +154,7 @@ def test_real_annotations(shared: Path) -> None:
             np.testing.assert_array_equal(masks.mask(place), reference.annToMask(annotation))
 
 
-def test_a_deleted_image_is_left_out(tmp_path: Path) -> None:
+def test_masks_of_a_missing_image_are_an_error(tmp_path: Path) -> None:
     split = coco(tmp_path, [{"bbox": [1, 1, 9, 9], "segmentation": {"size": [9, 9], "counts": [81]}}])
     with pytest.raises(ImageError, match="run lengths are of the size"):
         split.object_masks(0)

@@ -54,7 +54,7 @@ def test_parity_is_measured_on_the_runs_own_validation_images(run_directory: Pat
     np.testing.assert_allclose(open_runtime(published).run({"images": pixels})["probabilities"], wanted, atol=1e-5)
 
 
-def test_missing_images_are_an_error(run_directory: Path, tmp_path: Path) -> None:
+def test_missing_folders_are_an_error(run_directory: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="gone"):
         export_run(run_directory, tmp_path / "scenes", data=tmp_path / "gone")
     with pytest.raises(NotFound, match="no run directory"):

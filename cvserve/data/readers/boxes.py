@@ -13,7 +13,7 @@ from cvserve.data.problems import Problem, first_few
 _log = logging.getLogger(__name__)
 
 LEAST_INSIDE = 0.5
-"""A box of which a smaller fraction of its area lies in the image is taken for a mistake and dropped."""
+"""Least fraction of a box's area that must be in the image; other boxes are taken for mistakes and dropped."""
 
 # Rounding to whole pixels and floats of text files reach this far beyond the border: clipped without a warning.
 _ROUNDING = 1.0

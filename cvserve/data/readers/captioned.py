@@ -31,8 +31,8 @@ class CaptionedImage:
 class CaptionedSplit(FileSplit[CaptionedImage]):
     """Holds one split of a data set with captions, as a `cvserve.data.source.CaptionSource`.
 
-    dropped: captions and images that are not used. A part of a split keeps all of them: nobody knows in which part an
-    image that is missing would be.
+    dropped: captions and images that are not used. A part of a split keeps all of them, since it is not known in which
+    part a missing image would be.
     """
 
     def captions(self, index: int) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def make_split(
 
 
 def image_folder(names: Iterable[str], candidates: Iterable[Path]) -> Path:
-    """Returns the folder below which the first image that exists lies; the first candidate where none exists."""
+    """Returns the folder that holds the first image that exists; the first candidate if none exists."""
     folders = [folder for folder in candidates if folder.is_dir()]
     for number, name in enumerate(names):
         if number == 100:

@@ -71,7 +71,7 @@ def read_coco(
     Args:
         classes: label order, matched by name; None takes the file's categories by their numbers.
         root: the data set's folder, by default the file's.
-        images_folder: the folder of the images, by default the one beside the file in which the first image lies.
+        images_folder: the folder of the images, by default the one beside the file that holds the first image.
 
     Raises:
         InvalidInput: it is no such file, or contradicts itself; the error names the file and the annotation.

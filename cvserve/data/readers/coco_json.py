@@ -142,7 +142,7 @@ def stated_size(image: dict[str, Any], path: Path) -> tuple[int, int] | None:
 
 
 def image_folder(root: Path, path: Path, split: str, images: list[dict[str, Any]]) -> Path:
-    """Returns the folder below which the first image that exists lies."""
+    """Returns the folder that holds the first image that exists."""
     stem = re.sub(r"^(instances_)?", "", path.stem)
     candidates = [
         *(path.parent, path.parent / "images") * (path.parent.name != "annotations"),

@@ -26,7 +26,7 @@ def phrase(item: SceneObject) -> str:
 def relation(one: np.ndarray, other: np.ndarray, distinct: float = _DISTINCT) -> str | None:
     """Returns where box `one` is from box `other`: "left of", "right of", "above", "below", or None.
 
-    A word is used only where nobody would doubt it: the boxes do not overlap along its axis, and the centres are at
+    A word is used only where it is certain: the boxes do not overlap along its axis, and the centres are at
     least twice (`distinct` times) as far apart along it as across it. Oblique neighbours have no relation.
 
     Args:

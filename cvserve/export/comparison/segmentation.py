@@ -56,10 +56,10 @@ class SegmentationComparison:
         agreeing = same_fractions >= (PIXEL_AGREEMENT if self.pixel_limit is None else self.pixel_limit)
         left_out = int(self.tied * difference.shape[1])
         # A NaN counts as the largest difference, and is never left out.
-        judged = np.sort(difference, axis=1)[:, -1 - left_out] if left_out else difference.max(axis=1)
-        judged = np.where(np.isnan(difference).any(axis=1), np.nan, judged)
+        worst = np.sort(difference, axis=1)[:, -1 - left_out] if left_out else difference.max(axis=1)
+        worst = np.where(np.isnan(difference).any(axis=1), np.nan, worst)
         beyond = (difference > self.limit).mean(axis=1)
-        return Compared(judged, agreeing, (mine, theirs, float(beyond.max())))
+        return Compared(worst, agreeing, (mine, theirs, float(beyond.max())))
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
         """Returns the agreement of pixels and classes, at the worst batch size."""

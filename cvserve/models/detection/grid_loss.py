@@ -25,7 +25,7 @@ def grid_loss(
 ) -> dict[str, tf.Tensor]:
     """Returns the parts of the loss: sums over each image, means over the batch.
 
-    The cell in which an object's centre lies answers for it; of several the one of greatest area is taken. Of the
+    The cell that holds an object's centre learns it; of several objects, the one of greatest area. Of the
     cell's boxes, the one that overlaps it most is responsible, or where none does, the one whose numbers are nearest.
 
     Args:

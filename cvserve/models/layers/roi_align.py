@@ -17,8 +17,8 @@ class RoIAlign(keras.layers.Layer):
     """Cuts each region into size[0] x size[1] bins and averages the map at some points of each bin.
 
     The points of a bin are `sampling` x `sampling`, evenly spread, and the map between its pixels is bilinear; pixel i
-    of a map lies at i + 0.5 (`aligned=True` of Detectron2 and torchvision). Beyond the map, its border goes on for half
-    a cell, and further out there is nothing, 0.
+    of a map lies at i + 0.5 (`aligned=True` of Detectron2 and torchvision). Its border is repeated
+    for half a cell; further out there is nothing, 0.
 
     Regions are parallel to the axes, so weights of rows and of columns are enough: two matrix products, without a
     gather or a loop, which TensorFlow, ONNX and TFLite do alike for any number of images.

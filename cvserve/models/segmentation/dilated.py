@@ -49,9 +49,9 @@ def dilated(
         weights: "imagenet" (vgg16 with a width of 64), a file, or None.
         backbone, backbone_options: of `dilated_features`: resnet18, resnet34 or vgg16.
         hidden: with vgg16 only, channels of the two layers that were the classifier's dense ones, a 7x7 convolution
-            dilated by 4 and a 1x1 one; 128 if not said, 4096 in the paper.
+            dilated by 4 and a 1x1 one; 128 by default, 4096 in the paper.
         context: form of the context module, or "none" for the front end alone.
-        channels: that the context module gets and gives (the classes in the paper); if not said, 64 for "basic", and 16
+        channels: that the context module gets and gives (the classes in the paper); by default 64 for "basic", and 16
             for "large", which has up to 32 times as many inside (4 million weights; with 64 there would be 63).
         dropout: after each of the hidden layers, or on the backbone's last map; 0.5 in the paper.
 

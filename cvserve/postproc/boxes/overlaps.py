@@ -48,7 +48,7 @@ def _kept_of_sorted(boxes: np.ndarray, classes: np.ndarray, iou_threshold: float
     rectangles[:, 2:] -= rectangles[:, :2]
     # OpenCV moves each class aside by the largest coordinate, which keeps classes apart only from 0 on.
     rectangles[:, :2] -= rectangles[:, :2].min(axis=0)
-    # Descending ranks instead of the scores, so that ties are broken by us and no threshold applies.
+    # Descending ranks instead of the scores, so that ties are broken here and no threshold applies.
     ranks = np.arange(len(boxes), 0, -1, dtype=np.float32)
     # The stubs know only lists, which are slower.
     arrays: tuple[Any, Any, Any] = rectangles, ranks, classes.astype(np.int32)

@@ -19,7 +19,7 @@ PAD, START, END = 0, 1, 2
 
 
 def searcher(decoder: TinyDecoder, decoding: Decoding) -> Callable[[tf.Tensor], Sentences]:
-    """The search in a graph of open batch size, as it is exported."""
+    """Returns the search in a graph of open batch size, as it is exported."""
     graph = tf.function(
         lambda features: vars(search(decoder, features, decoding)), [tf.TensorSpec((None, 12, 4))], autograph=False
     )
@@ -31,22 +31,22 @@ def searched(decoder: TinyDecoder, features: tf.Tensor, decoding: Decoding) -> S
 
 
 def sentences_of(num_tokens: int, count: int) -> list[tuple[int, ...]]:
-    """Every sentence that can be said: with <end> as the last of up to `count` tokens, or cut off there."""
+    """Returns every possible sentence: with <end> as the last of up to `count` tokens, or cut off there."""
     words = range(4, num_tokens)
-    ended = [(*said, END) for length in range(count) for said in product(words, repeat=length)]
+    ended = [(*tokens, END) for length in range(count) for tokens in product(words, repeat=length)]
     return ended + list(product(words, repeat=count))
 
 
 def log_probabilities(decoder: TinyDecoder, features: tf.Tensor, sentences: list[tuple[int, ...]]) -> list[float]:
-    """By teacher forcing, of a sentence for each of features [B, L, C], or of all for features [1, L, C]."""
+    """Computes them by teacher forcing: one sentence for each of features [B, L, C], or all for features [1, L, C]."""
     count = decoder.length - 1
-    told = np.array([padded(sentence, count) for sentence in sentences], np.int32)
-    fed = np.concatenate([np.full((len(told), 1), START, np.int32), told[:, :-1]], axis=1)
+    targets = np.array([padded(sentence, count) for sentence in sentences], np.int32)
+    inputs = np.concatenate([np.full((len(targets), 1), START, np.int32), targets[:, :-1]], axis=1)
     if features.shape[0] == 1:
-        features = tf.repeat(features, len(told), axis=0)
-    scores = tf.nn.log_softmax(decoder(features, tf.constant(fed))).numpy()
-    own = np.take_along_axis(scores, told[..., None], axis=2)[..., 0]
-    return np.where(told == PAD, 0, own).sum(axis=1).tolist()
+        features = tf.repeat(features, len(targets), axis=0)
+    scores = tf.nn.log_softmax(decoder(features, tf.constant(inputs))).numpy()
+    own = np.take_along_axis(scores, targets[..., None], axis=2)[..., 0]
+    return np.where(targets == PAD, 0, own).sum(axis=1).tolist()
 
 
 def padded(sentence: tuple[int, ...], count: int) -> list[int]:
@@ -57,7 +57,7 @@ def padded(sentence: tuple[int, ...], count: int) -> list[int]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_wide_beam_equals_brute_force(seed: int, alpha: float) -> None:
     """3 words, 4 tokens: 121 sentences; a beam as wide loses none."""
-    decoder, features = make_decoder(num_classes=7, length=5, seed=seed, temper=0.3), make_features(1, seed)
+    decoder, features = make_decoder(num_tokens=7, length=5, seed=seed, temper=0.3), make_features(1, seed)
     every = sentences_of(7, 4)
     scores = dict(zip(every, log_probabilities(decoder, features, every), strict=True))
     ranked = sorted(every, key=lambda sentence: -scores[sentence] / length_penalty(len(sentence), alpha))
@@ -135,7 +135,7 @@ def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) 
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_ngrams_are_not_repeated(ngram: int, method: str) -> None:
     """Sentences of 9 tokens from 3 words, which would repeat themselves."""
-    decoder, features = make_decoder(num_classes=7, length=10), make_features(8)
+    decoder, features = make_decoder(num_tokens=7, length=10), make_features(8)
     width = {} if method == "greedy" else {"beam_width": 3}
 
     def repeats(sentence: list[int]) -> bool:
