@@ -37,7 +37,7 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
         self.requests.append(request)
         model = vision_pb2.ModelSpec(name=request.model.name, version=3)
         colors = [0x0000FF, 0xFF0000, 0x00FF00] if self.task == "segmentation" else []
-        return vision_pb2.GetModelInfoResponse(model=model, task=self.task, colors=colors)
+        return vision_pb2.GetModelInfoResponse(model=model, task=self.task, colours=colors)
 
     def Classify(self, request: Any, context: Any) -> Any:
         self.requests.append(request)

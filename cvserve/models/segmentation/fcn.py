@@ -22,11 +22,11 @@ from cvserve.models.segmentation.segmenter import Segmenter, segmenter
 
 
 def fcn(
+    finest: int,
     *,
     num_classes: int,
     image_size: tuple[int, int],
     weights: str | None = None,
-    finest: int,
     backbone: str = "vgg16",
     backbone_options: Mapping[str, Any] | None = None,
     hidden: int = 256,
@@ -98,7 +98,7 @@ for _finest, _parameters in ((32, 2_600_485), (16, 2_610_250), (8, 2_620_015)):
         ModelEntry(
             "segmentation",
             f"fcn{_finest}s",
-            partial(fcn, finest=_finest),
+            partial(fcn, _finest),
             256,
             f"fully convolutional classifier, scores of stride {_finest}",
             _PAPER,
