@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement in a round")
     parser.add_argument("--clients", type=int, nargs="+", default=list(CONCURRENCY), metavar="N")
-    parser.add_argument("--client", choices=["light", "grpc"], default="light")
+    parser.add_argument("--client", choices=["light", "grpc"], default="grpc")
     parser.add_argument("--overload-seconds", type=float, default=10.0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of both servers")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")

@@ -19,8 +19,8 @@ class BenchPlan:
     concurrency: numbers of clients, ascending. rounds: everything is measured once in each; the medians count.
     seconds: of one measurement in a round. batches: the sizes that are tried in process. overload_seconds: how long
     `overload_factor` times the best rate is offered, with a deadline of `overload_deadline` seconds a request; 0
-    leaves it out. idle_seconds: how long the idle server is watched; 0 leaves it out. client: "light", which leaves
-    the cores to the server, or "grpc", which is grpcio's.
+    leaves it out. idle_seconds: how long the idle server is watched; 0 leaves it out. client: "grpc"; "light" is the
+    same, for plans of earlier versions.
     """
 
     concurrency: tuple[int, ...] = CONCURRENCY
@@ -32,7 +32,7 @@ class BenchPlan:
     overload_factor: float = 3.0
     overload_deadline: float = 1.0
     idle_seconds: float = 5.0
-    client: Literal["light", "grpc"] = "light"
+    client: Literal["light", "grpc"] = "grpc"
 
     def __post_init__(self) -> None:
         if not self.concurrency or min(self.concurrency) < 1:

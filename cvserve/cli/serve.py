@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting, such as graph_nice=0 or models.flowers.max_batch_size=4; may be repeated",
+        help="a setting, such as max_queue_requests=64 or models.flowers.max_batch_size=4; may be repeated",
     )
     parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON schema of the settings and exit")
     group = parser.add_argument_group("server")

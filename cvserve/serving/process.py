@@ -12,10 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NoReturn
 
-import grpc.aio
-
 from cvserve import __version__
-from cvserve.serving.core.scheduling import use_batch_policy
 from cvserve.serving.event_loop import run_loop
 from cvserve.serving.observability import logs
 from cvserve.serving.server import Server
@@ -62,10 +59,6 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     """
     logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
-    # gRPC's own thread only passes calls on. It is started before this thread takes SCHED_BATCH, which it would
-    # inherit.
-    grpc.aio.init_grpc_aio()
-    use_batch_policy()
     # A process may have been given no standard output.
     output = None if sys.stdout is None else logs.Handler(sys.stdout)
     if output is not None:

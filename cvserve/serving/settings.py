@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from cvserve.serving.core.settings import EngineSettings
 from cvserve.serving.observability.tracing import TelemetrySettings
 from cvserve.serving.security.settings import TlsSettings
 from cvserve.settings import nearest, parse, read_yaml
+
+_LOG = logging.getLogger(__name__)
 
 
 class ServerSettings(EngineSettings):
@@ -126,4 +129,7 @@ def load_settings(source: str | Path | dict[str, Any] | ServerSettings | None, *
         values = dict(source or {})
     else:
         raise InvalidInput(f"the server's settings must be a file or a mapping, not {type(source).__name__}")
-    return parse(ServerSettings, values | {key: value for key, value in overrides.items() if value is not None}, what)
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    if "graph_nice" in values:
+        _LOG.warning("%s: graph_nice has no effect any more and can be removed", what)
+    return parse(ServerSettings, values, what)

@@ -58,18 +58,33 @@ def test_a_flag_beats_the_file(tmp_path: Path) -> None:
 
 def test_any_setting_can_be_given_beside_the_file(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
-    file.write_text("graph_nice: 3\nmodels: {flowers: {max_batch_size: 4, instances: 2}}\nport: 1\n")
+    file.write_text("max_decode_waiting: 3\nmodels: {flowers: {max_batch_size: 4, instances: 2}}\nport: 1\n")
     read = settings(
-        file, "--set", "graph_nice=0", "--set", "models.flowers.max_batch_size=8", "--set", "port=2", "--port", "3"
+        file,
+        "--set",
+        "max_decode_waiting=0",
+        "--set",
+        "models.flowers.max_batch_size=8",
+        "--set",
+        "port=2",
+        "--port",
+        "3",
     )
-    assert (read.graph_nice, read.port) == (0, 3)
+    assert (read.max_decode_waiting, read.port) == (0, 3)
     assert (read.models["flowers"].max_batch_size, read.models["flowers"].instances) == (8, 2)
     with pytest.raises(InvalidInput, match="unknown key 'graph_niec'; did you mean 'graph_nice'"):
         settings(file, "--set", "graph_niec=0")
-    with pytest.raises(InvalidInput, match="'graph_nice' is no setting; write key=value"):
-        settings(file, "--set", "graph_nice")
+    with pytest.raises(InvalidInput, match="'poll_seconds' is no setting; write key=value"):
+        settings(file, "--set", "poll_seconds")
     keepalive = settings(file, "--set", "channel_options={grpc.keepalive_time_ms: 5000}").channel_options
     assert keepalive == {"grpc.keepalive_time_ms": 5000}
+
+
+def test_a_setting_without_effect_is_read_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("graph_nice: 5\nport: 1\n")
+    assert settings(file).port == 1
+    assert "server.yaml: graph_nice has no effect any more and can be removed" in caplog.text
 
 
 def test_a_fault_of_the_file_names_it_whatever_is_set(tmp_path: Path) -> None:

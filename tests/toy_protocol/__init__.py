@@ -14,7 +14,6 @@ def open_toy(host: Host) -> Endpoints:
     best = GrpcMethod(
         model_of=lambda request: str(request.model),
         version_of=lambda response: int(response.version),
-        queued=True,
     )
     return Endpoints(
         grpc=[GrpcService(SERVICE, service, {"Best": best})],

@@ -16,9 +16,9 @@ from cvserve.artifact import Manifest
 from cvserve.errors import InvalidInput, Unavailable
 from cvserve.postproc import AS_IT_IS, Options, Result
 from cvserve.runtimes.device import usable_cores
-from cvserve.serving.core.coalescing import CoalescingCallbacks
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loading import LoadModel, VersionLoader, load
+from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.manager import Handle, Manager, VersionStatus
 from cvserve.serving.core.observer import Observer
 from cvserve.serving.core.reconciler import Reconciler
@@ -123,7 +123,7 @@ class Engine:
         self._settings = settings
         self.observer = observer or Observer()
         self._on_change = on_change
-        callbacks = CoalescingCallbacks(self._loop)
+        callbacks = LoopCallbacks(self._loop)
         self._decode = DecodePool(
             settings.decode_workers or usable_cores(),
             settings.max_decode_waiting,

@@ -42,7 +42,6 @@ from cvserve.serving.core.replicas import (
     worker_count,
 )
 from cvserve.serving.core.repository import ModelVersion
-from cvserve.serving.core.scheduling import lower_priority
 from cvserve.serving.core.servable import Servable
 from cvserve.serving.core.settings import EngineSettings, ModelSettings
 from cvserve.serving.core.signatures import DETECT
@@ -195,7 +194,6 @@ class VersionLoader:
         """
         settings = source.settings or self.settings.of_model(source.name)
         began = time.monotonic()
-        # A new thread each time, since a thread cannot raise its priority again.
         thread = ThreadPoolExecutor(1, "load")
         try:
             model = await asyncio.get_running_loop().run_in_executor(thread, self._open, source, settings)
@@ -210,14 +208,12 @@ class VersionLoader:
             self.callbacks,
             self.observer,
             settings.max_pixels,
-            self.settings.graph_nice,
         )
 
     def _open(self, source: ModelVersion, settings: ModelSettings) -> LoadedModel:
         if not source.explicitly_requested:
             without_manifest.check_complete(source.directory)
-        # A runtime starts the threads of its graphs here; they inherit name and priority.
+        # A runtime starts the threads of its graphs here; they inherit its name.
         name_thread(f"{GRAPHS}{source.name}")
-        lower_priority(self.settings.graph_nice)
         with import_listener(self.on_import):
             return self.load_model(source.directory, settings)

@@ -26,21 +26,6 @@ class LoopCallbacks:
         self._pending.append((callback, arguments))
         self._wake()
 
-    def post_answers(
-        self, callback: Callable[[Any], None], answers: Any, *, deadline: float, waiting: int, capacity: int
-    ) -> None:
-        """Schedules `callback(answers)` to run on the loop; a subclass may delay it.
-
-        Args:
-            callback: takes the answers.
-            answers: the answers of one batch; their number is `len(answers)`.
-            deadline: the earliest deadline of the answered requests, in the loop's time.
-            waiting: the number of requests that wait in the model's queue, if its slot goes on with the next batch at
-                once; else 0.
-            capacity: the number of rows that all slots of the model run at the same time.
-        """
-        self.post(callback, answers)
-
     def _wake(self) -> None:
         # Two threads may both wake the loop, which costs one needless wake-up. No callback can be missed, since the
         # flag is cleared before the callbacks are read.

@@ -248,16 +248,6 @@ class Manager:
             if version.state is State.AVAILABLE and version.servable is not None and version.servable.manifest is None
         }
 
-    def sole(self) -> Servable | None:
-        """Returns the loaded version if there is exactly one, which then answers every request; else None."""
-        loaded = [
-            version.servable
-            for versions in self._models.values()
-            for version in versions.values()
-            if version.servable is not None
-        ]
-        return loaded[0] if len(loaded) == 1 else None
-
     def _pick(self, name: str, number: int | None) -> _Version:
         versions = self._models.get(name, {})
         newest = max(versions, default=None) if number is None else number

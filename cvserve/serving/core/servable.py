@@ -24,7 +24,6 @@ from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loaded_model import LoadedModel
 from cvserve.serving.core.loop_callbacks import LoopCallbacks
 from cvserve.serving.core.observer import TRACE, Observer, VersionReport
-from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.signatures import BYTES, DEFAULT, DETECT, IMAGE_BYTES, Signature, signatures_of
 
 DECODED_BY_WORKER_BYTES = 1 << 20
@@ -43,7 +42,6 @@ class Servable:
         callbacks: LoopCallbacks,
         observer: Observer | None = None,
         max_pixels: int = MAX_PIXELS,
-        graph_nice: int = GRAPH_NICE,
     ) -> None:
         """
         Args:
@@ -53,7 +51,6 @@ class Servable:
             callbacks: run on the loop what the workers hand over.
             observer: is notified of what happens to requests.
             max_pixels: encoded images with more are refused.
-            graph_nice: the nice value of the threads that run graphs, see `lower_priority`.
         """
         self.name = name
         self.version = version
@@ -62,9 +59,7 @@ class Servable:
         self._pipeline = model.pipelines[0] if model.pipelines else None
         self._max_pixels = max_pixels
         self._decode = decode
-        self._workers = [
-            Worker(graph, f"{name}-{version}-{index}", graph_nice) for index, graph in enumerate(model.graphs)
-        ]
+        self._workers = [Worker(graph, f"{name}-{version}-{index}") for index, graph in enumerate(model.graphs)]
         self._report = VersionReport(observer or Observer(), name, version)
         self.queue = BatchQueue(
             self._workers, model.limits, model.bounds, callbacks, name=f"model {name!r}", report=self._report

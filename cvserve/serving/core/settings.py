@@ -15,7 +15,6 @@ from cvserve.errors import InvalidInput
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes.device import Resources, parse_device
 from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
-from cvserve.serving.core.scheduling import GRAPH_NICE
 from cvserve.serving.core.version_policy import Latest, VersionPolicy, parse_policy
 from cvserve.settings import parse
 
@@ -160,10 +159,8 @@ class EngineSettings(ModelSettings):
     decode_workers: int | None = Field(default=None, ge=1, le=1024)
     """Threads that decode and resize images; None: one a core."""
 
-    graph_nice: int = Field(default=GRAPH_NICE, ge=0, le=19)
-    """Nice value (Linux) of the threads that run graphs, above that of the threads that handle messages, so that under
-    overload refusals come at once and the graphs use the rest of the cores. Where other work of the same group of
-    processes shares the cores, it gets the larger part of them too: then set 0."""
+    graph_nice: int = Field(default=0, ge=0, le=19)
+    """Has no effect any more. Settings files of earlier versions may have it."""
 
     max_decode_waiting: int = Field(default=256, ge=0)
     """Images that may wait to be decoded; more are refused at once."""

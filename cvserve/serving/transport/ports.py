@@ -63,7 +63,6 @@ class Ports:
         health = add_services(
             self._grpc,
             [service for each in endpoints for service in each.grpc],
-            engine=engine,
             interceptor=self._interceptor,
             reflection=self._settings.reflection,
         )

@@ -48,13 +48,11 @@ class GrpcMethod:
 
     right: the right that a caller needs; None for none. model_of: returns the name of the model that a request names,
     "" for none. version_of: returns the version that made a response, None where the response does not name it.
-    queued: whether the method waits for a model, so that under overload it may be refused before its message is read.
     """
 
     right: Right | None = "inference"
     model_of: Callable[[Any], str] = lambda request: ""
     version_of: Callable[[Any], int | None] = lambda response: None
-    queued: bool = False
 
 
 @dataclass(frozen=True)

@@ -126,46 +126,6 @@ async def test_a_client_that_goes_away_takes_its_requests_along(serve: Serve, ru
         assert runtime.batch_sizes == [1]
 
 
-CLASSIFY = "/cvserve.v1.VisionService/Classify"
-
-
-async def test_under_pressure_requests_are_refused_before_their_message_is_read(
-    serve: Serve, runtime: PuppetRuntime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cvserve.serving.core.batching.admission.OVERLOADED_SECONDS", 60.0)
-    async with (
-        serve(runtime, max_queue_requests=1) as server,
-        AsyncClient(server.address) as client,
-        grpc.aio.insecure_channel(server.address) as channel,
-    ):
-        runtime.gate.clear()
-        tasks = [asyncio.ensure_future(client.classify("colours", jpeg()))]
-        await runtime.wait_for_call()
-        tasks.append(asyncio.ensure_future(client.classify("colours", jpeg())))
-        await eventually(lambda: queue(server).waiting == 1)
-        with pytest.raises(Overloaded):
-            await client.classify("colours", jpeg())
-        # A call whose message never comes, since it is one of streams for this client.
-        call = channel.stream_unary(CLASSIFY)(metadata=(("x-request-id", "mine"),), timeout=10)
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call
-        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        trailers = dict(refused.value.trailing_metadata())
-        assert trailers == {"grpc-retry-pushback-ms": "100", "x-request-id": "mine"}
-        assert queue(server).counts.rejected == 2
-        counted = 'cvserve_requests_total{api="Classify",code="RESOURCE_EXHAUSTED",model="colours",version=""} 2.0'
-        assert counted in server.metrics.text().decode()
-        # Whoever finds room under pressure is answered as always, and what is wrong with a message is told as always.
-        runtime.gate.set()
-        await asyncio.gather(*tasks)
-        assert queue(server).overloaded
-        assert (await client.classify("colours", jpeg("blue"))).best.label == "blue"
-        unreadable = channel.unary_unary(CLASSIFY)
-        with pytest.raises(grpc.aio.AioRpcError, match="cannot be read") as fault:
-            await unreadable(b"\xff\xff", timeout=10)
-        assert fault.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
 async def test_a_refusal_that_no_client_hears_any_more_is_no_fault() -> None:
     class Gone:
         async def abort(self, *_: Any) -> None:

@@ -10,17 +10,11 @@ from cvserve.errors import Overloaded
 from cvserve.serving.core.batching.policy import QueueBounds
 from cvserve.serving.core.batching.throughput import ThroughputEstimate
 from cvserve.serving.core.observer import VersionReport
-from cvserve.serving.core.scheduling import ShortSlices
 
 USABLE_FRACTION = 0.6
 """The queue in front of a request may take at most this fraction of the time to its deadline. The rest is for its own
 run, its answer, and the server's other work under such a load. A longer queue would not answer more requests, it would
 only answer them later."""
-
-OVERLOADED_SECONDS = 0.1
-"""For this many seconds after a refusal another one is likely."""
-
-_SHORT_SLICES = ShortSlices()
 
 
 @dataclass
@@ -65,12 +59,6 @@ class Admission:
         self._name = name
         self._clock = clock
         self._report = report
-        self._refused_at = -math.inf
-
-    @property
-    def overloaded(self) -> bool:
-        """Is true while requests are being refused."""
-        return self._clock() - self._refused_at < OVERLOADED_SECONDS
 
     def check(self, waiting: int, queued_bytes: int, size: int, deadline: float) -> None:
         """Checks a request of `size` bytes that comes while `waiting` requests of `queued_bytes` wait.
@@ -100,8 +88,6 @@ class Admission:
             raise self._refused("queue full", text, waiting)
 
     def _refused(self, reason: str, text: str, waiting: int) -> Overloaded:
-        self._refused_at = self._clock()
         self._counts.rejected += 1
         self._report.rejected(reason)
-        _SHORT_SLICES.refused()
         return Overloaded(text, self._throughput.wait(waiting))

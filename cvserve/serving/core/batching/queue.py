@@ -103,11 +103,6 @@ class BatchQueue:
         """The number of bytes of what waits."""
         return self._queued_bytes
 
-    @property
-    def overloaded(self) -> bool:
-        """Is true while requests are being refused because there is no room for them."""
-        return self._admission.overloaded
-
     def check_room(self, size: int = 0, deadline: float = math.inf) -> None:
         """Checks, before any work is done for a request of `size` bytes, that there is room for it.
 
@@ -379,15 +374,8 @@ class BatchQueue:
             following = self._next_job(slot, others=self._slots - len(self._idle) - 1)
             if following is None:
                 self._idle.append(slot)
-            waiting = 0 if following is None else len(self._queue)
         if outcome.answers:
-            self._callbacks.post_answers(
-                answer_all,
-                outcome.answers,
-                deadline=min(entry.deadline for entry in outcome.answers),
-                waiting=waiting,
-                capacity=self._slots * self._limits.max_rows,
-            )
+            self._callbacks.post(answer_all, outcome.answers)
         return following
 
     # ---- with the lock held

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from cvserve.serving.core.scheduling import GRAPH_NICE, lower_priority
 from cvserve.serving.core.thread_names import GRAPHS, name_thread
 
 Resource = TypeVar("Resource")
@@ -20,13 +19,11 @@ class Worker(threading.Thread, Generic[Resource]):
     """Runs jobs on one resource. A job returns the next one, so that the thread goes from one batch to the next without
     waiting for the event loop."""
 
-    def __init__(self, resource: Resource, name: str, nice: int = GRAPH_NICE) -> None:
-        """nice: see `lower_priority`."""
+    def __init__(self, resource: Resource, name: str) -> None:
         # A daemon, so that a graph that never returns cannot keep the process from ending.
         super().__init__(name=name, daemon=True)
         self._jobs: queue.SimpleQueue[Job[Resource] | None] = queue.SimpleQueue()
         self._resource = resource
-        self._nice = nice
         self.start()
 
     def begin(self, job: Job[Resource]) -> None:
@@ -40,7 +37,6 @@ class Worker(threading.Thread, Generic[Resource]):
     def run(self) -> None:
         """Runs jobs until `end`."""
         name_thread(f"{GRAPHS}{self.name}")
-        lower_priority(self._nice)
         while (job := self._jobs.get()) is not None:
             while job is not None:
                 # Rebinding frees the finished batch, its images and answers.

@@ -28,7 +28,7 @@ def open_tensorflow_serving(host: Host) -> Endpoints:
     engine, settings = host.engine, host.settings
     metrics = TensorFlowServingMetrics(host.registry)
     inference = ExampleInference(engine, metrics)
-    asks_model = GrpcMethod(model_of=_model_of, version_of=_version_of, queued=True)
+    asks_model = GrpcMethod(model_of=_model_of, version_of=_version_of)
     prediction = GrpcService(
         protos.PREDICTION_SERVICE,
         PredictionService(engine, inference, settings.max_message_bytes, settings.tensor_content),
@@ -37,9 +37,7 @@ def open_tensorflow_serving(host: Host) -> Endpoints:
             "Classify": asks_model,
             "Regress": asks_model,
             # All tasks of a request must name the same model.
-            "MultiInference": GrpcMethod(
-                model_of=lambda request: _model_of(request.tasks[0]) if request.tasks else "", queued=True
-            ),
+            "MultiInference": GrpcMethod(model_of=lambda request: _model_of(request.tasks[0]) if request.tasks else ""),
             "GetModelMetadata": GrpcMethod(model_of=_model_of, version_of=_version_of),
         },
         health_names=("PredictionService",),

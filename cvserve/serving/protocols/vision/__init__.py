@@ -13,7 +13,6 @@ def open_vision(host: Host) -> Endpoints:
     image = GrpcMethod(
         model_of=lambda request: str(request.model.name),
         version_of=lambda response: int(response.model.version),
-        queued=True,
     )
     servicer = VisionService(host.engine, host.settings.stream_window, host.settings.max_message_bytes)
     service = GrpcService(

@@ -9,9 +9,7 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from cvserve.serving.core.engine import Engine
 from cvserve.serving.transport.grpc.calls import Calls, Method
-from cvserve.serving.transport.grpc.early_refusal import EarlyRefusal, refusing_first
 from cvserve.serving.transport.grpc.health import Health
 from cvserve.serving.transport.grpc.reflection import reflection_services
 from cvserve.serving.transport.interceptor import Interceptor
@@ -22,7 +20,6 @@ def add_services(
     server: grpc.aio.Server,
     services: Sequence[GrpcService],
     *,
-    engine: Engine,
     interceptor: Interceptor,
     reflection: bool,
 ) -> Health:
@@ -40,38 +37,28 @@ def add_services(
     if reflection:
         all_services += reflection_services(all_services)
     for service in all_services:
-        add(server, calls, service, engine)
+        add(server, calls, service)
     return health
 
 
-def add(server: grpc.aio.Server, calls: Calls, service: GrpcService, engine: Engine) -> None:
+def add(server: grpc.aio.Server, calls: Calls, service: GrpcService) -> None:
     """Adds one service."""
     handlers: dict[str, Any] = {}
-    when_overloaded: dict[str, Any] = {}
     for descriptor in service.descriptor.methods:
         handler = getattr(service.servicer, descriptor.name, None)
         if handler is None:
             continue
-        path = f"/{service.name}/{descriptor.name}"
         method = _method(descriptor, service.methods.get(descriptor.name, GrpcMethod()))
-        handlers[path] = _rpc_handler(calls, descriptor, method, handler)
-        if method.declared.queued:
-            when_overloaded[path] = grpc.stream_stream_rpc_method_handler(
-                refusing_first(calls, method, handler, engine), None, _serializer(descriptor)
-            )
-    server.add_generic_rpc_handlers((EarlyRefusal(handlers, when_overloaded, engine),))
+        handlers[descriptor.name] = _rpc_handler(calls, descriptor, method, handler)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.name, handlers),))
 
 
 def _method(descriptor: MethodDescriptor, declared: GrpcMethod) -> Method:
     return Method(descriptor.name, message_factory.GetMessageClass(descriptor.input_type).FromString, declared)
 
 
-def _serializer(descriptor: MethodDescriptor) -> Any:
-    return message_factory.GetMessageClass(descriptor.output_type).SerializeToString
-
-
 def _rpc_handler(calls: Calls, descriptor: MethodDescriptor, method: Method, handler: Any) -> Any:
-    write = _serializer(descriptor)
+    write = message_factory.GetMessageClass(descriptor.output_type).SerializeToString
     if descriptor.client_streaming:
         return grpc.stream_stream_rpc_method_handler(calls.streaming(method, handler), None, write)
     if descriptor.server_streaming:
