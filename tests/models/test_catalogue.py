@@ -31,7 +31,8 @@ def test_default_preprocessing_is_the_networks_own_size() -> None:
 
 
 def test_unknown_option_is_named() -> None:
-    with pytest.raises(InvalidInput, match="resnet18 takes no option 'depth', only width, stem, shortcut"):
+    options = "width, stem, shortcut, output_stride, dropout"
+    with pytest.raises(InvalidInput, match=f"^resnet18 takes no option 'depth', only {options}$"):
         create_model("classification", "resnet18", num_classes=2, depth=3)
     with pytest.raises(InvalidInput, match="takes no option 'depth'"):
         create_model("classification", "mobilenet_v2", num_classes=2, image_size=32, depth=3)

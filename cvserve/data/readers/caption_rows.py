@@ -15,7 +15,7 @@ from cvserve.data.splits import ALL
 from cvserve.errors import InvalidInput
 
 _UNDIVIDED = ("captions.csv", "captions.txt", "results.csv")
-_IMAGE = frozenset({"image", "image_name", "file_name", "filename", "file"})
+_IMAGE = frozenset({"image", "image_name", "file_name", "filename", "file", "picture"})
 _CAPTION = frozenset({"caption", "comment", "text", "sentence"})
 # As the two data sets unpack, and as others have packed them.
 _FOLDERS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -89,7 +89,7 @@ def backbone_features(images: keras.KerasTensor, name: str, *, weights: str | No
     if name not in known:
         raise InvalidInput(f"there is no backbone {name!r}{nearest(str(name), known)}")
     build = _backbones[name].features
-    _check_options(name, build, options)
+    _check_options(f"backbone {name}", build, options)
     return build(images, weights=weights, **options)
 
 
@@ -108,14 +108,17 @@ def pick_strides(features: Features, strides: Collection[int], name: str) -> Fea
     return {stride: features[stride] for stride in strides}
 
 
-def _check_options(name: str, build: Callable[..., Features], options: dict[str, Any]) -> None:
+def _check_options(
+    model: str, build: Callable[..., Features], options: dict[str, Any], more: Sequence[str] = ()
+) -> None:
+    """Checks that a builder takes the options. more: further options that the model has, for the message."""
     parameters = inspect.signature(build).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return  # it checks them itself
-    known = [parameter.name for parameter in parameters if parameter.name not in ("images", "weights")]
+    known = [parameter.name for parameter in parameters if parameter.name not in ("images", "weights")] + [*more]
     for option in options:
         if option not in known:
-            raise InvalidInput(f"backbone {name} takes no option {option!r}, only {', '.join(known)}")
+            raise InvalidInput(f"{model} takes no option {option!r}, only {', '.join(known)}")
 
 
 def _classifier(
@@ -134,7 +137,7 @@ def _classifier(
         features = backbone.last(images, weights=downloaded, **options)
         name = f"{backbone.name}_classifier"
     else:
-        _check_options(backbone.name, backbone.features, options)
+        _check_options(backbone.name, backbone.features, options, more=("dropout",))
         stages = backbone.features(images, weights=downloaded, **options)
         features, name = stages[max(stages)], backbone.name
     built = classifier(images, features, num_classes=num_classes, dropout=dropout, name=name)

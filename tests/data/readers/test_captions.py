@@ -176,6 +176,7 @@ def test_results_csv_of_flickr30k(tmp_path: Path) -> None:
         ("captions.txt", "image,caption\na.png,A dog, running\na.png,Một con chó\n"),
         ("captions.csv", "\ufeffcaption;file_name\r\nA dog, running;a.png\r\nMột con chó;a.png\r\n"),
         ("captions.csv", "split\tFile_Name\tText\nx\ta.png\tA dog, running\nx\ta.png\tMột con chó\n"),
+        ("captions.csv", "Picture|Sentence\na.png|A dog, running\na.png|Một con chó\n"),
     ],
 )
 def test_csv(tmp_path: Path, name: str, text: str) -> None:
