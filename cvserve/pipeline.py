@@ -1,4 +1,4 @@
-"""Turns images into typed results, for `cvserve.load`, `predict`, evaluation and the server."""
+"""Converts images to typed results, for `cvserve.load`, `predict`, evaluation and the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cvserve.runtimes import Runtime, open_runtime
 
 @dataclass(frozen=True)
 class Prepared:
-    """Holds a prepared image. pixels: uint8 RGB [height, width, 3] as the manifest's PreprocSpec says."""
+    """Holds a prepared image. pixels: uint8 RGB [height, width, 3], in the size of the manifest's PreprocSpec."""
 
     pixels: np.ndarray
     geometry: Geometry
@@ -28,8 +28,8 @@ class Prepared:
 class Pipeline:
     """Runs preprocessing, the graph and postprocessing of one artifact.
 
-    The three steps can be called one by one (the server decodes in a pool, batches, and postprocesses after); calling
-    the pipeline does all three. Thread-safe as far as its runtime is.
+    Calling the pipeline runs all three steps. They can also be called one by one, as the server does. It is thread-safe
+    if its runtime is.
 
     Example:
         pipeline = cvserve.load("models/flowers")
@@ -85,7 +85,7 @@ class Pipeline:
         return Prepared(pixels, geometry)
 
     def encode(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the graph's input, by name, of uint8 pixels [B, H, W, 3]."""
+        """Converts uint8 pixels [B, H, W, 3] to the graph's input, by name."""
         return {self.manifest.input.name: encode_input(pixels, self.manifest.input)}
 
     def finish(
@@ -94,7 +94,7 @@ class Pipeline:
         geometries: Sequence[Geometry],
         options: Options = AS_IT_IS,
     ) -> list[Result]:
-        """Returns one typed result an image of the graph's outputs [B, ...]; see `decode_outputs`."""
+        """Converts the graph's outputs [B, ...] to one typed result for each image; see `decode_outputs`."""
         return decode_outputs(outputs, geometries, self.manifest, options)
 
     def run(self, prepared: Sequence[Prepared], options: Options = AS_IT_IS) -> list[Result]:
@@ -117,15 +117,15 @@ class Pipeline:
         """Returns the results of images, in order.
 
         Args:
-            sources: paths, bytes or arrays; one of them alone is taken as a list of one.
-            top_k: how many classes an image (classification).
+            sources: paths, bytes or arrays; a single one is taken as a list of one.
+            top_k: the number of classes of each image (classification).
             score_threshold: the least score of an object, 0 to 1 (detection).
-            max_results: how many objects an image (detection).
-            batch_size: images a call of the graph.
+            max_results: the largest number of objects of each image (detection).
+            batch_size: images in each call of the graph.
 
         Raises:
-            ImageError: the first image that cannot be used, by its name.
-            InvalidInput: a batch size, top_k or max_results under 1, or another score_threshold.
+            ImageError: an image cannot be used; the error names the first one.
+            InvalidInput: a batch size, top_k or max_results under 1, or a score_threshold that is not from 0 to 1.
         """
         options = Options(top_k, score_threshold, max_results)
         if batch_size < 1:

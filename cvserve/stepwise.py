@@ -1,7 +1,7 @@
-"""Captions images with the encoder and the step of a graph: the search runs here, with one call a token.
+"""Captions images with the encoder and the step graph: the search runs here, with one call for each token.
 
-The sentences are those of the one-call graph where the decoding is the same. What it is for: decoding otherwise than
-the artifact was exported (a wider beam, a sample of another seed), and graphs that cannot hold the loop.
+With the same decoding the sentences are those of the one-call graph. It is used for another decoding than that of the
+export (a wider beam, a sample with another seed), and for graphs that cannot hold the loop.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ from cvserve.runtimes.opening import is_installed
 from cvserve.runtimes.tensorflow import TensorFlowRuntime
 
 _PREFERRED = ("onnx", "litert", "tensorflow")
-"""Order of preference. A step is a small graph that is called often, so that the overhead of a call decides."""
+"""Runtimes in the order of preference. The step is a small graph that is called often, so the overhead of a call
+decides."""
 
 
 class StepwiseRuntime:
     """Runs encoder and step as one runtime, with the inputs and outputs of the graph that captions in one call.
 
-    steps: calls of the step graph in the last run. Not thread-safe as to that number.
+    steps: the number of calls of the step graph in the last run; it is not thread-safe.
     """
 
     batch: int | None = None
 
     def __init__(self, encode: Runtime, step: Runtime, manifest: Manifest, decoding: Decoding) -> None:
-        """Takes the two opened graphs.
+        """Makes a runtime from two opened graphs.
 
         Args:
-            manifest: its outputs say how many tokens a sentence has, and into which grid attention goes.
+            encode, step: the opened graphs.
+            manifest: its outputs give the number of tokens of a sentence and the grid of the attention.
+            decoding: how sentences are searched.
         """
         self._encode, self._step = encode, step
         self._decoding = decoding
@@ -84,7 +87,7 @@ class StepwiseRuntime:
         feed = {"tokens": tokens, "position": np.full(len(tokens), position, np.int32)}
         feed |= {f"{MEMORY}{name}": value for name, value in memory.items()}
         feed |= {f"{STATE}{name}": value for name, value in state.items()}
-        # A format may have left out inputs on which no output depends.
+        # An export format may leave out inputs on which no output depends.
         after = self._step.run({name: value for name, value in feed.items() if name in self._step.inputs})
         return StepOutputs(after["logits"], _of(after, NEXT), after.get("attention"))
 
@@ -101,7 +104,7 @@ def load_stepwise(
     """Opens a pipeline that captions step by step.
 
     Args:
-        path, version, threads, device: as of `Pipeline.load`.
+        path, version, threads, device: as in `Pipeline.load`.
         runtime: "tensorflow", "onnx", "litert", or "auto": the first of onnx, litert and tensorflow that can be used.
         decoding: None takes the artifact's own.
 
@@ -111,7 +114,7 @@ def load_stepwise(
     """
     artifact = artifacts.read(path, version)
     graph = _graph(artifact, runtime)
-    assert graph.steps is not None, "it was chosen for them"
+    assert graph.steps is not None, "only graphs with steps are chosen"
     wanted = decoding or CaptioningPostproc.of(artifact.manifest).decoding or Decoding()
     pair = open_steps(artifact.directory, graph, graph.steps, threads=threads, device=device)
     postproc = artifact.manifest.postproc.model_copy(update={"decoding": wanted})

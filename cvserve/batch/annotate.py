@@ -17,19 +17,19 @@ SUFFIX = ".jpg"
 JPEG_QUALITY = 90
 # File systems allow 255 bytes a name; escapes can triple a byte.
 _LONGEST = 80
-# What Windows refuses in a name, the root, and the escape character itself.
+# Characters that Windows refuses in a name, the root, and the escape character itself.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/%]')
 
 
 def annotated_path(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
     """Returns the path of the annotated copy of the image `name`: `<folder>/<name>.jpg`, the suffix always added.
 
-    Different names get different files (a.png and a.jpg too), all below `folder`: what would lead out of it (a
-    leading slash, "..") and what a file system may refuse is written as %XX.
+    Different names get different files (a.png and a.jpg too), all below `folder`: a leading slash and "..", which would
+    lead out of it, and characters that a file system may refuse are written as %XX.
     """
     *folders, last = PurePath(name).parts or ("%",)
     parts = [_part(part) for part in folders]
-    # A folder must not be called like an image of another name: only images end in the suffix.
+    # A folder must not have the name of another image's file: only files end in the suffix.
     parts = [part[:-1] + f"%{ord(part[-1]):02X}" if part.endswith(suffix) else part for part in parts]
     return folder.joinpath(*parts, _part(last) + suffix)
 
@@ -60,7 +60,7 @@ def write_annotated(source: Source, result: Result, folder: Path) -> Path:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes the file, with the folders that it lies in.
+    """Writes the file, and makes its folders.
 
     Raises:
         InvalidInput: it cannot be written.

@@ -1,4 +1,4 @@
-"""Numbers images and classes as COCO's formats need it."""
+"""Gives images and classes the numbers that COCO's formats need."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from cvserve.errors import InvalidInput
 
-# What JSON and COCO's own tools hold without rounding.
+# The largest number that JSON and COCO's own tools hold without rounding.
 _MOST_DIGITS = 15
 
 
 class CocoNumbers(Protocol):
-    """Gives images and classes their numbers. category_ids: of each class, in the order of the labels."""
+    """Gives images and classes their numbers. category_ids: the number of each class, in the order of the labels."""
 
     @property
     def category_ids(self) -> tuple[int, ...]:
@@ -48,11 +48,11 @@ class OwnNumbers:
 class GroundTruthNumbers:
     """Takes the numbers of a file in COCO's instances (or captions) format, so that results can be scored against it.
 
-    An image is found by its name as the file has it, or by the name without folders where that is no other's. Classes
-    are found by name.
+    An image is found by the name that it has in the file, or by its name without folders if no other image has that.
+    Classes are found by name.
 
     Args:
-        labels: of the model; without any the file needs no categories.
+        labels: the labels of the model; without labels the file needs no categories.
 
     Raises:
         InvalidInput: the file cannot be read, is not of this format, or lacks a label.

@@ -28,11 +28,11 @@ def open_instances(
 
     Args:
         path, version, runtime, precision, device: as `Pipeline.load`.
-        instances: batches that run at the same time; None takes one a core, at most four.
-        threads: CPU threads of each; None shares the cores out.
+        instances: batches that run at the same time; None takes one for each core, at most four.
+        threads: CPU threads of each; None divides the cores among them.
 
     Yields:
-        One pipeline an instance; the same one several times where its runtime runs several calls at once.
+        One pipeline for each instance; the same one several times if its runtime runs several calls at the same time.
 
     Raises:
         NotFound, ArtifactError, MissingExtra, FailedPrecondition

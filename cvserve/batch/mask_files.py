@@ -12,7 +12,7 @@ SUFFIX = ".png"
 
 
 def write_mask(source: Source, result: SegmentationResult, folder: Path) -> Path:
-    """Writes the class map as `<folder>/<name>.png`: grey, one byte a pixel, which is the index of its class.
+    """Writes the class map as `<folder>/<name>.png`: grey, one byte for each pixel, the index of its class.
 
     Raises:
         InvalidInput: the folder cannot be written to.

@@ -1,4 +1,4 @@
-"""A set of image names in little memory."""
+"""Stores a set of image names in little memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 
 class NameSet:
-    """Holds names in 8 bytes each, since a run may continue a file of millions. Call `freeze` before asking it.
+    """Holds names in 8 bytes each, since a run may continue a file with millions. Call `freeze` before looking up
+    names.
 
     Of a million names, the chance that any two share their 64 bits of hash is 3 in 10^8.
     """
@@ -23,7 +24,7 @@ class NameSet:
         self._hashes.append(self._hash(name))
 
     def freeze(self) -> None:
-        """Makes the names that were added searchable."""
+        """Sorts the names, so that they can be looked up."""
         self._sorted = np.sort(np.frombuffer(self._hashes, np.uint64)) if self._hashes else self._sorted
         self._hashes = array("Q")
 

@@ -25,16 +25,16 @@ from cvserve.postproc import Options, Result
 from cvserve.runtimes.device import usable_cores
 
 REPORTED_FAILURES = 1000
-"""How many failures a Summary lists; all of them are in the output."""
+"""Number of failures that a Summary lists; the output has all of them."""
 
 
 @dataclass
 class Summary:
-    """Counts what a run did.
+    """Counts the images of a run.
 
-    done, failed_count: images with a result, and with an error. failed: (image, reason) of the first failures.
-    skipped: images that the continued file had already; failed_before: how many of that file's rows are errors.
-    seconds: from the first image to the last row.
+    done, failed_count: the numbers of images with a result, and with an error. failed: (image, reason) of the first
+    failures. skipped: the number of images that the continued file had already; failed_before: the number of its rows
+    that are errors. seconds: the time from the first image to the last row.
     """
 
     done: int = 0
@@ -46,7 +46,7 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Returns the images with a result a second, 0 if there were none."""
+        """Returns the number of images with a result per second, 0 if there were none."""
         return self.done / self.seconds if self.done and self.seconds else 0.0
 
     def fail(self, name: str, reason: str) -> None:
@@ -71,26 +71,26 @@ def predict(
     workers: int | None = None,
     total: int | None = None,
 ) -> Summary:
-    """Writes one row an image into the sink, in the order of the sources.
+    """Writes one row for each image into the sink, in the order of the sources.
 
-    An image that cannot be used gets an error row and does not stop the others. However many there are, at most
-    a batch for each pipeline, three more and an image for each worker are held at any time.
+    An image that cannot be used gets a row with the error and does not stop the others. At most a batch for each
+    pipeline, three more batches and an image for each worker are in memory at any time.
 
     Args:
-        pipelines: of one artifact; each runs one batch at a time (see `open_instances`).
-        sources: any stream of images, read as far as needed.
-        sink: open (inside its `with`).
+        pipelines: the pipelines of one artifact; each runs one batch at a time (see `open_instances`).
+        sources: any stream of images, which is read as far as needed.
+        sink: an open sink (inside its `with`).
         annotate: a folder for copies with the result drawn on them.
         top_k, score_threshold, max_results: see `cvserve.postproc.Options`.
-        mask_format: of segmentation, how a row holds its masks (see `EncodedSegmentation`); None: as "png", or not at
-            all where `masks` is given. Of objects with masks, see `DetectionResult.to_dict`; None: as "rle".
-        masks: of segmentation, a folder for the class maps as PNG files, whose names the rows then have as "file".
-        batch_size: images a call of the graph; the class maps of so many images are in memory at the same time.
-        workers: threads that decode (and annotate); by default one a usable core.
-        total: how many sources there are, for the progress.
+        mask_format: how a row holds the masks of a segmentation (see `EncodedSegmentation`); None: as "png", or no
+            masks if `masks` is given. For objects with masks, see `DetectionResult.to_dict`; None: as "rle".
+        masks: for segmentation, a folder for the class maps as PNG files, whose names the rows then have as "file".
+        batch_size: images in each call of the graph; as many class maps are in memory at the same time.
+        workers: threads that decode (and annotate); by default one for each usable core.
+        total: the number of sources, for the progress.
 
     Raises:
-        CvserveError: what stops all images: the graph fails, a file cannot be written.
+        CvserveError: an error that concerns all images: the graph fails, or a file cannot be written.
     """
     if batch_size < 1:
         raise InvalidInput(f"the batch size must be at least 1, not {batch_size}")
@@ -103,7 +103,7 @@ def predict(
     def finish(source: Source, result: Result) -> _Answer:
         return _Answer(SINK_RULES[result.task].row(source, result, row_options), result if annotate else None)
 
-    # Masks that are not written are drawn all the same.
+    # Masks are drawn even if they are not written to the rows.
     asked = options if annotate is None else replace(options, mask_format=None)
     graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, asked, finish)
     summary = Summary(failed_before=sink.failed_before)
@@ -121,7 +121,7 @@ def predict(
                 else:
                     yield source
 
-        # While each pipeline runs a batch, one waits for it, one is being decoded and one is being written.
+        # While each pipeline runs a batch, one more batch waits, one is being decoded and one is being written.
         prepared = ordered_map(graphs.prepare, wanted(), workers=workers, ahead=batch_size + workers)
         batches = iter(lambda: list(islice(prepared, batch_size)), [])
         answered = ordered_map(graphs.run, batches, workers=graphs.count, ahead=graphs.count + 1)
@@ -153,16 +153,17 @@ def _row(source: Source, outcome: _Answer | str, manifest: Manifest) -> Row:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The answer of one image. row: the task's part of it. result: kept only for drawing: class maps are large."""
+    """Holds the answer for one image. row: the task's part of the row. result: kept only for drawing, since it is
+    large."""
 
     row: Row
     result: Result | None
 
 
 class _Graphs:
-    """Runs each batch on a free pipeline. An image that failed is passed on as the reason.
+    """Runs each batch on a free pipeline. For an image that failed, the reason is passed on as text.
 
-    Only the reason, not the exception: its traceback would keep the file's bytes alive until the row is written.
+    The exception itself is not kept: its traceback would hold the file's bytes in memory until the row is written.
     """
 
     def __init__(
@@ -193,14 +194,14 @@ class _Graphs:
         finally:
             self._free.put(pipeline)
         results.reverse()
-        # Each result is let go as soon as its row is made.
+        # Each result is freed as soon as its row is made.
         return [
             (source, item if isinstance(item, str) else self._finish(source, results.pop())) for source, item in batch
         ]
 
 
 class _Annotator:
-    """Writes annotated copies in threads, at most `ahead` behind; does nothing without a folder."""
+    """Writes annotated copies in threads, of which at most `ahead` wait; does nothing without a folder."""
 
     def __init__(self, folder: str | Path | None, workers: int, ahead: int) -> None:
         self.failed: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Turns folders, files, globs, lists and stdin into one ordered stream of images, never all of it in memory."""
+"""Lists the images of folders, files, globs, lists and stdin in a fixed order, without all names in memory."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from typing import BinaryIO
 from cvserve.errors import InvalidInput, NotFound
 from cvserve.preproc.header import IMAGE_SUFFIXES
 
-# Images that preproc does not decode: a folder's reader must hear about them, not miss them.
+# Images that preproc does not decode: they are read all the same, so that they are reported and not skipped.
 LISTED_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".jp2", ".jxl"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """An image. name: in the output. path: of its file."""
+    """Names an image. name: its name in the output. path: its file."""
 
     name: str
     path: Path
 
 
 class Sources:
-    """The images that the words of a command line stand for, in a fixed order; may be iterated again.
+    """Lists the images that the words of a command line stand for, in a fixed order; can be iterated several times.
 
     A word is
         a folder     its images (by suffix) at any depth, sorted by name, hidden ones left out, folder links
                      followed (see `walk`); with just one word the names are relative to the folder, else they begin
                      with it;
-        a file       itself, whatever its suffix; one that is not there is passed on, for its error to be reported;
+        a file       the file, whatever its suffix; a missing file is listed too, so that its error is reported;
         a glob       "photos/**/*.jpg", the files that match, sorted folder by folder;
         @list.txt    the lines of a file, one path each, relative to the working directory; `-` reads stdin.
 
     Memory grows with the largest single folder's names, not with their sum, and with the number of linked folders.
 
     Args:
-        leave_out: folders that folders and globs pass over: those that images are being written to.
+        leave_out: folders that are skipped, since images are being written to them.
 
     Raises:
         InvalidInput: no word, or a folder or glob that lies in `leave_out`.
-        NotFound: a folder-like word, a list or a glob that means nothing.
+        NotFound: a word that looks like a folder, a list or a glob for which there is no file.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Sources:
             yield from self._expand(word)
 
     def count(self) -> int | None:
-        """Returns how many images there are, by walking once; None where that cannot be known (stdin)."""
+        """Returns the number of images, by listing them once; None where that is not possible (stdin)."""
         return None if "-" in self._words else sum(1 for _ in self)
 
     def _expand(self, word: str) -> Iterator[Source]:
@@ -105,17 +105,17 @@ class Sources:
 def walk(folder: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
     """Yields the paths of the images under `folder`, sorted by name within each folder, sub-folders in their place.
 
-    Links to folders are followed, but no folder is searched twice: one that is found by its own name is not searched
-    through a link as well, and of several links to the same folder the first one counts.
+    Links to folders are followed, but no folder is searched twice: a folder that is found by its own name is not
+    searched through a link as well, and of several links to the same folder the first one counts.
 
-    The folders `leave_out` (real paths) are passed over. A folder that cannot be listed stands for itself, so that its
-    error is reported and the others are done.
+    The folders `leave_out` (real paths) are skipped. For a folder that cannot be listed its own path is yielded, so
+    that its error is reported and the other folders are searched.
     """
     return _Walk(folder, leave_out).images(folder, linked=False)
 
 
 class _Walk:
-    """One walk through folders. It remembers only the folders behind links: without links a tree has no loops."""
+    """Walks through folders. It remembers only folders behind links, since a tree without links has no loops."""
 
     def __init__(self, folder: str, leave_out: Sequence[str]) -> None:
         self._root = Path(os.path.realpath(folder))
@@ -123,7 +123,7 @@ class _Walk:
         self._behind_links: set[tuple[int, int]] = set()
 
     def images(self, folder: str, *, linked: bool) -> Iterator[str]:
-        """linked: whether a link led here."""
+        """Yields the images under a folder. linked: whether the folder was reached through a link."""
         try:
             names = sorted(os.listdir(folder))
         except OSError:
@@ -141,7 +141,7 @@ class _Walk:
                 yield path
 
     def _is_new(self, path: str) -> bool:
-        """Returns whether a folder that a link led to is searched here."""
+        """Returns whether a folder behind a link is searched here."""
         if self._is_found_by_its_name(path) or any(_lies_in(path, left) for left in self._leave_out):
             return False
         try:
@@ -162,7 +162,7 @@ class _Walk:
 
 
 def _glob(pattern: str, leave_out: Sequence[str] = ()) -> Iterator[str]:
-    """Yields what glob.iglob(recursive=True) does, but only files, sorted, with one folder's names in memory.
+    """Yields the files that glob.iglob(recursive=True) finds, sorted, with one folder's names in memory at a time.
 
     Nothing in the folders `leave_out` (real paths) is found.
     """

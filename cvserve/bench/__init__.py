@@ -4,9 +4,9 @@
     result = bench("models/flowers", plan)
     print(format_result(result))
 
-Each of the measured things runs in a process of its own: the pipeline (`baseline`), the server, the clients
-(`clients`). They take turns in rounds, so that a change of the machine's speed affects all of them alike. Processor
-milliseconds an image are given beside the rates, since they also hold while other work keeps the machine busy.
+The pipeline (`baseline`), the server and the clients (`clients`) run in their own processes. They are measured in
+turns, in rounds, so that a change of the machine's speed affects all of them alike. Processor milliseconds per image
+are given beside the rates, since they hardly change when other work keeps the machine busy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The in-process baseline: the pipeline in a process of its own, called from threads, without a server around it."""
+"""Measures the in-process baseline: the pipeline in its own process, called from threads, without a server."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _OPTIONS = Options(top_k=5)
 
 @dataclass(frozen=True)
 class CallPlan:
-    """How the pipeline is called.
+    """Describes how the pipeline is called.
 
     Args:
-        callers: threads that call the pipeline.
-        threads: CPU threads of the graph.
-        batch: images a call.
+        callers: the number of threads that call the pipeline.
+        threads: the CPU threads of the graph.
+        batch: the images in each call.
     """
 
     callers: int
@@ -46,7 +46,7 @@ class CallPlan:
 
 
 class Baseline:
-    """Starts the process that runs the pipeline, and has it measure."""
+    """Starts the process that runs the pipeline, and sends it orders to measure."""
 
     def __init__(
         self,
@@ -60,10 +60,10 @@ class Baseline:
     ) -> None:
         """
         Args:
-            directory: of the artifact's version.
+            directory: the directory of the artifact's version.
             images: a folder that `write_images` filled.
             devices: the graph is opened once on each; the callers are divided among them.
-            resources: of each opened graph.
+            resources: the resources of each opened graph.
         """
         options = json.dumps(asdict(resources or Resources()))
         arguments = (str(directory), str(images), runtime, precision or "", str(threads), options, *devices)
@@ -72,15 +72,16 @@ class Baseline:
         self.threads = threads
 
     def rate(self, plan: CallPlan, seconds: float, *, graph_only: bool = False) -> dict[str, float]:
-        """Measures for some seconds; returns {"rate": images a second, "cpu_ms": processor milliseconds an image}."""
+        """Measures for some seconds; returns {"rate": images per second, "cpu_ms": processor milliseconds per
+        image}."""
         assert plan.threads == self.threads, "a process has one number of threads"
         return self._helper.ask(
             do="rate", callers=plan.callers, batch=plan.batch, seconds=seconds, graph_only=graph_only
         )
 
     def lone(self, seconds: float) -> dict[str, float]:
-        """Measures one image at a time; returns the milliseconds {"p50", "p95", "p99"} of all, and the medians of the
-        stages {"decode", "run", "postprocess"}."""
+        """Measures one image at a time; returns the milliseconds {"p50", "p95", "p99"} of the whole, and the medians of
+        the stages {"decode", "run", "postprocess"}."""
         return self._helper.ask(do="lone", seconds=seconds)
 
     def close(self) -> None:

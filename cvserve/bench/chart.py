@@ -1,4 +1,4 @@
-"""Draws the result: rates beside the baseline, latencies, and what the processor time of an image is spent on."""
+"""Draws the result: rates beside the baseline, latencies, and the processor time per image by part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_chart_path(path: str | Path) -> None:
     """Checks that a chart can be written in the format of this path.
 
     Raises:
-        InvalidInput: its suffix is none of `SUFFIXES`.
+        InvalidInput: its suffix is not in `SUFFIXES`.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise InvalidInput(f"a chart is written as {', '.join(SUFFIXES)}, not {path}")
@@ -31,7 +31,7 @@ def draw_result(result: BenchResult, path: str | Path) -> None:
     """
     check_chart_path(path)
     require("matplotlib")
-    # Not pyplot, which would look for a window system.
+    # Not pyplot, which would search for a display.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4.2), layout="constrained")
@@ -75,7 +75,7 @@ def _by_clients(axes: Any, result: BenchResult) -> None:
 
 
 def _times(axes: Any, result: BenchResult) -> None:
-    """Draws the processor time an image: of the pipeline, and of the parts of server and clients."""
+    """Draws the processor time per image: of the pipeline, and of the parts of server and clients."""
     bars = [("in process", {"pipeline": result.baseline.cpu_ms})]
     for name, served in result.servers.items():
         best = served.best

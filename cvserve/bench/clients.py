@@ -1,4 +1,4 @@
-"""Clients in a process of their own: some that each wait for their answer, or requests at a fixed rate.
+"""Runs clients in their own process: clients that each wait for their answer, or requests at a fixed rate.
 
 Requests are serialised once and answers are not parsed, so that the clients cost little of the cores that they share
 with the server. A client on HTTP/2 of our own saved no more than 2.9 % of an image's processor time beside grpcio's
@@ -30,7 +30,7 @@ _METHOD = "/cvserve.v1.VisionService/Classify"
 _TIMEOUT_SECONDS = 60.0
 _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
-    # Bursts leave in one write rather than in many of 64 kB.
+    # A burst of requests is sent in one write rather than in many of 64 kB.
     ("grpc.http2.lookahead_bytes", 4 << 20),
 ]
 
@@ -49,7 +49,7 @@ class Refused(Exception):
 
 
 class Clients:
-    """Starts the process of the clients, and has it measure."""
+    """Starts the process of the clients, and sends it orders to measure."""
 
     def __init__(self, model: str, images: Path, kind: str = "grpc") -> None:
         """Starts the process.
@@ -65,7 +65,7 @@ class Clients:
         """Measures a number of clients, each of which sends its next request when it has an answer.
 
         Returns:
-            {"rate": answers a second, "p50", "p95", "p99": milliseconds, "cpu_ms": the clients' processor time an
+            {"rate": answers per second, "p50", "p95", "p99": milliseconds, "cpu_ms": the clients' processor time per
             image, "calls": all calls, also those before and after the measured time}.
         """
         return self._helper.ask(
@@ -73,13 +73,13 @@ class Clients:
         )
 
     def pressing(self, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
-        """Sends requests at random times, `rate` a second however the server answers, each with a deadline in seconds.
+        """Sends requests at random times, `rate` per second whether or not the server answers, each with a deadline.
 
         Returns:
-            {"offered": requests a second that were sent, "good": answers a second within the deadline, "p50", "p95",
-            "p99": milliseconds of the good ones, "rejects": how many, "reject_p50", "reject_p99": milliseconds of
-            those, "codes": how many of each gRPC code, "lone_ms": of one request right afterwards}; None for what did
-            not happen.
+            {"offered": requests sent per second, "good": answers per second within the deadline, "p50", "p95", "p99":
+            milliseconds of the good ones, "rejects": their number, "reject_p50", "reject_p99": milliseconds of the
+            rejects, "codes": the number of each gRPC code, "lone_ms": milliseconds of one request right afterwards};
+            None for a figure without any such answer.
         """
         return self._helper.ask(do="pressing", target=target, rate=rate, deadline=deadline, seconds=seconds)
 
@@ -95,7 +95,7 @@ class _Begin(Protocol):
 
 
 OpenCalls = Callable[[str], AbstractAsyncContextManager[list[_Begin]]]
-"""Opens a few connections to host:port; returns a function for each that begins a call on it."""
+"""Opens a few connections to host:port; yields for each a function that begins a call on it."""
 
 
 class _Measurements:
@@ -152,7 +152,7 @@ async def _answered(begin: _Begin, request: bytes) -> None:
     """Waits for one answer.
 
     Raises:
-        Refused: any other code than OK.
+        Refused: the code is not OK.
     """
     end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     begin(request, _TIMEOUT_SECONDS, lambda code, _: None if end.done() else end.set_result(code))
@@ -161,7 +161,7 @@ async def _answered(begin: _Begin, request: bytes) -> None:
 
 
 def _from(requests: Sequence[bytes], index: int) -> Iterator[bytes]:
-    """Repeats the requests without end; each client starts with another one."""
+    """Repeats the requests without end, from `index` on: each client starts with another one."""
     at = index % len(requests)
     return itertools.cycle([*requests[at:], *requests[:at]])
 
@@ -233,11 +233,11 @@ async def _pressing(
     codes: Counter[str] = Counter()
     good: list[float] = []
     rejected: list[float] = []
-    # Exponential gaps, as between the requests of many independent clients.
+    # Exponentially distributed gaps, as between the requests of many independent clients.
     gaps = np.random.default_rng(0).exponential(1 / rate, size=int(rate * seconds * 2) + 100).tolist()
     source = _from(requests, 0)
     async with opening as begins:
-        for begin in begins:  # connected before the first one counts
+        for begin in begins:  # connects before the measurement starts
             await _answered(begin, next(source))
         loop = asyncio.get_running_loop()
         all_ended: asyncio.Future[None] = loop.create_future()
@@ -254,7 +254,7 @@ async def _pressing(
                 codes[_NAMES.get(code, str(code))] += 1
                 if code == _EXHAUSTED:
                     rejected.append(now - sent_at)
-                # Answers after the measured time come from the full queue, and do not count.
+                # Answers after the measured time are those of the full queue, and do not count.
                 elif code == OK and now <= end:
                     good.append(now - sent_at)
                 open_calls -= 1
@@ -305,7 +305,7 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prepares the requests, then measures as each line of the standard input says."""
+    """Prepares the requests, then measures for each order on the standard input."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("images")

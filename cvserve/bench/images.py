@@ -1,4 +1,4 @@
-"""The images that clients send: the user's own, or generated ones that take as long to decode as photographs."""
+"""Provides the images that clients send: the user's own, or generated ones that decode as slowly as photographs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def make_images(count: int = IMAGES, width: int = 500, height: int = 375) -> list[bytes]:
-    """Returns JPEGs, the same at every call, that cost as much as photographs.
+    """Returns JPEGs, the same at every call, that are as large and decode as slowly as photographs.
 
     At 500 x 375 pixels they have 116 kB and take 1.3 ms to decode; photographs of ImageNet have 116 kB and take 1.5 ms.
     """
@@ -32,7 +32,7 @@ def make_images(count: int = IMAGES, width: int = 500, height: int = 375) -> lis
 
 
 def write_images(folder: Path, source: str | Path | None = None, count: int = IMAGES) -> list[Path]:
-    """Puts at most `count` images into `folder`, for the processes that measure.
+    """Writes at most `count` images into `folder`, for the processes that measure.
 
     Args:
         source: a folder, searched at any depth, or a file; None generates images.

@@ -28,13 +28,13 @@ Say = Callable[[str], None]
 Figures = dict[str, float]
 
 FINALISTS = 3
-"""How many plans of the baseline take part in the rounds; the others are measured once."""
+"""Number of plans of the baseline that are measured in the rounds; the others are measured once."""
 
 NOT_MEASURED = ("tls", "tokens")
-"""Settings with which the clients here could not connect."""
+"""Settings with which these clients could not connect."""
 
 MEASURED_TASKS = ("classification",)
-"""The clients send `Classify`, and the baseline asks for classes."""
+"""The tasks that can be measured: the clients send `Classify`."""
 
 SERVED = "served"
 """The name of the server with the requested settings, in the results."""
@@ -53,15 +53,15 @@ def bench(
     """Measures an artifact on this machine: in process, and served to clients on the same cores.
 
     Args:
-        path: a model's directory, of which the newest version counts, or a version's.
-        settings: of the server, as `cvserve serve --config` takes them.
+        path: a model's directory, whose newest version is taken, or a version's.
+        settings: the settings of the server, as `cvserve serve --config` takes them.
         compare: more servers by name, each with its own settings on top of `settings`, measured in the same rounds.
         images: a folder of the user's own; None generates JPEGs of 500 x 375.
         say: is called with a line of text for each step.
 
     Raises:
         NotFound, ArtifactError: no such model.
-        FailedPrecondition: a model that does not classify.
+        FailedPrecondition: the model is not a classifier.
         CvserveError: the server did not start, or nothing was answered.
     """
     plan, settings = plan or BenchPlan(), dict(settings or {})
@@ -116,10 +116,10 @@ def bench(
 
 
 def check_task(artifact: Artifact) -> None:
-    """Checks that the clients have a call for the model's task.
+    """Checks that the model's task can be measured.
 
     Raises:
-        FailedPrecondition: they have none.
+        FailedPrecondition: it cannot.
     """
     if artifact.manifest.task not in MEASURED_TASKS:
         raise FailedPrecondition(
@@ -158,7 +158,7 @@ def alone_on_this_machine(settings: Mapping[str, Any], model: str, requested: st
 def open_baselines(
     artifact: Artifact, images: Path, settings: Mapping[str, Any], stack: ExitStack
 ) -> dict[int, Baseline]:
-    """Opens the pipeline in processes of its own, by CPU threads of the graph: one thread, and one a core."""
+    """Opens the pipeline in two processes, by CPU threads of the graph: with one thread, and with one for each core."""
     model = load_settings(dict(settings)).of_model(served_name(artifact))
     runtime: str = model.runtime
     opened: dict[int, Baseline] = {}
@@ -168,7 +168,7 @@ def open_baselines(
         )
         stack.callback(baseline.close)
         opened[threads] = baseline
-        runtime = baseline.runtime  # what auto chose for the first one holds for all
+        runtime = baseline.runtime  # the runtime that auto chose for the first one is used for all
     return opened
 
 
@@ -184,7 +184,8 @@ def call_plans(cores: int, batches: Sequence[int]) -> list[CallPlan]:
 
 
 def screen(baselines: Mapping[int, Baseline], plan: BenchPlan) -> tuple[dict[CallPlan, float], dict[int, float]]:
-    """Measures each once: returns images a second of every plan of the pipeline, and of the graph by batch size."""
+    """Measures each plan once; returns images per second of every plan of the pipeline, and of the graph by batch
+    size."""
     cores, seconds = max(baselines), plan.seconds / 4
     plans = call_plans(cores, plan.batches)
     screened = {call_plan: baselines[call_plan.threads].rate(call_plan, seconds)["rate"] for call_plan in plans}
@@ -195,7 +196,7 @@ def screen(baselines: Mapping[int, Baseline], plan: BenchPlan) -> tuple[dict[Cal
 
 
 class _Rounds:
-    """Measures everything in turn, and keeps the figures."""
+    """Measures baseline and servers in turn, and keeps the figures."""
 
     def __init__(
         self,
@@ -218,7 +219,7 @@ class _Rounds:
         plan = self._plan
         for call_plan, figures in self._in_process.items():
             figures.append(self._baselines[call_plan.threads].rate(call_plan, plan.seconds / len(self._in_process)))
-        # The quickest number of threads for one image.
+        # The fastest number of threads for one image.
         lone = [baseline.lone(plan.seconds / 2) for baseline in self._baselines.values()]
         self._lone.append(min(lone, key=lambda figures: figures["p50"]))
         for (name, count), figures in self._served.items():
@@ -282,7 +283,7 @@ def _overload_and_idle(served: Served, server: ServerProcess, clients: Clients, 
         served = replace(served, overload=Overload(to_capacity=measured["good"] / capacity, **measured))
         say(f"overload: {measured['offered']:.0f}/s offered, {measured['good']:.0f}/s answered in time")
     if plan.idle_seconds > 0 and server.threads():
-        time.sleep(min(1.0, plan.idle_seconds))  # until the last requests' work is done
+        time.sleep(min(1.0, plan.idle_seconds))  # until the work of the last requests is done
         start, threads = time.perf_counter(), server.threads()
         time.sleep(plan.idle_seconds)
         used = sum(spent_between(threads, server.threads()).values()) / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""The processes that measure and are measured: helpers that take orders line by line, and the server itself."""
+"""Runs the processes that measure and are measured: helpers that take orders line by line, and the server."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ serve(sys.argv[1], json.loads(sys.argv[2]))
 _STOPS_WITHIN_SECONDS = 60.0
 
 PARTS = ("workers", "decoders", "loop", "rest")
-"""What the threads of a server do: batches (graphs, and the decoding that the workers do themselves), decoding in
-threads of its own, the event loop, and gRPC's own threads with all others."""
+"""The parts of a server by its threads: workers (graphs, and the decoding that they do themselves), decoding threads,
+the event loop, and gRPC's own threads with all others."""
 
 
 @dataclass(frozen=True)
 class ThreadTime:
-    """The processor time of a thread. part: one of `PARTS`. seconds: so far, to the nanosecond."""
+    """Holds the processor time of a thread. part: one of `PARTS`. seconds: the time so far."""
 
     part: str
     seconds: float
@@ -51,7 +51,7 @@ class Helper:
         """Starts the process and waits until it is ready.
 
         Raises:
-            CvserveError: it ended instead; the text has the last line it wrote.
+            CvserveError: the process ended; the text has the last line that it wrote.
         """
         self._process = _start([sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE)
         self._errors = _Tail(self._process.stderr)
@@ -90,7 +90,7 @@ class Helper:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            # Libraries may print lines of their own.
+            # Libraries may print lines too.
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
@@ -105,8 +105,8 @@ def serve_orders(answers: Mapping[str, Any], ready: Any) -> None:
     """Answers the orders of a `Helper` from stdin, in the helper's own process, until stdin ends.
 
     Args:
-        answers: the functions by the "do" of an order; they get the order's other fields.
-        ready: is sent first.
+        answers: the functions by the "do" of an order; they get the other fields of the order.
+        ready: sent first.
     """
     print(json.dumps({"ready": ready}), flush=True)
     for line in sys.stdin:
@@ -115,13 +115,13 @@ def serve_orders(answers: Mapping[str, Any], ready: Any) -> None:
 
 
 class ServerProcess:
-    """Runs `serve` in a process of its own, on a free port that only this machine can reach."""
+    """Runs `serve` in its own process, on a free port that only this machine can reach."""
 
     def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
         """Starts the server and waits until it is ready.
 
         Raises:
-            CvserveError: it did not get ready; the text has what it wrote.
+            CvserveError: the server did not get ready; the text has the lines that it wrote.
         """
         values = {**settings, "host": "127.0.0.1", "port": 0}
         command = [sys.executable, "-c", _SERVE, str(path), json.dumps(values)]
@@ -141,7 +141,7 @@ class ServerProcess:
         self.target = address[1]
         over_http = re.search(r"HTTP on (http\S+)", "\n".join(self.lines))
         self.http = over_http[1] if over_http else None
-        # Read on, or a full pipe would block the server.
+        # Reading goes on, since a full pipe would block the server.
         self._rest = _Tail(self._process.stdout)
 
     @property
@@ -200,11 +200,11 @@ class ServerProcess:
 
 
 def part_of(is_first: bool, name: str) -> str:
-    """Returns what a thread of a server does, one of `PARTS`.
+    """Returns the part of the server that a thread belongs to, one of `PARTS`.
 
     Args:
         is_first: whether it is the first thread of the process.
-        name: as the system knows it.
+        name: the system's name of the thread.
     """
     if is_first:
         return "loop"
@@ -214,7 +214,7 @@ def part_of(is_first: bool, name: str) -> str:
 
 
 def spent_between(before: Mapping[int, ThreadTime], after: Mapping[int, ThreadTime]) -> dict[str, float]:
-    """Returns the processor seconds by part, of the threads that live at the end; empty where there are none.
+    """Returns the processor seconds by part, of the threads that exist at the end; empty where there are none.
 
     The time of threads that ended in between is not known.
     """

@@ -1,4 +1,4 @@
-"""The result as text, with the wanted value beside each figure."""
+"""Writes the result as text, with the wanted value beside each figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from cvserve.bench.results import BenchResult, Point, Served
 from cvserve.console import format_table
 
 WANTED_TO_BASELINE = 0.93
-"""From 8 clients on: a bare grpc.aio server around two one-thread sessions reaches 0.925 on 2 cores."""
+"""The wanted fraction of the baseline from 8 clients on. A bare grpc.aio server with two sessions of one thread reaches
+0.925 on 2 cores."""
 
 FROM_CLIENTS = 8
 WANTED_LONE = 1.25
@@ -24,7 +25,7 @@ PART_TITLES = {
 }
 
 SMALLEST_SHOWN_MS = 0.005
-"""Parts of the server that take less processor time an image are not shown."""
+"""Parts of the server with fewer processor milliseconds per image are not shown."""
 
 
 def format_result(result: BenchResult) -> str:

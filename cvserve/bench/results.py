@@ -14,7 +14,7 @@ CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """How much is measured.
+    """Describes what is measured, and for how long.
 
     concurrency: numbers of clients, ascending. rounds: everything is measured once in each; the medians count.
     seconds: of one measurement in a round. batches: the sizes that are tried in process. overload_seconds: how long
@@ -43,7 +43,8 @@ class BenchPlan:
 
 @dataclass(frozen=True)
 class BaselineFigures:
-    """The pipeline in process, called in the best way. rate: images a second. cpu_ms: processor time an image."""
+    """Holds the figures of the pipeline in process, with the best plan. rate: images per second. cpu_ms: processor time
+    per image."""
 
     call_plan: CallPlan
     rate: float
@@ -52,12 +53,12 @@ class BaselineFigures:
 
 @dataclass(frozen=True)
 class Point:
-    """How a server answers `clients` clients, each of which waits for its answer before it asks again.
+    """Holds the figures of a server with `clients` clients, each of which waits for its answer before its next request.
 
-    p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time an image. to_baseline: the rate divided
-    by the baseline's, the median of the rounds' own ratios, so that what slows a whole round down has no effect.
-    parts: the server's processor time an image, in milliseconds, by what its threads do
-    (`cvserve.bench.processes.PARTS`); empty where it is not known.
+    rate: answers per second. p50, p95, p99: milliseconds. server_cpu_ms, client_cpu_ms: processor time per image.
+    to_baseline: the rate divided by the baseline's, as the median of the ratios of the rounds, so that a slow round has
+    no effect. parts: the server's processor milliseconds per image by part (`cvserve.bench.processes.PARTS`); empty
+    where they are not known.
     """
 
     clients: int
@@ -73,7 +74,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Lone:
-    """One image at a time. pipeline_ms, served_ms: medians. ratio: served to pipeline, the median of the rounds."""
+    """Holds the figures of one image at a time. pipeline_ms, served_ms: medians. ratio: served to pipeline, the median
+    of the rounds."""
 
     pipeline_ms: float
     served_ms: float
@@ -82,10 +84,10 @@ class Lone:
 
 @dataclass(frozen=True)
 class Overload:
-    """How a server behaves when it is offered more than it can do. Rates a second, times in milliseconds; None for
-    what did not happen.
+    """Holds the figures of a server that gets more requests than it can answer. Rates per second, times in
+    milliseconds; None for a figure without any such answer.
 
-    to_capacity: good answers a second, divided by the best rate measured. lone_ms: one request right afterwards.
+    to_capacity: good answers per second, divided by the best rate measured. lone_ms: one request right afterwards.
     """
 
     offered: float
@@ -103,8 +105,9 @@ class Overload:
 
 @dataclass(frozen=True)
 class Served:
-    """The results of one server. stages: mean milliseconds of each stage under load, where the server reports them.
-    idle_percent: of one core, without requests."""
+    """Holds the results of one server. stages: mean milliseconds of each stage under load, where the server reports
+    them.
+    idle_percent: processor time without requests, in percent of one core."""
 
     settings: Mapping[str, Any]
     lines: tuple[str, ...]
@@ -123,10 +126,10 @@ class Served:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """The results of a whole run.
+    """Holds the results of a whole run.
 
-    stages: median milliseconds of a single image in the pipeline. screened: images a second of every way of calling
-    that was tried in process. graph: of the graph alone, by batch size, with one caller a core.
+    stages: median milliseconds of a single image in the pipeline. screened: images per second of every plan that was
+    tried in process. graph: images per second of the graph alone, by batch size, with one caller for each core.
     """
 
     model: str
@@ -146,7 +149,7 @@ class BenchResult:
 
 
 _JSON_KEYS = {"baseline": "ceiling", "call_plan": "layout", "to_baseline": "to_ceiling"}
-"""Names that the fields have in JSON, where they differ."""
+"""The names of fields in JSON, where they differ."""
 
 
 def _with_json_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads how long the stages of a request take in a server, from the metrics that it exports over HTTP."""
+"""Reads the times of a request's stages in a server, from the metrics that it exports over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_stages(address: str | None, path: str = "/monitoring/prometheus/metrics
 
     Args:
         address: "http://host:port", or None for a server without HTTP.
-        path: of the metrics.
+        path: the path of the metrics.
     """
     if address is None:
         return {}
@@ -29,7 +29,8 @@ def read_stages(address: str | None, path: str = "/monitoring/prometheus/metrics
 
 
 def mean_stages(text: str) -> dict[str, float]:
-    """Returns the same from the text of the metrics, all versions together. Stages without a request are left out."""
+    """Returns the mean milliseconds of each stage from the text of the metrics, over all versions. Stages without a
+    request are left out."""
     totals: dict[str, dict[str, float]] = defaultdict(lambda: {"sum": 0.0, "count": 0.0})
     for kind, stage, value in _LINE.findall(text):
         totals[stage][kind] += float(value)

@@ -1,4 +1,4 @@
-"""Searches the settings that serve the most images a second within a latency limit.
+"""Searches the settings that serve the most images per second within a latency limit.
 
 Candidates are measured in process first; the best of them are served.
 """
@@ -28,19 +28,19 @@ from cvserve.runtimes import usable_runtimes
 from cvserve.runtimes.device import usable_cores
 
 BATCHES_IN_A_LATENCY = 2.0
-"""A request waits for the batch that runs, and then for its own."""
+"""Number of batches that a request waits for: the one that runs, and then its own."""
 
 WORTHWHILE_GROWTH = 1.02
-"""More clients are tried as long as the rate grows by this factor; beyond that they only wait longer."""
+"""More clients are tried as long as the rate grows by this factor; otherwise they would only wait longer."""
 
 
 @dataclass(frozen=True)
 class TunePlan:
-    """What is tried, and for how long.
+    """Describes what is tried, and for how long.
 
-    p99_ms: the time within which 99 of 100 answers must come. runtimes: to try; empty: all that can run the model here.
-    finalists: how many candidates are served. rounds, seconds: of each of their measurements. screen_seconds: of each
-    measurement in process.
+    p99_ms: the time within which 99 of 100 answers must come. runtimes: the runtimes to try; empty: all that can run
+    the model here. finalists: the number of candidates that are served. rounds, seconds: the rounds and seconds of
+    their measurements. screen_seconds: the time of each measurement in process.
     """
 
     p99_ms: float
@@ -60,7 +60,7 @@ class TunePlan:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings to try. rate: images a second in process."""
+    """Holds settings to try. rate: images per second in process."""
 
     runtime: str
     call_plan: CallPlan
@@ -88,7 +88,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tried:
-    """The results of a candidate served to `clients` clients. rate: images a second. p50, p99: milliseconds."""
+    """Holds the results of a candidate with `clients` clients. rate: images per second. p50, p99: milliseconds."""
 
     candidate: Candidate
     clients: int
@@ -99,8 +99,8 @@ class Tried:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """The result of a search. best: the largest rate within the limit. settings: of the model, for the server. tried:
-    all candidates that were served."""
+    """Holds the result of a search. best: the one with the largest rate within the limit. settings: the model's
+    settings for the server. tried: all candidates that were served."""
 
     model: str
     p99_ms: float
@@ -130,12 +130,12 @@ def tune(
     """Searches runtime, instances, threads, batch and queue for the most images a second within `plan.p99_ms`.
 
     Args:
-        path, version, images, say: as `bench`.
+        path, version, images, say: as in `bench`.
 
     Raises:
         NotFound, ArtifactError: no such model.
         InvalidInput: a runtime cannot run it here.
-        FailedPrecondition: nothing keeps within the limit, or the model does not classify.
+        FailedPrecondition: no candidate is within the limit, or the model is not a classifier.
     """
     artifact = artifacts.read(path, version)
     check_task(artifact)
@@ -166,8 +166,8 @@ def tune(
 def promising(screened: Iterable[Candidate], p99_ms: float, count: int) -> list[Candidate]:
     """Returns the candidates that are worth serving, best first.
 
-    For each runtime, number of callers and number of threads that is the batch size with the best rate among those
-    whose batches are short enough for the limit. Where none is, it is the candidate with the shortest batches.
+    For each runtime, number of callers and number of threads the batch size with the best rate is taken, of those whose
+    batches are short enough for the limit. If none is, the candidate with the shortest batches is taken.
     """
     screened = list(screened)
     possible = [each for each in screened if BATCHES_IN_A_LATENCY * each.batch_ms <= p99_ms]
@@ -182,10 +182,10 @@ def promising(screened: Iterable[Candidate], p99_ms: float, count: int) -> list[
 
 
 def choose(tried: Sequence[Tried], p99_ms: float) -> Tried:
-    """Returns the largest rate within the limit; of equal rates the one with the lower p99.
+    """Returns the result with the largest rate within the limit; of equal rates the one with the lower p99.
 
     Raises:
-        FailedPrecondition: nothing is within it.
+        FailedPrecondition: no result is within the limit.
     """
     within = [each for each in tried if each.p99 <= p99_ms]
     if not within:

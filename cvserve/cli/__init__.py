@@ -1,1 +1,1 @@
-"""The command line: one thin module a command, imported only when it is the one that was typed."""
+"""The command line: one thin module for each command, which is imported only when that command runs."""

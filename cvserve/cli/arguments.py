@@ -1,4 +1,4 @@
-"""The argument parser and the options that several commands share. Nothing here imports a heavy library."""
+"""The argument parser and the options that several commands share. This module imports no large library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MASK_FORMATS = ("png", "rle", "polygons", "none")
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations, which reports a fault in one sentence that names the nearest option."""
+    """Parses arguments without abbreviations; an error is one sentence that names the most similar option."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -59,7 +59,7 @@ def add_runtime(parser: argparse.ArgumentParser, default: str | None = "auto") -
     """Adds --runtime, --precision and --threads.
 
     Args:
-        default: of --runtime; None for a command that also reads a settings file.
+        default: the default of --runtime; None for a command that also reads a settings file.
 
     Returns:
         The group of these options, for others to be added.
@@ -90,7 +90,7 @@ def add_device(group: argparse._ArgumentGroup) -> None:
 
 
 def file_and_set(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the server's settings of --config, with those of --set in place of them.
+    """Returns the server's settings of --config, overridden by those of --set.
 
     Raises:
         NotFound: there is no such file. InvalidInput: a setting in the file, which is named, or in --set does not fit.

@@ -1,8 +1,8 @@
 """Measures a model on this machine: in process, and served to clients on the same cores.
 
-The in-process baseline is the pipeline, called from threads in the best way that is found. The server then answers
-more and more clients, is offered three times what it can do, and is left idle. Everything is measured in turn, in
-several rounds, and the medians count. The table goes to stdout, progress to stderr.
+The in-process baseline is the pipeline, called from the best number of threads that is found. The server then answers
+more and more clients, gets three times as many requests as it can answer, and is left idle. Everything is measured in
+turns, in several rounds, and the medians count. The table goes to stdout, progress to stderr.
 """
 
 from __future__ import annotations

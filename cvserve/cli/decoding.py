@@ -1,4 +1,4 @@
-"""The flags that say how captions are decoded."""
+"""The flags that set how captions are decoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("captioning: how sentences are decoded; default: greedily")
     how = group.add_mutually_exclusive_group()
     how.add_argument("--beam", type=positive, metavar="N", help="beam search that keeps the N best beginnings")
-    how.add_argument("--sample", action="store_true", help="draw words at random, for an image always the same ones")
+    how.add_argument("--sample", action="store_true", help="draw words at random, the same ones for the same image")
     group.add_argument(
         "--length-penalty",
         type=float,

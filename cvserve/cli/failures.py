@@ -13,12 +13,12 @@ def list_failures(failed: Sequence[tuple[str, str]], count: int, *, done: int = 
     """Lists (input, reason) on stderr, at most 20 of them.
 
     Args:
-        failed: the first of them, or all. count: how many failed in all.
-        done: how many did not fail.
-        where: the file that lists all of them, for the last line.
+        failed: the failed inputs, or the first of them. count: the number of failed inputs.
+        done: the number of inputs that did not fail.
+        where: the file that lists all failed inputs, for the last line.
 
     Returns:
-        The exit code: 0 none failed, 1 some did, 2 nothing could be done.
+        The exit code: 0 if none failed, 1 if some did, 2 if all did.
     """
     if not count:
         return 0

@@ -1,6 +1,6 @@
-"""Packs a model made elsewhere (.keras, SavedModel, ONNX or TFLite) as the next version of a model.
+"""Packs a model of another tool (.keras, SavedModel, ONNX or TFLite) as the next version of a model.
 
-The spec is a short YAML file with what the model file does not contain:
+The spec is a short YAML file with the information that the model file does not contain:
 
     task: classification
     labels: labels.txt                                  # one a line, beside the spec; or a list

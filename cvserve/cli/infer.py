@@ -1,5 +1,5 @@
-"""Asks a server about images: their classes, the objects in them with boxes x1 y1 x2 y2, what share of them each
-class covers, or sentences with their probabilities, as the model does.
+"""Sends images to a server and prints the results: classes, objects with boxes x1 y1 x2 y2, the fraction of the image
+that each class covers, or sentences with their probabilities, depending on the model.
 
 Needs neither TensorFlow nor the model, only the light installation.
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only classes or objects with at least this score, 0 to 1; default of objects: the model's",
     )
     parser.add_argument(
-        "--max-results", type=positive, metavar="N", help="at most so many objects (or classes) an image"
+        "--max-results", type=positive, metavar="N", help="largest number of objects (or classes) for each image"
     )
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the images with the result drawn on them")
     parser.add_argument(
@@ -64,9 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object an image, as cvserve predict writes them")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds an image; default: 30")
-    parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="images under way; default: 8")
+    parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="requests at a time; default: 8")
     parser.add_argument(
-        "--wait", type=_seconds, default=0.0, metavar="X", help="for so many seconds for a server or model to be ready"
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="X",
+        help="seconds to wait until the server or model is ready; default: 0",
     )
     parser.add_argument("--health", action="store_true", help="only ask whether the server is ready")
     add_connection(parser)
@@ -98,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.mask_format and not task.takes_masks(info):
             raise InvalidInput(f"--mask-format is for segmentation models; {info.name} does {info.task}")
 
-        # All images go to the version that answered just now, even if a newer one is loaded meanwhile.
+        # All images go to the version that answered here, even if a newer one is loaded meanwhile.
         def ask(name: str) -> dict[str, Any]:
             return {"image": name, **_ask(task, client, arguments, name, info)}
 
@@ -123,7 +127,7 @@ def _not_shown(info: ModelInfo) -> str:
 
 
 def _ask(task: InferTask, client: Client, arguments: argparse.Namespace, name: str, info: ModelInfo) -> dict[str, Any]:
-    """Returns the result's part of a row, or {"error"} where the fault is this image's and the next may succeed."""
+    """Returns the result's part of a row, or {"error"} if only this image failed and the next may succeed."""
     from cvserve.preproc.source import read_file
 
     try:
@@ -149,12 +153,12 @@ def _health(arguments: argparse.Namespace) -> int:
     server, model = arguments.server, arguments.model or ""
     service = model if arguments.version is None else f"{model}/{arguments.version}"
     what = f"{service} on {server}" if service else server
-    # A probe does not wait for a server that is not there.
+    # A probe does not wait for a server that does not run.
     with Client(server, timeout=arguments.timeout, connect_timeout=1.0, **connection(arguments)) as client:
         try:
             health = client.health(service)
         except (Unauthenticated, PermissionDenied):
-            raise  # which no waiting mends
+            raise  # waiting would not help
         except CvserveError as error:
             raise Unavailable(f"{what} is not ready: {error}") from error
     if health is not Health.SERVING:

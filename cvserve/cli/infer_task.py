@@ -1,4 +1,4 @@
-"""How `cvserve infer` asks for and prints the results of each task, and the table of the tasks."""
+"""Describes how `cvserve infer` requests and prints the results of each task, in one table of the tasks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def plain_row(result: Any, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the result as it is."""
+    """Returns the result as a dict."""
     row: dict[str, Any] = result.to_dict()
     return row
 
 
 @dataclass(frozen=True)
 class InferTask:
-    """What `cvserve infer` does for one task.
+    """Holds the functions of `cvserve infer` for one task.
 
     ask: sends an encoded image to a version of the model and returns the result. print_row: prints a row of
-    `cvserve predict` for people. row: makes the task's part of the row. drawable: makes what can be drawn of a result.
-    takes_masks: whether a model of the task has --mask-format.
+    `cvserve predict` as text. row: makes the task's part of the row. drawable: converts a result to one that can be
+    drawn. takes_masks: returns whether a model of the task has --mask-format.
     """
 
     ask: Callable[[Client, argparse.Namespace, bytes, int], Any]

@@ -1,4 +1,4 @@
-"""Shows a model: its graphs and their parity, preprocessing, labels, where it came from. Checks every file.
+"""Shows a model: its graphs and their parity, preprocessing, labels and origin. Checks the hash of every file.
 
 PATH is a model's directory, a version's, or a repository of models, whose models and versions are listed.
 """

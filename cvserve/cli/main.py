@@ -1,4 +1,4 @@
-"""The `cvserve` command: runs a sub-command, and turns errors into one sentence and an exit code."""
+"""The `cvserve` command: runs a sub-command, and reports an error with one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DONE = 0
 SOME_FAILED = 1
 WRONG_USAGE = 2
 OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 COMMANDS = {
@@ -25,7 +25,7 @@ COMMANDS = {
     "train": ("train", "train a model on a data set"),
     "evaluate": ("evaluate", "score a run or an exported model on a data set"),
     "export": ("export", "export a run as SavedModel, ONNX and TFLite with equal results"),
-    "import": ("import_model", "make an artifact of a model from elsewhere"),
+    "import": ("import_model", "make an artifact from a model of another tool"),
     "inspect": ("inspect", "show the contents of a model, a version or a repository"),
     "serve": ("serve", "serve a repository of models over gRPC and HTTP"),
     "model-server": ("model_server", "serve with the flags and files of tensorflow_model_server"),
@@ -35,7 +35,7 @@ COMMANDS = {
     "tune": ("tune", "find the settings with the highest rate within a latency limit"),
     "demo": ("demo", "train, export and serve on generated images"),
 }
-"""Each command with its module in cvserve.cli and its line of help. A module has `add_arguments(parser)` and `run`."""
+"""The module in cvserve.cli and the line of help of each command. A module has `add_arguments(parser)` and `run`."""
 
 _DESCRIPTION = "Production vision with Keras: from training to server and phone, with the same answer everywhere."
 _EPILOG = """\

@@ -1,5 +1,5 @@
-"""Replaces tensorflow_model_server: its flags, config files and protocols, in a script that changes one word. What it
-refuses is refused here with the same text; flags that change nothing here are named in one line.
+"""Replaces tensorflow_model_server: it has the same flags, config files and protocols, so a script needs to change one
+word only. Wrong flags are refused with the same texts; flags that change nothing here are listed in one line.
 
 In addition SIGTERM drains, images are decoded (cvserve.v1.VisionService) for models that cvserve exported, and health
 and reflection are always on. `cvserve serve` has the settings that TensorFlow Serving does not have.
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _boolean(text: str) -> bool:
-    # No other spellings, as in tensorflow_model_server: `--enable_batching=1` is refused.
+    # As tensorflow_model_server, this refuses other spellings such as `--enable_batching=1`.
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"couldn't interpret value {text!r}; give true or false")
     return text == "true"

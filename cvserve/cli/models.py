@@ -1,6 +1,6 @@
-"""Lists the networks that can be trained: task, parameters, own image size, and the paper that each comes from.
+"""Lists the networks that can be trained: task, parameters, default image size, and the paper of each.
 
-PATTERN is a wildcard, such as "resnet*". Parameters are those of the network with its own options, for 1000 classes
+PATTERN is a wildcard, such as "resnet*". Parameters are those of the network with its default options, for 1000 classes
 (classification), 80 (detection), 21 (segmentation) or a vocabulary of 10000 words (captioning).
 """
 

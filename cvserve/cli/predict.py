@@ -11,25 +11,27 @@ ones. Of JSON lines, for example: grep -v '"error":' old.jsonl > new.jsonl, then
 the options of the earlier run: another model, version or --top-k is refused, but other differences (--score-threshold,
 --max-results, --mask-format) are not visible in all rows, and are not checked.
 
-JSON lines have one row an image: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
+JSON lines have one row for each image: its "classes", or its "detections" with boxes [x1, y1, x2, y2] in pixels of the
 upright image. CSV has the best classes of an image in one line, but a line for each object: image, ..., label,
 index, score, x1, y1, x2, y2; an image without objects has one line where these are empty.
 
-Of segmentation, JSON lines have under "segmentation" the "classes" of an image, the largest first, with coverage (the
-share of the image, 0 to 1) and confidence; and, as --mask-format says, the masks: png (the default) is one
+For segmentation, JSON lines have under "segmentation" the "classes" of an image, the largest first, with coverage (the
+fraction of the image, 0 to 1) and confidence; and, by --mask-format, the masks: png (the default) is one
 "class_map", a grey PNG in base64 of which each byte is the index of a class; rle is a "mask" for each class as COCO's
 tools read it; polygons is [[x, y, x, y, ...], ...] for each class, holes among them; none leaves them out. --masks DIR
-writes the class maps as PNG files instead, and the row has the name of its "file". CSV has a line a class, no masks.
+writes the class maps as PNG files instead, and the row has the name of its "file". CSV has a line for each class, and
+no masks.
 
-Objects with masks (mask_rcnn) are rows of detections, each with its "mask" as --mask-format says, rle (the default) or
-any other of those; COCO results have it as "segmentation", and are scored as "bbox" and as "segm".
+Objects with masks (mask_rcnn) are rows of detections, each with its "mask" in the format of --mask-format, rle (the
+default) or any other of those; COCO results have it as "segmentation", and are scored as "bbox" and as "segm".
 
 COCO results (of detectors, for pycocotools) have an entry for each object, its box as [x, y, width, height]. With
 --coco, the numbers of images and categories are those of that ground truth, by file name and category name, so that
 the results are scored as they are. Without it, categories are counted from 1 in the order of the labels, an image such
-as 000000397133.jpg has the number that its name is, and any other the first free one from 1 on; "file_name" says which.
+as 000000397133.jpg has the number that its name is, and any other the first free one from 1 on; "file_name" is the name
+of the image.
 
-Of captioners JSON lines have the "captions" of an image, each a text with its log_probability, best first; CSV has a
+For captioning, JSON lines have the "captions" of an image, each a text with its log_probability, best first; CSV has a
 line for each; COCO results have the best one of each image. --annotate draws the best one and, below the image,
 where the network looked at each word, if the network has attention.
 """
@@ -55,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=("jsonl", "csv", "coco"),
-        help="default: what the suffix of --out says (.json of a detector is coco), or jsonl",
+        help="default: by the suffix of --out (.json is coco for detectors), else jsonl",
     )
-    parser.add_argument("--coco", metavar="GROUND_TRUTH", help="a COCO file whose numbers --format coco shall use")
+    parser.add_argument("--coco", metavar="GROUND_TRUTH", help="a COCO file with the numbers that --format coco uses")
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the images with the result drawn on them")
     parser.add_argument(
         "--mask-format",
@@ -126,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.coco is not None:
             numbers = GroundTruthNumbers(arguments.coco, manifest.labels)
             if total is not None:
-                for source in sources:  # before hours of work are lost on an image that it does not have
+                for source in sources:  # before hours of work, since an image may be missing in it
                     numbers.image_id(source.name)
         sink = open_sink(
             arguments.out,

@@ -28,12 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--schema", action=_PrintSchema, nargs=0, help="print the JSON schema of the settings and exit")
     group = parser.add_argument_group("server")
-    group.add_argument("--host", metavar="ADDRESS", help="address to listen on; default: 0.0.0.0, every one")
+    group.add_argument("--host", metavar="ADDRESS", help="address to listen on; default: 0.0.0.0, all addresses")
     group.add_argument("--port", type=int, metavar="N", help="gRPC port; default: 8500; 0 takes a free one")
     group.add_argument("--http-port", type=int, metavar="N", help="default: 8501; 0 takes a free one; -1: no HTTP")
     group.add_argument("--decode-workers", type=positive, metavar="N", help="threads that decode; default: one a core")
-    group.add_argument("--grace-seconds", type=float, metavar="X", help="for open requests at the end; default: 30")
-    add_runtime(parser, default=None)  # as all the flags here: what is not given must not beat the file
+    group.add_argument("--grace-seconds", type=float, metavar="X", help="for open requests at shutdown; default: 30")
+    # A flag that is not given must not override the file.
+    add_runtime(parser, default=None)
     group = parser.add_argument_group("batching, of every model")
     group.add_argument("--devices", type=_devices, metavar="D,D", help="cpu, gpu:0, ...; default: cpu")
     group.add_argument("--instances", type=positive, metavar="N", help="batches at the same time, on each device")
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _PrintSchema(argparse.Action):
-    """Ends the command, so that MODELS is not asked for."""
+    """Prints the schema and ends the command, so that MODELS is not required."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from cvserve.serving import ServerSettings
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The flags as settings of the server; None where a flag was not given."""
+    """Returns the flags as settings of the server; None where a flag was not given."""
     return {
         "host": arguments.host,
         "port": arguments.port,

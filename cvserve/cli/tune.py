@@ -1,7 +1,7 @@
-"""Searches the settings that serve the most images a second within a latency limit, by measuring on this machine.
+"""Searches the settings that serve the most images per second within a latency limit, by measuring on this machine.
 
 Every combination of runtime, instances, threads and batch size is measured briefly in process; the best few are served
-to more and more clients. The settings go to --out, for cvserve serve --config. They bound the queue, so that requests
+to more and more clients. The settings go to --out, for cvserve serve --config. They limit the queue, so that requests
 beyond the measured load are refused instead of answered late.
 """
 

@@ -1,6 +1,6 @@
-"""Asks a cvserve server: `Client` blocks, `AsyncClient` is awaited.
+"""Sends requests to a cvserve server: `Client` blocks, `AsyncClient` is for asyncio.
 
-Needs grpcio, protobuf and numpy; never TensorFlow. OpenCV is imported when an image is given as an array, and when a
+Needs grpcio, protobuf and numpy, but not TensorFlow. OpenCV is imported when an image is given as an array, and when a
 class map is decoded.
 """
 

@@ -30,7 +30,7 @@ from cvserve.protos import vision_pb2_grpc
 
 
 class AsyncClient:
-    """A connection to a server, used on one event loop.
+    """Connects to a server, for use on one event loop.
 
     Example:
         async with AsyncClient("localhost:8500") as client:
@@ -47,7 +47,7 @@ class AsyncClient:
         tls: Tls | bool | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        """See `Client`. To be made where an event loop runs."""
+        """See `Client`. Must be called while an event loop runs."""
         self.target = target
         self._timeout = timeout
         self._connect_timeout = connect_timeout
@@ -72,7 +72,7 @@ class AsyncClient:
     ) -> ClassificationResult:
         """Returns the best classes of one image. See `Client.classify`."""
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
-        # Reading a file, and PNG for an array, would hold up the loop.
+        # Reading a file, or encoding an array as PNG, would block the loop.
         request = await asyncio.to_thread(ask.classify, image)
         return classification.classification(await self._call(self._stub.Classify, request, timeout, request_id))
 
@@ -112,7 +112,7 @@ class AsyncClient:
         request = await asyncio.to_thread(ask.detect, image)
         response = await self._call(self._stub.Detect, request, timeout, request_id)
         if mask_format in ("png", "polygons"):
-            # Decoding masks would hold up the loop.
+            # Decoding masks would block the loop.
             return await asyncio.to_thread(detection.detection, response)
         return detection.detection(response)
 
@@ -283,7 +283,7 @@ class AsyncClient:
             call.cancel()
 
     async def close(self) -> None:
-        """Ends the connection; calls under way are cancelled."""
+        """Closes the connection and cancels the calls that are not answered yet."""
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -303,7 +303,7 @@ class AsyncClient:
                 if not failures.never_arrived(error):
                     raise
                 why = error.details() or ""
-            # Nothing was answered, and asking again changes nothing on the server: wait for it, and try once more.
+            # The server did not get the call, so it is safe to wait for the server and call once more.
             left = None if timeout is None else timeout - (time.monotonic() - started)
             seconds = self._connect_timeout if left is None else min(left, self._connect_timeout)
             await self._wait_for_server(seconds, why)
@@ -321,7 +321,7 @@ class AsyncClient:
         except DeadlineExceeded as error:
             raise failures.no_server(self.target, self._secure) from error
         except CvserveError:
-            pass  # it answers, and has no health to tell of
+            pass  # the server answers, but has no health service
 
     async def _wait_for_server(self, seconds: float, why: str = "") -> None:
         try:

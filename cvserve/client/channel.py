@@ -13,18 +13,18 @@ from cvserve.client.failures import REQUEST_ID
 from cvserve.errors import InvalidInput, NotFound
 
 MAX_MESSAGE_BYTES = 64 << 20
-"""The server's own default."""
+"""The same as the server's default."""
 
 Token = str | Callable[[], str]
-"""A bearer token, or what gives it anew for each call."""
+"""A bearer token, or a function that returns it for each call."""
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Holds the certificates of a client, each as a PEM file, or as the PEM's bytes.
+    """Holds the certificates of a client, each as a PEM file, or as the bytes of one.
 
-    ca: the authorities that sign the server's certificate; None: those that gRPC brings along. certificate, key: the
-    client's own, for servers that want one (mutual TLS). server_name: the name on the server's certificate, where it
+    ca: the authorities that sign the server's certificate; None: those of gRPC. certificate, key: the client's own, for
+    servers that require one (mutual TLS). server_name: the name on the server's certificate, where it
     is not the target's host.
     """
 
@@ -34,10 +34,10 @@ class Tls:
     server_name: str | None = None
 
     def credentials(self) -> Any:
-        """For a channel.
+        """Returns the credentials of a channel.
 
         Raises:
-            NotFound, InvalidInput: a file that is not there, a certificate without its key.
+            NotFound, InvalidInput: a file does not exist, or a certificate has no key.
         """
         if (self.certificate is None) != (self.key is None):
             raise InvalidInput("a client's certificate and its key go together; give both or neither")
@@ -60,7 +60,7 @@ def open_channel(library: Any, target: str, tls: Tls | None, max_message_bytes: 
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
-        # A server that is back is found again within two seconds, not after gRPC's up to two minutes.
+        # Reconnects to a restarted server within two seconds, not gRPC's up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
     ]
@@ -82,7 +82,7 @@ def headers(token: Token | None, request_id: str | None) -> tuple[tuple[str, str
     """Returns the metadata of a call.
 
     Raises:
-        InvalidInput: a token or an id that no header can hold.
+        InvalidInput: a token or an id that a header cannot hold.
     """
     found: list[tuple[str, str]] = []
     if token is not None:

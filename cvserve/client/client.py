@@ -27,7 +27,7 @@ from cvserve.protos import vision_pb2_grpc
 
 
 class Client:
-    """A connection to a server. Thread-safe.
+    """Connects to a server. Thread-safe.
 
     Example:
         with Client("localhost:8500") as client:
@@ -47,15 +47,15 @@ class Client:
         """
         Args:
             target: `host:port`, or `unix:PATH`.
-            timeout: seconds for one call, unless the call says otherwise; None waits for ever.
-            connect_timeout: seconds of these to wait for a server that is not there yet, or not any more.
-            token: the bearer token, or a function that is asked for it at each call. Without TLS it can be read by
-                whoever carries the bytes.
-            tls: whom to trust, and who this is; True trusts the usual authorities.
-            max_message_bytes: the largest message taken or sent.
+            timeout: seconds for one call, unless the call gives its own; None waits for ever.
+            connect_timeout: seconds of these to wait for a server that does not answer, or not any more.
+            token: the bearer token, or a function that returns it for each call. Without TLS it can be read on the
+                network.
+            tls: the trusted authorities and the client's own certificate; True trusts the usual authorities.
+            max_message_bytes: the size of the largest message that is received or sent.
 
         Raises:
-            NotFound, InvalidInput: a certificate that is not there or cannot be used.
+            NotFound, InvalidInput: a certificate does not exist or cannot be used.
         """
         self.target = target
         self._timeout = timeout
@@ -84,19 +84,19 @@ class Client:
         Args:
             model: its name on the server.
             image: a path, encoded bytes (sent as they are), or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4].
-            top_k: how many classes; None takes the model's default.
+            top_k: the number of classes; None takes the model's default.
             version: None takes the newest.
             timeout: seconds; None takes the client's.
             label: the label of a version, instead of its number.
             score_threshold: only classes with at least this score, 0 to 1; there may be none.
-            max_results: at most so many classes.
-            request_id: what the server's log calls the request; by default the server makes one.
+            max_results: the largest number of classes.
+            request_id: the id of the request in the server's log; by default the server makes one.
 
         Raises:
             ImageError, InvalidInput: the image or a value cannot be used.
             NotFound: no such model, version or file.
             Unavailable: no server answers, or it is starting or stopping.
-            Unauthenticated, PermissionDenied: the server wants a token, or another one.
+            Unauthenticated, PermissionDenied: the server requires a token, or another one.
             Overloaded, OutOfMemory, DeadlineExceeded, FailedPrecondition
         """
         ask = Ask(model, version, label, top_k, score_threshold, max_results)
@@ -112,10 +112,10 @@ class Client:
         concurrency: int = 16,
         **options: Any,
     ) -> Iterator[ClassificationResult]:
-        """Yields the classes of many images, in order, with `concurrency` of them under way at a time.
+        """Yields the classes of many images, in order, with `concurrency` requests open at the same time.
 
-        Only about as many are read ahead, so `images` may be endless. See `classify` for the rest; the first failure
-        is raised when its turn comes, and ends the iteration.
+        Only about as many images are read ahead, so `images` may be endless. See `classify` for the rest; the first
+        failure is raised when its turn comes, and ends the iteration.
         """
         return in_turn(
             lambda image: self.classify(model, image, top_k, version, timeout, **options), images, concurrency
@@ -137,10 +137,10 @@ class Client:
         """Returns the objects in one image, best first; boxes are in pixels of the image after its EXIF orientation.
 
         Args:
-            score_threshold: the least score of an object, 0 to 1, also below the model's own; None takes that one.
-            max_results: at most so many objects; None takes the model's own number.
-            mask_format: of a model with masks, how they are sent: "rle" (also for None), "png", "polygons", or "none"
-                for boxes alone. The result's masks are the same whichever it is.
+            score_threshold: the least score of an object, 0 to 1; it may be below the model's own, which None takes.
+            max_results: the largest number of objects; None takes the model's own.
+            mask_format: how a model with masks sends them: "rle" (also for None), "png", "polygons", or "none" for
+                boxes alone. The masks of the result are the same in each case.
             Others: see `classify`, for the errors too.
         """
         ask = Ask(model, version, label, None, score_threshold, max_results, mask_format)
@@ -170,8 +170,8 @@ class Client:
     ) -> SegmentationResult | DetectionResult:
         """Returns the class of every pixel of one image, in the size that it has after its EXIF orientation.
 
-        Only the classes that there are have names in the result; `model_info` has the names and colours of all. Needs
-        OpenCV. Of a model of objects with masks it is what `detect` gives. See `classify` for the arguments and errors.
+        Only classes in the image have names in the result; `model_info` has the names and colours of all. Needs OpenCV.
+        For a model of objects with masks the result is that of `detect`. See `classify` for the arguments and errors.
         """
         request = Ask(model, version, label).segment(image)
         return segmentation.segmented(self._call(self._stub.Segment, request, timeout, request_id))
@@ -189,7 +189,7 @@ class Client:
     ) -> EncodedSegmentation | DetectionResult:
         """Returns a segmentation as the server sends it: coverage and confidence of each class, and encoded masks.
 
-        Of a model of objects with masks it is what `detect` gives.
+        For a model of objects with masks the result is that of `detect`.
 
         Args:
             mask_format: "png" (the class map), "rle" or "polygons" (a mask for each class), or "none": no masks.
@@ -224,7 +224,7 @@ class Client:
         """Returns sentences about one image, best first; `best.text` is the best.
 
         Args:
-            max_results: at most so many sentences; how many there are, the model decides.
+            max_results: the largest number of sentences; the model may give fewer.
             Others: see `classify`, for the errors too.
         """
         request = messages.caption_request(Ask(model, version, label, max_results=max_results), image)
@@ -260,20 +260,21 @@ class Client:
     ) -> Iterator[FrameAnswer]:
         """Sends images over one call, such as the frames of a video, and yields their answers in order.
 
-        What kind of results they are, the model's task decides. A frame that fails has its error in its answer, and the
+        The task of the model decides the type of the results. The answer to a frame that fails holds the error, and the
         stream goes on. See `classify` and `detect` for the rest.
 
         Args:
-            mask_format: how a segmentation is sent, see `segment_encoded`; it is given as SegmentationResult all the
-                same, but with "none" as EncodedSegmentation.
-            images: may be endless; an image is taken from it when there is room for it, on another thread. What it
-                raises is raised here after the answers to the frames before it.
+            mask_format: how a segmentation is sent, see `segment_encoded`; the result is a SegmentationResult, but with
+                "none" an EncodedSegmentation.
+            images: may be endless. The next image is taken when there is room for it, on another thread. An error of
+                the iterable is raised here after the answers to the earlier frames.
             timeout: seconds for the whole stream; None: no limit.
-            frame_timeout: seconds after which the answer to a frame is of no more use.
-            ahead: frames that may be sent and not answered: more keeps the server busier, fewer is more up to date.
+            frame_timeout: seconds after which the answer to a frame is not wanted any more.
+            ahead: frames that are sent before the answer to an earlier one has come: more keep the server busier, with
+                fewer the answers are more up to date.
 
         Raises:
-            Unavailable: no server answers, or it is shutting down: then the frames that it had read are answered.
+            Unavailable: no server answers, or it is shutting down, after it has answered the frames that it had read.
             InvalidInput, Unauthenticated, DeadlineExceeded
         """
         if ahead < 1:
@@ -310,7 +311,7 @@ class Client:
         """Returns the health of the server or of a service, a model or a version.
 
         Args:
-            service: "" for the server, or such as "cvserve.v1.VisionService", "flowers" or "flowers/3".
+            service: "" for the server, or a name such as "cvserve.v1.VisionService", "flowers" or "flowers/3".
 
         Raises:
             NotFound: there is no such service or model. Unavailable: no server answers.
@@ -324,7 +325,7 @@ class Client:
         A name that the server does not have is SERVICE_UNKNOWN until it has it.
 
         Args:
-            timeout: seconds for all of it; None: no limit.
+            timeout: seconds until the watching ends; None: no limit.
 
         Raises:
             Unavailable: the server has ended, or there is none. DeadlineExceeded
@@ -338,7 +339,7 @@ class Client:
             call.cancel()
 
     def close(self) -> None:
-        """Ends the connection; calls under way are cancelled."""
+        """Closes the connection and cancels the calls that are not answered yet."""
         self._channel.close()
 
     def __enter__(self) -> Client:
@@ -358,7 +359,7 @@ class Client:
                 if not failures.never_arrived(error):
                     raise
                 why = error.details() or ""
-            # Nothing was answered, and asking again changes nothing on the server: wait for it, and try once more.
+            # The server did not get the call, so it is safe to wait for the server and call once more.
             left = None if timeout is None else timeout - (time.monotonic() - started)
             self._wait_for_server(self._connect_timeout if left is None else min(left, self._connect_timeout), why)
             left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
@@ -367,7 +368,7 @@ class Client:
             failures.raise_for(error, self.target, timeout, self._secure)
 
     def _reach(self, timeout: float | None) -> None:
-        """Returns when the server answers, before the first frame is taken: a stream cannot be begun twice."""
+        """Waits until the server answers, before the first frame is taken, since a stream cannot be started again."""
         seconds = self._connect_timeout if timeout is None else min(timeout, self._connect_timeout)
         try:
             self.health(timeout=seconds)
@@ -376,7 +377,7 @@ class Client:
         except DeadlineExceeded as error:
             raise failures.no_server(self.target, self._secure) from error
         except CvserveError:
-            pass  # it answers, and has no health to tell of
+            pass  # the server answers, but has no health service
 
     def _wait_for_server(self, seconds: float, why: str = "") -> None:
         ready = grpc.channel_ready_future(self._channel)

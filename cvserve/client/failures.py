@@ -1,4 +1,4 @@
-"""Turns failed calls into exceptions of cvserve.errors, with the server's own message."""
+"""Converts failed calls to exceptions of cvserve.errors, with the server's own message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 from cvserve import errors
 
 REQUEST_ID = "x-request-id"
-"""The header that names a request in the server's log, both ways."""
+"""The header with the id of a request in the server's log, in requests and in answers."""
 
 _KIND_OF: dict[grpc.StatusCode, type[errors.CvserveError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidInput,
@@ -44,8 +44,8 @@ def no_server(target: str, tls: bool, why: str = "") -> errors.Unavailable:
     """Returns the error for a target at which no server answers.
 
     Args:
-        tls: whether the client speaks it.
-        why: gRPC's own words.
+        tls: whether the client uses TLS.
+        why: gRPC's own text.
     """
     if tls and _NO_TRUST.search(why):
         return errors.Unavailable(f"{target} and this client do not agree on TLS: {why}")
@@ -59,8 +59,8 @@ def raise_for(error: grpc.RpcError, target: str, timeout: float | None, tls: boo
     """Raises the exception of cvserve.errors for a failed call.
 
     Args:
-        timeout: seconds that the call was given.
-        tls: whether the client speaks it.
+        timeout: the seconds that the call had.
+        tls: whether the client uses TLS.
     """
     raise _meant(error, target, timeout, tls) from error
 
@@ -73,7 +73,7 @@ def _meant(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) 
         return errors.DeadlineExceeded(f"{target} did not answer within {timeout:g} s")
     text = f"{target}: {details or code.name}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        # gRPC's own answer to a message over the limit, which no second try would change.
+        # gRPC's own answer to a message over the limit; another try would fail too.
         return errors.InvalidInput(f"{text}: the image is too large for one message")
     trailers = {key: value for key, value in error.trailing_metadata() or ()}
     pushback = trailers.get("grpc-retry-pushback-ms")
@@ -90,7 +90,7 @@ def fault(code: Any, text: str, retry_after: float | None = None) -> errors.Cvse
         retry_after: seconds, for Overloaded.
     """
     kind = _KIND_OF.get(code, errors.CvserveError)
-    # A full queue comes with the time after which to try again. What has no room now has none then.
+    # A full queue gives the time after which to try again. Without it, another try would not help.
     if kind is errors.Overloaded and retry_after is None and _NO_MEMORY.search(text):
         return errors.OutOfMemory(text)
     if kind is errors.Overloaded and retry_after is not None:

@@ -14,10 +14,10 @@ Answer = TypeVar("Answer")
 
 
 def in_turn(ask: Callable[[Image], Answer], images: Iterable[Image], concurrency: int) -> Iterator[Answer]:
-    """Yields the answers in the order of the images; `concurrency` requests are under way at a time, on threads.
+    """Yields the answers in the order of the images; `concurrency` requests are open at the same time, on threads.
 
     Raises:
-        InvalidInput: a concurrency under 1, at once. What `ask` raises, when its turn comes.
+        InvalidInput: a concurrency under 1, at once. An error of `ask`, after the answers before it.
     """
     _check(concurrency)
     return _in_turn(ask, images, concurrency)
@@ -40,7 +40,7 @@ def _in_turn(ask: Callable[[Image], Answer], images: Iterable[Image], concurrenc
 async def in_turn_async(
     ask: Callable[[Image], Awaitable[Answer]], images: Iterable[Image], concurrency: int
 ) -> AsyncGenerator[Answer, None]:
-    """Does the same for asyncio."""
+    """Yields the answers as `in_turn` does, for asyncio."""
     _check(concurrency)
     waiting: list[asyncio.Future[Answer]] = []
     try:

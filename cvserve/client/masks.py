@@ -1,4 +1,4 @@
-"""Masks of the messages of cvserve.v1 as numpy arrays."""
+"""Converts masks in messages of cvserve.v1 to numpy arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the requests of both clients, and reads the answers that no task has alone."""
+"""Makes the requests of both clients, and reads the answers that are the same for all tasks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ Image = str | Path | bytes | np.ndarray
 """An image: a path, encoded bytes, or a uint8 array [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA)."""
 
 LARGEST_NUMBER, LARGEST_VERSION = 2**31 - 1, 2**63 - 1
-"""That vision.proto has room for."""
+"""The largest number that a field of vision.proto holds."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """Holds what a server reports about a model.
 
-    version: the one that answered. versions: all that are available. labels: in index order. input_height,
-    input_width: pixels that the network sees. runtime: "tensorflow", "onnx" or "litert". version_labels: names that may
-    stand for versions. colours: RGB of each class of a segmentation model, in index order; may be empty. has_masks: a
-    detection model's objects come with masks. task "", no labels and no size: a model that was not made by cvserve.
+    version: the version that answered. versions: all that are available. labels: in index order. input_height,
+    input_width: the network's input size in pixels. runtime: "tensorflow", "onnx" or "litert". version_labels: labels
+    and the versions that they stand for. colors: RGB of each class of a segmentation model, in index order; may be
+    empty. has_masks: whether the objects of a detection model have masks. A model without a manifest has task "", no
+    labels and no size.
     """
 
     name: str
@@ -48,10 +49,10 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class FrameAnswer:
-    """The answer to one frame of a stream: a result, or an error.
+    """Holds the answer to one frame of a stream: a result, or an error.
 
-    frame: its place in the stream, from 0. version: of the model that answered, whose task decides what kind of result
-    it is.
+    frame: its place in the stream, from 0. version: the version of the model that answered. The task of the model
+    decides the type of the result.
     """
 
     frame: int
@@ -76,7 +77,7 @@ def encoded(image: Image) -> bytes:
     """Returns the bytes to send: files and bytes as they are, arrays as PNG.
 
     Raises:
-        NotFound: no such file. ImageError: not an image's array.
+        NotFound: no such file. ImageError: the array is not an image.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
@@ -112,10 +113,10 @@ def _png(image: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Ask:
-    """Says which model is asked, and what its answer holds.
+    """Holds the model of a request, and the options of its answer.
 
     version, label: None for both is the newest. top_k: None is the model's own default. score_threshold: only classes
-    or objects with at least this score, 0 to 1. max_results: at most so many. mask_format: of masks, one of
+    or objects with at least this score, 0 to 1. max_results: the largest number of them. mask_format: one of
     `cvserve.postproc.MASK_FORMATS`; None is "png" for class maps, "rle" for the masks of objects.
     """
 
@@ -130,7 +131,7 @@ class Ask:
     def __post_init__(self) -> None:
         """
         Raises:
-            InvalidInput: a value that no server takes.
+            InvalidInput: a value that servers refuse.
         """
         for name, number in (("top_k", self.top_k), ("max_results", self.max_results)):
             if number is not None and number < 1:
@@ -178,7 +179,7 @@ class Ask:
         """Returns a cvserve.v1.StreamRequest; the first one names the model for all.
 
         Args:
-            timeout: seconds after which the answer is of no more use.
+            timeout: seconds after which the answer is not wanted any more.
         """
         options = vision_pb2.Options(
             top_k=self.top_k,
@@ -186,7 +187,7 @@ class Ask:
             max_results=self.max_results,
             mask_format=self._mask_number,
         )
-        # A number of the proto's: 24 days at most.
+        # The field of the proto holds 24 days at most.
         milliseconds = 0 if timeout is None else max(1, round(min(timeout * 1000, LARGEST_NUMBER)))
         return vision_pb2.StreamRequest(
             model=None if number else self.spec,

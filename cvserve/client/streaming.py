@@ -1,4 +1,4 @@
-"""Sends the frames of a stream one after the other, a few ahead of the answers."""
+"""Sends the frames of a stream, a few of them before the earlier ones are answered."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _END = object()
 
 
 class Sending:
-    """Frames for the blocking client. gRPC iterates over it on a thread of its own.
+    """Yields the frames of the blocking client to gRPC, which iterates over it on its own thread.
 
-    An image is taken from the source only when there is room for it, so that of a camera's images the newest is
-    sent. What the source raises ends the sending, and stands in `failure`.
+    An image is taken from the source only when there is room for it, so that the newest image of a camera is sent. An
+    error of the source ends the sending, and is kept in `failure`.
     """
 
     def __init__(self, images: Iterable[Image], make: Callable[[int, Image], Any], ahead: int) -> None:
         """
         Args:
-            make: a frame's number and image to its message.
-            ahead: frames that may be sent and not answered.
+            make: makes the message from the number and the image of a frame.
+            ahead: the number of frames that may be sent and not answered yet.
         """
         self._images = iter(images)
         self._make = make
@@ -53,13 +53,13 @@ class Sending:
         self._room.release()
 
     def end(self) -> None:
-        """Ends the stream: nothing more is sent."""
+        """Stops sending."""
         self._ended = True
         self._room.release()
 
 
 class AsyncSending:
-    """Does the same for asyncio; the source may be asynchronous."""
+    """Yields the frames as `Sending` does, for asyncio; the source may be asynchronous."""
 
     def __init__(
         self, images: Iterable[Image] | AsyncIterable[Image], make: Callable[[int, Image], Any], ahead: int
@@ -79,7 +79,7 @@ class AsyncSending:
                 image = await anext(source, _END)
                 if image is _END:
                     return
-                # Reading a file, and PNG for an array, would hold up the loop.
+                # Reading a file, or encoding an array as PNG, would block the loop.
                 message = await asyncio.to_thread(self._make, number, image)  # type: ignore[arg-type]
                 yield message
                 number += 1

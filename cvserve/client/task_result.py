@@ -1,4 +1,4 @@
-"""How the client reads the answers of each task, and the table of the tasks."""
+"""Describes how the client reads the answers of each task, in one table of the tasks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cvserve.tasks import TaskTable
 
 @dataclass(frozen=True)
 class TaskResult:
-    """How the client reads the answers of one task.
+    """Describes how the client reads the answers of one task.
 
-    stream_field: of a cvserve.v1.StreamResponse. read: makes the typed result of the message in that field. slow:
-    reading takes so long that the asynchronous client does it in a thread.
+    stream_field: its field of a cvserve.v1.StreamResponse. read: converts the message of that field to the typed
+    result. slow: whether reading takes so long that the asynchronous client does it in a thread.
     """
 
     stream_field: str

@@ -13,9 +13,10 @@ from cvserve.artifact import Quantization
 
 @dataclass(frozen=True)
 class Library:
-    """The library behind a runtime.
+    """Describes the library of a runtime.
 
-    runtime: the runtime's name. format: of the graphs that it runs. module: is imported. package: is installed.
+    runtime: the runtime's name. format: the format of its graphs. module: the module to import. package: the package to
+    install.
     """
 
     runtime: str
@@ -46,10 +47,10 @@ RUNTIME_OF = {library.format: name for name, library in LIBRARIES.items()}
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor of a graph.
+    """Describes a tensor of a graph.
 
-    shape: with the batch dimension first, None where it varies. ranked: False where the graph leaves the number of
-    dimensions open; shape is () then.
+    shape: with the batch dimension first, None for a size that varies. ranked: False where the graph leaves the number
+    of dimensions open; shape is () then.
     """
 
     name: str
@@ -59,9 +60,9 @@ class TensorInfo:
 
 
 class Runtime(Protocol):
-    """A loaded graph.
+    """Runs a loaded graph.
 
-    batch: the only batch size that the graph takes, or None; `run` takes any number of rows all the same, in chunks.
+    batch: the only batch size that the graph takes, or None; `run` still takes any number of rows, in chunks.
     quantization: scale and zero point of the tensors that are stored as integers, where the file has them.
 
     `run` may be called from any thread. Calls on one instance may be serialised inside; a server therefore opens one
@@ -79,7 +80,7 @@ class Runtime(Protocol):
 
         Args:
             inputs: every input by name, in the graph's dtype, batch first.
-            outputs: the names wanted, all if None.
+            outputs: the names of the wanted outputs; None: all.
 
         Raises:
             InvalidInput: a name, dtype or shape that the graph does not take.

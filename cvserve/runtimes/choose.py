@@ -1,4 +1,4 @@
-"""Opens an artifact's graph; with `auto` the one that is the fastest on this machine.
+"""Opens an artifact's graph; with `auto` the fastest one on this machine.
 
 Every candidate runs for a short time with one image and with eight. The choice is remembered in a file, so that only
 the first load on a machine measures. The key of that file is everything that the choice depends on: the graphs'
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 BATCHES = (1, 8)
 BUDGET_SECONDS = 1.0
-"""Of timed calls, for each graph and batch size; the first calls (tracing, packing) are not timed."""
+"""Seconds of timed calls for each graph and batch size; the first calls (tracing, packing) are not timed."""
 
 _MEMORY = "fastest"
 _CALLS_A_TURN = 3
@@ -46,7 +46,7 @@ def open_runtime(
     """Opens a graph of an artifact.
 
     Args:
-        artifact: what `cvserve.artifact.read` gave.
+        artifact: the artifact that `cvserve.artifact.read` returned.
         runtime: "tensorflow", "onnx", "litert", or "auto": the fastest here, measured once and remembered (see
             `choose`) among the graphs whose parity holds and whose library is installed.
         threads: CPU threads of a call; None takes every core.
@@ -125,7 +125,7 @@ def _measure_all(
         assert failure is not None, "there is at least one candidate"
         raise failure
     if len(running) == 1:
-        # Nothing to compare with, and nothing to remember, as below.
+        # There is nothing to compare; the choice is not remembered, for the reason below.
         return next(iter(running.items()))
     timings = time_in_turns(running, artifact.manifest)
     best = min(timings, key=lambda path: milliseconds_an_image(timings[path]))
@@ -134,7 +134,7 @@ def _measure_all(
             runtime.close()
     rounded = {path: {str(batch): round(value, 3) for batch, value in times.items()} for path, times in timings.items()}
     if failure is None:
-        # After a failure the answer may be another one next time, so it is not remembered.
+        # After a failure the choice may differ the next time, so it is not remembered.
         remember(_MEMORY, key, {"graph": best, "milliseconds": rounded})
     _LOG.info("auto chose %s for %s: %s", best, artifact.directory, rounded)
     return best, running[best]
@@ -163,7 +163,7 @@ def _open_and_run(
 def time_in_turns(runtimes: Mapping[str, Runtime], manifest: Manifest) -> dict[str, dict[int, float]]:
     """Returns the shortest milliseconds of a call, by runtime and batch size.
 
-    The runtimes take turns, and only the best call of each counts: other work on the machine must not decide.
+    The runtimes take turns, and only the best call of each counts, so that other work on the machine has no influence.
     """
     best: dict[str, dict[int, float]] = {name: {} for name in runtimes}
     for batch in BATCHES:

@@ -1,4 +1,4 @@
-"""Measures for `auto` in a process of its own: a server does not keep TensorFlow in memory only to have measured it."""
+"""Measures for `auto` in another process, so that a server need not keep TensorFlow in memory after measuring it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cvserve.runtimes.opening import candidates
 _LOG = logging.getLogger(__name__)
 
 TIME_LIMIT_SECONDS = 600.0
-"""After this time the process is killed; measuring takes about ten seconds."""
+"""Seconds after which the process is killed; measuring takes about ten seconds."""
 
 
 def choose_apart(
@@ -31,10 +31,10 @@ def choose_apart(
     device: str = "cpu",
     resources: Resources | None = None,
 ) -> Graph | None:
-    """Has another process measure which graph is the fastest.
+    """Measures in another process which graph is the fastest.
 
     Args:
-        artifact, threads, precision, device, resources: as of `open_runtime`.
+        artifact, threads, precision, device, resources: as in `open_runtime`.
 
     Returns:
         The graph; None where another process has no advantage (TensorFlow is no candidate, or loaded already, or the
@@ -115,7 +115,7 @@ def _end_with_the_parent() -> None:
 
 
 def main() -> None:
-    """Measures as the only argument says, and prints the path of the fastest graph."""
+    """Measures the graphs that the only argument describes, and prints the path of the fastest one."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     request = json.loads(sys.argv[1])

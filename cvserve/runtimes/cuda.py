@@ -39,14 +39,14 @@ _LOADED: list[Any] = []
 Shapes = tuple[tuple[int, ...], ...]
 
 MAX_SESSIONS = 8
-"""How many sessions of a graph stay open, one a shape; each holds the weights and its own workspaces."""
+"""Number of sessions of a graph that stay open, one for each shape; each holds the weights and its own workspaces."""
 
 
 class SessionPerShape:
-    """Behaves like an InferenceSession, with one of them for each shape of the inputs.
+    """Behaves like an InferenceSession, but opens a session for each shape of the inputs.
 
     Concurrent calls run at the same time. Calls of a new shape wait until its session is open; calls of other shapes do
-    not. A new shape costs about a second, for the session and its plans. The server therefore pads batches to few sizes
+    not. A new shape takes about a second, for the session and its plans. The server therefore pads batches to few sizes
     and runs each of them before a model is available.
     """
 
@@ -55,7 +55,7 @@ class SessionPerShape:
 
         Args:
             open_one: opens the graph.
-            max_sessions: how many stay open; the least recently used one is dropped.
+            max_sessions: the number that stay open; the least recently used one is dropped.
         """
         self._open_one, self._max_sessions = open_one, max_sessions
         self._first: Any = open_one()
@@ -85,7 +85,7 @@ class SessionPerShape:
                 self._open_into(session, shapes)
             return session.result().run(names, feed)
         except FailedPrecondition as error:
-            # The graph was opened before, so it is the GPU that has changed.
+            # The graph could be opened before, so the cause is the GPU.
             raise (DeviceLost if is_lost(error) else Unavailable)(str(error)) from error
         except Exception as error:
             if is_of_memory(error) or is_of_the_gpu(error):
@@ -192,7 +192,7 @@ def _load_libraries(runtime: Any) -> None:
     Its messages about missing libraries are hidden; `open_session` reports those that matter.
     """
     preload = getattr(runtime, "preload_dlls", None)
-    # Once, and by one thread: the standard output belongs to the whole process.
+    # Once, and by one thread, since the standard output is shared by the whole process.
     with _LOADING:
         if preload is not None and not any(runtime is known for known in _LOADED):
             _LOADED.append(runtime)

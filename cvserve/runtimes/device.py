@@ -11,7 +11,7 @@ from cvserve.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Device:
-    """A device. kind: "cpu" or "gpu". index: 0 is the first."""
+    """Names a device. kind: "cpu" or "gpu". index: 0 is the first."""
 
     kind: str
     index: int = 0
@@ -22,7 +22,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Resources:
-    """Limits of a graph beside the threads of one operation.
+    """Holds the limits of a graph beside the threads of one operation.
 
     interop_threads: operations of one call that may run at the same time; None: the runtime's default, one for
     onnxruntime and as many as cores for TensorFlow. gpu_memory_mib: the largest memory taken of each GPU; None: all of
@@ -59,7 +59,8 @@ def parse_device(text: str) -> Device:
 
 
 def usable_cores() -> int:
-    """Returns how many cores this process may use, by its affinity and a container's CPU quota; at least 1."""
+    """Returns the number of cores that this process may use, by its affinity and a container's CPU quota; at least
+    1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota() or cores))
 

@@ -11,12 +11,12 @@ ONE_NUMBER_OF_THREADS = ("tensorflow",)
 """Runtimes that use the first model's number of threads for the whole process, so that there is nothing to measure."""
 
 MAX_INSTANCES = 4
-"""The default's limit: each instance costs the memory of a batch's activations."""
+"""The largest default number of instances, since each needs the memory of a batch's activations."""
 
 
 @dataclass(frozen=True)
 class InstancePlan:
-    """How many batches run at the same time, with how many threads.
+    """Describes how many batches run at the same time, and with how many threads.
 
     instances: batches that run at the same time. threads: CPU threads of each.
     """
@@ -44,8 +44,8 @@ def instance_plans(instances: int | None, threads: int | None, cores: int, runti
 
     Args:
         instances, threads: given numbers; with either of them, there is only one plan.
-        cores: that are divided.
-        runtime: its name.
+        cores: the cores that are divided.
+        runtime: the name of the runtime.
 
     Returns:
         The default, all cores in one call, and all cores in each of several calls. The last two are the fastest for a

@@ -22,7 +22,7 @@ from cvserve.runtimes.quiet import without_chatter
 
 _MAX_INTERPRETERS = 4
 _MAX_INTERPRETER_BYTES = 256 << 20
-"""How many interpreters stay open, one for each input shape: as many as file sizes add up to no more than this.
+"""Bytes that limit how many interpreters stay open, one for each input shape: their file sizes add up to at most this.
 
 Each holds its own packed weights (twice the file's size, for ResNet-18), but resizing one takes as long as several
 calls: 50 ms for ResNet-18.
@@ -30,7 +30,7 @@ calls: 50 ms for ResNet-18.
 
 
 class LiteRtRuntime:
-    """A Runtime over interpreters of one file, one for each batch size; concurrent calls wait for each other.
+    """Runs one file with an interpreter for each batch size; concurrent calls wait for each other.
 
     Quantised inputs and outputs stay as they are stored; `quantization` has their scale and zero point.
     """
@@ -148,7 +148,7 @@ def signature_keys(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> bytes:
-    """Reads the file. LiteRT would map it, and crash when it is written over while it is in use."""
+    """Reads the file. LiteRT would map it into memory, and crash if it were overwritten while it is in use."""
     if not path.is_file():
         raise ArtifactError(f"{path} is no file")
     try:
@@ -170,7 +170,7 @@ def _quiet_first_time() -> Iterator[None]:
 
 
 class _Caller:
-    """An interpreter allocated for one set of input shapes."""
+    """Calls an interpreter that is allocated for one set of input shapes."""
 
     def __init__(self, interpreter: Any, signature: str | None, feed: Mapping[str, np.ndarray]) -> None:
         self._interpreter = interpreter
@@ -197,7 +197,7 @@ class _Caller:
 
 
 def _details(interpreter: Any, signature: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the details of inputs and outputs by name, that of the signature or the tensors' own."""
+    """Returns the details of inputs and outputs by name: the names of the signature, or else those of the tensors."""
     if signature is not None:
         runner = interpreter.get_signature_runner(signature)
         return dict(runner.get_input_details()), dict(runner.get_output_details())

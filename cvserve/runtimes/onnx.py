@@ -37,7 +37,7 @@ _DTYPES = {
 
 
 class OnnxRuntime:
-    """A Runtime over one InferenceSession.
+    """Runs an ONNX graph in one InferenceSession.
 
     Sessions are thread-safe, so concurrent calls run at the same time.
     """
@@ -64,7 +64,7 @@ class OnnxRuntime:
             MissingExtra: onnxruntime is not installed.
             ArtifactError: onnxruntime does not take the file.
             FailedPrecondition: no such device, or what onnxruntime needs for it is not installed.
-            OutOfMemory: the device has too little.
+            OutOfMemory: the device has too little memory.
         """
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
@@ -118,7 +118,7 @@ class OnnxRuntime:
         self._session = None
 
     def _fault(self, error: Exception) -> CvserveError:
-        """Returns the error of a failed call: of memory, of the GPU, or of the input."""
+        """Returns the error of a failed call, caused by memory, by the GPU, or by the input."""
         if is_of_memory(error):
             return OutOfMemory(f"{self._device} has no memory left to run the model on this input: {first_line(error)}")
         if is_of_the_gpu(error):

@@ -1,4 +1,4 @@
-"""Tells onnxruntime's errors apart by their messages."""
+"""Classifies onnxruntime's errors by their messages."""
 
 from __future__ import annotations
 

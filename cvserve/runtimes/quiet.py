@@ -1,4 +1,4 @@
-"""Hides start-up messages of native libraries, which no setting of theirs turns off.
+"""Hides start-up messages of native libraries that no setting turns off.
 
 TensorFlow 2.21 writes its first lines before its logging is set up, whatever TF_CPP_MIN_LOG_LEVEL is, and LiteRT
 announces XNNPACK. Both write directly to file descriptor 2. All other lines that are written meanwhile are passed on.

@@ -31,12 +31,12 @@ def cache_directory() -> Path:
 
 
 def key_of(facts: dict[str, Any]) -> str:
-    """Returns a file name for everything that an answer depends on."""
+    """Returns a file name made from everything that a measurement depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def recall(kind: str, key: str) -> dict[str, Any]:
-    """Returns what `remember` wrote; empty where there is nothing, or the file is damaged."""
+    """Returns the content that `remember` wrote; empty where there is no file, or a damaged one."""
     try:
         content = json.loads((cache_directory() / kind / f"{key}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def recall(kind: str, key: str) -> dict[str, Any]:
 
 
 def remember(kind: str, key: str, content: dict[str, Any]) -> None:
-    """Writes a file, whole or not at all. Where nothing can be written, the next load measures again."""
+    """Writes a file, completely or not at all. If it cannot be written, the next load measures again."""
     directory = cache_directory() / kind
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def remember(kind: str, key: str, content: dict[str, Any]) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        _LOG.info("what was measured (%s) cannot be remembered: %s", kind, error)
+        _LOG.info("the measurement (%s) cannot be saved: %s", kind, error)
 
 
 def package_version(package: str) -> str:
@@ -72,7 +72,7 @@ def package_version(package: str) -> str:
 
 
 def processor() -> str:
-    """Returns the CPU's model name, or what Python knows of it."""
+    """Returns the CPU's model name, or Python's description of it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:

@@ -1,4 +1,4 @@
-"""Runs any SavedModel with all its signatures as TensorFlow Serving does: as a graph in a session.
+"""Runs any SavedModel with all its signatures, as a graph in a session, as TensorFlow Serving does.
 
 A session runs the SavedModels of TensorFlow 1 and 2 in the same way: variables, tables and their initialisers, assets,
 string tensors. Eager functions, which `cvserve.runtimes.tensorflow` uses, check shapes and have no method names.
@@ -35,11 +35,11 @@ SERVE = "serve"
 """The tag of the graph that is for serving (tensorflow/python/saved_model/tag_constants.py)."""
 
 _MAX_CALLABLES = 64
-"""For how many choices of a signature's outputs TensorFlow prunes the graph; the others compute all outputs."""
+"""Number of different sets of outputs for which a signature's graph is pruned; for others all outputs are computed."""
 
 
 class SavedModelSession:
-    """A loaded SavedModel; concurrent calls of its entries run at the same time.
+    """Holds a loaded SavedModel; concurrent calls of its entries run at the same time.
 
     definitions: the model's SignatureDefs by their keys. entries: a Runtime for each.
     """
@@ -60,10 +60,10 @@ class SavedModelSession:
         Args:
             path: the directory with saved_model.pb or saved_model.pbtxt.
             threads: threads of one operation, for the whole process; see `TensorFlowRuntime`.
-            device: "cpu", "gpu:N", ...; operations that cannot run there run on the CPU, and those with a device of
-                their own run on that.
-            resources: operations at a time and GPU memory, also for the whole process.
-            tags: of the graphs that have all of these, the one with the fewest others is loaded.
+            device: "cpu", "gpu:N", ...; operations that cannot run there run on the CPU, and those for which the graph
+                names a device run on that.
+            resources: operations at the same time and GPU memory, also for the whole process.
+            tags: a graph must have all of these tags; of several such graphs the one with the fewest others is loaded.
 
         Raises:
             MissingExtra: TensorFlow is not installed.
@@ -96,7 +96,7 @@ class SavedModelSession:
         self._session.close()
 
     def callable(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-        """Returns a function from the inputs' arrays to the outputs' arrays, both in order.
+        """Returns a function that takes the arrays of the inputs and returns those of the outputs, both in order.
 
         Args:
             inputs, outputs: names of tensors, such as "x:0".
@@ -105,7 +105,8 @@ class SavedModelSession:
             raise FailedPrecondition("this model was closed; load it again")
         from tensorflow.core.protobuf import config_pb2
 
-        # Session.run would compare shapes with those of the graph's construction; this is what it calls then.
+        # Session.run would compare shapes with those of the graph's construction; this is the function it calls after
+        # that.
         return self._session._make_callable_from_options(config_pb2.CallableOptions(feed=inputs, fetch=outputs))
 
     def call(self, function: Any, arrays: Sequence[np.ndarray]) -> list[Any]:
@@ -129,7 +130,7 @@ class SavedModelSession:
         return {alias: self._tensorflow.make_ndarray(tensor) for alias, tensor in definition.defaults.items()}
 
     def _fault(self, error: Any) -> CvserveError | None:
-        """Returns the error of cvserve for an error of the graph; None where the client is not to know of it."""
+        """Returns the error of cvserve for an error of the graph; None where the client must not see it."""
         errors = self._tensorflow.errors
         kinds: tuple[tuple[Any, type[CvserveError]], ...] = (
             ((errors.InvalidArgumentError, errors.OutOfRangeError), InvalidInput),
@@ -146,7 +147,7 @@ class SavedModelSession:
     def _config(self, device: str) -> Any:
         logical = self._tensorflow.config.list_logical_devices("CPU")
         counts = {"CPU": len(logical)} | ({"GPU": 0} if device.startswith("cpu") else {})
-        # A model that names a device which is not here still runs, as in TensorFlow Serving.
+        # A model that names a device that this machine does not have still runs, as in TensorFlow Serving.
         return self._tensorflow.compat.v1.ConfigProto(allow_soft_placement=True, device_count=counts)
 
     def _load(self, path: Path, tags: Sequence[str]) -> Any:
@@ -165,9 +166,9 @@ class SavedModelSession:
 
 
 class SessionEntry:
-    """A signature of a SavedModel as a Runtime. Names are those of the signature; shapes are not checked.
+    """Runs a signature of a SavedModel. Names are those of the signature; shapes are not checked.
 
-    Inputs and outputs that are no plain tensors (sparse, composite, none at all) are left out; calls of such a
+    Inputs and outputs that are not plain tensors (sparse, composite, none at all) are left out; calls of such a
     signature fail.
     """
 
@@ -253,7 +254,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _all_tags(path: Path, wanted: Sequence[str]) -> list[str]:
-    """Returns the tags of the graph to serve: exactly the wanted ones, or else with the fewest others."""
+    """Returns the tags of the graph to serve: exactly the wanted ones, or else those with the fewest others."""
     binary, text = path / "saved_model.pb", path / "saved_model.pbtxt"
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError

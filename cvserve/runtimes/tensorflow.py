@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class TensorFlowRuntime:
-    """A Runtime over one signature of a SavedModel; concurrent calls run at the same time."""
+    """Runs one signature of a SavedModel; concurrent calls run at the same time."""
 
     name = "tensorflow"
 
@@ -42,7 +42,7 @@ class TensorFlowRuntime:
 
         Args:
             path: the SavedModel's directory, or its saved_model.pb.
-            threads: threads of one operation, for the whole process: TensorFlow uses the number that is set before its
+            threads: threads of one operation, for the whole process. TensorFlow uses the number that is set before its
                 first operation; later numbers are logged and ignored.
             device: "cpu" or "gpu:N".
             signature: which of the model's signatures `run` calls.
@@ -64,13 +64,13 @@ class TensorFlowRuntime:
                 model = tensorflow.saved_model.load(str(directory))
         except (OSError, ValueError, tensorflow.errors.OpError) as error:
             raise ArtifactError(f"TensorFlow cannot load {directory}: {sentence(error)}") from error
-        # The loaded object owns the variables: without it the function would run on freed ones.
+        # The loaded object owns the variables: without it the function would use freed memory.
         self._model: Any = model
         self._directory = directory
         self._use(signature)
 
     def with_signature(self, signature: str) -> TensorFlowRuntime:
-        """Returns a runtime of the same loaded model whose `run` calls another signature; each is closed by itself.
+        """Returns a runtime of the same loaded model whose `run` calls another signature; each must be closed.
 
         Raises:
             NotFound: no such signature.
@@ -166,7 +166,7 @@ def set_threads(threads: int | None, resources: Resources | None = None) -> None
 
 
 def device_name(tensorflow: Any, device: str) -> str:
-    """TensorFlow's own name of a device.
+    """Returns TensorFlow's name of a device.
 
     Raises:
         InvalidInput: no such kind of device.

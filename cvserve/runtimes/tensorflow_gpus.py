@@ -19,7 +19,7 @@ def set_gpus(tensorflow: Any, resources: Resources) -> None:
     it turns it off for all.
     """
     config = tensorflow.config
-    with without_chatter():  # the first such call logs which drivers it looked for
+    with without_chatter():  # the first such call logs the drivers that it searches for
         gpus = config.list_physical_devices("GPU")
     if gpus and not resources.gpu_tf32:
         config.experimental.enable_tensor_float_32_execution(False)

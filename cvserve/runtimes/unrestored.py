@@ -1,8 +1,8 @@
 """Restores variables that a SavedModel's own restore operation leaves out.
 
 A `tf.Module` that holds a Keras 3 model is saved with two handles of each variable. The checkpoint is restored into one
-that nothing reads; the signatures read the other, which fails with "Could not find variable". Its value is in the
-checkpoint, under the key that is in the checkpoint's object graph.
+handle that nothing reads; the signatures read the other one, which fails with "Could not find variable". Its value is
+in the checkpoint, under the key that is in the checkpoint's object graph.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def restore(session: Any, loaded: Any, directory: Path) -> list[str]:
     """Sets every variable of a session's graph that has no value yet to the value of its name in the checkpoint.
 
     Args:
-        session: a tf.compat.v1.Session, its graph being the default one.
-        loaded: the MetaGraphDef that it was loaded from; only those of TensorFlow 2 have an object graph.
-        directory: of the SavedModel.
+        session: a tf.compat.v1.Session whose graph is the default one.
+        loaded: the MetaGraphDef of the graph; only those of TensorFlow 2 have an object graph.
+        directory: the directory of the SavedModel.
 
     Returns:
         The names of the variables that were set.
@@ -45,7 +45,7 @@ def restore(session: Any, loaded: Any, directory: Path) -> list[str]:
         name = handle.get_attr("shared_name").decode() or handle.name
         if name in keys:
             value = reader.get_tensor(keys[name])
-            # Through a placeholder: a constant would stay in the graph.
+            # The value is fed to a placeholder, since a constant would stay in the graph.
             placeholder = tensorflow.compat.v1.placeholder(value.dtype, value.shape)
             values[placeholder] = value
             assigns.append(tensorflow.raw_ops.AssignVariableOp(resource=handle.outputs[0], value=placeholder))

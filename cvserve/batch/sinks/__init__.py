@@ -35,16 +35,16 @@ def open_sink(
 
     Args:
         out: a file, or "-" for stdout.
-        format: "jsonl", "csv" or "coco" (COCO's results, of tasks that have them); by default by the suffix: .csv, and
-            .json for COCO's results where the task has them; JSON lines for any other.
-        resume: continue an unfinished (or finished) file: its last half-written line is dropped, images that it
-            has are skipped. Not of COCO's results.
+        format: "jsonl", "csv" or "coco" (COCO's results, for tasks that have them). By default the suffix decides: .csv
+            is CSV, .json is COCO's results if the task has them, and any other is JSON lines.
+        resume: continue an unfinished (or finished) file: a last incomplete line is dropped, and images that the file
+            has are skipped. Not possible with COCO's results.
         overwrite: replace an unfinished file.
-        task, labels: of the model.
-        top_k: how many classes a row has (classification), which those of a continued file must share; None: any
+        task, labels: the task and labels of the model.
+        top_k: the number of classes of a row (classification), which must be the same in a continued file; None: any
             number in JSON lines, room for 5 in CSV.
-        made_by: model and version of the rows to come, which those of a continued file must share; None: any.
-        numbers: of images and categories in COCO's results; None: see `OwnNumbers`.
+        made_by: the model and version of the rows, which must be the same in a continued file; None: any.
+        numbers: the numbers of images and categories in COCO's results; None: see `OwnNumbers`.
 
     Raises:
         InvalidInput: an unknown format, or one that does not fit the task; an unfinished file and neither resume nor

@@ -13,10 +13,10 @@ Row = dict[str, Any]
 
 
 class Known(NamedTuple):
-    """A row of a continued file.
+    """Describes a row of a continued file.
 
-    end: the offset behind it. name: the image, None of a header. made_by: model and version, None of an error.
-    top_k: how many classes it has, of classification; None where it does not tell.
+    end: the offset of its end. name: the image; None for a header. made_by: the model and version; None for an error.
+    top_k: the number of classes (classification); None if the row does not show it.
     """
 
     end: int
@@ -29,8 +29,8 @@ class Known(NamedTuple):
 class Sink(Protocol):
     """Takes rows in order, as a context manager; leaving it without an exception completes the file.
 
-    done_before, failed_before: how many rows of the continued file are results, and errors. resumable: whether what an
-    unfinished run has written can be continued.
+    done_before, failed_before: the numbers of rows of the continued file that are results, and errors. resumable:
+    whether the file of an unfinished run can be continued.
     """
 
     done_before: int
@@ -38,7 +38,7 @@ class Sink(Protocol):
 
     @property
     def resumable(self) -> bool:
-        """Whether an unfinished file can be continued."""
+        """Is true if an unfinished file can be continued."""
 
     def holds(self, name: str) -> bool:
         """Returns whether the file that is being continued has a row of this image."""
@@ -55,7 +55,7 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """Base of the sinks that write a file. _errors: how names that are not UTF-8 are written."""
+    """Writes rows to a file; the base class of the sinks. _errors: how names that are not UTF-8 are written."""
 
     resumable: bool = True
     _errors: str
@@ -89,10 +89,10 @@ class FileSink:
             self._target.close(stream, complete=kind is None)
 
     def _end(self) -> None:
-        """Writes what comes after the last row."""
+        """Writes the end of the file, after the last row."""
 
     def _continue(self, file: BinaryIO) -> None:
-        """Reads the rows that are there, and cuts the file off behind the last complete one."""
+        """Reads the rows of the file, and cuts it off after the last complete one."""
         end = 0
         for row in self._rows(file):
             end = row.end

@@ -1,4 +1,4 @@
-"""Base of the sinks of COCO's results formats: one JSON array, which cannot be continued."""
+"""The base class of the sinks for COCO's results formats: one JSON array, which cannot be continued."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CocoSink(FileSink):
         self._separator = "[\n"
 
     def entries(self, row: Row) -> list[dict[str, Any]]:
-        """Returns the entries of a row that is no error.
+        """Returns the entries of a row that is not an error.
 
         Raises:
             InvalidInput: the row belongs to another task.
@@ -32,7 +32,7 @@ class CocoSink(FileSink):
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
-        """Writes the entries of a row, none of an error."""
+        """Writes the entries of a row; an error has none."""
         if "error" in row:
             return
         for entry in self.entries(row):

@@ -13,7 +13,7 @@ from cvserve.errors import InvalidInput
 
 
 class CsvSink(FileSink):
-    """Writes a header, and for each image the lines that the task's table makes of its row."""
+    """Writes a header, and for each image the lines that the table of the task makes from its row."""
 
     _errors = "surrogateescape"
     _newline = ""

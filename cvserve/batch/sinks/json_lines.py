@@ -11,9 +11,9 @@ from cvserve.errors import InvalidInput
 
 
 class JsonLinesSink(FileSink):
-    """Writes a JSON object a line, in UTF-8."""
+    """Writes one JSON object on each line, in UTF-8."""
 
-    # JSON spells a lone surrogate just as backslashreplace does, so any file name survives the way there and back.
+    # JSON escapes a lone surrogate as backslashreplace does, so any file name is read back as it was.
     _errors = "backslashreplace"
 
     def write(self, row: Row) -> None:
@@ -24,7 +24,7 @@ class JsonLinesSink(FileSink):
         offset = 0
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
-                return  # half-written, so the last
+                return  # an incomplete line, which can only be the last
             offset += len(line)
             try:
                 row = json.loads(line)

@@ -1,4 +1,4 @@
-"""How the results of each task are written, and the table of the tasks."""
+"""Describes how the results of each task are written, in one table of the tasks."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ from cvserve.tasks import TaskTable
 
 @dataclass(frozen=True)
 class RowOptions:
-    """mask_format: one of `cvserve.postproc.MASK_FORMATS`, None for the task's own. masks: a folder for mask files."""
+    """Holds the options of rows.
+
+    mask_format: one of `cvserve.postproc.MASK_FORMATS`; None for the task's default. masks: a folder for mask files.
+    """
 
     mask_format: str | None = None
     masks: Path | None = None
 
 
 def plain_row(source: Source, result: Any, options: RowOptions) -> Row:
-    """Returns the result as it is."""
+    """Returns the result as a dict."""
     row: Row = result.to_dict()
     return row
 
 
 @dataclass(frozen=True)
 class SinkRules:
-    """How the results of one task are written. With the defaults, as JSON lines alone.
+    """Describes how the results of one task are written. With the defaults only JSON lines are possible.
 
-    row: makes the task's part of a row; called on the threads that run the graphs. table: makes the table of CSV for a
-    top_k; None: no CSV. coco: makes the sink of COCO's results; None: no such results. top_k: returns the manifest's
-    number of classes an image; None: the task's rows have no such number. mask_options: which of the options
-    mask_format and masks a model of the task takes.
+    row: makes the task's part of a row; called on the threads that run the graphs. table: makes the CSV table for a
+    top_k; None: no CSV. coco: makes the sink of COCO's results; None: no such results. top_k: returns the number of
+    classes for each image from the manifest; None: the task's rows have no such number. mask_options: returns which of
+    the options mask_format and masks a model of the task has.
     """
 
     row: Callable[[Source, Any, RowOptions], Row] = plain_row

@@ -1,4 +1,4 @@
-"""How the rows of one task become lines of CSV."""
+"""Converts the rows of one task to lines of CSV."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ COMMON = ("image", "task", "model", "version", "error")
 
 
 class Table:
-    """Turns one image's row of `cvserve predict` into lines of CSV. Each task with a table has a subclass.
+    """Converts the row of one image to lines of CSV. Each task with a table has a subclass.
 
-    columns: the header, which begins with `COMMON`. top_k: how many classes a line has room for; None for tables
-    without such columns.
+    columns: the header, which begins with `COMMON`. top_k: the number of classes that a line has room for; None for
+    tables without such columns.
     """
 
     columns: tuple[str, ...]
@@ -31,7 +31,7 @@ class Table:
         raise NotImplementedError
 
     def count(self, cells: Sequence[str]) -> int:
-        """Returns how many lines the image of this line has.
+        """Returns the number of lines of the image to which this line belongs.
 
         Raises:
             ValueError: the line does not belong to this table.
@@ -44,7 +44,8 @@ class Table:
 
 
 def check_columns(row: Row, *names: str) -> None:
-    """
+    """Checks that the table has a column for each key of a row.
+
     Raises:
         InvalidInput: the row has other keys than `COMMON` and these.
     """

@@ -1,4 +1,4 @@
-"""The file behind a sink: it is complete under its own name, or unfinished under another."""
+"""The file of a sink: a complete file has its own name, an unfinished one another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cvserve.errors import InvalidInput
 
 
 class Target:
-    """Writes a file as `<name>.part`, which becomes `<name>` when all is done; or stdout, or a device.
+    """Writes a file as `<name>.part`, which is renamed to `<name>` when all is done; or writes to stdout or a device.
 
-    So a file under its own name is complete, an earlier one is kept until the new one is complete, and the rows of a
-    killed run can be continued.
+    So a file with its own name is always complete, an earlier one is kept until the new one is complete, and a run that
+    was killed can be continued.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Target:
             raise InvalidInput(f"{self.part} holds the rows of an unfinished run: {ways}")
 
     def open(self, *, errors: str, newline: str | None) -> TextIO:
-        """Returns the stream to write to; errors and newline as of `open`."""
+        """Returns the stream to write to; errors and newline are those of Python's `open`."""
         if self.stdout:
-            if isinstance(sys.stdout, io.TextIOWrapper):  # it is the same format there as in a file
+            if isinstance(sys.stdout, io.TextIOWrapper):  # stdout gets the same format as a file
                 self._stdout_before = sys.stdout.encoding, sys.stdout.errors
                 sys.stdout.reconfigure(encoding="utf-8", errors=errors)
             return sys.stdout
@@ -52,7 +52,7 @@ class Target:
         return self.part.open("a" if self.resume else "w", encoding="utf-8", errors=errors, newline=newline)
 
     def continued(self) -> BinaryIO | None:
-        """Returns the file to continue, open for reading and cutting; None where there is none."""
+        """Returns the file to continue, open for reading and truncating; None where there is none."""
         if not self.resume:
             return None
         if not self.part.exists():
@@ -68,7 +68,7 @@ class Target:
             self.part.unlink()
 
     def close(self, stream: TextIO, *, complete: bool) -> None:
-        """Closes the stream, and gives a complete file its own name."""
+        """Closes the stream, and renames a complete file to its own name."""
         stream.flush()
         if self.stdout:
             if self._stdout_before is not None and isinstance(stream, io.TextIOWrapper):

@@ -1,1 +1,1 @@
-"""One module a task: `INFER` asks a server and prints what it answers. See `cvserve.cli.infer_task`."""
+"""One module for each task: its `INFER` sends requests and prints the answers. See `cvserve.cli.infer_task`."""

@@ -1,4 +1,4 @@
-"""Captioning: a line a sentence."""
+"""Requests captions and prints one line for each sentence."""
 
 from __future__ import annotations
 

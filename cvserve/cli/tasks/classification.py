@@ -1,4 +1,4 @@
-"""Classification: a line a class."""
+"""Requests classes and prints one line for each class."""
 
 from __future__ import annotations
 

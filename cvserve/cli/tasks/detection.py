@@ -1,4 +1,4 @@
-"""Detection: a line an object."""
+"""Requests objects and prints one line for each object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _ask(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Any:
-    # Masks that are neither printed nor drawn are not asked for. Other formats are made here, from run lengths.
+    # Masks are requested only if they are printed or drawn. Other formats are made here, from run lengths.
     with_masks = arguments.annotate or (arguments.json and arguments.mask_format != "none")
     return client.detect(
         arguments.model,

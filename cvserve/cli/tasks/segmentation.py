@@ -1,4 +1,4 @@
-"""Segmentation: a line a class."""
+"""Requests class maps and prints one line for each class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _ask(client: Client, arguments: argparse.Namespace, content: bytes, version: int) -> Any:
-    # Masks that are neither printed nor drawn are not asked for.
+    # Masks are requested only if they are printed or drawn.
     mask_format = (arguments.mask_format or "png") if arguments.json else "none"
     if arguments.annotate and mask_format == "none":
         mask_format = "png"

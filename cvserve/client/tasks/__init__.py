@@ -1,1 +1,1 @@
-"""One module a task: `RESULT` reads its answers. See `cvserve.client.messages`."""
+"""One module for each task: its `RESULT` reads the answers. See `cvserve.client.messages`."""

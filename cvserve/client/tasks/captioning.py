@@ -1,4 +1,4 @@
-"""The answers of Caption."""
+"""Reads the answers of Caption."""
 
 from __future__ import annotations
 

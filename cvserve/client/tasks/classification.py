@@ -1,4 +1,4 @@
-"""The answers of Classify."""
+"""Reads the answers of Classify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers of Detect, and of Segment by models whose objects have masks."""
+"""Reads the answers of Detect, and those of Segment from models whose objects have masks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cvserve.postproc.results import DetectionResult
 
 
 def detection(response: Any) -> DetectionResult:
-    """Returns the typed result in a cvserve.v1.DetectResponse, with masks where it has some.
+    """Returns the typed result in a cvserve.v1.DetectResponse, with masks if it has any.
 
-    Masks that came as PNG need OpenCV. The message has only the names of the classes of its objects: the names of
+    Masks that were sent as PNG need OpenCV. The message has only the names of the classes of its objects; the names of
     other classes are empty.
     """
     return objects(response.objects, response.image_width, response.image_height)

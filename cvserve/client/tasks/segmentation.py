@@ -1,4 +1,4 @@
-"""The answers of Segment."""
+"""Reads the answers of Segment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def segmented(response: Any) -> SegmentationResult | DetectionResult:
 
 
 def segmentation(response: Any) -> EncodedSegmentation | DetectionResult:
-    """Returns the typed value in a cvserve.v1.SegmentResponse. The fields that are set say which mask format it is."""
+    """Returns the typed value in a cvserve.v1.SegmentResponse. The fields that are set show the mask format."""
     if response.HasField("instances"):
         return objects(response.instances.objects, response.image_width, response.image_height)
     classes = tuple(ClassArea(item.label, item.index, item.area, item.score) for item in response.masks)

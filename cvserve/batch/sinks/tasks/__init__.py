@@ -1,1 +1,1 @@
-"""One module a task: `RULES` says how its results are written. See `cvserve.batch.sinks.rules`."""
+"""One module for each task: its `RULES` describe how its results are written. See `cvserve.batch.sinks.rules`."""

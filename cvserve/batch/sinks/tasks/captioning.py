@@ -1,4 +1,4 @@
-"""Captioning: JSON lines, CSV with a line a caption, and COCO's results."""
+"""Writes captions: JSON lines, CSV with one line for each caption, and COCO's results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cvserve.errors import InvalidInput
 
 
 class CaptionTable(Table):
-    """Captioning: a line a caption, best first; an image with an error has one without a caption.
+    """Writes one line for each caption, best first; an image with an error has one line without a caption.
 
-    captions: how many the image has, which is how many lines.
+    captions: the number of captions of the image, which is its number of lines.
     """
 
     columns = (*COMMON, "captions", "caption", "log_probability")
@@ -30,12 +30,12 @@ class CaptionTable(Table):
         return [[*known, len(captions), item["text"], item["log_probability"]] for item in captions]
 
     def count(self, cells: Sequence[str]) -> int:
-        """Returns how many lines the image of this line has."""
+        """Returns the number of lines of the image to which this line belongs."""
         return max(int(cells[self.columns.index("captions")] or 0), 1)
 
 
 class CocoCaptionsSink(CocoSink):
-    """{"image_id", "caption", "file_name"} for each image, the best caption.
+    """Writes {"image_id", "caption", "file_name"} with the best caption of each image.
 
     pycocotools and pycocoevalcap load it as it is, and ignore "file_name".
     """

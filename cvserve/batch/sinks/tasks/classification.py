@@ -1,4 +1,4 @@
-"""Classification: JSON lines, and CSV with a line an image."""
+"""Writes classes: JSON lines, and CSV with one line for each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvserve.batch.sinks.tables import COMMON, Table, check_columns
 
 
 class ClassTable(Table):
-    """Classification: a line an image, with label, index and score of each of its best classes, best first."""
+    """Writes one line for each image, with label, index and score of each of its best classes, best first."""
 
     def __init__(self, top_k: int) -> None:
         self.top_k = top_k
@@ -28,7 +28,7 @@ class ClassTable(Table):
         return [cells + [""] * (len(self.columns) - len(cells))]
 
     def top_k_of(self, header: Sequence[str]) -> int | None:
-        """Returns how many classes the header has room for, or None if it is another table's."""
+        """Returns the number of classes that the header has room for, or None if it is the header of another table."""
         top_k = (len(header) - len(COMMON)) // 3
         return top_k if top_k > 0 and tuple(header) == ClassTable(top_k).columns else None
 

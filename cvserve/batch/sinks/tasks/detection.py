@@ -1,4 +1,4 @@
-"""Detection: JSON lines, CSV with a line an object, and COCO's results."""
+"""Writes objects: JSON lines, CSV with one line for each object, and COCO's results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from cvserve.postproc.encoded_masks import DEFAULT_FORMAT
 
 
 class ObjectTable(Table):
-    """Detection: a line an object, best first; an image without objects, or with an error, has one without an object.
+    """Writes one line for each object, best first. An image without objects, or with an error, has one line without
+    one.
 
-    width, height: of the image, pixels. objects: how many it has, which is how many lines.
+    width, height: the size of the image in pixels. objects: the number of its objects, which is its number of lines.
     """
 
     columns = (
@@ -37,15 +38,15 @@ class ObjectTable(Table):
         return lines or [known + [""] * (len(self.columns) - len(known))]
 
     def count(self, cells: Sequence[str]) -> int:
-        """Returns how many lines the image of this line has."""
+        """Returns the number of lines of the image to which this line belongs."""
         return max(int(cells[self.columns.index("objects")] or 0), 1)
 
 
 class CocoResultsSink(CocoSink):
-    """{"image_id", "category_id", "bbox": [x, y, width, height], "score", "file_name"} for each object.
+    """Writes {"image_id", "category_id", "bbox": [x, y, width, height], "score", "file_name"} for each object.
 
-    Objects with masks have theirs as "segmentation", run lengths. pycocotools loads it as it is, for boxes and for
-    masks (whose AP by size then goes by the boxes' areas), and ignores "file_name".
+    Masks of objects are written as "segmentation", in run lengths. pycocotools loads the file as it is, for boxes and
+    for masks (whose AP by size then uses the areas of the boxes), and ignores "file_name".
     """
 
     def entries(self, row: Row) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Segmentation: JSON lines, and CSV with a line a class."""
+"""Writes class maps: JSON lines, and CSV with one line for each class."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from cvserve.postproc import SegmentationResult
 
 
 class RegionTable(Table):
-    """Segmentation: a line for each class that there is, the largest first; an image with an error has one without.
+    """Writes one line for each class in the image, the largest first; an image with an error has one line without one.
 
-    width, height: of the image, pixels. classes: how many there are, which is how many lines. CSV has no masks.
+    width, height: the size of the image in pixels. classes: the number of classes in the image, which is its number of
+    lines. CSV has no masks.
     """
 
     columns = (
@@ -35,7 +36,7 @@ class RegionTable(Table):
         return lines or [known + [""] * (len(self.columns) - len(known))]
 
     def count(self, cells: Sequence[str]) -> int:
-        """Returns how many lines the image of this line has."""
+        """Returns the number of lines of the image to which this line belongs."""
         return max(int(cells[self.columns.index("classes")] or 0), 1)
 
 
