@@ -67,11 +67,11 @@ class StepwiseRuntime:
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs of the one-call graph, see `Runtime.run`."""
         encoded = self._encode.run(inputs)
-        found = search(self._one_further, _of(encoded, MEMORY), _of(encoded, STATE), self._decoding, self._count)
-        self.steps = found.steps
-        by_role = {"token_ids": found.token_ids, "log_probability": found.log_probability}
-        if found.attention is not None:
-            by_role["attention"] = found.attention
+        result = search(self._one_further, _of(encoded, MEMORY), _of(encoded, STATE), self._decoding, self._count)
+        self.steps = result.steps
+        by_role = {"token_ids": result.token_ids, "log_probability": result.log_probability}
+        if result.attention is not None:
+            by_role["attention"] = result.attention
         answers = {}
         for role, spec in self._outputs.items():
             if role in by_role:

@@ -35,7 +35,7 @@ def annotated_path(folder: Path, name: str, suffix: str = SUFFIX) -> Path:
 
 
 def _part(text: str) -> str:
-    safe = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    safe = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", text)
     if not safe.strip("."):
         safe = safe.replace(".", "%2E")
     encoded = text.encode("utf-8", "surrogatepass")

@@ -104,8 +104,8 @@ def predict(
         return _Answer(SINK_RULES[result.task].row(source, result, row_options), result if annotate else None)
 
     # Masks are drawn even if they are not written to the rows.
-    asked = options if annotate is None else replace(options, mask_format=None)
-    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, asked, finish)
+    graph_options = options if annotate is None else replace(options, mask_format=None)
+    graphs = _Graphs([pipelines] if isinstance(pipelines, Pipeline) else pipelines, graph_options, finish)
     summary = Summary(failed_before=sink.failed_before)
     start = time.perf_counter()
     with (

@@ -30,7 +30,7 @@ class Sources:
     """Lists the images that the words of a command line stand for, in a fixed order; can be iterated several times.
 
     A word is
-        a folder     its images (by suffix) at any depth, sorted by name, hidden ones left out, folder links
+        a folder     its images (by suffix) at any depth, sorted by name, hidden ones skipped, folder links
                      followed (see `walk`); with just one word the names are relative to the folder, else they begin
                      with it;
         a file       the file, whatever its suffix; a missing file is listed too, so that its error is reported;
@@ -145,10 +145,10 @@ class _Walk:
         if self._is_found_by_its_name(path) or any(_lies_in(path, left) for left in self._leave_out):
             return False
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError:
             return True  # listing it fails too, which is then reported
-        identity = found.st_dev, found.st_ino
+        identity = status.st_dev, status.st_ino
         if identity in self._behind_links:
             return False
         self._behind_links.add(identity)

@@ -1,6 +1,6 @@
 """Scores a run directory, or an exported model in any runtime, on a split of a data set.
 
-With --out the scores are written to evaluation.json, beside files of the task:
+With --out the scores are written to evaluation.json, together with files of the task:
 
 classification: confusion.png.
 detection: precision_recall.png; worst.jpg, the images with the greatest loss, with true and predicted objects;

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", metavar="LABEL", help="the label of a version, instead of its number")
     parser.add_argument(
         "--score-threshold",
-        type=_share,
+        type=_fraction,
         metavar="X",
         help="only classes or objects with at least this score, 0 to 1; default of objects: the model's",
     )
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command and returns its exit code."""
     if arguments.health:
-        return _patiently(lambda: _health(arguments), arguments.wait)
+        return _retry_until_ready(lambda: _health(arguments), arguments.wait)
     if not arguments.model or not arguments.images:
         missing = "an image" if arguments.model else "the model's name and an image"
         raise InvalidInput(f"say {missing} too: cvserve infer {arguments.server} flowers photo.jpg")
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     failed: list[tuple[str, str]] = []
     with Client(arguments.server, timeout=arguments.timeout, **connection(arguments)) as client:
-        info = _patiently(
+        info = _retry_until_ready(
             lambda: client.model_info(arguments.model, arguments.version, label=arguments.label), arguments.wait
         )
         if info.task not in INFER_TASKS:
@@ -167,15 +167,15 @@ def _health(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _patiently(ask: Callable[[], T], seconds: float) -> T:
+def _retry_until_ready(ask: Callable[[], T], seconds: float) -> T:
     deadline = time.monotonic() + seconds
     while True:
         try:
             return ask()
         except Unavailable:
-            if (left := deadline - time.monotonic()) <= 0:
+            if (remaining := deadline - time.monotonic()) <= 0:
                 raise
-            time.sleep(min(_RETRY_SECONDS, left))
+            time.sleep(min(_RETRY_SECONDS, remaining))
 
 
 def _seconds(text: str) -> float:
@@ -188,7 +188,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -98,12 +98,16 @@ def _graph_rows(graph: Graph) -> Iterator[tuple[Any, ...]]:
         yield signature, None, names or None, total if files else None, None, _parity(graph.steps.parity), None
 
 
-def _parity(found: Parity | None) -> str | None:
+def _parity(parity: Parity | None) -> str | None:
     """Returns how far the graph's answers are from those of the network it was made from."""
-    if found is None:
+    if parity is None:
         return None
-    verdict = "" if found.holds else " BROKEN"
-    figures = [f"{found.max_abs_difference:.1e}", f"{found.agreement:.1%} same on {found.images}", *found.describe()]
+    verdict = "" if parity.holds else " BROKEN"
+    figures = [
+        f"{parity.max_abs_difference:.1e}",
+        f"{parity.agreement:.1%} same on {parity.images}",
+        *parity.describe(),
+    ]
     return ", ".join(figures) + verdict
 
 

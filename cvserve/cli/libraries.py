@@ -11,9 +11,9 @@ def load_tensorflow() -> None:
     Raises:
         MissingExtra: TensorFlow is not installed.
     """
-    from cvserve.runtimes.quiet import without_chatter
+    from cvserve.runtimes.quiet import without_startup_messages
     from cvserve.runtimes.tensorflow import import_tensorflow
 
     tensorflow = import_tensorflow()
-    with without_chatter():
+    with without_startup_messages():
         tensorflow.config.list_physical_devices()

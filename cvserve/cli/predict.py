@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="skip the images that --out has, also as errors; add the others"
     )
-    parser.add_argument("--overwrite", action="store_true", help="drop what an unfinished run left in FILE.part")
+    parser.add_argument("--overwrite", action="store_true", help="discard the FILE.part of an unfinished run")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="images a call; default: 16")
     parser.add_argument("--workers", type=positive, metavar="N", help="threads that decode; default: one a core")

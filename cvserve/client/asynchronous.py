@@ -242,8 +242,8 @@ class AsyncClient:
         sending = AsyncSending(images, lambda number, image: ask.frame(number, image, frame_timeout), ahead)
         started = time.monotonic()
         await self._reach(timeout)
-        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-        call = self._stub.Stream(aiter(sending), timeout=left, metadata=headers(self._token, request_id))
+        remaining = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+        call = self._stub.Stream(aiter(sending), timeout=remaining, metadata=headers(self._token, request_id))
         try:
             async for response in call:
                 sending.answered()
@@ -268,8 +268,8 @@ class AsyncClient:
 
     async def health(self, service: str = "", timeout: float | None = None) -> Health:
         """Returns whether the server, a service or a model is ready. See `Client.health`."""
-        found: Health = await self._call(health.check(self._channel), service, timeout)
-        return found
+        status: Health = await self._call(health.check(self._channel), service, timeout)
+        return status
 
     async def watch_health(self, service: str = "", timeout: float | None = None) -> AsyncIterator[Health]:
         """Yields the health now and after every change. See `Client.watch_health`."""
@@ -304,11 +304,11 @@ class AsyncClient:
                     raise
                 why = error.details() or ""
             # The server did not get the call, so it is safe to wait for the server and call once more.
-            left = None if timeout is None else timeout - (time.monotonic() - started)
-            seconds = self._connect_timeout if left is None else min(left, self._connect_timeout)
+            remaining = None if timeout is None else timeout - (time.monotonic() - started)
+            seconds = self._connect_timeout if remaining is None else min(remaining, self._connect_timeout)
             await self._wait_for_server(seconds, why)
-            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-            return await method(request, timeout=left, metadata=metadata)
+            remaining = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+            return await method(request, timeout=remaining, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             failures.raise_for(error, self.target, timeout, self._secure)
 

@@ -84,13 +84,13 @@ def headers(token: Token | None, request_id: str | None) -> tuple[tuple[str, str
     Raises:
         InvalidInput: a token or an id that a header cannot hold.
     """
-    found: list[tuple[str, str]] = []
+    values: list[tuple[str, str]] = []
     if token is not None:
-        found.append(("authorization", f"Bearer {token if isinstance(token, str) else token()}"))
+        values.append(("authorization", f"Bearer {token if isinstance(token, str) else token()}"))
     if request_id is not None:
-        found.append((REQUEST_ID, request_id))
-    for name, value in found:
+        values.append((REQUEST_ID, request_id))
+    for name, value in values:
         # The value itself may be a secret.
         if not (value.isascii() and value.isprintable()):
             raise InvalidInput(f"the {'token' if name == 'authorization' else 'request id'} must be printable ASCII")
-    return tuple(found) or None
+    return tuple(values) or None

@@ -286,8 +286,8 @@ class Client:
     def _stream(self, sending: Sending, timeout: float | None, request_id: str | None) -> Iterator[FrameAnswer]:
         started = time.monotonic()
         self._reach(timeout)
-        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-        call = self._stub.Stream(iter(sending), timeout=left, metadata=headers(self._token, request_id))
+        remaining = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+        call = self._stub.Stream(iter(sending), timeout=remaining, metadata=headers(self._token, request_id))
         try:
             for response in call:
                 sending.answered()
@@ -316,8 +316,8 @@ class Client:
         Raises:
             NotFound: there is no such service or model. Unavailable: no server answers.
         """
-        found: Health = self._call(health.check(self._channel), service, timeout)
-        return found
+        status: Health = self._call(health.check(self._channel), service, timeout)
+        return status
 
     def watch_health(self, service: str = "", timeout: float | None = None) -> Iterator[Health]:
         """Yields the health now and after every change, until the server ends; see `health`.
@@ -360,10 +360,12 @@ class Client:
                     raise
                 why = error.details() or ""
             # The server did not get the call, so it is safe to wait for the server and call once more.
-            left = None if timeout is None else timeout - (time.monotonic() - started)
-            self._wait_for_server(self._connect_timeout if left is None else min(left, self._connect_timeout), why)
-            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
-            return method(request, timeout=left, metadata=metadata)
+            remaining = None if timeout is None else timeout - (time.monotonic() - started)
+            self._wait_for_server(
+                self._connect_timeout if remaining is None else min(remaining, self._connect_timeout), why
+            )
+            remaining = None if timeout is None else max(0.0, timeout - (time.monotonic() - started))
+            return method(request, timeout=remaining, metadata=metadata)
         except grpc.RpcError as error:
             failures.raise_for(error, self.target, timeout, self._secure)
 

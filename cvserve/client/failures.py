@@ -62,10 +62,10 @@ def raise_for(error: grpc.RpcError, target: str, timeout: float | None, tls: boo
         timeout: the seconds that the call had.
         tls: whether the client uses TLS.
     """
-    raise _meant(error, target, timeout, tls) from error
+    raise _exception_of(error, target, timeout, tls) from error
 
 
-def _meant(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) -> errors.CvserveError:
+def _exception_of(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) -> errors.CvserveError:
     code, details = error.code(), error.details() or ""
     if never_arrived(error):
         return no_server(target, tls, details)
@@ -77,9 +77,9 @@ def _meant(error: grpc.RpcError, target: str, timeout: float | None, tls: bool) 
         return errors.InvalidInput(f"{text}: the image is too large for one message")
     trailers = {key: value for key, value in error.trailing_metadata() or ()}
     pushback = trailers.get("grpc-retry-pushback-ms")
-    found = fault(code, text, None if pushback is None else int(pushback) / 1000)
-    found.request_id = trailers.get(REQUEST_ID)
-    return found
+    failure = fault(code, text, None if pushback is None else int(pushback) / 1000)
+    failure.request_id = trailers.get(REQUEST_ID)
+    return failure
 
 
 def fault(code: Any, text: str, retry_after: float | None = None) -> errors.CvserveError:

@@ -234,8 +234,8 @@ def frame_answer(response: Any, target: str) -> FrameAnswer:
         )
     error = response.error
     retry_after = error.retry_after_ms / 1000 or None
-    meant = fault(STATUS_OF_NUMBER.get(error.code), f"{target}: {error.message}", retry_after)
-    return FrameAnswer(response.frame_id, error=meant)
+    failure = fault(STATUS_OF_NUMBER.get(error.code), f"{target}: {error.message}", retry_after)
+    return FrameAnswer(response.frame_id, error=failure)
 
 
 def model_info(response: Any) -> ModelInfo:

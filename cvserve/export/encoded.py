@@ -16,7 +16,7 @@ from cvserve.export.network import Network
 from cvserve.export.saved_model import BYTES_INPUT, BYTES_SIGNATURE
 from cvserve.export.task_export import TASK_EXPORTS
 from cvserve.preproc import preprocess, read_header
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 from cvserve.runtimes.tensorflow import TensorFlowRuntime, import_tensorflow
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
@@ -55,7 +55,7 @@ def _is_true_color(bmp: bytes) -> bool:
     return size >= 40 and bits in (24, 32)
 
 
-@without_chatter()
+@without_startup_messages()
 def check_encoded(
     runtime: TensorFlowRuntime,
     network: Network,

@@ -17,7 +17,7 @@ from cvserve.export.writing import Progress
 from cvserve.preproc import preprocess
 from cvserve.preproc.source import read_file
 from cvserve.runs import load_run
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 
 
 def export_run(
@@ -78,7 +78,7 @@ def export_run(
         ground_truth.append(export.ground_truth(dataset, index, geometry, run.preproc))
     if not images:
         raise InvalidInput(f"none of the {len(chosen)} {split} images of {data or run.data_path} can be used")
-    with without_chatter():
+    with without_startup_messages():
         model = run.load_model()
     return export_model(
         model,

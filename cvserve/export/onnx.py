@@ -17,7 +17,7 @@ from cvserve.errors import ExportError
 from cvserve.export.inlining import inline_calls
 from cvserve.export.network import Network
 from cvserve.extras import require
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 
 OPSET = 17
 """The opset of the files. tf2onnx 1.17 writes up to 18; 17 is read by onnxruntime 1.13 and later."""
@@ -76,7 +76,7 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings(), without_chatter():
+        with warnings.catch_warnings(), without_startup_messages():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -98,18 +98,18 @@ class SessionPerShape:
     def _future_of(self, shapes: Shapes) -> tuple[Future[Any], bool]:
         """Returns the future session of these shapes, and whether the caller must open it."""
         with self._lock:
-            found = self._of_shapes.pop(shapes, None)
-            new = found is None
-            if found is None:
+            future = self._of_shapes.pop(shapes, None)
+            new = future is None
+            if future is None:
                 while len(self._of_shapes) >= self._max_sessions:
                     # Its memory is freed after the last call that runs on it.
                     self._of_shapes.popitem(last=False)
-                found = Future()
+                future = Future()
                 if self._first is not None:
-                    found.set_result(self._first)
+                    future.set_result(self._first)
                     self._first, new = None, False
-            self._of_shapes[shapes] = found
-        return found, new
+            self._of_shapes[shapes] = future
+        return future, new
 
     def _open_into(self, future: Future[Any], shapes: Shapes) -> None:
         try:

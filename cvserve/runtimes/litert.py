@@ -18,7 +18,7 @@ from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import check_inputs, check_outputs, fits
 from cvserve.runtimes.device import check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 
 _MAX_INTERPRETERS = 4
 _MAX_INTERPRETER_BYTES = 256 << 20
@@ -164,7 +164,7 @@ _has_run = False
 def _quiet_first_time() -> Iterator[None]:
     """Hides LiteRT's message about XNNPACK, which it prints once a process, when it allocates an interpreter."""
     global _has_run
-    with nullcontext() if _has_run else without_chatter():
+    with nullcontext() if _has_run else without_startup_messages():
         yield
     _has_run = True
 

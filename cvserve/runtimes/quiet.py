@@ -25,7 +25,7 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def without_chatter() -> Iterator[None]:
+def without_startup_messages() -> Iterator[None]:
     """Drops the known start-up lines written to the standard error inside the block; other lines appear at its end.
 
     TF_CPP_MIN_LOG_LEVEL=0 hides nothing.

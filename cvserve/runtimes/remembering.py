@@ -87,11 +87,11 @@ def accelerators(devices: Sequence[str]) -> list[str]:
     """Returns the models of this machine's GPUs, as the driver names them; none where no device is a GPU."""
     if not any(device.startswith("gpu") for device in devices):
         return []
-    found = []
+    models = []
     for path in sorted(_GPUS.glob("*/information")):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError:
             continue
-        found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
-    return found
+        models += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
+    return models

@@ -18,7 +18,7 @@ from cvserve.runtimes.base import TensorInfo
 from cvserve.runtimes.checks import BYTES, check_inputs, check_outputs
 from cvserve.runtimes.device import Resources, check_threads, parse_device, usable_cores
 from cvserve.runtimes.fixed_batch import any_batch, fixed_batch, run_in_batches
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 from cvserve.runtimes.tensorflow_gpus import set_gpus
 
 _LOG = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def import_tensorflow() -> Any:
         MissingExtra: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with without_chatter():
+    with without_startup_messages():
         return require("tensorflow")
 
 
@@ -173,11 +173,11 @@ def device_name(tensorflow: Any, device: str) -> str:
         FailedPrecondition: this machine has no such device.
     """
     wanted = parse_device(device)
-    with without_chatter():  # the first such call starts TensorFlow's devices
-        found = tensorflow.config.list_logical_devices(wanted.kind.upper())
-    if wanted.index >= len(found):
-        raise FailedPrecondition(f"TensorFlow sees no device {device}; it sees {len(found)} of kind {wanted.kind}")
-    return str(found[wanted.index].name)
+    with without_startup_messages():  # the first such call starts TensorFlow's devices
+        devices = tensorflow.config.list_logical_devices(wanted.kind.upper())
+    if wanted.index >= len(devices):
+        raise FailedPrecondition(f"TensorFlow sees no device {device}; it sees {len(devices)} of kind {wanted.kind}")
+    return str(devices[wanted.index].name)
 
 
 def _info(name: str, spec: Any) -> TensorInfo:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from cvserve.runtimes.device import Resources
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def set_gpus(tensorflow: Any, resources: Resources) -> None:
     it turns it off for all.
     """
     config = tensorflow.config
-    with without_chatter():  # the first such call logs the drivers that it searches for
+    with without_startup_messages():  # the first such call logs the drivers that it searches for
         gpus = config.list_physical_devices("GPU")
     if gpus and not resources.gpu_tf32:
         config.experimental.enable_tensor_float_32_execution(False)

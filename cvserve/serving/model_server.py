@@ -30,10 +30,10 @@ def model_server(flags: Flags) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     wait_for_a_version(start.models, flags.file_system_poll_wait_seconds, process.say)
     server = Server(None, start.settings, models=start.models, load_model=loader(flags, load), report=process.say)
-    process.run(server, partial(_beside, flags, start, server))
+    process.run(server, partial(_background, flags, start, server))
 
 
-async def _beside(flags: Flags, start: Start, server: Server) -> None:
+async def _background(flags: Flags, start: Start, server: Server) -> None:
     """Prints the lines for which scripts wait, and then follows the config file."""
     for line in listening_lines(start):
         process.say(line)

@@ -51,11 +51,11 @@ def serve(
     run(Server(repository, load_settings(settings, **overrides), report=say))
 
 
-def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+def run(server: Server, background: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
     """Starts the server and serves until SIGTERM or SIGINT; see `serve`.
 
     Args:
-        beside: other work for the server's loop, from the moment that the server is ready until it stops.
+        background: other work for the server's loop, from the moment that the server is ready until it stops.
     """
     logs.set_up(server.settings.log_format, server.settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -64,7 +64,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     if output is not None:
         _OUTPUT.append(output)
     try:
-        run_loop(_serve(server, beside))
+        run_loop(_serve(server, background))
     finally:
         written = _flush()
         if output is not None:
@@ -75,7 +75,7 @@ def run(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None =
         os._exit(0)
 
 
-async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+async def _serve(server: Server, background: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -105,12 +105,12 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
     if server.http_address is not None:
         say(f"HTTP on {server.http_address}")
     say(f"ready: gRPC on {server.address}")
-    doing = asyncio.ensure_future(beside()) if beside is not None else None
-    if doing is not None:
-        doing.add_done_callback(_log_fault)
+    background_task = asyncio.ensure_future(background()) if background is not None else None
+    if background_task is not None:
+        background_task.add_done_callback(_log_fault)
     await stopping
-    if doing is not None:
-        doing.cancel()
+    if background_task is not None:
+        background_task.cancel()
     if not await server.drain():
         _cut_off(server)
     say("stopped")
@@ -122,7 +122,7 @@ async def _serve(server: Server, beside: Callable[[], Coroutine[Any, Any, None]]
 def _log_fault(task: asyncio.Future[None]) -> None:
     """Logs an unexpected error of the work beside the server; the server goes on."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        _LOG.error("%r failed beside the server", task, exc_info=error)
+        _LOG.error("the background task %r failed; the server goes on", task, exc_info=error)
 
 
 def _cut_off(server: Server) -> NoReturn:

@@ -42,11 +42,11 @@ PROTOCOLS: tuple[Protocol, ...] = (
 """The protocols of every server. Over HTTP the first one with the prefix of a path answers."""
 
 FLUSH_SECONDS = 1.0
-"""After the last answer: for its bytes to leave, and for watchers of the health service to be cut off."""
+"""Seconds after the last answer, for its bytes to be sent and for watchers of the health service to be ended."""
 
 THREADS = 2
-"""Threads for large JSON and the like: one large body does not keep the next one waiting, and hundreds do not fill the
-memory with what they are converted to."""
+"""Number of threads for large JSON and similar work. With two, one large body does not block the next one, and hundreds
+of bodies do not fill the memory."""
 
 
 def load(directory: Path, settings: ModelSettings, protocols: Sequence[Protocol] = PROTOCOLS) -> LoadedModel:
@@ -77,12 +77,12 @@ class Server:
         """
         Args:
             path: a repository of models, a model's directory, or a version's; None with `models`.
-            models: these models, wherever they are, instead of those at `path`. Requests that list models anew may
-                name directories beside theirs.
+            models: these models, wherever they are, instead of those at `path`. Requests with a new list of models may
+                name other directories beside theirs.
             load_model: opens a version directory; by default `load`.
             report: gets a line for each model that is loaded or broken.
-            observer: is notified of what happens, beside the server's own `metrics`.
-            protocols: those that the server offers.
+            observer: gets requests and changes of versions, as the server's own `metrics` do.
+            protocols: the protocols that the server offers.
         """
         self.settings = settings or ServerSettings()
         if path is None and models is None:
@@ -101,10 +101,10 @@ class Server:
         self._observer = self.metrics if observer is None else Observers([self.metrics, observer])
         self._threads = ThreadPoolExecutor(THREADS, "http")
         self.endpoints: tuple[Endpoints, ...] = ()
-        """What the protocols offer on this server, in their order."""
+        """The services and routes of the protocols on this server, in the order of the protocols."""
         self._ports: Ports | None = None
         self.cut_off = 0
-        """How many accepted requests the last drain left unanswered."""
+        """The number of accepted requests that the last drain left unanswered."""
 
     @property
     def port(self) -> int:
@@ -118,14 +118,14 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Returns where it listens, as a client would write it."""
+        """Returns the gRPC address, as a client would write it."""
         if self.settings.port < 0:
             return f"unix:{self.settings.unix_socket}"
         return f"{self.settings.host}:{self.port}"
 
     @property
     def http_address(self) -> str | None:
-        """Returns where it answers HTTP, as a client would write it; None: nowhere."""
+        """Returns the HTTP address, as a client would write it; None if there is no HTTP port."""
         if self.http is None:
             return None
         scheme = "https" if self.settings.tls is not None and self.settings.tls.http else "http"
@@ -139,25 +139,25 @@ class Server:
     async def start(self) -> None:
         """Listens, loads the models and warms them; returns when all have been tried.
 
-        While they load, the server already answers: requests get UNAVAILABLE, health says NOT_SERVING. A model that
+        While they load, the server already answers: requests get UNAVAILABLE, health is NOT_SERVING. A model that
         cannot be loaded is reported in its status, and does not stop the others.
 
         Raises:
             NotFound: no model there. InvalidInput: the port is in use, a setting does not fit.
             CvserveError: not one model could be loaded.
         """
-        found = None if self._path is None else Repository(self._path, self.settings)
-        configs = list(self._models or ()) if found is None else found.configs()
+        repository = None if self._path is None else Repository(self._path, self.settings)
+        configs = list(self._models or ()) if repository is None else repository.configs()
         self.settings.check_names([config.name for config in configs])
         self.interceptor = interceptor_of(self.settings, self._observer)
         self._ports = ports = Ports(self.settings, self.interceptor)
         try:
-            await self._serve(ports, found, configs)
+            await self._serve(ports, repository, configs)
         except BaseException:
             await ports.stop()
             raise
 
-    async def _serve(self, ports: Ports, found: Repository | None, configs: list[ModelConfig]) -> None:
+    async def _serve(self, ports: Ports, repository: Repository | None, configs: list[ModelConfig]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, import_ports)
         self._freeze.update()
         self.engine = Engine(
@@ -165,8 +165,8 @@ class Server:
             load_model=self._load_model,
             on_change=self._changed,
             observer=self._observer,
-            repository=found,
-            roots=[found.path] if found else [config.base_path.parent for config in configs],
+            repository=repository,
+            roots=[repository.path] if repository else [config.base_path.parent for config in configs],
             on_import=self._freeze.update,
         )
         self.watcher = Watcher(self.engine.reconciler.begin_poll, self.settings.poll_seconds)
@@ -232,8 +232,8 @@ class Server:
         # Every request is answered, but a graph may still be at work on one whose deadline has passed.
         closing = asyncio.ensure_future(self.engine.close())
         await asyncio.get_running_loop().run_in_executor(None, self.interceptor.close)
-        left = max(ends_at - asyncio.get_running_loop().time(), FLUSH_SECONDS)
-        await asyncio.wait([closing], timeout=left)
+        remaining = max(ends_at - asyncio.get_running_loop().time(), FLUSH_SECONDS)
+        await asyncio.wait([closing], timeout=remaining)
         return closing.done()
 
     async def __aenter__(self) -> Server:

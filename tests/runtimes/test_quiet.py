@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cvserve.runtimes.quiet import without_chatter
+from cvserve.runtimes.quiet import without_startup_messages
 
 
 def test_drops_only_the_known_lines(capfd: pytest.CaptureFixture[str]) -> None:
-    with without_chatter():
+    with without_startup_messages():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n")
         os.write(2, b"I0000 00:00:1795228301.514674    6100 port.cc:153] oneDNN custom operations are on.\n")
         os.write(2, b"a warning worth reading\n")
@@ -27,7 +27,7 @@ def test_drops_only_the_known_lines(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_keeps_what_was_written_before_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     def fails() -> None:
-        with without_chatter():
+        with without_startup_messages():
             os.write(2, b"the last words\n")
             raise ZeroDivisionError
 

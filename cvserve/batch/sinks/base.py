@@ -108,18 +108,18 @@ class FileSink:
         file.truncate(end)
         self._known.freeze()
 
-    def _other_model(self, found: tuple[str, str]) -> InvalidInput:
+    def _other_model(self, made_by: tuple[str, str]) -> InvalidInput:
         assert self._made_by is not None
-        (name, version), (before, version_before) = self._made_by, found
+        (name, version), (before, version_before) = self._made_by, made_by
         return InvalidInput(
             f"{self._target.final} has rows of {before} version {version_before}, which {name} version {version} "
             "cannot continue: name the same model (and --version), or another --out"
         )
 
-    def _other_top_k(self, found: int) -> InvalidInput:
+    def _other_top_k(self, top_k: int) -> InvalidInput:
         return InvalidInput(
-            f"{self._target.final} has rows of top-k {found}, which top-k {self._top_k} cannot continue: "
-            f"give --top-k {found}, or another --out"
+            f"{self._target.final} has rows of top-k {top_k}, which top-k {self._top_k} cannot continue: "
+            f"give --top-k {top_k}, or another --out"
         )
 
     def holds(self, name: str) -> bool:

@@ -45,7 +45,7 @@ class CsvSink(FileSink):
                 complete = line.endswith(b"\n")
                 yield line.decode("utf-8", "surrogateescape")
 
-        image, left = "", 0
+        image, remaining = "", 0
         try:
             for number, cells in enumerate(csv.reader(lines()), 1):
                 if number == 1 and complete and cells != self._header:
@@ -58,10 +58,10 @@ class CsvSink(FileSink):
                 if number == 1:
                     yield Known(offset, None, False, None)
                     continue
-                if left and cells[0] != image:
+                if remaining and cells[0] != image:
                     raise ValueError(f"line {number} begins another image too early")
-                image, left = cells[0], (left or self._table.count(cells)) - 1
-                if not left:
+                image, remaining = cells[0], (remaining or self._table.count(cells)) - 1
+                if not remaining:
                     made_by = (cells[2], cells[3]) if cells[2] else None  # an error has none
                     yield Known(offset, image, bool(cells[4]), made_by)
         except InvalidInput:  # a ValueError too, but with a message for the user

@@ -22,27 +22,27 @@ def detection(response: Any) -> DetectionResult:
     return objects(response.objects, response.image_width, response.image_height)
 
 
-def objects(found: Any, width: int, height: int) -> DetectionResult:
+def objects(items: Any, width: int, height: int) -> DetectionResult:
     """Returns the typed result of a field of cvserve.v1.DetectedObject, for an image of width x height pixels."""
-    names = [""] * (max((item.index for item in found), default=-1) + 1)
-    for item in found:
+    names = [""] * (max((item.index for item in items), default=-1) + 1)
+    for item in items:
         names[item.index] = item.label
-    boxes = [(item.box.x_min, item.box.y_min, item.box.x_max, item.box.y_max) for item in found]
+    boxes = [(item.box.x_min, item.box.y_min, item.box.x_max, item.box.y_max) for item in items]
     return DetectionResult(
         np.array(boxes, np.float32).reshape(-1, 4),
-        np.array([item.score for item in found], np.float32),
-        np.array([item.index for item in found], np.int32),
+        np.array([item.score for item in items], np.float32),
+        np.array([item.index for item in items], np.int32),
         tuple(names),
         width,
         height,
-        _object_masks(found, width, height),
+        _object_masks(items, width, height),
     )
 
 
-def _object_masks(found: Any, width: int, height: int) -> ObjectMasks | None:
-    if not found or not all(item.HasField("mask") for item in found):
+def _object_masks(items: Any, width: int, height: int) -> ObjectMasks | None:
+    if not items or not all(item.HasField("mask") for item in items):
         return None
-    return ObjectMasks(tuple(_counts(item.mask, width, height) for item in found), height, width)
+    return ObjectMasks(tuple(_counts(item.mask, width, height) for item in items), height, width)
 
 
 def _counts(mask: Any, width: int, height: int) -> np.ndarray:
@@ -52,16 +52,16 @@ def _counts(mask: Any, width: int, height: int) -> np.ndarray:
     if kind == "polygons":
         from cvserve.postproc.polygons import from_polygons
 
-        inside = from_polygons([points_of(polygon.points) for polygon in mask.polygons.polygons], height, width)
+        pixels = from_polygons([points_of(polygon.points) for polygon in mask.polygons.polygons], height, width)
     else:
         from cvserve.postproc.masks import from_png
 
-        inside = from_png(mask.png) > 0
-    if inside.shape != (height, width):
+        pixels = from_png(mask.png) > 0
+    if pixels.shape != (height, width):
         raise errors.InvalidInput(
-            f"a mask is {inside.shape[1]} x {inside.shape[0]} pixels, but the image {width} x {height}"
+            f"a mask is {pixels.shape[1]} x {pixels.shape[0]} pixels, but the image {width} x {height}"
         )
-    return placed_run_lengths(inside, 0, 0, height, width)
+    return placed_run_lengths(pixels, 0, 0, height, width)
 
 
 RESULT = TaskResult("detection", detection)

@@ -127,10 +127,12 @@ def _detect(pipelines: Sequence[Pipeline]) -> tuple[Runtime, ...]:
     it."""
     has = any(graph.detect and graph.format == "saved_model" for graph in pipelines[0].manifest.graphs)
     runtimes = [pipeline.runtime for pipeline in pipelines]
-    found = [runtime.with_signature(DETECT) for runtime in runtimes if has and isinstance(runtime, TensorFlowRuntime)]
-    for runtime in found:
+    detectors = [
+        runtime.with_signature(DETECT) for runtime in runtimes if has and isinstance(runtime, TensorFlowRuntime)
+    ]
+    for runtime in detectors:
         runtime.run(noise_for(pipelines[0])(1))
-    return tuple(found)
+    return tuple(detectors)
 
 
 def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits:
@@ -138,11 +140,11 @@ def _limits(settings: ModelSettings, max_rows: int, runtime: str) -> BatchLimits
         # Without batching there is no reason to split the rows of a request.
         return settings.limits(settings.max_request_rows)
     limits = settings.limits(max_rows)
-    kept = 1 if one_size(settings, runtime) else MAX_SESSIONS
-    if runtime == "onnx" and not on_cpu(settings) and len(limits.allowed_rows) > kept:
+    most = 1 if one_size(settings, runtime) else MAX_SESSIONS
+    if runtime == "onnx" and not on_cpu(settings) and len(limits.allowed_rows) > most:
         raise FailedPrecondition(
             f"on a GPU onnxruntime needs a session for each of the allowed_batch_sizes, and {len(limits.allowed_rows)} "
-            f"are more than the {kept} that are kept" + (" with gpu_memory_mib" if kept == 1 else "")
+            f"are more than the {most} that are kept" + (" with gpu_memory_mib" if most == 1 else "")
         )
     if settings.batching and not limits.allowed_rows:
         if one_size(settings, runtime):

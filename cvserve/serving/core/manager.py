@@ -251,9 +251,9 @@ class Manager:
     def _pick(self, name: str, number: int | None) -> _Version:
         versions = self._models.get(name, {})
         newest = max(versions, default=None) if number is None else number
-        found = versions.get(newest) if newest is not None else None
-        if found is not None and found.state is State.AVAILABLE:
-            return found
+        latest = versions.get(newest) if newest is not None else None
+        if latest is not None and latest.state is State.AVAILABLE:
+            return latest
         wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
         candidates = versions.values() if number is None else filter(None, [versions.get(number)])
         ordered = sorted(candidates, key=lambda version: version.source.version, reverse=True)

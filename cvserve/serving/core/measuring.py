@@ -208,8 +208,13 @@ def race(
             trial.graphs[0](alone, None)
             lone[key] = min(lone[key], time.perf_counter() - start)
     scores = {
-        key: Score(max(found), lone[key], statistics.median(found) / max(found), statistics.median(cpus[key]))
-        for key, found in rates.items()
+        key: Score(
+            max(rates_of_plan),
+            lone[key],
+            statistics.median(rates_of_plan) / max(rates_of_plan),
+            statistics.median(cpus[key]),
+        )
+        for key, rates_of_plan in rates.items()
     }
     _LOG.info("instance plans: %s", {str(key): _described(score) for key, score in scores.items()})
     return scores

@@ -111,9 +111,9 @@ class Reconciler:
         for config in configs:
             self._models[config.name] = model = DesiredModel(config)
             with contextlib.suppress(OSError, CvserveError):  # loading reports it
-                found = await in_thread(versions_in, config.base_path)
-                for version in model.versions(found):
-                    self._manager.announce(model.source(version, found[version]))
+                on_disk = await in_thread(versions_in, config.base_path)
+                for version in model.versions(on_disk):
+                    self._manager.announce(model.source(version, on_disk[version]))
 
     async def start(self, configs: Sequence[ModelConfig] = ()) -> None:
         """Loads the first models: those that were announced and `configs`. Labels may name versions that this loads.
@@ -175,18 +175,18 @@ class Reconciler:
         """
         self._check_open()
         model = await self._known_or_found(name)
-        found = await in_thread(readable_versions, model.config)
+        on_disk = await in_thread(readable_versions, model.config)
         if version is None:
             model.follow_policy()
-        elif version not in found:
+        elif version not in on_disk:
             raise NotFound(f"Could not find version {version} of model {name}")
         else:
-            check_inside(found[version], self._roots, f"model {name!r} version {version}")
+            check_inside(on_disk[version], self._roots, f"model {name!r} version {version}")
             model.pin(version)
         model.delisted = False
         self._models[name] = model
         await self._tasks.finish(self._reconcile(model))
-        self._check_loaded(model, found, [version] if version is not None else model.versions(found))
+        self._check_loaded(model, on_disk, [version] if version is not None else model.versions(on_disk))
 
     async def unload(self, name: str, version: int | None = None) -> None:
         """Stops serving a model, or one version of it, until it is requested again; returns when the requests that
@@ -219,14 +219,14 @@ class Reconciler:
         """
         self._check_open()
         model = await self._known_or_found(name)
-        found = await in_thread(readable_versions, model.config)
+        on_disk = await in_thread(readable_versions, model.config)
         self._models[name] = model
         model.delisted = False
         model.follow_policy()
         model.stale = set(self._manager.available(name))
-        wanted = model.versions(found)
+        wanted = model.versions(on_disk)
         await self._tasks.finish(self._reconcile(model))
-        self._check_loaded(model, found, wanted)
+        self._check_loaded(model, on_disk, wanted)
         for number in wanted:
             if number in model.stale and number in model.errors:
                 raise model.errors[number]
@@ -284,11 +284,11 @@ class Reconciler:
             kind = type(first) if type(first) in (NotFound, FailedPrecondition) else FailedPrecondition
             raise kind(f"{len(failed)} servable(s) did not become available: {why}")
 
-    def _check_loaded(self, model: DesiredModel, found: Mapping[int, Path], wanted: Sequence[int]) -> None:
+    def _check_loaded(self, model: DesiredModel, on_disk: Mapping[int, Path], wanted: Sequence[int]) -> None:
         """After `load`: checks that the versions that were requested answer."""
         name = model.name
         if not wanted:
-            raise NotFound(f"model {name!r} has no version on disk that its policy wants; it has {list(found)}")
+            raise NotFound(f"model {name!r} has no version on disk that its policy wants; it has {list(on_disk)}")
         available = self._manager.available(name)
         for status in self._statuses(name):
             if status.version in wanted and status.version not in available:
@@ -327,7 +327,7 @@ class Reconciler:
             if not self._listed:
                 self._follow_repository(names, new)
         paths = {name: model.config.base_path for name, model in self._models.items()}
-        found = await in_thread(versions_in_each, paths)
+        on_disk = await in_thread(versions_in_each, paths)
         # Versions that were copied so slowly that they were loaded before their manifest was there.
         without_manifest = {name: self._manager.without_manifest(name) for name in self._models}
         for name, numbers in (await in_thread(completed, without_manifest)).items():
@@ -337,7 +337,7 @@ class Reconciler:
         return [
             model
             for name, model in self._models.items()
-            if model.may_need_work(found.get(name), self._manager.available(name))
+            if model.may_need_work(on_disk.get(name), self._manager.available(name))
         ]
 
     def _follow_repository(self, names: Sequence[str], new: Sequence[ModelConfig]) -> None:
@@ -372,47 +372,47 @@ class Reconciler:
 
     async def _change(self, model: DesiredModel) -> list[Unloading]:
         path = model.config.base_path
-        found: dict[int, Path] = {}
+        on_disk: dict[int, Path] = {}
         if not model.delisted:
             try:
-                found = await in_thread(versions_in, path)
+                on_disk = await in_thread(versions_in, path)
             except (OSError, CvserveError) as error:
                 self._complain(model.name, f"model {model.name!r} stays as it is, since {path} cannot be read: {error}")
                 return []
             self._complaints.pop(model.name, None)
-        wanted = model.versions(found)
-        step = plan(wanted, await self._known(model, found))
+        wanted = model.versions(on_disk)
+        step = plan(wanted, await self._known(model, on_disk))
         for version in step.load:
-            self._manager.announce(model.source(version, found[version]))
+            self._manager.announce(model.source(version, on_disk[version]))
         for version in step.load:
-            if not self._closed and version in model.versions(found):
-                await self._load(model, version, found[version])
-        await self._load_fallback(model, found)
+            if not self._closed and version in model.versions(on_disk):
+                await self._load(model, version, on_disk[version])
+        await self._load_fallback(model, on_disk)
         unloading: list[Unloading] = []
         served = {*wanted, *self._manager.available(model.name)}
-        for version in sorted(model.stale & served & found.keys(), reverse=True):
-            if not self._closed and await self._may_try(model, version, found[version]):
-                unloading += await self._load_anew(model, version, found[version])
-        return unloading + self._unload_unwanted(model, found)
+        for version in sorted(model.stale & served & on_disk.keys(), reverse=True):
+            if not self._closed and await self._may_try(model, version, on_disk[version]):
+                unloading += await self._load_anew(model, version, on_disk[version])
+        return unloading + self._unload_unwanted(model, on_disk)
 
-    async def _load_fallback(self, model: DesiredModel, found: Mapping[int, Path]) -> None:
+    async def _load_fallback(self, model: DesiredModel, on_disk: Mapping[int, Path]) -> None:
         """Loads an older version where a version is wanted but none answers."""
-        wanted = model.versions(found)
+        wanted = model.versions(on_disk)
         if not wanted or model.unloaded:
             return
-        for version in fallback_versions(model.config.policy, found.keys() - model.excluded, wanted):
+        for version in fallback_versions(model.config.policy, on_disk.keys() - model.excluded, wanted):
             if self._closed or self._manager.available(model.name):
                 return
-            if await self._may_try(model, version, found[version]):
+            if await self._may_try(model, version, on_disk[version]):
                 _LOG.warning(
                     "model %s: version %d stands in for %s, which cannot be loaded", model.name, version, wanted
                 )
-                await self._load(model, version, found[version])
+                await self._load(model, version, on_disk[version])
 
-    def _unload_unwanted(self, model: DesiredModel, found: Mapping[int, Path]) -> list[Unloading]:
+    def _unload_unwanted(self, model: DesiredModel, on_disk: Mapping[int, Path]) -> list[Unloading]:
         """Unloads the versions that may be unloaded now. The plan is made again, since a request may have changed what
         is wanted while a version was loaded."""
-        wanted = model.versions(found)
+        wanted = model.versions(on_disk)
         available = self._manager.available(model.name)
         known = {version: Known() for version in wanted} | {version: Known(available=True) for version in available}
         unloading = []
@@ -422,18 +422,18 @@ class Reconciler:
         served = not wanted or not set(wanted).isdisjoint(self._manager.available(model.name))
         for status in self._statuses(model.name):
             # Failures are remembered as long as the version might be tried again.
-            over = served or status.version not in found
+            over = served or status.version not in on_disk
             if over and status.version not in wanted and status.state is not State.UNLOADING:
                 model.failures.pop(status.version, None)
                 if status.error is not None or status.state is State.START:
                     self._manager.forget(model.name, status.version)
         return unloading
 
-    async def _known(self, model: DesiredModel, found: Mapping[int, Path]) -> dict[int, Known]:
+    async def _known(self, model: DesiredModel, on_disk: Mapping[int, Path]) -> dict[int, Known]:
         known = {version: Known(available=True) for version in self._manager.available(model.name)}
         for version in list(model.failures):
-            if version not in known and version in found:
-                known[version] = Known(may_retry=await self._may_try(model, version, found[version]))
+            if version not in known and version in on_disk:
+                known[version] = Known(may_retry=await self._may_try(model, version, on_disk[version]))
         return known
 
     async def _may_try(self, model: DesiredModel, version: int, directory: Path) -> bool:

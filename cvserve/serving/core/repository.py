@@ -138,15 +138,15 @@ def versions_in(base_path: Path) -> dict[int, Path]:
     """
     if (base_path / FILE_NAME).is_file():
         return {artifacts.read(base_path, verify=False).manifest.version: base_path}
-    found: dict[int, Path] = {}
+    versions: dict[int, Path] = {}
     for number, name in sorted(_numbered(base_path)):
-        if number in found:
-            _LOG.warning("%s and %s are both version %d; the first one counts", found[number], name, number)
+        if number in versions:
+            _LOG.warning("%s and %s are both version %d; the first one counts", versions[number], name, number)
         else:
-            found[number] = base_path / name
-    if not found and _holds_graph(base_path):
+            versions[number] = base_path / name
+    if not versions and _holds_graph(base_path):
         return {_number(base_path.name) or 1: base_path}
-    return found
+    return versions
 
 
 def _numbered(base_path: Path) -> Iterator[tuple[int, str]]:
@@ -179,11 +179,11 @@ def _number(name: str) -> int | None:
 
 def versions_in_each(paths: Mapping[str, Path]) -> dict[str, dict[int, Path]]:
     """Returns `versions_in` of each path that can be read."""
-    found = {}
+    readable = {}
     for name, path in paths.items():
         with contextlib.suppress(OSError, ArtifactError):
-            found[name] = versions_in(path)
-    return found
+            readable[name] = versions_in(path)
+    return readable
 
 
 def manifest_before(directory: Path) -> int | None:
@@ -192,18 +192,18 @@ def manifest_before(directory: Path) -> int | None:
     number = _number(directory.name)
     if number is None:
         return None
-    beside = sorted((other, name) for other, name in _numbered(directory.parent) if other < number)
-    return next((other for other, name in reversed(beside) if (directory.parent / name / FILE_NAME).is_file()), None)
+    older = sorted((other, name) for other, name in _numbered(directory.parent) if other < number)
+    return next((other for other, name in reversed(older) if (directory.parent / name / FILE_NAME).is_file()), None)
 
 
 def completed(directories: Mapping[str, Mapping[int, Path]]) -> dict[str, list[int]]:
     """Returns the versions of each model that had no manifest before and have one now; models without such versions are
     left out."""
-    found = {
+    complete = {
         name: [number for number, directory in versions.items() if (directory / FILE_NAME).is_file()]
         for name, versions in directories.items()
     }
-    return {name: numbers for name, numbers in found.items() if numbers}
+    return {name: numbers for name, numbers in complete.items() if numbers}
 
 
 def find(path: str | Path) -> list[ModelVersion]:
@@ -213,16 +213,16 @@ def find(path: str | Path) -> list[ModelVersion]:
         NotFound: nothing there, or no model in it.
         ArtifactError: a single version whose manifest cannot be read.
     """
-    found = []
+    newest = []
     for config in Repository(path, EngineSettings()).configs():
         version, directory = list(versions_in(config.base_path).items())[-1]
-        found.append(ModelVersion(config.name, version, directory))
-    return found
+        newest.append(ModelVersion(config.name, version, directory))
+    return newest
 
 
 def fingerprint(directory: Path) -> Hashable:
     """Returns a value that changes when a file below `directory` is added, removed or written."""
-    found: list[tuple[str, int, int, int]] = []
+    files_found: list[tuple[str, int, int, int]] = []
     for folder, _, files in os.walk(directory):
         for name in files:
             path = os.path.join(folder, name)
@@ -230,8 +230,8 @@ def fingerprint(directory: Path) -> Hashable:
                 stat = os.stat(path)
             except OSError:
                 continue  # removed meanwhile, or a link to nothing: not there, for a reader
-            found.append((path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    return tuple(sorted(found))
+            files_found.append((path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    return tuple(sorted(files_found))
 
 
 def check_inside(path: Path, roots: Sequence[Path] | None, what: str) -> None:
@@ -262,9 +262,9 @@ def readable_versions(config: ModelConfig) -> dict[int, Path]:
     if not os.path.isdir(config.base_path):
         raise NotFound(f"Could not find base path {config.base_path} for servable {config.name}")
     try:
-        found = versions_in(config.base_path)
+        versions = versions_in(config.base_path)
     except OSError as error:
         raise ArtifactError(f"{config.base_path} cannot be read: {error.strerror or error}") from error
-    if not found:
+    if not versions:
         raise NotFound(f"No versions of servable {config.name} found under base path {config.base_path}")
-    return found
+    return versions

@@ -100,8 +100,8 @@ class Servable:
         Raises:
             FailedPrecondition: there is none, in TensorFlow Serving's words.
         """
-        found = self.signatures.get(name or DEFAULT)
-        if found is None:
+        signature = self.signatures.get(name or DEFAULT)
+        if signature is None:
             elsewhere = ""
             if name == DETECT and self.manifest is not None and any(graph.detect for graph in self.manifest.graphs):
                 elsewhere = (
@@ -109,7 +109,7 @@ class Servable:
                     "serve it with the runtime tensorflow."
                 )
             raise FailedPrecondition(f'Serving signature key "{name or DEFAULT}" not found.{elsewhere}')
-        return found
+        return signature
 
     async def predict(
         self,

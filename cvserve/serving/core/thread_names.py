@@ -24,10 +24,10 @@ def name_thread(name: str) -> None:
     """Names the calling thread, and those that it will start, for the system.
 
     Args:
-        name: the first `MAX_BYTES` bytes of it are kept.
+        name: the new name, of which Linux keeps the first `MAX_BYTES` bytes.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            # The system would cut a character of several bytes in two.
-            kept = name.encode(errors="replace")[:MAX_BYTES].decode(errors="ignore")
-            Path("/proc/thread-self/comm").write_text(kept, encoding="utf-8")
+            # Linux would cut in the middle of a character of several bytes.
+            shortened = name.encode(errors="replace")[:MAX_BYTES].decode(errors="ignore")
+            Path("/proc/thread-self/comm").write_text(shortened, encoding="utf-8")

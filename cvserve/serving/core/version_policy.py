@@ -1,4 +1,4 @@
-"""Which versions of a model should be served, and what to do next about it: pure functions of a snapshot."""
+"""Decides which versions of a model should be served, and what to do next: pure functions of a snapshot."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from cvserve.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Latest:
-    """The `count` newest versions on disk; 0 means 1, as in TensorFlow Serving."""
+    """Serves the `count` newest versions on disk; 0 means 1, as in TensorFlow Serving."""
 
     count: int = 1
 
 
 @dataclass(frozen=True)
 class All:
-    """Every version on disk."""
+    """Serves every version on disk."""
 
 
 @dataclass(frozen=True)
 class Specific:
-    """These versions, as far as they are on disk."""
+    """Serves these versions, if they are on disk."""
 
     versions: tuple[int, ...]
 
@@ -31,21 +31,21 @@ VersionPolicy = Latest | All | Specific
 
 
 def aspired(policy: VersionPolicy, on_disk: Collection[int]) -> list[int]:
-    """Returns the versions that the policy wants served, ascending; none that is not on disk."""
-    found = sorted(set(on_disk))
+    """Returns the versions on disk that the policy wants, ascending."""
+    versions = sorted(set(on_disk))
     if isinstance(policy, Latest):
-        return found[-max(1, policy.count) :]
+        return versions[-max(1, policy.count) :]
     if isinstance(policy, All):
-        return found
+        return versions
     wanted = set(policy.versions)
-    return [version for version in found if version in wanted]
+    return [version for version in versions if version in wanted]
 
 
 def fallback_versions(policy: VersionPolicy, on_disk: Collection[int], wanted: Collection[int]) -> list[int]:
     """Returns the versions that may be served while none of the wanted ones can be, the best first.
 
-    After a restart with a broken newest version, the one before answers, as it would have without the restart.
-    (TensorFlow Serving serves nothing.) There are none unless the policy is to serve what is newest.
+    After a restart with a broken newest version, the version before it answers, as it would have without the restart.
+    (TensorFlow Serving serves nothing.) Only the policy `Latest` has fallback versions.
     """
     if not isinstance(policy, Latest):
         return []
@@ -54,11 +54,11 @@ def fallback_versions(policy: VersionPolicy, on_disk: Collection[int], wanted: C
 
 @dataclass(frozen=True)
 class Known:
-    """Says what is known of a version that has been tried.
+    """Holds the state of a version that has been tried.
 
     Attributes:
         available: whether it answers requests.
-        may_retry: whether it is not available, and it is time to try (again).
+        may_retry: whether it is not available, and it is time to try again.
     """
 
     available: bool = False
@@ -67,7 +67,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Step:
-    """Says what to do next, in this order; `unload` is right only once `load` has been done and the plan made again."""
+    """Holds the versions to load and to unload next. Before unloading, `load` must be done and the plan made again."""
 
     load: tuple[int, ...] = ()
     unload: tuple[int, ...] = ()
@@ -76,8 +76,8 @@ class Step:
 def plan(wanted: Collection[int], known: Mapping[int, Known]) -> Step:
     """Returns the next step of one model towards `wanted`.
 
-    A version that is no longer wanted keeps answering until one that is wanted can answer in its place; where nothing
-    is wanted at all, everything goes. Newer versions are loaded first.
+    A version that is no longer wanted keeps answering until a wanted one can answer instead. If no version is wanted,
+    all are unloaded. Newer versions are loaded first.
 
     Args:
         wanted: see `aspired`.
@@ -96,8 +96,8 @@ class Failure:
     """Describes the last failure to load a version.
 
     Attributes:
-        tries: in a row, on files that did not change.
-        when: seconds on some clock.
+        tries: the number of failures in a row, with the same files.
+        when: the time of the last one, in seconds.
         files: see `repository.fingerprint`.
     """
 
@@ -107,13 +107,13 @@ class Failure:
 
 
 def may_retry(failure: Failure, files: Hashable, now: float, *, every: float, retries: int) -> bool:
-    """Returns whether it is time to try again: at once when the files have changed, which is what a version that is
-    being copied looks like; otherwise after `every` seconds, and `retries` times at most."""
+    """Returns whether it is time to try again: at once if the files have changed (a version may still be being copied);
+    otherwise after `every` seconds, and at most `retries` times."""
     return files != failure.files or (failure.tries <= retries and now >= failure.when + every)
 
 
 def parse_policy(value: str | Collection[int]) -> VersionPolicy:
-    """Returns the policy that a settings file means: "latest", "latest 3", "all", or a list of versions.
+    """Returns the policy of a value in a settings file: "latest", "latest 3", "all", or a list of versions.
 
     Raises:
         InvalidInput

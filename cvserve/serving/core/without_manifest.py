@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from cvserve.runtimes.session import SessionEntry
 
 WarmUp = Callable[[Path, Mapping[str, Signature], Mapping[str, RunGraph]], object]
-"""Replays the requests that were recorded in a version's directory. Takes the directory, the signatures and the graph
-of each; raises ArtifactError."""
+"""A function that replays the requests that were recorded in a version's directory. Takes the directory, the
+signatures and the graph of each; raises ArtifactError."""
 
 MAX_ROWS = 32
-"""The largest batch where the settings leave it open: what inputs such a model takes is not known, so it is not
-measured."""
+"""The largest batch where the settings leave it open. It is not measured, since typical inputs of such a model are not
+known."""
 
 
 @dataclass(frozen=True)
 class _Replica:
-    """An opened replica of the model."""
+    """Holds an opened replica of the model."""
 
     entries: Entries
     signatures: Mapping[str, Signature]
@@ -45,11 +45,11 @@ def is_without_manifest(directory: Path) -> bool:
 
 
 def check_complete(directory: Path) -> None:
-    """Checks that a version is not half a copy.
+    """Checks that a version has not been copied only in part.
 
     Raises:
-        ArtifactError: a version without a manifest, while an older one beside it has one: more likely half a copy than
-            a model that has none.
+        ArtifactError: the version has no manifest, but an older version of the model has one, so the manifest is
+            probably still to be copied.
     """
     before = manifest_before(directory) if is_without_manifest(directory) else None
     if before is not None:
@@ -70,15 +70,15 @@ def load(directory: Path, settings: ModelSettings, warm_ups: Sequence[WarmUp] = 
     """Opens a model without a manifest and replays its warm-up requests.
 
     Raises:
-        ArtifactError: the files cannot be used, or a warm-up request fails. NotFound: nothing there for the runtime
-            of the settings. FailedPrecondition: no such device. MissingExtra
+        ArtifactError: the files cannot be used, or a warm-up request fails. NotFound: there is no model for the
+            runtime of the settings. FailedPrecondition: no such device. MissingExtra
     """
     runtime = runtime_of(directory) if settings.runtime == "auto" else settings.runtime
     instances, threads = instance_plan(settings.instances, settings.threads, usable_cores())
     workers = instances * len(settings.devices)
     replicas: list[_Replica] = []
     try:
-        # Device after device, so that as many batches as devices run on all of them.
+        # The replicas of different devices alternate, so that a few batches already use all devices.
         for _ in range(1 if runtime in CONCURRENT else instances):
             replicas += [_open(directory, runtime, threads, device, settings) for device in settings.devices]
         for replica in replicas * settings.warmup:
@@ -88,7 +88,7 @@ def load(directory: Path, settings: ModelSettings, warm_ups: Sequence[WarmUp] = 
         for replica in replicas:
             replica.entries.close()
         raise
-    assert runtime is not None, "there is a copy of it"
+    assert runtime is not None, "there is at least one replica"
     return LoadedModel(
         pipelines=(),
         workers=workers,
@@ -108,7 +108,7 @@ def _limits(settings: ModelSettings, runtime: str) -> BatchLimits:
         return settings.limits(settings.largest_batch)
     if settings.batching and runtime == "tensorflow":
         return settings.limits(MAX_ROWS)
-    # LiteRT would prepare an interpreter for each size of a batch, and gains little: each request keeps its own rows.
+    # LiteRT needs an interpreter for each size of a batch, and batching gains little, so requests are not batched.
     return replace(settings.limits(settings.max_request_rows), batching=False)
 
 
@@ -152,7 +152,7 @@ def _open_tflite(directory: Path, threads: int, device: str) -> _Replica:
         raise ArtifactError(f"{directory} has {what}; call the one to serve model.tflite")
     runtimes = {key: _open_signature(files[0], key, threads, device) for key in _tflite_keys(files[0])}
     if DEFAULT not in runtimes and len(runtimes) == 1:
-        # The only signature is also that of requests that name none.
+        # The only signature is also used for requests that name none.
         runtimes[DEFAULT] = next(iter(runtimes.values()))
     signatures = {
         key: Signature(
@@ -173,7 +173,7 @@ def _open_tflite(directory: Path, threads: int, device: str) -> _Replica:
 
 
 def _tflite_keys(file: Path) -> list[str]:
-    """Returns the signatures of a TFLite file; a file without any is taken as a whole, under the default name."""
+    """Returns the signatures of a TFLite file. A file without any has one signature with the default name."""
     from cvserve.runtimes.litert import signature_keys
 
     return signature_keys(file) or [DEFAULT]

@@ -142,19 +142,19 @@ class Access:
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("the authorization header must read 'Bearer TOKEN'")
         digest = _digest(token.strip())
-        found: Known | None = None
+        entry: Known | None = None
         # Every token is compared, each in constant time, so that the time does not show how close a guess was.
         for known in self._tokens():
             if hmac.compare_digest(known.digest, digest):
-                found = known
-        if found is None:
+                entry = known
+        if entry is None:
             raise Unauthenticated("the token is not known to this server")
-        if right not in found.rights:
-            raise PermissionDenied(f"{found.name} has no right to {right}")
-        if found.models is not None and model not in found.models:
+        if right not in entry.rights:
+            raise PermissionDenied(f"{entry.name} has no right to {right}")
+        if entry.models is not None and model not in entry.models:
             what = f"model {model!r}" if model else "the whole server"
-            raise PermissionDenied(f"{found.name} has no right to {what}")
-        return found.name
+            raise PermissionDenied(f"{entry.name} has no right to {what}")
+        return entry.name
 
 
 def _digest(token: str) -> bytes:

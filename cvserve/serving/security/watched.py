@@ -69,9 +69,9 @@ class Watched(Generic[T]):
         states: list[object] = []
         for path in self._paths:
             try:
-                found = os.stat(path)
+                status = os.stat(path)
             except OSError:
                 states.append(None)
             else:
-                states.append((found.st_ino, found.st_mtime_ns, found.st_size))
+                states.append((status.st_ino, status.st_mtime_ns, status.st_size))
         return tuple(states)

@@ -236,7 +236,7 @@ def interceptor_of(settings: ServerSettings, observer: Observer) -> Interceptor:
     """
     access = Access(settings.tokens)
     if access.required and settings.tls is None and not _is_local(settings.host):
-        _LOG.warning("tokens are asked for without tls: whoever can read the network can read them")
+        _LOG.warning("tokens are used without tls: anybody who can read the network traffic can read them")
     return Interceptor(
         observer,
         access,

@@ -55,9 +55,9 @@ class ExampleInference:
             As `infer`; InvalidInput: there is no such signature. NotFound, Unavailable: there is no such model.
         """
         with self._engine.accept(model) as servable:
-            found = _signature(servable, signature)
+            definition = _signature(servable, signature)
             self._metrics.examples(model.name, len(examples.examples))
-            [answer] = await infer(servable, [(found, CLASSIFY_METHOD)], examples, deadline)
+            [answer] = await infer(servable, [(definition, CLASSIFY_METHOD)], examples, deadline)
             assert isinstance(answer, ExampleClasses)
             return answer
 
@@ -66,9 +66,9 @@ class ExampleInference:
     ) -> ExampleValues:
         """Returns a number for each example. See `classify`."""
         with self._engine.accept(model) as servable:
-            found = _signature(servable, signature)
+            definition = _signature(servable, signature)
             self._metrics.examples(model.name, len(examples.examples))
-            [answer] = await infer(servable, [(found, REGRESS_METHOD)], examples, deadline)
+            [answer] = await infer(servable, [(definition, REGRESS_METHOD)], examples, deadline)
             assert isinstance(answer, ExampleValues)
             return answer
 
@@ -135,14 +135,14 @@ async def infer(
 
 
 def _signature(servable: Servable, name: str) -> Signature:
-    found = servable.signatures.get(name or DEFAULT)
-    if found is None:
+    signature = servable.signatures.get(name or DEFAULT)
+    if signature is None:
         raise InvalidInput(f"No signature was found with the name: {name or DEFAULT}")
-    return found
+    return signature
 
 
 def _task_signature(servable: Servable, name: str) -> Signature:
-    found = servable.signatures.get(name)
-    if found is None:
+    signature = servable.signatures.get(name)
+    if signature is None:
         raise InvalidInput(f"Requested signature not found in model graph: {name}")
-    return found
+    return signature

@@ -70,10 +70,10 @@ class TensorFlowServingMetrics:
 
     def request(self, api: str, model: str, code: str, seconds: float) -> None:
         """Counts an answer to a method that TensorFlow Serving counts. See `ProtocolMetrics.request`."""
-        found = self._answers.get((api, model, code))
-        if found is None:
-            found = self._answers[api, model, code] = self._of_answer(api, model, code)
-        count, latency = found
+        instruments = self._answers.get((api, model, code))
+        if instruments is None:
+            instruments = self._answers[api, model, code] = self._of_answer(api, model, code)
+        count, latency = instruments
         if count is not None:
             count.inc()
         if latency is not None:

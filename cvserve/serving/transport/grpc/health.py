@@ -57,8 +57,8 @@ class Health:
     def update(self, versions: Iterable[VersionStatus], ready: bool) -> None:
         """Publishes the state of every version; all other models become unknown.
 
-        A version whose device has failed is not serving, and neither is the server as a whole: only a new process gets
-        the device back, and an orchestrator that watches this state should start one.
+        If the device of a version has failed, neither the version nor the server as a whole is serving: only a new
+        process can use the device again, and an orchestrator that watches this state should start one.
 
         Args:
             ready: whether the server as a whole takes requests.

@@ -59,7 +59,7 @@ class HttpServer:
             threads: unpack large bodies.
             listening: the bound socket.
             metrics: returns the text for Prometheus; called on another thread than the loop's.
-            not_ready: returns why the server as a whole takes no requests; empty where it does.
+            not_ready: returns the reason why the server takes no requests; empty if it does.
         """
         self._settings = settings
         self._routes = tuple(routes)
@@ -117,9 +117,9 @@ class HttpServer:
         self._connections.pre_shutdown()
         ends_at = asyncio.get_running_loop().time() + seconds
         with contextlib.suppress(asyncio.TimeoutError):
-            while self._active and (left := ends_at - asyncio.get_running_loop().time()) > 0:
+            while self._active and (remaining := ends_at - asyncio.get_running_loop().time()) > 0:
                 self._idle.clear()
-                await asyncio.wait_for(self._idle.wait(), left)
+                await asyncio.wait_for(self._idle.wait(), remaining)
         await self._connections.shutdown(CUT_OFF_SECONDS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

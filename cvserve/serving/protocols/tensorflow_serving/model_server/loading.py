@@ -47,5 +47,5 @@ def version_settings(flags: Flags, directory: Path, settings: ModelSettings) -> 
 def _batching(path: Path, settings: ModelSettings) -> dict[str, Any]:
     """Returns the model's own parameters; the threads stay those of the server, as they are shared there."""
     values = batching_settings(read_text_proto(path, BatchingParameters)) if path.is_file() else UNBATCHED
-    whole = {"max_batch_size": None, "allowed_batch_sizes": (), "batch_delay_ms": 0.0, **values}
-    return whole | {"instances": settings.instances}
+    settings_of_model = {"max_batch_size": None, "allowed_batch_sizes": (), "batch_delay_ms": 0.0, **values}
+    return settings_of_model | {"instances": settings.instances}

@@ -137,8 +137,8 @@ def _threads(flags: Flags) -> dict[str, Any]:
         config = read_text_proto(flags.tensorflow_session_config_file, protos.ConfigProto)
         intra = intra or config.intra_op_parallelism_threads
         inter = inter or config.inter_op_parallelism_threads
-    found = {"threads": intra, "interop_threads": inter}
-    return {name: count for name, count in found.items() if count > 0}
+    counts = {"threads": intra, "interop_threads": inter}
+    return {name: count for name, count in counts.items() if count > 0}
 
 
 def _batching(flags: Flags, warnings: list[str]) -> dict[str, Any]:

@@ -39,9 +39,9 @@ def wait_for_a_version(
 def _missing(model: ModelConfig) -> str | None:
     """Returns the reason why the model cannot be served, as far as the directory shows it; None: there is none."""
     try:
-        found = readable_versions(model)
+        versions = readable_versions(model)
     except CvserveError as error:
         return f"{error}. Did you forget to name your leaf directory as a number (eg. '/1/')?"
-    if not aspired(model.policy, found):
-        return f"servable {model.name} has versions {sorted(found)}, but none of those that its policy wants"
+    if not aspired(model.policy, versions):
+        return f"servable {model.name} has versions {sorted(versions)}, but none of those that its policy wants"
     return None

@@ -256,9 +256,9 @@ def _object(text: str, at: int, level: int) -> tuple[dict[str, Any], int]:
 
 
 def _space(text: str, at: int) -> int:
-    found = _SPACE(text, at)
-    assert found is not None, "the pattern matches an empty string too"
-    return found.end()
+    match = _SPACE(text, at)
+    assert match is not None, "the pattern matches an empty string too"
+    return match.end()
 
 
 def _error(text: str) -> InvalidInput:

@@ -40,11 +40,11 @@ def route(method: str, path: str) -> Route:
     Raises:
         InvalidInput: the API has no such path; the text is TensorFlow Serving's.
     """
-    if method == "POST" and (found := _POST.fullmatch(path)):
-        name, version, label, what = found.groups()
+    if method == "POST" and (match := _POST.fullmatch(path)):
+        name, version, label, what = match.groups()
         return Route(cast(Method, what.lower()), _model(name, version, label))
-    if method == "GET" and (found := _GET.fullmatch(path)):
-        name, version, label, metadata = found.groups()
+    if method == "GET" and (match := _GET.fullmatch(path)):
+        name, version, label, metadata = match.groups()
         if name is None:
             raise InvalidInput("Missing model name in request.")
         return Route("metadata" if metadata else "status", _model(name, version, label))

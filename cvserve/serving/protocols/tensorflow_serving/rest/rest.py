@@ -61,12 +61,12 @@ class Rest:
         Raises:
             InvalidInput: the API has no such path, in TensorFlow Serving's words.
         """
-        found = route(request.method, request.path)
+        requested = route(request.method, request.path)
         answer = self._get if request.method == "GET" else self._post
         return HttpCall(
-            found.what,
-            found.model.name,
-            functools.partial(answer, found),
+            requested.what,
+            requested.model.name,
+            functools.partial(answer, requested),
             reads_body=request.method != "GET",
         )
 

@@ -146,7 +146,7 @@ def short_decimals(array: np.ndarray) -> np.ndarray:
         up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = np.rint(exact * up / down) * down / up
-            found = open_ & (rounded.astype(array.dtype) == values)
-        result[found] = rounded[found]
-        open_ &= ~found
+            equal = open_ & (rounded.astype(array.dtype) == values)
+        result[equal] = rounded[equal]
+        open_ &= ~equal
     return result.reshape(array.shape)
