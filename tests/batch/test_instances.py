@@ -13,7 +13,7 @@ from cvserve.errors import FailedPrecondition, NotFound
 from cvserve.pipeline import Pipeline
 
 
-def test_a_runtime_that_runs_calls_at_once_is_opened_once_and_closed(tmp_path: Path) -> None:
+def test_a_runtime_with_concurrent_calls_is_opened_once_and_closed(tmp_path: Path) -> None:
     publish_tiny(tmp_path / "colour")
     with open_instances(tmp_path / "colour", runtime="onnx", instances=3) as pipelines:
         assert len(pipelines) == 3

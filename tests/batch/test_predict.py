@@ -174,7 +174,7 @@ def test_resume_skips_finished_images(pipeline: Pipeline, photos: Path, tmp_path
     assert (summary.done, summary.failed_count, summary.skipped, summary.failed_before) == (8, 1, 19, 2)
 
 
-def test_nothing_to_do(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_run_without_images(pipeline: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     summary, rows = run(pipeline, [tmp_path / "empty"], tmp_path / "r.jsonl")
     assert rows == []

@@ -100,7 +100,7 @@ def test_class_maps_as_files(pipeline: Pipeline, photos: Path, tmp_path: Path) -
         assert np.array_equal(written, class_map)
 
 
-def test_csv_has_a_line_a_class(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_csv_has_one_line_for_each_class(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     (photos / "z.jpg").write_text("no image")
     try:
         with open_sink(tmp_path / "r.csv", task="segmentation", labels=CHANNELS) as sink:

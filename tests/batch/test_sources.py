@@ -56,7 +56,7 @@ def test_globs(folder: Path, pattern: str, expected: list[str]) -> None:
     assert names(pattern) == expected
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_itself(folder: Path) -> None:
+def test_a_file_whose_name_looks_like_a_glob_is_taken_as_a_file(folder: Path) -> None:
     (folder / "d[1].jpg").write_bytes(b"")
     assert names("photos/d[1].jpg") == ["photos/d[1].jpg"]
 
@@ -68,7 +68,7 @@ def test_lists_from_a_file_and_from_stdin(folder: Path, tmp_path: Path) -> None:
     assert names("-", stdin=b"one.jpg\n\ntwo.jpg\n") == ["one.jpg", "two.jpg"]
 
 
-def test_the_folder_of_the_annotated_copies_is_passed_over(folder: Path) -> None:
+def test_the_folder_of_the_annotated_copies_is_skipped(folder: Path) -> None:
     def left(word: str, leave_out: str) -> list[str]:
         return [source.name for source in Sources([word], leave_out=[leave_out, "elsewhere"])]
 
@@ -127,7 +127,7 @@ def test_no_folder_is_searched_twice(folder: Path, tmp_path: Path, links: dict[s
     assert names("photos") == ["a/1.jpeg", "a/2.PNG", "b.jpg", "c/x.heic", *expected]
 
 
-def test_links_into_the_folder_of_the_annotated_copies_are_passed_over(folder: Path, tmp_path: Path) -> None:
+def test_links_into_the_folder_of_the_annotated_copies_are_skipped(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "1.jpeg.jpg").write_bytes(b"")
     (folder / "copies").symlink_to("../out/a")
@@ -151,7 +151,7 @@ def test_arguments_that_match_nothing_are_refused_before_any_work(
         Sources(words)
 
 
-def test_a_folder_that_cannot_be_listed_stands_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_reported_as_an_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.listdir
 
     def listdir(path: str) -> list[str]:
@@ -163,5 +163,5 @@ def test_a_folder_that_cannot_be_listed_stands_for_itself(folder: Path, monkeypa
     assert names("photos") == ["a", "b.jpg", "c/x.heic"]
 
 
-def test_sources_are_values() -> None:
+def test_sources_can_be_iterated_again() -> None:
     assert Source("a", Path("a")) == Source("a", Path("a"))

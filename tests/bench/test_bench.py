@@ -122,24 +122,24 @@ def test_grpc_clients_measure_the_same_server(tmp_path: Path) -> None:
         (False, "running\n", "rest"),
     ],
 )
-def test_what_a_thread_does(is_first: bool, name: str, part: str) -> None:
+def test_the_part_of_a_thread(is_first: bool, name: str, part: str) -> None:
     assert part_of(is_first, name) == part
 
 
-def test_a_thread_that_ends_takes_nothing_from_the_others() -> None:
+def test_a_thread_that_ends_does_not_change_the_figures_of_the_others() -> None:
     before = {1: ThreadTime("loop", 10.0), 2: ThreadTime("rest", 5.0), 3: ThreadTime("workers", 1.0)}
     after = {1: ThreadTime("loop", 10.5), 3: ThreadTime("workers", 3.0), 4: ThreadTime("rest", 0.25)}
     assert spent_between(before, after) == {"workers": 2.0, "decoders": 0.0, "loop": 0.5, "rest": 0.25}
     assert spent_between({}, {}) == {}
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_reports_the_reason(tmp_path: Path) -> None:
     model = publish_tiny(tmp_path / "colours").directory
     with pytest.raises(CvserveError, match=r"the server did not get ready: .*threads"):
         ServerProcess(model, {"threads": -1})
 
 
-def test_the_table_has_the_wanted_values_beside_the_measured_ones() -> None:
+def test_the_table_has_wanted_and_measured_values() -> None:
     text = format_result(made_up())
     assert "2 callers x 1 threads, batch 2" in text
     assert "of the baseline from 8 clients on: 0.950 at least (wanted: 0.93 or more)" in text
@@ -170,7 +170,7 @@ def test_the_chart(tmp_path: Path, suffix: str) -> None:
         draw_result(made_up(), tmp_path / "chart.doc")
 
 
-def test_settings_of_a_whole_server_are_cut_to_what_is_measured() -> None:
+def test_settings_that_do_not_fit_the_measurement_are_left_out() -> None:
     settings = {
         "threads": 2,
         "http_port": 8501,

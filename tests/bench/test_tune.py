@@ -19,12 +19,12 @@ def candidate(rate: float, batch: int, callers: int = 2, threads: int = 1, runti
     return Candidate(runtime, CallPlan(callers, threads, batch), rate)
 
 
-def test_a_batch_takes_as_long_as_all_workers_make_it() -> None:
+def test_the_time_of_a_batch_while_all_workers_are_busy() -> None:
     assert candidate(rate=200, batch=4).batch_ms == pytest.approx(40)
     assert candidate(rate=200, batch=4, callers=1, threads=2).batch_ms == pytest.approx(20)
 
 
-def test_the_best_batch_of_each_plan_that_fits_the_limit_is_served() -> None:
+def test_the_best_batch_of_each_plan_within_the_limit_is_served() -> None:
     small, middle, large = candidate(200, 1), candidate(220, 2), candidate(260, 16)  # 10, 18 and 123 ms a batch
     wide = candidate(210, 2, callers=1, threads=2)
     slow = candidate(90, 1, runtime="tensorflow")
@@ -36,7 +36,7 @@ def test_the_best_batch_of_each_plan_that_fits_the_limit_is_served() -> None:
     assert promising(screened, p99_ms=1, count=3) == [wide]
 
 
-def test_the_largest_rate_within_the_limit_wins() -> None:
+def test_the_largest_rate_within_the_limit_is_chosen() -> None:
     one, other = candidate(200, 1), candidate(260, 16)
     tried = [
         Tried(one, clients=1, rate=90, p50=10, p99=14),

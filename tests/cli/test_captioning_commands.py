@@ -20,7 +20,7 @@ def parsed(*words: str) -> Decoding | None:
     return decoding_of(parser.parse_args(words))
 
 
-def test_the_flags_become_a_decoding() -> None:
+def test_the_flags_give_a_decoding() -> None:
     assert parsed() is None
     assert parsed("--beam", "4", "--length-penalty", "0.7", "--no-repeat-ngram", "3", "--sentences", "2") == Decoding(
         method="beam", beam_width=4, length_penalty=0.7, no_repeat_ngram=3, sentences=2
@@ -39,7 +39,7 @@ def test_the_flags_become_a_decoding() -> None:
         (("--sample", "--temperature", "0"), "temperature = 0.0 cannot be used: input should be greater than 0"),
     ],
 )
-def test_flags_that_do_not_go_together_are_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+def test_flags_that_exclude_each_other_are_one_sentence(words: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(InvalidInput, match=sentence):
         parsed(*words)
 

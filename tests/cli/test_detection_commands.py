@@ -66,7 +66,7 @@ def test_rows_of_objects(cvserve, root: Path, tmp_path: Path) -> None:
         (["--out", "r.json", "--coco", "OTHER"], "other.json has no such image, so that its results"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(cvserve, root: Path, tmp_path: Path, words: list, sentence: str) -> None:
+def test_a_wrong_use_is_one_sentence(cvserve, root: Path, tmp_path: Path, words: list, sentence: str) -> None:
     files = {
         "TRUTH": root / "data" / "annotations" / "instances_val.json",
         "OTHER": write_ground_truth(tmp_path / "other.json", {"another.png": []}),

@@ -32,7 +32,7 @@ def test_an_onnx_file_that_cvserve_did_not_make(cvserve, photos: Path, tmp_path:
     ]
 
 
-def test_faults_are_sentences(cvserve, tmp_path: Path) -> None:
+def test_errors_are_sentences(cvserve, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
     (tmp_path / "theirs.onnx").write_text("no graph")
     for words, sentence in (

@@ -135,7 +135,7 @@ def test_waiting_for_a_model(
     assert "still loading" in capsys.readouterr().err
 
 
-def test_waiting_in_vain(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waiting_ends_after_the_given_time(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     assert main(["infer", "127.0.0.1:1", "--health", "--wait", "1"]) == 2
     assert "127.0.0.1:1 is not ready" in capsys.readouterr().err
@@ -245,7 +245,7 @@ def test_class_maps_are_shown_and_drawn(
         ("", "flowers takes tensors, not images"),
     ],
 )
-def test_models_that_it_cannot_show(
+def test_models_whose_results_it_cannot_show(
     target: str,
     service: Service,
     image: str,

@@ -88,7 +88,7 @@ def test_a_run_directory_gets_a_hint(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is a run, not a model yet; cvserve export" in capsys.readouterr().err
 
 
-def test_an_empty_folder_is_no_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_folder_is_not_a_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path)]) == 2
     assert "is no model: it holds neither" in capsys.readouterr().err
 

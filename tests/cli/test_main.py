@@ -133,7 +133,7 @@ def test_exit_codes(
     assert capsys.readouterr().err == text
 
 
-def test_a_fault_of_cvserve_prints_its_traceback_and_asks_for_a_report(
+def test_an_error_of_cvserve_prints_its_traceback_and_asks_for_a_report(
     command: Callable[[BaseException | int], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(ZeroDivisionError("division by zero")) == 70

@@ -96,7 +96,7 @@ def publish(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-def test_a_single_model_answers_an_unadapted_client(
+def test_a_single_model_answers_an_unmodified_client(
     models: Path, servers: list[ModelServer], environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The flags are those with which TensorFlow Serving's own tests start their server."""
@@ -134,7 +134,7 @@ def test_a_single_model_answers_an_unadapted_client(
     assert server.process.wait(30) == 0
 
 
-def test_the_config_file_is_followed_and_a_bad_one_keeps_the_models(
+def test_the_config_file_is_read_again_and_a_bad_one_keeps_the_models(
     models: Path, servers: list[ModelServer], environment: dict[str, str], tmp_path: Path
 ) -> None:
     import grpc
@@ -173,7 +173,7 @@ def test_the_config_file_is_followed_and_a_bad_one_keeps_the_models(
         server.ask("half_plus_two")
 
 
-def test_a_bad_config_file_at_the_start_ends_it(tmp_path: Path, cvserve: Any) -> None:
+def test_a_bad_config_file_ends_the_start(tmp_path: Path, cvserve: Any) -> None:
     (tmp_path / "bad.config").write_text("improperly formatted file")
     done = cvserve("model-server", f"--port={free_port()}", f"--model_config_file={tmp_path / 'bad.config'}")
     assert done.returncode == 2

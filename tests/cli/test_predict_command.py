@@ -42,7 +42,7 @@ def test_a_folder_to_json_lines_and_annotated_copies(cvserve, repository: Path, 
     assert (tmp_path / "out" / "sub" / "green.jpg.jpg").is_file()
 
 
-def test_bad_files_are_listed_and_the_others_done(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
+def test_bad_files_are_listed_and_the_others_predicted(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_text("no image")
     done = cvserve(
         "predict", repository / "colour", photos / "red.png", "broken.jpg", "missing.jpg", "--out", "results.csv"
@@ -56,7 +56,7 @@ def test_bad_files_are_listed_and_the_others_done(cvserve, repository: Path, pho
     assert rows[2]["error"] == "no such file"
 
 
-def test_stdout_carries_the_rows_alone(cvserve, repository: Path, photos: Path) -> None:
+def test_stdout_has_only_the_rows(cvserve, repository: Path, photos: Path) -> None:
     done = cvserve(
         "predict", repository / "colour" / "1", "-", "--top-k", "1", stdin=f"{photos}/red.png\n{photos}/blue.png\n"
     )
@@ -81,7 +81,9 @@ def test_stdout_carries_the_rows_alone(cvserve, repository: Path, photos: Path) 
         (["red.png", "--resume"], "- cannot be continued"),
     ],
 )
-def test_nothing_could_be_done(cvserve, repository: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
+def test_exit_code_2_if_no_image_can_be_used(
+    cvserve, repository: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
     (tmp_path / "empty").mkdir()
     done = cvserve("predict", repository / "colour", *words, stdin="")
     assert done.returncode == 2, done.stderr
@@ -109,7 +111,7 @@ def test_a_folder_of_links_to_folders(cvserve, repository: Path, photos: Path, t
     assert json.loads((tmp_path / "r.jsonl").read_text())["image"] == "1/green.jpg"
 
 
-def test_a_name_that_is_no_utf8_leaves_the_rows_utf8(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
+def test_rows_are_utf8_even_if_a_name_is_not(cvserve, repository: Path, photos: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"bad\xff\xfename.png")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / name).write_bytes((photos / "red.png").read_bytes())

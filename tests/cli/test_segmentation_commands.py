@@ -57,7 +57,7 @@ def test_predict(cvserve, root: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(cvserve, root: Path, tmp_path: Path, words: list, sentence: str) -> None:
+def test_a_wrong_use_is_one_sentence(cvserve, root: Path, tmp_path: Path, words: list, sentence: str) -> None:
     folders = {"model", "photos", "classifier"}
     given = [root / word if word in folders else root / "photos" if word == "PHOTOS" else word for word in words]
     done = cvserve("predict", *given)

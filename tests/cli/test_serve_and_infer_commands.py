@@ -107,7 +107,7 @@ def test_an_unknown_model(cvserve, server: str, photos: Path) -> None:
     assert "roses" in done.stderr
 
 
-def test_asking_needs_neither_tensorflow_nor_a_graph_library(server: str, photos: Path) -> None:
+def test_infer_needs_neither_tensorflow_nor_a_graph_library(server: str, photos: Path) -> None:
     code = f"""
 import sys
 from cvserve.cli.main import main

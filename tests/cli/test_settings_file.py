@@ -50,13 +50,13 @@ def test_flags_that_are_not_given_leave_the_file_as_it_is(tmp_path: Path) -> Non
     assert set(serve._flags(parser.parse_args(["models"]))) == set(values), "this test lacks a flag"
 
 
-def test_a_flag_beats_the_file(tmp_path: Path) -> None:
+def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     file.write_text("runtime: onnx\n")
     assert settings(file, "--runtime", "auto").runtime == "auto"
 
 
-def test_any_setting_can_be_given_beside_the_file(tmp_path: Path) -> None:
+def test_any_setting_can_be_given_with_set(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     file.write_text("max_decode_waiting: 3\nmodels: {flowers: {max_batch_size: 4, instances: 2}}\nport: 1\n")
     read = settings(
@@ -94,7 +94,7 @@ def test_a_fault_of_the_file_names_it_whatever_is_set(tmp_path: Path) -> None:
         settings(file, "--set", "graph_nice=0")
 
 
-def test_what_is_set_completes_a_file(tmp_path: Path) -> None:
+def test_set_completes_a_file(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     file.write_text("tls: {certificate: server.pem}\n")
     tls = settings(file, "--set", "tls.key=/run/secrets/key.pem").tls

@@ -38,7 +38,7 @@ def test_flags_that_are_not_given_change_nothing() -> None:
     }
 
 
-def test_set_wins_over_flags_and_flags_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_overrides_flags_and_flags_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[TrainConfig] = []
 
     def train(config: TrainConfig, out: Path, *, resume: bool) -> argparse.Namespace:

@@ -87,7 +87,7 @@ def test_classify(target: str, service: Service) -> None:
     assert (request.model.name, request.model.version, request.top_k) == ("flowers", 9, 7)
 
 
-def test_the_newest_version_is_asked_by_naming_none(target: str, service: Service) -> None:
+def test_without_a_version_the_newest_answers(target: str, service: Service) -> None:
     with Client(target) as client:
         client.classify("flowers", b"abc", top_k=None)
     assert not service.requests[0].model.HasField("version")
@@ -124,12 +124,12 @@ def test_a_path_is_sent_as_it_is_and_an_array_as_png(target: str, service: Servi
         (3, errors.InvalidInput, "a path, bytes or an array, not int"),
     ],
 )
-def test_what_is_no_image_is_never_sent(image: Any, kind: type[Exception], text: str) -> None:
+def test_a_source_that_is_not_an_image_is_not_sent(image: Any, kind: type[Exception], text: str) -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(kind, match=text):
         client.classify("m", image)
 
 
-def test_many_in_order_with_no_more_than_asked_at_a_time(target: str, service: Service) -> None:
+def test_many_images_in_order_with_limited_concurrency(target: str, service: Service) -> None:
     service.act = lambda context: time.sleep(0.01)
     read: list[int] = []
 
@@ -176,7 +176,7 @@ def test_model_info(target: str) -> None:
         ("INTERNAL", errors.CvserveError),
     ],
 )
-async def test_codes_become_exceptions_with_the_servers_sentence(
+async def test_codes_become_exceptions_with_the_servers_text(
     target: str, service: Service, code: str, kind: type[errors.CvserveError]
 ) -> None:
     def act(context: Any) -> None:
@@ -197,7 +197,7 @@ async def test_codes_become_exceptions_with_the_servers_sentence(
             await waiting.classify("m", b"a")
 
 
-def test_what_has_no_memory_is_not_to_be_tried_again(target: str, service: Service) -> None:
+def test_too_little_memory_is_not_overload(target: str, service: Service) -> None:
     def act(context: Any) -> None:
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "gpu:0 has no memory left to run the model on this input")
 
@@ -215,7 +215,7 @@ def test_a_deadline_names_the_server_and_the_time(target: str, service: Service)
             client.classify("m", b"a", timeout=0.1)
 
 
-async def test_nobody_there_is_said_within_the_connect_timeout() -> None:
+async def test_a_missing_server_is_reported_within_the_connect_timeout() -> None:
     started = time.monotonic()
     with Client("127.0.0.1:1", connect_timeout=0.3) as client, pytest.raises(errors.Unavailable) as error:
         await asyncio.to_thread(client.model_info, "m")
@@ -226,7 +226,7 @@ async def test_nobody_there_is_said_within_the_connect_timeout() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_server_that_comes_a_little_later_is_found(service: Service) -> None:
+def test_a_server_that_starts_a_little_later_is_reached(service: Service) -> None:
     import socket
 
     with socket.socket() as probe:
@@ -248,7 +248,7 @@ def test_a_server_that_comes_a_little_later_is_found(service: Service) -> None:
     server.stop(None)
 
 
-async def test_the_asynchronous_twin(target: str, service: Service, tmp_path: Path) -> None:
+async def test_the_asynchronous_client(target: str, service: Service, tmp_path: Path) -> None:
     service.act = lambda context: time.sleep(0.01)
     (tmp_path / "a.jpg").write_bytes(b"abcd")
     async with AsyncClient(target) as client:
@@ -263,7 +263,7 @@ async def test_the_asynchronous_twin(target: str, service: Service, tmp_path: Pa
                 pass
 
 
-def test_the_client_is_light() -> None:
+def test_the_client_imports_no_large_library() -> None:
     code = (
         "import cvserve.client, sys; "
         "print([name for name in ('tensorflow', 'tensorflow_serving', 'onnxruntime') if name in sys.modules])"

@@ -96,7 +96,7 @@ async def test_a_token_may_change_between_calls(start: Start) -> None:
         assert (await client.model_info("m")).version == 1
 
 
-def test_a_token_that_no_header_can_hold_is_not_shown(start: Start) -> None:
+def test_the_error_of_an_invalid_token_does_not_show_it(start: Start) -> None:
     with Client(start(), token="sécret\n") as client, pytest.raises(errors.InvalidInput) as error:
         client.model_info("m")
     assert "cret" not in str(error.value)
@@ -121,7 +121,7 @@ async def test_tls(start: Start, authority: Certificate, certificate: Certificat
         assert (await waiting.model_info("m")).version == 1
 
 
-def test_a_server_that_is_not_trusted_is_said(start: Start, certificate: Certificate) -> None:
+def test_an_untrusted_server_is_reported(start: Start, certificate: Certificate) -> None:
     target = start(grpc.ssl_server_credentials([(certificate.key_pem, certificate.pem)]))
     wrong = pytest.raises(errors.Unavailable, match=f"{target} and this client do not agree on TLS")
     with Client(target, tls=True, connect_timeout=0.5) as client, wrong:
@@ -158,7 +158,7 @@ def test_the_name_on_the_certificate(
         client.model_info("m")
 
 
-def test_files_that_cannot_be(tmp_path: Path) -> None:
+def test_certificate_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(errors.NotFound, match=r"no certificate or key at .*ca.pem"):
         Client("localhost:1", tls=Tls(ca=tmp_path / "ca.pem"))
     with pytest.raises(errors.InvalidInput, match="go together"):

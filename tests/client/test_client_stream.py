@@ -112,7 +112,7 @@ def test_a_bad_frame_is_an_answer(target: str) -> None:
     assert list(boxes.value) == [Detection("cat", 1, 0.5, (0.0, 0.0, 2.0, 3.0))]
 
 
-def test_no_more_than_ahead_are_sent_before_they_are_answered(target: str, service: Frames) -> None:
+def test_at_most_ahead_frames_wait_for_their_answers(target: str, service: Frames) -> None:
     taken: list[int] = []
 
     def camera() -> Iterator[bytes]:
@@ -138,7 +138,7 @@ def test_no_more_than_ahead_are_sent_before_they_are_answered(target: str, servi
         assert service.ended.wait(5)
 
 
-def test_what_the_source_raises_comes_after_the_answers_before_it(target: str) -> None:
+def test_an_error_of_the_source_is_raised_after_the_earlier_answers(target: str) -> None:
     def source() -> Iterator[Any]:
         yield b"a"
         yield b"bb"
@@ -153,14 +153,14 @@ def test_what_the_source_raises_comes_after_the_answers_before_it(target: str) -
     assert labels(seen) == ["1", "2"]
 
 
-def test_the_end_of_the_server_is_said(target: str) -> None:
+def test_the_end_of_the_server_is_reported(target: str) -> None:
     seen: list[FrameAnswer] = []
     with Client(target) as client, pytest.raises(errors.Unavailable, match="the server is shutting down"):
         collect(client.stream("m", [b"a", b"end"]), seen)
     assert labels(seen) == ["1"]
 
 
-def test_values_that_cannot_be() -> None:
+def test_values_out_of_range_are_refused() -> None:
     with Client("127.0.0.1:1", connect_timeout=0.2) as client:
         with pytest.raises(errors.InvalidInput, match="ahead must be at least 1, not 0"):
             client.stream("m", [], ahead=0)
@@ -174,7 +174,7 @@ def test_values_that_cannot_be() -> None:
             list(client.stream("m", [b"a"]))
 
 
-def test_a_frames_time_has_room_in_its_message() -> None:
+def test_a_long_frame_timeout_fits_into_its_message() -> None:
     assert [Ask("m").frame(1, b"a", seconds).timeout_ms for seconds in (None, 0.0001, 0.5, 1e9, float("inf"))] == [
         0,
         1,
@@ -195,7 +195,7 @@ def test_the_streams_own_deadline(target: str, service: Frames) -> None:
     service.may_answer.set()
 
 
-async def test_the_asynchronous_twin(target: str, service: Frames) -> None:
+async def test_the_asynchronous_client(target: str, service: Frames) -> None:
     async def camera() -> AsyncIterator[bytes]:
         for size in itertools.count(1):
             yield b"x" * size

@@ -56,7 +56,7 @@ def test_measures_every_graph_once_and_remembers(artifact: Artifact, measured: l
     assert set(content["milliseconds"]["model.onnx"]) == {"1", "8"}
 
 
-def test_the_memory_is_obeyed(artifact: Artifact, measured: list[str], cache: Path) -> None:
+def test_a_remembered_choice_is_used(artifact: Artifact, measured: list[str], cache: Path) -> None:
     fastest = open_runtime(artifact).name
     (memory,) = cache.rglob("*.json")
     other = {"onnx": ("model.tflite", "litert"), "litert": ("model.onnx", "onnx")}[fastest]
@@ -65,7 +65,9 @@ def test_the_memory_is_obeyed(artifact: Artifact, measured: list[str], cache: Pa
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"graph": 3}', '{"graph": "gone.onnx"}', "\udcff"])
-def test_a_damaged_memory_is_measured_anew(artifact: Artifact, measured: list[str], cache: Path, content: str) -> None:
+def test_a_damaged_cache_file_is_measured_again(
+    artifact: Artifact, measured: list[str], cache: Path, content: str
+) -> None:
     open_runtime(artifact)
     (memory,) = cache.rglob("*.json")
     memory.write_bytes(content.encode("utf-8", "surrogateescape"))
@@ -74,14 +76,14 @@ def test_a_damaged_memory_is_measured_anew(artifact: Artifact, measured: list[st
     assert json.loads(memory.read_text())["graph"] in ("model.onnx", "model.tflite")
 
 
-def test_a_memory_that_cannot_be_written_is_no_fault(artifact: Artifact, measured: list[str], cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_not_an_error(artifact: Artifact, measured: list[str], cache: Path) -> None:
     cache.write_text("a file where the directory should be")
     open_runtime(artifact)
     open_runtime(artifact)
     assert len(measured) == 4
 
 
-def test_other_threads_are_another_question(artifact: Artifact, measured: list[str]) -> None:
+def test_another_number_of_threads_is_measured_again(artifact: Artifact, measured: list[str]) -> None:
     open_runtime(artifact, threads=1)
     open_runtime(artifact, threads=2)
     assert len(measured) == 4
@@ -93,7 +95,7 @@ def test_auto_takes_the_fastest(artifact: Artifact, monkeypatch: pytest.MonkeyPa
     assert open_runtime(artifact).name == "onnx"
 
 
-def test_a_graph_that_cannot_be_run_is_passed_over(
+def test_a_graph_that_cannot_be_run_is_skipped(
     artifact: Artifact, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (artifact.directory / "model.tflite").write_bytes(b"damaged")
@@ -102,7 +104,7 @@ def test_a_graph_that_cannot_be_run_is_passed_over(
     assert not list(cache.rglob("*.json")), "next time it may be whole again"
 
 
-def test_a_remembered_graph_that_is_damaged_is_passed_over(artifact: Artifact, cache: Path) -> None:
+def test_a_remembered_graph_that_is_damaged_is_skipped(artifact: Artifact, cache: Path) -> None:
     open_runtime(artifact)
     (memory,) = cache.rglob("*.json")
     memory.write_text(json.dumps({"graph": "model.tflite"}))
@@ -110,7 +112,7 @@ def test_a_remembered_graph_that_is_damaged_is_passed_over(artifact: Artifact, c
     assert open_runtime(artifact).name == "onnx"
 
 
-def test_a_graph_that_fails_with_eight_images_is_passed_over(
+def test_a_graph_that_fails_with_eight_images_is_skipped(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = LiteRtRuntime.run
@@ -137,7 +139,7 @@ def test_a_graph_whose_parity_does_not_hold_is_not_chosen(artifact: Artifact, me
         open_runtime(_with(artifact, onnx.model_copy(update={"parity": bad})))
 
 
-def test_a_precision_that_is_not_there(artifact: Artifact) -> None:
+def test_a_precision_that_the_artifact_does_not_have(artifact: Artifact) -> None:
     with pytest.raises(NotFound, match="no graph of precision int8; it has onnx float32, tflite float32"):
         open_runtime(artifact, precision="int8")
     with pytest.raises(NotFound, match="for the runtime tensorflow; it has"):
@@ -155,7 +157,7 @@ def test_only_what_is_installed(artifact: Artifact, monkeypatch: pytest.MonkeyPa
         open_runtime(artifact)
 
 
-def test_looking_imports_no_library() -> None:
+def test_listing_candidates_imports_no_library() -> None:
     import subprocess
 
     code = (

@@ -54,7 +54,7 @@ def _is_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
 
 
-def test_where_nothing_is_won_no_process_starts(
+def test_no_process_starts_where_it_has_no_advantage(
     artifact: Artifact, artifact_of_two: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
@@ -68,7 +68,7 @@ def test_where_nothing_is_won_no_process_starts(
     assert choose_apart.choose_apart(artifact) is None, "no SavedModel"
 
 
-def test_a_process_that_fails_leaves_it_to_whoever_asks(
+def test_after_a_failed_process_the_caller_measures(
     artifact_of_two: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
@@ -107,7 +107,7 @@ def test_where_no_process_can_be_started_this_one_measures(
     assert "no other one can be started" in caplog.text
 
 
-def test_the_process_ends_with_the_one_that_asked(artifact_of_two: Artifact) -> None:
+def test_the_process_ends_with_its_parent(artifact_of_two: Artifact) -> None:
     asked = {"directory": str(artifact_of_two.directory), "threads": None, "precision": None, "device": "cpu"}
     command = [sys.executable, "-m", "cvserve.runtimes.choose_apart", json.dumps(asked | {"resources": None})]
     # Whose standard input ends at once, as where the server has died.

@@ -95,7 +95,7 @@ def open_with(library: Library, **resources: Any) -> Any:
     return cuda.open_session(library, Path("m.onnx"), None, GPU, Resources(**resources))
 
 
-def test_what_onnxruntime_is_told_of_a_gpu() -> None:
+def test_the_options_of_onnxruntime_for_a_gpu() -> None:
     told = cuda.provider_options(GPU, Resources(gpu_memory_mib=2, gpu_memory_growth=False))
     assert (told["device_id"], told["gpu_mem_limit"]) == (1, 2 << 20)
     assert "arena_extend_strategy" not in told
@@ -106,7 +106,7 @@ def test_what_onnxruntime_is_told_of_a_gpu() -> None:
     assert cuda.provider_options(GPU, Resources(gpu_tf32=True))["use_tf32"] == 1
 
 
-def test_the_session_is_asked_not_to_go_back_to_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_session_must_not_fall_back_to_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     library = Library()
     open_with(library)
     assert library.asked["enable_fallback"] == 0
@@ -133,7 +133,7 @@ def test_each_session_computes_one_shape() -> None:
     assert [session.shapes for session in library.sessions] == [[(1, 2)] * 3, [(8, 2)] * 2, [(32, 2)]]
 
 
-def test_the_shapes_used_last_are_kept() -> None:
+def test_the_sessions_of_the_shapes_used_last_are_kept() -> None:
     library = Library()
     opened = open_with(library)
     for rows in range(1, cuda.MAX_SESSIONS + 1):
@@ -154,7 +154,7 @@ def test_with_a_limit_of_the_memory_there_is_one_session_at_a_time() -> None:
     assert [session.shapes for session in library.sessions] == [[(4, 2)] * 2, [(1, 2)], [(4, 2)]]
 
 
-def test_calls_at_the_same_time_share_a_session_and_open_no_two() -> None:
+def test_concurrent_calls_share_one_session() -> None:
     library = Library()
     opened = open_with(library)
     with ThreadPoolExecutor(8) as pool:
@@ -189,7 +189,7 @@ def test_while_a_session_opens_other_shapes_are_computed() -> None:
 @pytest.mark.parametrize(
     "text", ["CUDA failure 2: out of memory", "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"]
 )
-def test_a_session_that_had_no_memory_gives_back_what_it_took(text: str) -> None:
+def test_a_session_without_enough_memory_frees_its_own(text: str) -> None:
     library = Library()
     opened = open_with(library)
     run(opened, 1)
@@ -205,7 +205,7 @@ def test_a_session_that_had_no_memory_gives_back_what_it_took(text: str) -> None
     assert [session.shapes for session in library.sessions] == [[(1, 2)] * 2, [(64, 2)]]
 
 
-def test_a_clients_mistake_costs_no_session() -> None:
+def test_an_error_of_a_client_keeps_the_session() -> None:
     library = Library()
     opened = open_with(library)
     run(opened, 1)
@@ -237,7 +237,7 @@ def test_a_session_that_cannot_be_opened_later_is_tried_again(failure: Exception
     run(opened, 8)
 
 
-def test_a_session_that_went_back_to_the_cpu_is_none() -> None:
+def test_a_session_that_fell_back_to_the_cpu_is_refused() -> None:
     with pytest.raises(
         FailedPrecondition, match=r"cannot use gpu:1: .*providers_cuda.so.*onnxruntime-gpu\[cuda,cudnn\]"
     ):
@@ -245,7 +245,7 @@ def test_a_session_that_went_back_to_the_cpu_is_none() -> None:
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, Fail])
-def test_a_gpu_that_is_not_there_is_no_fault_of_the_file(kind: type[Exception]) -> None:
+def test_a_missing_gpu_is_not_an_error_of_the_file(kind: type[Exception]) -> None:
     failure = kind(
         "/src/provider_info.cc:63 Make() [ONNXRuntimeError] : 1 : FAIL : Invalid device ID: 1\nat cuda.cc:121"
     )
@@ -253,7 +253,7 @@ def test_a_gpu_that_is_not_there_is_no_fault_of_the_file(kind: type[Exception]) 
         open_with(Library(failure=failure))
 
 
-def test_an_onnxruntime_without_cuda_says_which_one_to_install(onnx_file: Path) -> None:
+def test_an_onnxruntime_without_cuda_names_the_package_to_install(onnx_file: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     if cuda.PROVIDER in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
@@ -274,7 +274,7 @@ def test_an_onnxruntime_without_cuda_says_which_one_to_install(onnx_file: Path) 
         ("Got invalid dimensions for input: images", InvalidInput, "cannot run the model on this input: Got invalid"),
     ],
 )
-def test_whose_fault_a_failed_call_is(
+def test_the_cause_of_a_failed_call(
     onnx_file: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: type[CvserveError], sentence: str
 ) -> None:
     def fail(*_: Any) -> None:

@@ -21,5 +21,5 @@ from cvserve.runtimes.instances import instance_plan
         (64, None, 16, (64, 1)),
     ],
 )
-def test_layout(instances: int | None, threads: int | None, cores: int, expected: tuple[int, int]) -> None:
+def test_instance_plans(instances: int | None, threads: int | None, cores: int, expected: tuple[int, int]) -> None:
     assert instance_plan(instances, threads, cores) == expected

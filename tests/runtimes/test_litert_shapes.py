@@ -42,7 +42,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "1"
 
 
-def test_other_shapes_are_refused_unless_wished(tmp_path: Path) -> None:
+def test_other_shapes_are_refused_unless_allowed(tmp_path: Path) -> None:
     file = half_plus_two.write_tflite(tmp_path / "1") / "model.tflite"
     vector = {"x": np.array([2, 4], np.float32)}
     strict = LiteRtRuntime(file)

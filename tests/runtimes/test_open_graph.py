@@ -41,7 +41,7 @@ def test_describes_its_tensors(runtimes: dict[str, Runtime], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_gives_only_the_outputs_asked_for(runtimes: dict[str, Runtime], kind: str) -> None:
+def test_returns_only_the_requested_outputs(runtimes: dict[str, Runtime], kind: str) -> None:
     assert list(runtimes[kind].run({"images": photos(2)}, ["brightness"])) == ["brightness"]
     with pytest.raises(InvalidInput, match=r"no output 'scores'; it gives .*sums"):
         runtimes[kind].run({"images": photos(2)}, ["scores"])
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_closed_graph_says_so(saved_model: Path, onnx_file: Path, tflite_file: Path, kind: str) -> None:
+def test_a_closed_graph_raises_an_error(saved_model: Path, onnx_file: Path, tflite_file: Path, kind: str) -> None:
     runtime = open_graph({"saved_model": saved_model, "onnx": onnx_file, "tflite": tflite_file}[kind], kind)
     runtime.close()
     with pytest.raises(FailedPrecondition, match="was closed"):
@@ -171,7 +171,7 @@ def test_devices_and_threads_are_checked(onnx_file: Path, tflite_file: Path) -> 
         open_graph(onnx_file, "pb")
 
 
-def test_a_foreign_int8_model_of_batch_1_stays_raw(shared: Path) -> None:
+def test_an_imported_int8_model_of_batch_1_returns_integers(shared: Path) -> None:
     path = shared / "models" / "mobilenet_v2_imagenet_int8" / "model.tflite"
     runtime = open_graph(path, "tflite")
     (name,) = runtime.inputs

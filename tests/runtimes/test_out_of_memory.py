@@ -53,7 +53,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "saved_model"])
-def test_it_is_said_and_the_next_call_is_answered(kind: str, request: pytest.FixtureRequest) -> None:
+def test_it_is_an_error_and_the_next_call_is_answered(kind: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue("onnx_file" if kind == "onnx" else "saved_model")
     runtime = open_graph(path, kind)
     with pytest.raises(OutOfMemory, match=r"(cpu|CPU):0 has no memory left to run the model on this input: ") as caught:
@@ -63,7 +63,7 @@ def test_it_is_said_and_the_next_call_is_answered(kind: str, request: pytest.Fix
     assert runtime.run(SMALL)["total"] == pytest.approx(6, abs=1e-3)
 
 
-def test_so_does_a_session(saved_model: Path) -> None:
+def test_a_session_behaves_the_same(saved_model: Path) -> None:
     session = SavedModelSession(saved_model)
     entry = session.entries["serving_default"]
     with pytest.raises(OutOfMemory, match="OOM when allocating"):

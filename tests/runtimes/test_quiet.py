@@ -37,7 +37,7 @@ def test_keeps_what_was_written_before_an_error(capfd: pytest.CaptureFixture[str
 
 
 @pytest.mark.slow
-def test_loading_a_graph_says_nothing(tflite_file: Path, saved_model: Path) -> None:
+def test_loading_a_graph_prints_nothing(tflite_file: Path, saved_model: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from cvserve.runtimes import open_graph\n"
         "for path, kind in ((sys.argv[1], 'tflite'), (sys.argv[2], 'saved_model')):\n"

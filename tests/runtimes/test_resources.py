@@ -66,7 +66,7 @@ def test_by_default_memory_grows_on_every_gpu() -> None:
     assert not config.limits
 
 
-def test_one_model_that_options_all_the_bits_decides_for_all() -> None:
+def test_one_model_without_tf32_turns_it_off_for_all() -> None:
     config = Config()
     set_gpus(tensorflow(config), Resources(gpu_tf32=True))
     assert config.tf32
@@ -84,13 +84,13 @@ def test_a_limit_comes_before_growth_and_stays() -> None:
     assert not config.growth
 
 
-def test_all_at_once_if_wished() -> None:
+def test_all_memory_is_taken_at_the_start_if_set() -> None:
     config = Config()
     set_gpus(tensorflow(config), Resources(gpu_memory_growth=False))
     assert not config.growth, "that is what TensorFlow does by itself"
 
 
-def test_too_late_is_said_and_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_late_settings_are_logged_and_are_not_an_error(caplog: pytest.LogCaptureFixture) -> None:
     config = Config(running=True)
     set_gpus(tensorflow(config), Resources(gpu_memory_mib=4096))
     assert "TensorFlow is already running in this process, so what it takes of gpu:0 stays as it is" in caplog.text
@@ -107,6 +107,6 @@ def test_operations_at_the_same_time_change_no_answer(onnx_file: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{"interop_threads": 0}, {"gpu_memory_mib": 0}])
-def test_nothing_is_no_amount(values: dict[str, int]) -> None:
+def test_zero_is_refused(values: dict[str, int]) -> None:
     with pytest.raises(InvalidInput, match="must be at least 1"):
         Resources(**values)

@@ -67,7 +67,7 @@ def test_rare_dtypes(kinds: SavedModelSession) -> None:
     assert answer["real"].tolist() == [1.5 + 1j]
 
 
-def test_ranks_that_are_left_open_are_told(kinds: SavedModelSession) -> None:
+def test_open_ranks_are_reported(kinds: SavedModelSession) -> None:
     entry = kinds.entries["unranked"]
     assert not entry.inputs["x"].ranked
     assert kinds.entries["total"].inputs["x"].ranked
@@ -75,7 +75,7 @@ def test_ranks_that_are_left_open_are_told(kinds: SavedModelSession) -> None:
         np.testing.assert_array_equal(entry.run({"x": np.asarray(x)})["y"], x * 2)
 
 
-def test_only_the_outputs_asked_for_are_given_and_in_that_order(kinds: SavedModelSession) -> None:
+def test_only_the_requested_outputs_are_returned_in_their_order(kinds: SavedModelSession) -> None:
     x = np.ones((2, 2), np.float32)
     entry = kinds.entries["total"]
     assert list(entry.run({"x": x}, ["total"])) == ["total"]
@@ -87,7 +87,7 @@ def test_only_the_outputs_asked_for_are_given_and_in_that_order(kinds: SavedMode
         entry.run({"z": x})
 
 
-def test_faults_of_the_graph_are_the_clients(kinds: SavedModelSession) -> None:
+def test_errors_of_the_graph_are_errors_of_the_client(kinds: SavedModelSession) -> None:
     with pytest.raises(InvalidInput, match=r"(?i)matrix size-incompatible"):
         kinds.entries["product"].run({"x": np.ones((2, 5), np.float32)})
     with pytest.raises(InvalidInput, match="float"):
@@ -136,7 +136,7 @@ def test_a_keras_model_in_a_module_whose_variables_are_restored_elsewhere(tmp_pa
 
 
 @pytest.mark.parametrize("harm", ["tags", "empty", "garbage", "no variables", "cut variables", "unknown operation"])
-def test_damaged_models_end_in_a_sentence(tmp_path: Path, harm: str) -> None:
+def test_damaged_models_are_one_sentence(tmp_path: Path, harm: str) -> None:
     directory = half_plus_two.write_tf1(tmp_path / "1")
     file = directory / "saved_model.pb"
     if harm == "tags":

@@ -15,7 +15,7 @@ def kinds() -> list[type[errors.CvserveError]]:
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_every_kind_of_fault_has_a_code(kind: type[errors.CvserveError]) -> None:
+def test_every_kind_of_error_has_a_code(kind: type[errors.CvserveError]) -> None:
     made = kind("thing", "reason") if kind is errors.ImageError else kind("reason")  # type: ignore[call-arg]
     status = status_of(made)
     assert getattr(grpc.StatusCode, status.grpc)

@@ -195,7 +195,7 @@ def test_a_server_whose_reader_has_gone_still_drains(root: Path, processes: list
     assert server.process.wait(10) == 0
 
 
-def test_names_that_the_terminal_cannot_write_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_the_terminal_cannot_write_raise_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from cvserve.serving.process import say
 
     written = io.BytesIO()
@@ -227,7 +227,7 @@ serve(sys.argv[1], host="127.0.0.1", port=0, max_batch_size=2, instances=1, thre
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe is Linux's")
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_reader_that_reads_no_more_holds_up_no_end(root: Path, signals: int) -> None:
+def test_a_reader_that_stops_reading_does_not_delay_the_end(root: Path, signals: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", READ_NO_MORE, str(root)],
         stdout=subprocess.PIPE,
@@ -276,7 +276,7 @@ def test_a_process_without_an_output_serves_and_goes_on_afterwards(root: Path, t
     assert (tmp_path / "afterwards").exists()
 
 
-def test_importing_the_server_is_cheap() -> None:
+def test_importing_the_server_imports_no_large_library() -> None:
     code = (
         "import cvserve.serving, sys; "
         "print([name for name in ('tensorflow', 'onnxruntime', 'grpc', 'cv2', 'numpy') if name in sys.modules])"

@@ -27,7 +27,7 @@ def test_a_file_with_settings_for_all_models_and_for_one(tmp_path: Path) -> None
     assert (limits.max_rows, limits.delay, limits.allowed_rows) == (4, 0.002, (1, 2, 4))
 
 
-def test_flags_win_over_the_file_and_those_not_given_do_not(tmp_path: Path) -> None:
+def test_flags_override_the_file_if_they_are_given(tmp_path: Path) -> None:
     file = tmp_path / "server.yaml"
     file.write_text("port: 9000\nbatching: false\n")
     settings = load_settings(file, port=0, batching=None)
@@ -56,7 +56,7 @@ def test_flags_win_over_the_file_and_those_not_given_do_not(tmp_path: Path) -> N
         ),
     ],
 )
-def test_what_does_not_fit_is_one_sentence(values: dict[str, object], text: str) -> None:
+def test_invalid_settings_are_one_sentence(values: dict[str, object], text: str) -> None:
     with pytest.raises(InvalidInput) as error:
         load_settings(values)
     assert text in str(error.value)
@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], text: str)
 @pytest.mark.parametrize(
     "values", [{"tokens": [{"token": "of-nobody"}]}, {"tls": {"certificate": "c", "key": ["of-nobody"]}}]
 )
-def test_what_is_secret_is_not_told(values: dict[str, object]) -> None:
+def test_errors_show_no_secrets(values: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="cannot be used") as error:
         load_settings(values)
     assert "of-nobody" not in "".join(traceback.format_exception(error.value))
@@ -77,7 +77,7 @@ def test_a_models_own_settings_must_fit_the_common_ones() -> None:
         settings.of_model("m")
 
 
-def test_sources_that_are_none(tmp_path: Path) -> None:
+def test_sources_that_are_not_settings(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no settings file"):
         load_settings(tmp_path / "none.yaml")
     with pytest.raises(InvalidInput, match="must be a file or a mapping, not int"):

@@ -28,7 +28,7 @@ def opened(out: Path, **options: Any) -> Any:
     return open_sink(out, task="captioning", **options)
 
 
-def test_csv_has_a_line_a_caption(tmp_path: Path) -> None:
+def test_csv_has_one_line_for_each_caption(tmp_path: Path) -> None:
     with opened(tmp_path / "r.csv") as sink:
         for item in (TWO, BAD, ONE):
             sink.write(item)

@@ -33,7 +33,7 @@ def open_csv(out: Path, **options: Any) -> Any:
     return open_sink(out, task="detection", labels=LABELS, made_by=("cells", 2), **options)
 
 
-def test_csv_has_a_line_an_object(tmp_path: Path) -> None:
+def test_csv_has_one_line_for_each_object(tmp_path: Path) -> None:
     with open_csv(tmp_path / "r.csv") as sink:
         for item in (TWO, NONE, BAD):
             sink.write(item)
@@ -143,7 +143,7 @@ def test_coco_results_cannot_be_continued(tmp_path: Path) -> None:
     assert len(json.loads(out.read_text())) == 2
 
 
-def test_coco_results_are_of_detectors(tmp_path: Path) -> None:
+def test_coco_results_refuse_other_tasks(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="of captioning and detection models, not of classification"):
         open_sink(tmp_path / "r.json", format="coco")
     with pytest.raises(InvalidInput, match="only in COCO results, not in csv"):

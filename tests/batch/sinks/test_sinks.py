@@ -111,7 +111,7 @@ def test_an_unfinished_file_is_neither_published_nor_deleted(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
 @pytest.mark.parametrize("lost", [0, 1, 2, 9, 30])
-def test_resume_drops_a_half_written_last_line_and_knows_the_others(tmp_path: Path, name: str, lost: int) -> None:
+def test_resume_drops_an_incomplete_last_line_and_keeps_the_others(tmp_path: Path, name: str, lost: int) -> None:
     """Whatever the byte at which the earlier run died, the resumed file is the uninterrupted one."""
     rows = [row("a.jpg"), bad("b.jpg"), row(ODD_NAME), row("multi\nline.jpg")]
     out, whole = tmp_path / name, tmp_path / f"whole-{name}"
@@ -133,7 +133,7 @@ def test_resume_drops_a_half_written_last_line_and_knows_the_others(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
-def test_resume_goes_on_from_a_finished_file_and_from_nothing(tmp_path: Path, name: str) -> None:
+def test_resume_continues_a_finished_file_and_starts_a_new_one(tmp_path: Path, name: str) -> None:
     out = tmp_path / name
     for item in (row("a.jpg"), row("b.jpg")):
         with open_sink(out, resume=True, top_k=2) as sink:

@@ -51,7 +51,7 @@ def test_there_and_back(class_map: np.ndarray, mask_format: str | None) -> None:
         assert item.coverage == (class_map == item.index).mean()
 
 
-def test_figures_alone() -> None:
+def test_coverage_without_masks() -> None:
     response = vision_pb2.SegmentResponse.FromString(sent(np.zeros((3, 5), np.uint8), "none"))
     found = segmentation.segmentation(response)
     assert (found.width, found.height, found.mask_format) == (5, 3, "none")
@@ -68,7 +68,7 @@ def test_outlines_of_other_servers_may_lie_between_pixels() -> None:
     assert (segmentation.segmentation(response).decode().class_map == 2).all()
 
 
-def test_what_is_asked() -> None:
+def test_the_request_of_a_path() -> None:
     formats = {
         None: vision_pb2.MASK_FORMAT_UNSPECIFIED,
         "png": vision_pb2.MASK_FORMAT_PNG,
@@ -86,7 +86,7 @@ def test_what_is_asked() -> None:
         Ask("streets", mask_format="gif")
 
 
-def test_too_large_an_answer() -> None:
+def test_an_answer_that_is_too_large() -> None:
     noise = np.random.default_rng(0).integers(0, 4, (60, 60), np.uint8)
     assert len(sent(noise, "png", 4000)) < 4000
     with pytest.raises(InvalidInput, match=r"the masks as polygons take \d+ bytes, more than the 4000"):

@@ -46,7 +46,7 @@ def test_rate_first_then_the_lone_image(scores: dict[InstancePlan, Score], expec
     assert choose(scores) == expected
 
 
-def test_with_a_copy_for_lone_images_the_processors_time_decides_among_equals() -> None:
+def test_with_a_replica_for_lone_images_the_cpu_time_decides_among_equals() -> None:
     def score(rate: float, cpu: float) -> Score:
         return Score(rate, 0.009 if rate == 100 else 0.005, cpu=cpu)
 
@@ -62,7 +62,7 @@ def test_with_a_copy_for_lone_images_the_processors_time_decides_among_equals() 
     assert choose({BOTH: score(100, 0.0120), MANY: score(89, 0.0060)}, lone_replica=True) == BOTH
 
 
-def test_the_processors_time_is_measured() -> None:
+def test_the_cpu_time_is_measured() -> None:
     def busy(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         end = time.thread_time() + 0.01
         while time.thread_time() < end:
@@ -90,11 +90,11 @@ def test_the_processors_time_is_measured() -> None:
         ({BOTH: Score(200, 0.010), WIDE: Score(170, 0.008), MANY: Score(170, 0.012)}, None),
     ],
 )
-def test_a_copy_for_lone_images_where_it_is_quicker(scores: dict[InstancePlan, Score], expected: int | None) -> None:
+def test_a_replica_for_lone_images_where_it_is_faster(scores: dict[InstancePlan, Score], expected: int | None) -> None:
     assert lone_threads(scores, choose(scores)) == expected
 
 
-def test_the_race_tells_quick_from_slow() -> None:
+def test_the_race_distinguishes_fast_and_slow_plans() -> None:
     """Graphs that sleep: 4 ms and 1 ms a call."""
 
     def graph(seconds: float):
@@ -142,7 +142,7 @@ class Opener:
         return self.opened[-1][1]
 
 
-def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> None:
+def test_the_best_plan_is_served_and_the_others_are_closed(tmp_path: Path) -> None:
     opener = Opener()
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(max_batch_size=2), opener)
     assert (model.workers, model.threads) in ((1, 2), (2, 2)), "two threads are forty times as fast here"
@@ -151,7 +151,7 @@ def test_the_best_layout_is_served_and_the_others_are_closed(tmp_path: Path) -> 
     model.close()
 
 
-def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
+def test_a_replica_for_lone_requests_is_opened_remembered_and_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scores(
@@ -184,7 +184,7 @@ def test_a_copy_for_lone_requests_is_opened_remembered_and_closed(
 
 
 @pytest.mark.parametrize(("pairs", "expected"), [(108.0, 1), (120.0, 2)])
-def test_a_batch_that_gains_little_beside_decoding_is_not_served(
+def test_a_batch_that_gains_little_with_decoding_is_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: float, expected: int
 ) -> None:
     """The graphs alone say batches of 2; with decoding beside them they must still be worth the wait."""
@@ -233,14 +233,14 @@ def test_what_was_measured_on_a_busy_machine_is_measured_again_later(
     assert len(later.opened) == 3
 
 
-def test_other_settings_are_another_question(tmp_path: Path, cache: Path) -> None:
+def test_other_settings_are_measured_again(tmp_path: Path, cache: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     loading.load(directory, ModelSettings(), Opener())
     loading.load(directory, ModelSettings(max_batch_size=4), Opener())
     assert len(list(cache.rglob("*.json"))) == 2
 
 
-def test_what_is_given_is_not_measured(tmp_path: Path, cache: Path) -> None:
+def test_given_settings_are_not_measured(tmp_path: Path, cache: Path) -> None:
     opener = Opener()
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(threads=1, max_batch_size=2), opener)
     assert (model.workers, model.threads) == (2, 1)

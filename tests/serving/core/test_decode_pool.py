@@ -52,7 +52,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
         assert await decode.run(lambda: 1) == 1
 
 
-async def test_bytes_are_bounded_too() -> None:
+async def test_bytes_are_limited_too() -> None:
     gate = threading.Event()
     with pool(max_waiting=100, max_bytes=10) as decode:
         task = asyncio.ensure_future(decode.run(gate.wait, size=1000))
@@ -64,7 +64,7 @@ async def test_bytes_are_bounded_too() -> None:
         assert await decode.run(lambda: 2, size=1000) == 2
 
 
-async def test_what_is_cancelled_or_late_before_its_turn_never_runs_and_lets_its_image_go() -> None:
+async def test_a_job_cancelled_or_late_before_its_turn_never_runs_and_frees_its_image() -> None:
     gate, ran = threading.Event(), []
     loop = asyncio.get_running_loop()
     with pool(max_waiting=10) as decode:

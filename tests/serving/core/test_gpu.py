@@ -41,7 +41,7 @@ def test_a_model_is_loaded_onto_its_devices(directory: Path, devices: tuple[str,
         model.close()
 
 
-def test_the_layout_is_measured_on_a_gpu_and_remembered(directory: Path) -> None:
+def test_the_plan_is_measured_on_a_gpu_and_remembered(directory: Path) -> None:
     first = loading.load(directory, ModelSettings(devices=("gpu:0",)))
     first.close()
     again = loading.load(directory, ModelSettings(devices=("gpu:0",)))
@@ -49,7 +49,7 @@ def test_the_layout_is_measured_on_a_gpu_and_remembered(directory: Path) -> None
     assert again.describe() == first.describe()
 
 
-def test_versions_that_come_and_go_leave_no_memory_behind(directory: Path) -> None:
+def test_unloaded_versions_leave_no_memory_allocated(directory: Path) -> None:
     settings = ModelSettings(devices=("gpu:0",), instances=2, max_batch_size=8)
     loading.load(directory, settings).close()
     before = used_mib()

@@ -137,7 +137,7 @@ def test_what_was_measured_with_more_memory_is_measured_again(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("more", [{"gpu_memory_mib": 512}, {"gpu_memory_growth": False}, {"gpu_tf32": True}])
-def test_other_memory_is_another_question(tmp_path: Path, more: dict[str, Any]) -> None:
+def test_another_memory_limit_is_measured_again(tmp_path: Path, more: dict[str, Any]) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     loading.load(directory, settings(), opening(Card(10))).close()
     card = Card(10)

@@ -74,7 +74,7 @@ def make(rows: int) -> dict[str, np.ndarray]:
         (0, 60, (1,)),
     ],
 )
-def test_the_largest_batch_is_measured_when_nobody_says_it(
+def test_the_largest_batch_is_measured_when_it_is_not_set(
     clock: Clock, fixed: float, per_row: float, expected: tuple[int, ...]
 ) -> None:
     assert measuring.good_batches([Timed(fixed, per_row, clock).run], make) == expected
@@ -169,7 +169,7 @@ def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) 
     model.close()
 
 
-def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
+def test_the_replicas_of_a_model_have_one_precision(tmp_path: Path) -> None:
     """Of a format that is there in several."""
 
     directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8")])
@@ -190,7 +190,7 @@ def test_the_copies_of_a_model_have_one_precision(tmp_path: Path) -> None:
     assert {precision for _, precision in seen} == {"int8"}, "what is asked for stays"
 
 
-def test_other_formats_precisions_are_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formats_with_one_precision_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("tflite", "float32"), ("tflite", "int8")])
     monkeypatch.setattr(replicas, "choose", None)
     model = loading.load(directory, ModelSettings(runtime="onnx", instances=1, max_batch_size=1))
@@ -213,7 +213,7 @@ def several_graphs(model_directory: Path, graphs: Sequence[tuple[str, str]]) -> 
     return publish(model_directory, build).directory
 
 
-def test_what_was_opened_to_measure_is_closed_again(tmp_path: Path) -> None:
+def test_graphs_opened_to_measure_are_closed_again(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     opened: list[PuppetRuntime] = []
 
@@ -259,7 +259,7 @@ def test_find_takes_a_repository_a_model_or_a_version(tmp_path: Path) -> None:
     assert [(found.name, found.version) for found in find(root / "flowers" / "1")] == [("flowers", 1)]
 
 
-def test_find_says_what_is_missing(tmp_path: Path) -> None:
+def test_find_reports_missing_models(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no model repository at .*nowhere"):
         find(tmp_path / "nowhere")
     with pytest.raises(NotFound, match="holds no model; a repository looks like"):

@@ -34,7 +34,7 @@ async def test_callbacks_of_many_threads_run_each_once_and_in_their_threads_orde
         assert [number for thread, number in seen if thread == index] == list(range(500))
 
 
-async def test_a_callback_that_raises_does_not_hold_back_the_next() -> None:
+async def test_a_callback_that_raises_does_not_stop_the_next() -> None:
     loop = asyncio.get_running_loop()
     callbacks = LoopCallbacks(loop)
     reported: list[Any] = []

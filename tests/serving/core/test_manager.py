@@ -58,7 +58,7 @@ async def test_states_in_order_and_the_newest_answers() -> None:
     assert [status.version for status in manager.status("m")] == [1, 2, 10]
 
 
-async def test_a_broken_model_is_in_its_status_and_stops_nobody() -> None:
+async def test_a_broken_model_has_an_error_status_and_stops_no_other() -> None:
     manager = Manager(load)
     for name in ("broken", "crash", "m"):
         await manager.load(source(name, 1))
@@ -115,7 +115,7 @@ async def test_a_model_that_is_loading_is_unavailable_not_unknown() -> None:
         pass
 
 
-async def test_unloading_waits_for_those_who_use_it_and_nobody_new_gets_it() -> None:
+async def test_unloading_waits_for_requests_that_use_it_and_new_ones_do_not_get_it() -> None:
     manager = Manager(load)
     await manager.load(source("m", 1))
     await manager.load(source("m", 2))
@@ -137,14 +137,14 @@ async def test_unloading_waits_for_those_who_use_it_and_nobody_new_gets_it() -> 
         await manager.unload("m", 2)
 
 
-async def test_an_unloaded_version_can_come_back() -> None:
+async def test_an_unloaded_version_can_be_loaded_again() -> None:
     manager = Manager(load)
     await manager.load(source("m", 1))
     await manager.unload("m", 1)
     assert (await manager.load(source("m", 1))).state is State.AVAILABLE
 
 
-async def test_a_version_can_come_back_while_its_last_life_ends() -> None:
+async def test_a_version_can_be_loaded_again_while_it_is_being_unloaded() -> None:
     seen: list[VersionStatus] = []
     manager = Manager(load, seen.append)
     await manager.load(source("m", 1))
@@ -171,7 +171,7 @@ async def test_a_library_that_fails_at_closing_leaves_no_version_half_unloaded()
     assert (await manager.unload("m", 1)).state is State.END
 
 
-async def test_what_is_not_loaded_can_be_forgotten() -> None:
+async def test_a_version_that_is_not_loaded_can_be_forgotten() -> None:
     manager = Manager(load)
     await manager.load(source("broken", 1))
     await manager.load(source("m", 1))

@@ -116,7 +116,7 @@ def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_tensorflow_keeps_serves_the_next_model(tmp_path: Path) -> None:
+def test_memory_that_tensorflow_keeps_is_used_by_the_next_model(tmp_path: Path) -> None:
     """TensorFlow's allocator for oneDNN gives nothing back to the system, but takes it again for what comes."""
     pytest.importorskip("tensorflow")
     (_, before), *others = in_turns_alone("tensorflow", tmp_path, 4)

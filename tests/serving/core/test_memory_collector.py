@@ -36,7 +36,7 @@ def test_the_collector_does_not_walk_through_tensorflow(tmp_path: Path) -> None:
     assert walked < 0.1 * frozen
 
 
-def test_it_is_looked_at_again_only_when_a_library_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_are_frozen_again_only_after_a_library_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     modules = dict.fromkeys(map(str, range(500)))
     monkeypatch.setattr(memory.sys, "modules", modules)

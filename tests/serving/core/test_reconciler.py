@@ -25,7 +25,7 @@ def models(tmp_path: Path) -> Models:
     return Models(tmp_path / "models")
 
 
-async def test_a_new_version_is_loaded_before_the_old_one_goes(models: Models) -> None:
+async def test_a_new_version_is_loaded_before_the_old_one_is_unloaded(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     assert models.live() == [1]
@@ -49,7 +49,7 @@ async def test_a_new_version_is_loaded_before_the_old_one_goes(models: Models) -
     assert models.loads == [("m", 1), ("m", 2)]
 
 
-async def test_a_version_whose_manifest_comes_late_is_loaded_anew(models: Models) -> None:
+async def test_a_version_whose_manifest_arrives_late_is_loaded_again(models: Models) -> None:
     """A slow copy brought what could be served without one first."""
     directory = models.put(1)
     reconciler = await models.start()
@@ -74,7 +74,7 @@ async def test_a_poll_that_finds_nothing_new_does_nothing(models: Models) -> Non
     assert models.loads == [("m", 1)]
 
 
-async def test_a_request_that_never_ends_holds_up_no_later_version(models: Models) -> None:
+async def test_a_request_that_never_ends_does_not_block_later_versions(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     with models.manager.acquire("m"):
@@ -110,7 +110,7 @@ async def test_a_broken_version_is_reported_and_the_old_one_stays(models: Models
         models.manager.status("m", 2)
 
 
-async def test_a_version_that_is_being_copied_is_served_once_it_is_whole(models: Models) -> None:
+async def test_a_version_that_is_being_copied_is_served_once_it_is_complete(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     directory = models.root / "m" / "2"
@@ -143,7 +143,7 @@ async def test_a_file_that_comes_while_the_version_is_being_read_is_not_missed(m
     assert models.live() == [2]
 
 
-async def test_models_come_to_the_repository_and_go(models: Models) -> None:
+async def test_models_are_added_and_removed_with_their_directories(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     models.put(4, name="other")
@@ -160,7 +160,7 @@ async def test_models_come_to_the_repository_and_go(models: Models) -> None:
     assert models.live("other") == [4]
 
 
-async def test_a_disk_that_is_gone_takes_no_model_along(models: Models, caplog: pytest.LogCaptureFixture) -> None:
+async def test_models_stay_while_the_disk_cannot_be_read(models: Models, caplog: pytest.LogCaptureFixture) -> None:
     models.put(1)
     reconciler = await models.start()
     models.root.rename(models.root.with_name("away"))
@@ -174,7 +174,7 @@ async def test_a_disk_that_is_gone_takes_no_model_along(models: Models, caplog: 
     assert models.live() == [2]
 
 
-async def test_removing_the_newest_version_goes_back_to_the_one_before(models: Models) -> None:
+async def test_after_removing_the_newest_version_the_one_before_is_served(models: Models) -> None:
     models.put(1, "first")
     models.put(2)
     reconciler = await models.start()
@@ -185,7 +185,7 @@ async def test_removing_the_newest_version_goes_back_to_the_one_before(models: M
     assert models.answer() == "first"
 
 
-async def test_after_a_restart_an_older_version_stands_in_for_a_broken_one(models: Models) -> None:
+async def test_after_a_restart_an_older_version_is_the_fallback_for_a_broken_one(models: Models) -> None:
     models.put(1, "first")
     models.put(2, "broken")
     directory = models.put(3, "broken")
@@ -235,7 +235,7 @@ async def test_policies_of_the_settings(tmp_path: Path) -> None:
     assert (models.live("m"), models.live("a"), models.live("s")) == ([3, 4], [1, 2, 3, 4], [1, 3])
 
 
-async def test_the_watcher_looks_until_it_is_stopped(models: Models) -> None:
+async def test_the_watcher_checks_until_it_is_stopped(models: Models) -> None:
     looks = 0
 
     async def look() -> None:
@@ -258,7 +258,7 @@ async def test_the_watcher_looks_until_it_is_stopped(models: Models) -> None:
     await never.stop()
 
 
-async def test_the_end_does_not_wait_for_what_is_being_loaded(models: Models) -> None:
+async def test_the_end_does_not_wait_for_versions_that_are_being_loaded(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     models.put(2)
@@ -271,7 +271,7 @@ async def test_the_end_does_not_wait_for_what_is_being_loaded(models: Models) ->
     await eventually(lambda: not reconciler.loading)
 
 
-async def test_what_is_unloaded_is_let_go_of(models: Models) -> None:
+async def test_unloaded_models_are_freed(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     with models.manager.acquire("m") as servable:
@@ -287,7 +287,7 @@ async def test_what_is_unloaded_is_let_go_of(models: Models) -> None:
     await eventually(let_go)
 
 
-async def test_the_status_of_a_server_that_lives_long_stays_short(models: Models) -> None:
+async def test_the_status_of_a_server_that_runs_long_stays_short(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     for version in range(2, 30):
@@ -297,7 +297,7 @@ async def test_the_status_of_a_server_that_lives_long_stays_short(models: Models
     assert [status.version for status in models.manager.status("m")] == [21, 22, 23, 24, 25, 26, 27, 28, 29]
 
 
-async def test_after_the_end_nothing_begins(models: Models) -> None:
+async def test_after_the_end_no_change_begins(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     await reconciler.close()

@@ -19,7 +19,7 @@ def models(tmp_path: Path) -> Models:
     return Models(tmp_path / "models")
 
 
-async def test_load_and_unload_by_hand_outlast_polling(models: Models) -> None:
+async def test_polling_keeps_models_loaded_and_unloaded_by_hand(models: Models) -> None:
     models.put(1)
     models.put(2)
     reconciler = await models.start()
@@ -54,7 +54,7 @@ async def test_unloading_a_version_loads_the_one_before_first(models: Models) ->
     assert models.state(2) == (State.END, None)
 
 
-async def test_a_failed_load_tells_why_and_changes_nothing(models: Models) -> None:
+async def test_a_failed_load_reports_the_reason_and_changes_nothing(models: Models) -> None:
     models.put(1)
     models.put(2, "broken")
     (models.root / "m" / "2").rename(models.root / "m" / "hidden")
@@ -88,7 +88,7 @@ async def test_nothing_outside_the_repository_is_loaded_on_request(models: Model
     assert models.loads == [("m", 1)]
 
 
-async def test_the_operator_may_allow_more(tmp_path: Path) -> None:
+async def test_the_operator_can_allow_more_directories(tmp_path: Path) -> None:
     models = Models(tmp_path / "models", model_roots=(tmp_path / "allowed",))
     models.put(1)
     reconciler = await models.start()
@@ -106,7 +106,7 @@ async def test_the_operator_may_allow_more(tmp_path: Path) -> None:
         await reconciler.apply([config(models, base_path=tmp_path / "refused" / "m")])
 
 
-async def test_reload_reads_the_same_version_anew_while_the_old_answers(models: Models) -> None:
+async def test_reload_loads_the_same_version_again_while_the_old_answers(models: Models) -> None:
     directory = models.put(1, "old")
     reconciler = await models.start()
     (directory / "model").write_text("new")
@@ -152,7 +152,7 @@ async def test_a_caller_who_gives_up_leaves_nothing_half_done(models: Models) ->
     await eventually(lambda: models.live() == [2])
 
 
-async def test_what_is_unloaded_while_it_loads_does_not_stay(models: Models) -> None:
+async def test_a_model_unloaded_while_it_loads_does_not_stay(models: Models) -> None:
     models.put(1)
     reconciler = await models.start()
     models.put(2)

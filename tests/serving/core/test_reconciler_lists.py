@@ -20,7 +20,7 @@ def models(tmp_path: Path) -> Models:
     return Models(tmp_path / "models")
 
 
-async def test_a_new_list_wins(models: Models) -> None:
+async def test_a_new_list_replaces_the_old_one(models: Models) -> None:
     for name in ("m", "other", "third"):
         models.put(1, name=name)
         models.put(2, name=name)
@@ -65,7 +65,7 @@ async def test_a_wrong_list_changes_nothing(models: Models) -> None:
     assert models.live() == [2]
 
 
-async def test_other_settings_and_other_paths_load_anew_without_a_gap(models: Models) -> None:
+async def test_other_settings_and_paths_load_again_without_interruption(models: Models) -> None:
     models.put(1, "here")
     reconciler = await models.start()
     elsewhere = Models(models.root)
@@ -98,7 +98,7 @@ async def test_a_model_of_the_list_that_cannot_be_loaded_is_an_error_and_the_oth
     assert models.live("bad") == [1]
 
 
-async def test_a_label_for_a_version_that_is_not_served_is_told(
+async def test_a_label_for_a_version_that_is_not_served_is_logged(
     models: Models, caplog: pytest.LogCaptureFixture
 ) -> None:
     models.put(1)

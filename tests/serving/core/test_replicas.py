@@ -52,7 +52,7 @@ def test_every_device_has_its_instances_and_neighbours_are_apart() -> None:
     assert [placement.device for placement in each] == ["cpu:0", "cpu:1", "cpu:0", "cpu:1"]
 
 
-def test_what_is_measured_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plans_to_measure_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     from cvserve.serving.core import replicas
 
     monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
@@ -71,7 +71,7 @@ def test_what_is_measured_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(candidates(ModelSettings(devices=("gpu:0",), instances=3), "onnx")) == [InstancePlan(3, 2)]
 
 
-def test_each_copy_is_opened_on_its_own_device(tmp_path: Path) -> None:
+def test_each_replica_is_opened_on_its_own_device(tmp_path: Path) -> None:
     opened: list[tuple[str, int]] = []
 
     def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
@@ -86,7 +86,7 @@ def test_each_copy_is_opened_on_its_own_device(tmp_path: Path) -> None:
     model.close()
 
 
-def test_what_auto_takes_for_the_first_copy_all_have(tmp_path: Path) -> None:
+def test_all_replicas_use_the_runtime_that_auto_chose_for_the_first(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def open_one(artifact: Artifact, settings: ModelSettings, placement: Placement) -> PuppetRuntime:
@@ -98,7 +98,7 @@ def test_what_auto_takes_for_the_first_copy_all_have(tmp_path: Path) -> None:
     assert asked == ["auto", "puppet"]
 
 
-def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+def test_a_device_that_does_not_exist(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "m").directory
     with pytest.raises(FailedPrecondition, match="gpu:7"):
         loading.load(directory, ModelSettings(devices=("gpu:7",), instances=1, max_batch_size=1))
@@ -178,7 +178,7 @@ print(json.dumps({"where": where, "answers": answers, "refused": refused}))
 
 
 @pytest.mark.slow
-def test_copies_of_a_saved_model_on_several_logical_devices(tmp_path: Path) -> None:
+def test_replicas_of_a_saved_model_on_several_logical_devices(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     done = subprocess.run(
         [sys.executable, "-c", _LOGICAL, str(tmp_path / "model")], capture_output=True, text=True, timeout=120

@@ -40,7 +40,7 @@ def test_versions_are_directories_named_by_a_number(tmp_path: Path) -> None:
     }
 
 
-def test_of_two_directories_for_one_version_one_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_of_two_directories_for_the_same_version_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "001").mkdir()
     assert versions_in(tmp_path) == {1: tmp_path / "001"}
@@ -60,7 +60,7 @@ def test_a_version_may_be_served_by_itself(tmp_path: Path) -> None:
     assert (config.name, versions_in(config.base_path)) == ("edge", {1: plain})
 
 
-def test_a_repository_stays_one_and_its_models_come_and_go(tmp_path: Path) -> None:
+def test_a_repository_stays_a_repository_while_models_are_added_and_removed(tmp_path: Path) -> None:
     root = repository(tmp_path / "models", "a", "b")
     found = Repository(root, ServerSettings())
     assert found.names() == ["a", "b"]
@@ -72,7 +72,7 @@ def test_a_repository_stays_one_and_its_models_come_and_go(tmp_path: Path) -> No
         found.config("b")
 
 
-def test_a_name_that_is_no_text_is_passed_over(tmp_path: Path) -> None:
+def test_a_name_that_is_not_text_is_skipped(tmp_path: Path) -> None:
     root = repository(tmp_path / "models")
     try:
         (root / os.fsdecode(b"m\xff") / "1").mkdir(parents=True)
@@ -134,7 +134,7 @@ def test_paths_and_links_cannot_leave_the_repository(tmp_path: Path) -> None:
             check_inside(path, [root], "it")
 
 
-def test_paths_that_no_disk_can_have_are_not_there(tmp_path: Path) -> None:
+def test_impossible_paths_are_not_found(tmp_path: Path) -> None:
     root = repository(tmp_path / "models", "a")
     (root / "one").symlink_to(root / "other")
     (root / "other").symlink_to(root / "one")
@@ -147,7 +147,7 @@ def test_paths_that_no_disk_can_have_are_not_there(tmp_path: Path) -> None:
             Repository(root, ServerSettings()).config(name)
 
 
-def test_a_fingerprint_follows_every_change(tmp_path: Path) -> None:
+def test_a_fingerprint_changes_with_every_file(tmp_path: Path) -> None:
     directory = publish_tiny(tmp_path / "a").directory
     seen = {fingerprint(directory)}
     assert fingerprint(directory) in seen

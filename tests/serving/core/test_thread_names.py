@@ -33,7 +33,7 @@ def here() -> str:
     return Path("/proc/thread-self/comm").read_text().strip()
 
 
-async def test_threads_are_called_by_what_they_do(tmp_path: Path) -> None:
+async def test_the_names_of_the_servers_threads(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow_serving")
     seen: dict[str, str] = {}
 
@@ -58,7 +58,7 @@ async def test_threads_are_called_by_what_they_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["flowers-of-the-whole-world", "Blumenbeete-für-alle", "花の世界の花", "a\nb", ""])
-def test_any_models_name_will_do(name: str) -> None:
+def test_any_model_name_can_be_a_thread_name(name: str) -> None:
     called: list[str] = []
 
     def work() -> None:

@@ -32,7 +32,7 @@ def benchmark() -> ModuleType:
     return module
 
 
-async def test_no_request_notices_a_switch_and_nothing_stays_behind(benchmark: ModuleType, tmp_path: Path) -> None:
+async def test_no_request_fails_at_a_switch_and_no_version_stays_loaded(benchmark: ModuleType, tmp_path: Path) -> None:
     directory = tmp_path / "models" / "switched"
     benchmark.publish_numbered(directory)
     lives = benchmark.Lives()
@@ -63,7 +63,7 @@ async def test_no_request_notices_a_switch_and_nothing_stays_behind(benchmark: M
         assert [model() is None for model in loaded] == [True] * 8 + [False]
 
 
-def test_the_check_sees_what_is_wrong(benchmark: ModuleType) -> None:
+def test_the_check_finds_errors(benchmark: ModuleType) -> None:
     lives = benchmark.Lives()
     lives.note(1, "AVAILABLE", 10.0)
     lives.note(1, "UNLOADING", 20.0)

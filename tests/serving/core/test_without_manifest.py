@@ -93,14 +93,14 @@ async def test_outputs_without_a_batch_keep_requests_apart(models: Path) -> None
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3, 4), (40, 1)])
-async def test_shapes_are_the_graphs_affair(models: Path, shape: tuple[int, ...]) -> None:
+async def test_shapes_are_checked_by_the_graph_only(models: Path, shape: tuple[int, ...]) -> None:
     async with asking(models) as (_, ask):
         x = np.ones(shape, np.float32)
         found = await answer(ask.Predict(predict("kinds", "unranked", x=x), timeout=10))
         np.testing.assert_array_equal(found["y"], x * 2)
 
 
-async def test_a_fault_of_the_graph_is_the_clients(models: Path) -> None:
+async def test_an_error_of_the_graph_is_an_error_of_the_client(models: Path) -> None:
     async with asking(models, batch_delay_ms=50) as (_, ask):
         good, bad = np.ones((1, 2), np.float32), np.ones((1, 5), np.float32)
         faulty = code_and_text(ask.Predict(predict("kinds", "product", x=bad), timeout=10))
@@ -152,7 +152,7 @@ async def test_inputs_with_defaults_may_be_left_out(tmp_path: Path) -> None:
         assert definitions.signature_def["unranked"].inputs["x"].tensor_shape.unknown_rank
 
 
-def test_what_is_batched(models: Path) -> None:
+def test_which_requests_are_batched(models: Path) -> None:
     loaded = without_manifest.load(models / "kinds" / "7", ModelSettings())
     batched = {key for key, signature in loaded.signatures.items() if signature.batched}
     loaded.close()
@@ -160,7 +160,7 @@ def test_what_is_batched(models: Path) -> None:
     assert batched == {"product", "rare"}
 
 
-def test_one_copy_of_a_saved_model_serves_all_workers(models: Path) -> None:
+def test_one_replica_of_a_saved_model_serves_all_workers(models: Path) -> None:
     loaded = without_manifest.load(models / "words" / "1", ModelSettings(instances=3, threads=1, max_batch_size=4))
     assert loaded.signatures["serving_default"].batched
     assert loaded.describe() == "tensorflow, 3 instances x 1 thread, batches up to 4, delay 0 ms"
@@ -169,7 +169,7 @@ def test_one_copy_of_a_saved_model_serves_all_workers(models: Path) -> None:
     loaded.close()
 
 
-def test_a_saved_model_comes_before_a_tflite_file_unless_the_settings_say_otherwise(tmp_path: Path) -> None:
+def test_a_saved_model_is_preferred_to_a_tflite_file_unless_the_settings_name_litert(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     directory = half_plus_two.write_tf1(tmp_path / "1")
     lite = half_plus_two.write_tflite(tmp_path / "lite")
@@ -214,7 +214,9 @@ def serving(path: Path, **settings: Any) -> Server:
     return Server(path, ServerSettings(**values, **settings))
 
 
-async def test_a_half_copy_is_not_served_until_its_manifest_comes(half_copy: Path, tmp_path: Path) -> None:
+async def test_a_version_copied_in_part_is_not_served_until_its_manifest_arrives(
+    half_copy: Path, tmp_path: Path
+) -> None:
     """It comes last in many a copy. The server may have been started meanwhile."""
     for policy in ("latest", "all"):
         async with serving(tmp_path / "models", versions=policy) as server:
@@ -229,7 +231,7 @@ async def test_a_half_copy_is_not_served_until_its_manifest_comes(half_copy: Pat
         assert engine.model_info(ModelRef("colours")).servable.manifest is not None
 
 
-async def test_somebody_elses_version_is_served_where_it_is_meant(half_copy: Path, tmp_path: Path) -> None:
+async def test_a_version_without_a_manifest_is_served_if_explicitly_requested(half_copy: Path, tmp_path: Path) -> None:
     async with serving(tmp_path / "models", versions=[1, 2]) as server:
         assert server.engine.manager.available("colours") == [1, 2]
         await server.engine.reconciler.reload("colours")
@@ -255,7 +257,7 @@ def test_a_directory_with_a_manifest_is_a_model_with_one(tmp_path: Path) -> None
     assert not without_manifest.is_without_manifest(tmp_path)
 
 
-async def test_somebody_elses_int8_tflite_file(shared: Path, tmp_path: Path) -> None:
+async def test_an_int8_tflite_file_of_another_tool(shared: Path, tmp_path: Path) -> None:
     litert = pytest.importorskip("cvserve.runtimes.litert")
     file = shared / "models" / "mobilenet_v2_imagenet_int8" / "model.tflite"
     if not file.is_file():
@@ -284,7 +286,7 @@ class Looked:
 
 
 @pytest.mark.parametrize("count", [0, 1, 4096, 4097, 1_000_000])
-def test_strings_count_for_the_queue_without_each_being_looked_at(count: int) -> None:
+def test_the_bytes_of_strings_are_estimated_without_reading_each_string(count: int) -> None:
     one = Looked()
     assert size_of({"s": np.full(count, one, object), "x": np.zeros(3, np.float32)}) == count * 16 + 12
     assert one.times <= 4096

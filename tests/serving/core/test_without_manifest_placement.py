@@ -39,7 +39,7 @@ print(json.dumps({"found": found, "where": sorted(where)}))
 
 
 @pytest.mark.slow
-def test_copies_on_several_logical_devices(tmp_path: Path) -> None:
+def test_replicas_on_several_logical_devices(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
     tests = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(

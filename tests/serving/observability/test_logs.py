@@ -57,7 +57,7 @@ def test_json_lines() -> None:
     assert json.loads(logs.output_line("ready: gRPC on x"))["message"] == "ready: gRPC on x"
 
 
-def test_a_line_that_cannot_be_made_stops_nobody() -> None:
+def test_a_line_that_cannot_be_formatted_raises_nothing() -> None:
     stream = io.StringIO()
     handler = logs.Handler(stream)
     handler.setFormatter(logs.JsonFormatter())
@@ -100,7 +100,7 @@ class Stuck(io.StringIO):
         return super().write(text)
 
 
-def test_a_stuck_reader_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_reader_delays_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_WAITING", 5)
     stream = Stuck()
     logs.set_up("json", "info", stream)
@@ -162,7 +162,7 @@ async def test_a_line_for_each_request_with_its_id(serve: Serve, runtime: Puppet
     assert "Servable not found" in second["error"]
 
 
-async def test_by_default_only_faults_of_the_server_are_logged(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_by_default_only_errors_of_the_server_are_logged(serve: Serve, runtime: PuppetRuntime) -> None:
     stream = io.StringIO()
     logs.set_up("json", "info", stream)
     async with serve(runtime, max_batch_size=1) as server:
@@ -182,7 +182,7 @@ async def test_by_default_only_faults_of_the_server_are_logged(serve: Serve, run
     assert traceback["request_id"] == line["request_id"], "what is logged on the way has the id too"
 
 
-async def test_who_manages_is_always_logged(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:
+async def test_management_requests_are_always_logged(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:
     from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
     file = tmp_path / "tokens.yaml"
@@ -214,7 +214,7 @@ run(Server(sys.argv[1], settings, load_model=loader(PuppetRuntime()), report=say
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_server_whose_log_is_on_a_full_disk_serves_and_ends_well(tmp_path: Path) -> None:
+def test_a_server_whose_log_is_on_a_full_disk_serves_and_ends_normally(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow_serving")
     with open("/dev/full", "w") as full:
         process = subprocess.Popen(

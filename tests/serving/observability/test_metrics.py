@@ -71,7 +71,7 @@ def test_an_instrument_without_samples_has_no_lines() -> None:
     assert "cvserve_requests" not in Metrics().text().decode()
 
 
-def test_names_that_are_no_text_are_escaped() -> None:
+def test_names_that_are_not_text_are_escaped() -> None:
     metrics = Metrics()
     metrics.state("m\udcff", 1, "AVAILABLE")
     assert b'model="m\\\\udcff"' in metrics.text()
@@ -103,7 +103,7 @@ def test_many_threads_lose_nothing() -> None:
     assert value(metrics, "cvserve_requests_total", api="Predict", model="m", version="1", code="OK") == 8000
 
 
-def test_invented_names_make_no_series() -> None:
+def test_unknown_model_names_make_no_series() -> None:
     metrics = Metrics()
     metrics.add(TensorFlowServingMetrics(metrics.registry))
     metrics.state("flowers", 1, "AVAILABLE")
@@ -115,7 +115,7 @@ def test_invented_names_make_no_series() -> None:
     assert "guess" not in metrics.text().decode()
 
 
-def test_series_of_unloaded_versions_go() -> None:
+def test_series_of_unloaded_versions_are_removed() -> None:
     metrics = Metrics()
     metrics.add(TensorFlowServingMetrics(metrics.registry))
     lines = 0
@@ -162,7 +162,7 @@ def test_the_names_and_buckets_of_tensorflow_serving() -> None:
     assert "# TYPE :tensorflow:serving:request_count counter" in metrics.text().decode().splitlines()
 
 
-async def test_a_served_image_is_seen_in_every_stage(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_served_image_is_counted_in_every_stage(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime) as server, AsyncClient(server.address) as client:
         for _ in range(3):
             await client.classify("colours", jpeg())
@@ -207,7 +207,7 @@ async def test_the_queue_and_what_it_refuses(serve: Serve, runtime: PuppetRuntim
         assert value(server.metrics, "cvserve_rejected_total", model="colours", reason="cancelled") == 1
 
 
-async def test_another_observer_listens_too(serve: Serve, runtime: PuppetRuntime, tmp_path: object) -> None:
+async def test_another_observer_is_notified_too(serve: Serve, runtime: PuppetRuntime, tmp_path: object) -> None:
     from serving_kit import loader, repository
 
     from cvserve.serving import Server, ServerSettings

@@ -95,7 +95,7 @@ async def test_images_for_predict_are_decoded_in_one_span(
     assert sorted(names) == ["Predict", "decode", "queue", "run"]
 
 
-async def test_nothing_is_sampled_when_nothing_is_wished(
+async def test_nothing_is_traced_with_a_sample_of_0(
     serve: Serve, runtime: PuppetRuntime, exported: InMemorySpanExporter
 ) -> None:
     async with serve(runtime, telemetry={"sample": 0}) as server:
@@ -104,7 +104,7 @@ async def test_nothing_is_sampled_when_nothing_is_wished(
     assert {format(span.context.trace_id, "032x") for span in exported.get_finished_spans()} == {TRACE}
 
 
-async def test_a_collector_that_is_not_there_hurts_nobody(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_missing_collector_delays_no_request(serve: Serve, runtime: PuppetRuntime) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
     async with serve(runtime, telemetry={"endpoint": "http://127.0.0.1:1"}) as server:
         await ask(server.address)

@@ -56,7 +56,7 @@ async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
     return error.value.code(), error.value.details() or ""
 
 
-async def test_it_answers_beside_the_others(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_it_answers_together_with_the_other_protocols(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, protocols=WITH_TOY) as server, best_of(server) as best:
         call = best(BestRequest(model="colours", image=jpeg("green")), metadata=(("x-request-id", "mine"),))
         answer = await call
@@ -71,7 +71,7 @@ async def test_it_answers_beside_the_others(serve: Serve, runtime: PuppetRuntime
         assert 'cvserve_requests_total{api="REST best",code="OK",model="colours",version="1"} 1.0' in text
 
 
-async def test_health_and_reflection_know_it(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_health_and_reflection_list_it(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, protocols=WITH_TOY) as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
             request = health_pb2.HealthCheckRequest(service="toy.v1.Toy")
@@ -122,7 +122,7 @@ async def test_deadlines_end_its_requests(serve: Serve, runtime: PuppetRuntime) 
         runtime.gate.set()
 
 
-async def test_tokens_guard_it(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:
+async def test_it_needs_tokens(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:
     file = tmp_path / "tokens.yaml"
     file.write_text(
         "tokens: [{token: of-colours, models: [colours]}, {token: of-another, models: [another]}]", encoding="utf-8"
@@ -142,7 +142,7 @@ async def test_tokens_guard_it(serve: Serve, runtime: PuppetRuntime, tmp_path: P
             assert (await post(server, "/toy/colours", jpeg(), **given))[0] == status
 
 
-async def test_a_server_may_speak_it_alone(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_server_can_have_only_this_protocol(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, protocols=(toy_protocol.PROTOCOL,)) as server, best_of(server) as best:
         assert (await best(BestRequest(model="colours", image=jpeg()))).label == "red"
         async with grpc.aio.insecure_channel(server.address) as channel:

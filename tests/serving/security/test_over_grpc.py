@@ -80,7 +80,7 @@ async def test_tls(serve: Serve, runtime: PuppetRuntime, authority: Certificate,
         assert await classify(server.address, credentials(stranger)) == "UNAVAILABLE"
 
 
-async def test_pem_text_in_the_place_of_files(
+async def test_pem_text_instead_of_files(
     serve: Serve, runtime: PuppetRuntime, authority: Certificate, of_server: Certificate
 ) -> None:
     text = {"certificate": of_server.pem.decode(), "key": of_server.key_pem.decode()}
@@ -160,7 +160,7 @@ async def test_tokens(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> N
         assert 'cvserve_rejected_total{model="colours",reason="permission"} 2.0' in text
 
 
-async def test_management_is_a_right_of_its_own(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:
+async def test_management_is_a_separate_right(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> None:
     from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 
     file = tmp_path / "tokens.yaml"
@@ -180,7 +180,7 @@ async def test_management_is_a_right_of_its_own(serve: Serve, runtime: PuppetRun
         await stub.GetModelStatus(status, timeout=5, metadata=camera)
 
 
-async def test_one_allowed_task_opens_no_door_to_another_model(
+async def test_a_request_with_a_task_for_a_forbidden_model_is_refused(
     serve: Serve, runtime: PuppetRuntime, tmp_path: Path
 ) -> None:
     from tensorflow_serving.apis import inference_pb2, prediction_service_pb2_grpc

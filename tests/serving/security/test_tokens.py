@@ -57,13 +57,13 @@ def test_rights_and_models(file: Path) -> None:
         "Bearer \udcff\u00e9",
     ],
 )
-def test_strangers(file: Path, header: str | None) -> None:
+def test_unknown_tokens(file: Path, header: str | None) -> None:
     with pytest.raises(Unauthenticated) as error:
         Access(file).authorize(header, "inference", "flowers")
     assert "secre" not in str(error.value)
 
 
-def test_without_a_file_everybody_may_ask() -> None:
+def test_without_a_file_every_request_is_allowed() -> None:
     access = Access()
     assert not access.required
     assert access.authorize(None, "management", "") == ""
@@ -82,7 +82,7 @@ def test_without_a_file_everybody_may_ask() -> None:
         "tokens: [ {token: top-secret-value",
     ],
 )
-def test_a_broken_file_is_refused_and_no_secret_is_told(tmp_path: Path, text: str) -> None:
+def test_the_error_of_a_broken_file_shows_no_secret(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput) as error:

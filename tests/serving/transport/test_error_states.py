@@ -100,7 +100,7 @@ async def test_a_device_that_fails(serve: Serve) -> None:
         assert (await ask.code())[0] is CODES.OK
 
 
-async def test_time_that_is_up(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_deadlines_that_pass(serve: Serve, runtime: PuppetRuntime) -> None:
     """Also while a batch runs that nobody can end, and for the requests in it."""
     runtime.gate.clear()
     async with serve(runtime, max_batch_size=1, http_timeout_seconds=0.3) as server, asking(server) as ask:
@@ -137,7 +137,7 @@ async def test_a_client_that_goes_away_while_it_waits(serve: Serve, runtime: Pup
         assert [call[0, 0, 0].tolist() for call in runtime.calls] == [pixels("red")[0, 0].tolist()] * 2
 
 
-async def test_neighbours_of_another_shape(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_requests_of_another_shape(serve: Serve, runtime: PuppetRuntime) -> None:
     """They wait together and never share a batch, so none fails for the other."""
     runtime.gate.clear()
     async with serve(runtime) as server, asking(server) as ask:
@@ -190,7 +190,7 @@ async def eventually_code(ask: Ask, code: grpc.StatusCode) -> None:
     raise AssertionError(f"never {code}")
 
 
-async def test_a_model_that_is_unloaded_while_it_is_asked(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_model_that_is_unloaded_during_requests(serve: Serve, runtime: PuppetRuntime) -> None:
     runtime.gate.clear()
     async with serve(runtime, poll_seconds=0) as server, asking(server) as ask:
         running = asyncio.ensure_future(ask.code())
@@ -261,7 +261,7 @@ async def test_a_server_that_ends(serve: Serve, runtime: PuppetRuntime) -> None:
         assert await draining
 
 
-async def test_a_good_image_after_all_that(serve: Serve) -> None:
+async def test_a_valid_image_is_answered_afterwards(serve: Serve) -> None:
     import base64
 
     async with serve() as server, asking(server) as ask:

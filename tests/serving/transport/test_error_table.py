@@ -155,7 +155,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.case)
-async def test_faults_of_a_request(serve: Serve, row: Row) -> None:
+async def test_errors_of_a_request(serve: Serve, row: Row) -> None:
     async with serve(max_request_rows=20) as server, asking(server) as ask:
         code, text = await ask.code(good(row.edit))
         assert code is row.code, text
@@ -183,7 +183,7 @@ async def test_faults_of_a_request(serve: Serve, row: Row) -> None:
         ("models/%2e%2e%2fcolours:predict", None, 404, "Servable not found"),
     ],
 )
-async def test_faults_that_only_http_has(serve: Serve, path: str, body: Any, status: int, text: str) -> None:
+async def test_errors_that_only_http_has(serve: Serve, path: str, body: Any, status: int, text: str) -> None:
     async with serve() as server, asking(server) as ask:
         assert (await ask.rest(path, body))[0] == status
         assert text in (await ask.rest(path, body))[1]

@@ -73,7 +73,7 @@ async def test_further_streams_of_a_connection_wait_in_the_client(serve: Serve, 
         await asyncio.gather(*calls)
 
 
-async def test_a_full_decode_pool_tells_when_to_come_back() -> None:
+async def test_a_full_decode_pool_gives_the_time_to_try_again() -> None:
     loop = asyncio.get_running_loop()
     pool = DecodePool(1, 2, 1 << 20, LoopCallbacks(loop))
     try:

@@ -110,7 +110,7 @@ async def test_a_cancelled_request_never_runs(serve: Serve, runtime: PuppetRunti
         await eventually(lambda: server.engine.in_flight == 0)
 
 
-async def test_a_client_that_goes_away_takes_its_requests_along(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_requests_of_a_client_that_goes_away_are_cancelled(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime) as server:
         runtime.gate.clear()
         client = AsyncClient(server.address)
@@ -135,7 +135,7 @@ async def test_a_refusal_that_no_client_hears_any_more_is_no_fault() -> None:
         await refuse(cast("Any", Gone()), Overloaded("full", 0.1))
 
 
-async def test_a_full_queue_is_refused_at_once_and_says_when_to_come_again(
+async def test_a_full_queue_refuses_at_once_and_gives_the_time_to_try_again(
     serve: Serve, runtime: PuppetRuntime
 ) -> None:
     async with serve(runtime, max_queue_requests=2) as server, AsyncClient(server.address) as client:
@@ -174,7 +174,9 @@ async def test_a_bad_row_fails_only_its_own_request(serve: Serve, runtime: Puppe
         assert best == [1, 2, 1]
 
 
-async def test_a_failing_graph_is_internal_and_its_neighbours_are_fine(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_failing_graph_is_internal_and_other_requests_are_answered(
+    serve: Serve, runtime: PuppetRuntime
+) -> None:
     async with serve(runtime) as server, AsyncClient(server.address) as client:
         runtime.poison = 199
         image = pixels("red", brightness=199)
@@ -212,7 +214,7 @@ async def test_priorities_come_in_the_metadata_and_wrong_ones_are_refused(serve:
         assert "'urgent' is no priority" in (error.value.details() or "")
 
 
-async def test_a_foreign_shape_fails_alone(serve: Serve) -> None:
+async def test_another_shape_fails_alone(serve: Serve) -> None:
     async with serve(max_batch_size=8) as server:
 
         def ask(*shape: int) -> asyncio.Task[Any]:
@@ -245,7 +247,7 @@ async def test_several_instances_run_at_the_same_time(serve: Serve, runtime: Pup
         await asyncio.gather(*tasks)
 
 
-async def test_a_message_over_the_limit_is_refused_by_name(serve: Serve) -> None:
+async def test_a_message_over_the_limit_is_refused_with_the_limit(serve: Serve) -> None:
     async with serve(max_message_bytes=100_000) as server, AsyncClient(server.address) as client:
         with pytest.raises(InvalidInput, match=r"larger than max .*too large for one message"):
             await client.classify("colours", b"x" * 200_000)

@@ -181,6 +181,6 @@ def test_padding(rows: int, allowed: tuple[int, ...], size: int) -> None:
         (4, 0.0, (1, 2), "Last entry in allowed_batch_sizes must match max_batch_size"),
     ],
 )
-def test_limits_that_make_no_sense(max_rows: int, delay: float, allowed: tuple[int, ...], text: str) -> None:
+def test_invalid_limits_are_refused(max_rows: int, delay: float, allowed: tuple[int, ...], text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         BatchLimits(max_rows, delay, allowed)

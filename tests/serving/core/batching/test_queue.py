@@ -32,7 +32,7 @@ def test_batches_grow_while_the_slot_is_busy() -> None:
     on_jumping_clock(main())
 
 
-def test_a_request_that_has_the_machine_for_itself_runs_on_the_copy_for_it() -> None:
+def test_a_lone_request_runs_on_the_replica_for_lone_requests() -> None:
     async def main() -> None:
         slots = PuppetSlots(2)
         queue = queue_of(slots, BatchLimits(2))
@@ -74,7 +74,7 @@ def test_requests_of_one_turn_share_a_batch_without_any_delay() -> None:
     on_jumping_clock(main())
 
 
-def test_delay_waits_for_company_but_no_longer() -> None:
+def test_a_delay_ends_when_the_batch_is_full() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
@@ -117,7 +117,7 @@ def test_other_shapes_and_dtypes_never_share_a_batch() -> None:
     on_jumping_clock(main())
 
 
-def test_several_rows_are_batched_with_others_and_come_back_to_their_own() -> None:
+def test_several_rows_are_batched_with_others_and_return_to_their_own_request() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         queue = queue_of(slots)
@@ -183,7 +183,7 @@ def test_requests_of_a_higher_priority_go_first_and_equals_keep_their_order() ->
     on_jumping_clock(main())
 
 
-def test_batches_are_padded_to_the_allowed_sizes_and_nobody_sees_the_padding() -> None:
+def test_batches_are_padded_to_the_allowed_sizes_and_answers_have_no_padding() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         queue = queue_of(slots, BatchLimits(4, allowed_rows=(1, 4)))

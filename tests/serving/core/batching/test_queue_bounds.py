@@ -99,7 +99,7 @@ def test_cancelled_requests_never_run() -> None:
     on_jumping_clock(main())
 
 
-def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
+def test_a_full_queue_refuses_at_once_and_accepts_again_when_there_is_room() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         queue = queue_of(slots, bounds=QueueBounds(requests=2))
@@ -177,7 +177,7 @@ def test_closing_answers_those_that_wait_and_refuses_the_next() -> None:
     on_jumping_clock(main())
 
 
-def test_timers_leave_nothing_behind() -> None:
+def test_no_timers_are_left() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()

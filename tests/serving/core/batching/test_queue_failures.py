@@ -80,7 +80,7 @@ def test_without_memory_nothing_is_tried_again_at_the_same_size(
     on_jumping_clock(main())
 
 
-def test_what_is_retried_alone_waits_for_no_company() -> None:
+def test_a_retried_request_does_not_wait_for_a_batch() -> None:
     def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         if (inputs["x"] == 2).any():
             raise RuntimeError("bad row")
@@ -99,7 +99,7 @@ def test_what_is_retried_alone_waits_for_no_company() -> None:
     on_jumping_clock(main())
 
 
-def test_a_member_that_was_given_up_is_not_retried() -> None:
+def test_a_cancelled_member_is_not_retried() -> None:
     def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         if len(inputs["x"]) > 1:
             raise RuntimeError("only alone")

@@ -15,7 +15,7 @@ from cvserve.errors import DeadlineExceeded, ImageError, InvalidInput, Overloade
 from cvserve.serving.core.batching.policy import BatchLimits, QueueBounds
 
 
-def test_what_workers_make_shares_batches_and_fails_alone() -> None:
+def test_requests_made_by_workers_share_batches_and_fail_alone() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         made: list[float] = []
@@ -32,7 +32,7 @@ def test_what_workers_make_shares_batches_and_fails_alone() -> None:
     on_jumping_clock(main())
 
 
-def test_what_nobody_waits_for_is_never_made() -> None:
+def test_cancelled_requests_are_never_made() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         made: list[float] = []
@@ -47,7 +47,7 @@ def test_what_nobody_waits_for_is_never_made() -> None:
     on_jumping_clock(main())
 
 
-def test_a_batch_that_fails_is_retried_with_what_was_made() -> None:
+def test_a_failed_batch_is_retried_with_the_tensors_that_were_made() -> None:
     def graph(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
         if (inputs["x"] == 2).any():
             raise RuntimeError("bad row")
@@ -67,7 +67,7 @@ def test_a_batch_that_fails_is_retried_with_what_was_made() -> None:
     on_jumping_clock(main())
 
 
-def test_tensors_that_are_still_being_made_hold_their_place_and_join_a_batch() -> None:
+def test_requests_whose_tensors_are_being_made_count_and_join_a_batch() -> None:
     async def main() -> None:
         slots = PuppetSlots()
         queue = queue_of(slots, bounds=QueueBounds(requests=2))
@@ -104,7 +104,7 @@ def test_a_failure_while_making_is_the_answer() -> None:
     on_jumping_clock(main())
 
 
-def test_what_is_given_up_while_it_is_made_never_runs() -> None:
+def test_a_request_cancelled_while_it_is_made_never_runs() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         slots = PuppetSlots()
@@ -128,7 +128,7 @@ def test_what_is_given_up_while_it_is_made_never_runs() -> None:
     on_jumping_clock(main())
 
 
-def test_a_making_that_cannot_begin_leaves_no_trace() -> None:
+def test_a_make_that_fails_at_once_leaves_no_entry() -> None:
     def full(give: Any, fail: Any) -> Any:
         raise Overloaded("too many images wait to be decoded")
 

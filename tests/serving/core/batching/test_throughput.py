@@ -77,7 +77,7 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
     on_jumping_clock(main())
 
 
-def test_one_slow_batch_has_nobody_refused() -> None:
+def test_one_slow_batch_causes_no_refusals() -> None:
     throughput = ThroughputEstimate(slots=1)
     assert throughput.at_best(1) is None
     throughput.took(10.0)  # the first one, cold
@@ -92,7 +92,7 @@ def test_one_slow_batch_has_nobody_refused() -> None:
     assert (throughput.at_best(1) or 0) > 4, "it follows what stays"
 
 
-def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> None:
+def test_after_lone_requests_a_burst_that_fits_into_batches_is_accepted() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, JumpingLoop)
@@ -128,7 +128,7 @@ def test_lone_requests_say_nothing_against_a_burst_that_fits_into_batches() -> N
     on_jumping_clock(main())
 
 
-def test_a_full_queue_tells_how_long_it_is() -> None:
+def test_a_full_queue_returns_the_time_to_wait() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, JumpingLoop)

@@ -35,7 +35,7 @@ async def test_a_worker_goes_from_job_to_job_on_its_own_resource() -> None:
     assert not worker.is_alive()
 
 
-async def test_a_worker_lets_go_of_a_batch_when_the_next_begins() -> None:
+async def test_a_worker_frees_a_batch_when_the_next_begins() -> None:
     class Batch:
         pass
 

@@ -51,7 +51,7 @@ def test_answers_are_typed_fields_that_tensorflow_reads(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS, "bool"])
-def test_answers_in_tensor_content_where_they_are_wanted_so(dtype: str) -> None:
+def test_answers_in_tensor_content_if_set(dtype: str) -> None:
     array = samples(dtype)
     tensor = tf.make_tensor_proto(0.0).__class__()
     # A view whose rows do not lie one after the other.
@@ -118,7 +118,7 @@ def proto(dtype: str, shape: list[int], **fields: object) -> object:
     return tensor
 
 
-def test_one_value_stands_for_all_and_the_last_one_fills_up() -> None:
+def test_missing_values_are_filled_up_with_the_last_one() -> None:
     same(convert.to_array(proto("float32", [2, 2], float_val=[1.5]), "x"), np.full((2, 2), 1.5, np.float32))
     same(convert.to_array(proto("int32", [4], int_val=[1, 2]), "x"), np.array([1, 2, 2, 2], np.int32))
     same(convert.to_array(proto("float32", [3]), "x"), np.zeros(3, np.float32))
@@ -142,12 +142,12 @@ def test_one_value_stands_for_all_and_the_last_one_fills_up() -> None:
         (lambda: tf.make_tensor_proto(0).__class__(), "its dtype DT_INVALID is not supported"),
     ],
 )
-def test_tensors_that_contradict_themselves(tensor: object, text: str) -> None:
+def test_tensors_whose_parts_do_not_fit_together(tensor: object, text: str) -> None:
     with pytest.raises(InvalidInput, match=f"tensor parsing error: x: .*{text}"):
         convert.to_array(tensor(), "x", 64 << 20)  # type: ignore[operator]
 
 
-def test_an_unknown_rank_is_no_shape() -> None:
+def test_an_unknown_rank_is_refused() -> None:
     tensor = proto("float32", [])
     tensor.tensor_shape.unknown_rank = True  # type: ignore[attr-defined]
     with pytest.raises(InvalidInput, match="its shape is unknown"):
@@ -159,7 +159,7 @@ def test_a_dtype_that_cannot_be_sent() -> None:
         convert.write_tensor(np.zeros(1, "datetime64[s]"), tf.make_tensor_proto(0).__class__())
 
 
-def test_the_limit_holds_for_all_tensors_of_a_request() -> None:
+def test_the_limit_is_for_all_tensors_of_a_request_together() -> None:
     def repeated(count: int) -> object:
         tensor = TensorProto(dtype=tf.uint8.as_datatype_enum, int_val=[1])
         tensor.tensor_shape.dim.add(size=count)
@@ -170,7 +170,7 @@ def test_the_limit_holds_for_all_tensors_of_a_request() -> None:
         convert.to_arrays({"a": repeated(600), "b": repeated(401)}, 1000)
 
 
-def test_dimensions_that_overflow_beside_a_zero_are_refused() -> None:
+def test_dimensions_that_overflow_with_a_zero_among_them_are_refused() -> None:
     tensor = TensorProto(dtype=tf.uint8.as_datatype_enum)
     for size in (0, 2**62, 4):
         tensor.tensor_shape.dim.add(size=size)
@@ -179,7 +179,7 @@ def test_dimensions_that_overflow_beside_a_zero_are_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [tf.bool, tf.float64, tf.complex128, tf.string])
-def test_bytes_that_overflow_beside_a_zero_are_refused(dtype: tf.DType) -> None:
+def test_bytes_that_overflow_with_a_zero_dimension_are_refused(dtype: tf.DType) -> None:
     for size in (2**58, 2**59, 2**60, 2**61, 2**62 - 1):
         tensor = TensorProto(dtype=dtype.as_datatype_enum)
         tensor.tensor_shape.dim.add(size=size)

@@ -59,7 +59,7 @@ def test_labels_or_scores_alone() -> None:
         ),
     ],
 )
-def test_outputs_that_are_no_classes(outputs: dict[str, np.ndarray], text: str) -> None:
+def test_outputs_that_are_not_classes(outputs: dict[str, np.ndarray], text: str) -> None:
     with pytest.raises(InvalidInput) as error:
         examples.class_lists(outputs, 2)
     assert str(error.value).endswith(text)
@@ -82,7 +82,7 @@ def test_values_are_a_vector_or_a_column() -> None:
         (np.zeros(2, np.int32), "Expected output Tensor of DT_FLOAT.  Got: DT_INT32"),
     ],
 )
-def test_outputs_that_are_no_values(outputs: np.ndarray, text: str) -> None:
+def test_outputs_that_are_not_values(outputs: np.ndarray, text: str) -> None:
     with pytest.raises(InvalidInput) as error:
         examples.values({"outputs": outputs}, 2)
     assert str(error.value).endswith(text)
@@ -95,7 +95,7 @@ def test_the_context_comes_before_each_example_so_that_the_example_wins() -> Non
         examples.merged([], b"shared")
 
 
-async def test_when_one_task_fails_the_others_are_given_up() -> None:
+async def test_when_one_task_fails_the_others_are_cancelled() -> None:
     def signature(name: str, dtype: str) -> Signature:
         values = {examples.VALUES: TensorInfo("y", "float32", (None,))}
         return Signature(name, {examples.INPUTS: TensorInfo("x", dtype, (None,))}, values, strict=False)

@@ -74,7 +74,7 @@ async def test_classes_of_the_tf2_form_have_labels(models: Path) -> None:
         assert [item.value for item in regressed.result.regressions] == [5.0]
 
 
-async def test_context_features_belong_to_every_example(models: Path) -> None:
+async def test_context_features_are_added_to_every_example(models: Path) -> None:
     async with asking(models / "tf1") as ask:
         message = regress()
         listed = message.input.example_list_with_context

@@ -139,7 +139,7 @@ def unnamed() -> Any:
         ),
     ],
 )
-async def test_faults_of_clients(models: Path, method: str, message: Any, code: grpc.StatusCode, text: str) -> None:
+async def test_errors_of_clients(models: Path, method: str, message: Any, code: grpc.StatusCode, text: str) -> None:
     async with asking(models / "tf1") as ask:
         found = await code_and_text(getattr(ask.prediction, method)(message, timeout=10))
         assert found[0] is code, found

@@ -145,7 +145,7 @@ async def test_reloads_that_are_refused(tmp_path: Path) -> None:
         assert await predict(prediction, "colours") == 1
 
 
-async def test_polling_serves_what_is_published_and_mends_what_was_broken(tmp_path: Path) -> None:
+async def test_polling_serves_published_versions_and_retries_broken_ones(tmp_path: Path) -> None:
     root = repository(tmp_path / "models", "colours")
     lines: list[str] = []
     async with Server(root, ServerSettings(**HERE), report=lines.append) as server, stubs(server) as (_, models):

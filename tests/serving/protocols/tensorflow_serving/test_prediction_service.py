@@ -193,7 +193,7 @@ def labelled() -> Any:
         ),
     ],
 )
-async def test_faults_of_clients(serve: Serve, message: Any, code: grpc.StatusCode, text: str) -> None:
+async def test_errors_of_clients(serve: Serve, message: Any, code: grpc.StatusCode, text: str) -> None:
     # Of a request that is split, the graph sees pieces, and says their shape.
     async with serve(max_batch_size=4) as server, stubs(server.address) as ask:
         found_code, found_text = await code_and_text(ask.prediction.Predict(message, timeout=10))
@@ -251,7 +251,7 @@ async def test_model_status(serve: Serve) -> None:
         )
 
 
-async def test_a_model_that_parses_no_examples_says_so(serve: Serve) -> None:
+async def test_a_model_that_does_not_take_examples_is_an_error(serve: Serve) -> None:
     from tensorflow_serving.apis import classification_pb2, regression_pb2
 
     async with serve() as server, stubs(server.address) as ask:

@@ -129,7 +129,7 @@ def test_a_failing_record_fails_the_load(model: Path, record: Any, text: str) ->
     assert text in str(error.value)
 
 
-def test_records_that_are_too_many_fail_the_load(model: Path) -> None:
+def test_too_many_records_fail_the_load(model: Path) -> None:
     nothing = prediction_log_pb2.PredictionLog()
     file = write(model, [nothing] * 1001)
     with pytest.raises(ArtifactError, match="Number of warmup records exceeds the maximum"):
@@ -140,13 +140,13 @@ def test_records_that_are_too_many_fail_the_load(model: Path) -> None:
     load(model, ModelSettings()).close()
 
 
-def test_a_file_that_is_no_tfrecord_fails_the_load(model: Path) -> None:
+def test_a_file_that_is_not_a_tfrecord_fails_the_load(model: Path) -> None:
     write(model, [predict([1.0])]).write_bytes(b"these are no records, whatever the name of the file says")
     with pytest.raises(ArtifactError, match="Please verify your warmup data is in TFRecord format"):
         load(model, ModelSettings())
 
 
-def test_the_settings_say_how_often(model: Path) -> None:
+def test_the_settings_give_the_number_of_iterations(model: Path) -> None:
     file = write(model, [predict([1.0], "nope")])
     load(model, ModelSettings(warmup=0)).close()
     file.unlink()

@@ -52,14 +52,14 @@ async def serving(root: Path) -> AsyncIterator[Server]:
         yield server
 
 
-def test_the_pipeline_says_it(wanted: list[CaptionResult]) -> None:
+def test_the_pipeline_returns_the_sentences(wanted: list[CaptionResult]) -> None:
     assert [item.best.text for item in wanted] == list(READABLE)
     for item in wanted:
         first, second = (caption.log_probability for caption in item.captions)
         assert (first, second) == (0.0, -20.0)  # 200 against 0, by a tenth
 
 
-async def test_the_service_says_the_same(root: Path, wanted: list[CaptionResult]) -> None:
+async def test_the_service_returns_the_same(root: Path, wanted: list[CaptionResult]) -> None:
     def ask(address: str) -> list[CaptionResult]:
         with Client(address) as client:
             one = [client.caption("teller", path) for path in images(root)]
@@ -79,7 +79,7 @@ async def test_the_service_says_the_same(root: Path, wanted: list[CaptionResult]
                 await client.classify("teller", images(root)[0])
 
 
-def test_predict_writes_the_same_as_coco_has_it(root: Path, wanted: list[CaptionResult], tmp_path: Path) -> None:
+def test_predict_writes_the_same_in_cocos_format(root: Path, wanted: list[CaptionResult], tmp_path: Path) -> None:
     with (
         Pipeline.load(root / "models" / "teller", runtime="onnx", threads=1) as pipeline,
         open_sink(tmp_path / "found.json", task="captioning") as sink,

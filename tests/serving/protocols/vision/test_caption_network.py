@@ -70,7 +70,7 @@ def images(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
-async def test_the_server_says_it(root: Path, wanted: list[tuple[str, ...]], runtime: str) -> None:
+async def test_the_server_returns_the_sentences(root: Path, wanted: list[tuple[str, ...]], runtime: str) -> None:
     def ask(address: str) -> None:
         with Client(address) as client:
             assert said(list(client.caption_many("teller", images(root)))) == wanted
@@ -85,7 +85,9 @@ async def test_the_server_says_it(root: Path, wanted: list[tuple[str, ...]], run
         await asyncio.to_thread(ask, server.address)
 
 
-def test_predict_says_it_and_draws_where_it_looked(root: Path, wanted: list[tuple[str, ...]], tmp_path: Path) -> None:
+def test_predict_returns_the_sentences_and_draws_the_attention(
+    root: Path, wanted: list[tuple[str, ...]], tmp_path: Path
+) -> None:
     with (
         Pipeline.load(root / "models" / "teller", runtime="onnx", threads=1) as pipeline,
         open_sink(tmp_path / "found.json", task="captioning") as sink,
@@ -102,7 +104,9 @@ def test_predict_says_it_and_draws_where_it_looked(root: Path, wanted: list[tupl
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "tensorflow"])
-def test_evaluate_says_it(root: Path, wanted: list[tuple[str, ...]], tmp_path: Path, runtime: str) -> None:
+def test_evaluate_returns_the_sentences(
+    root: Path, wanted: list[tuple[str, ...]], tmp_path: Path, runtime: str
+) -> None:
     rows = ["image,caption", *(f'{number}.png,"{said[0]} ."' for number, said in enumerate(wanted) if said[0])]
     (root / "images" / "captions_val.csv").write_text("\n".join(rows), encoding="utf-8")
     evaluation = evaluate(root / "models" / "teller", str(root / "images"), runtime=runtime, out=tmp_path)
@@ -111,6 +115,6 @@ def test_evaluate_says_it(root: Path, wanted: list[tuple[str, ...]], tmp_path: P
     (root / "images" / "captions_val.csv").unlink()
 
 
-def test_step_by_step_it_says_it(root: Path, wanted: list[tuple[str, ...]]) -> None:
+def test_stepwise_decoding_returns_the_sentences(root: Path, wanted: list[tuple[str, ...]]) -> None:
     with load_stepwise(root / "models" / "teller", runtime="tensorflow") as pipeline:
         assert said(pipeline(images(root))) == wanted  # type: ignore[arg-type]

@@ -167,7 +167,7 @@ async def test_a_stream_answers_as_the_model_does(models: Path) -> None:
             assert isinstance(answer.value, ClassificationResult)
 
 
-async def test_one_stream_may_ask_models_of_several_tasks(models: Path) -> None:
+async def test_one_stream_can_use_models_of_several_tasks(models: Path) -> None:
     names = ("animals", "colours", "animals")
     async with serving(models) as server, grpc.aio.insecure_channel(server.address) as channel:
         call = vision_pb2_grpc.VisionServiceStub(channel).Stream()
@@ -179,7 +179,7 @@ async def test_one_stream_may_ask_models_of_several_tasks(models: Path) -> None:
     assert kinds == ["detection", "classification", "detection"]
 
 
-async def test_postprocessing_does_not_hold_up_the_loop(models: Path) -> None:
+async def test_postprocessing_does_not_block_the_loop(models: Path) -> None:
     async with serving(models) as server, AsyncClient(server.address) as client:
         with server.engine.manager.acquire("animals") as servable:
             pipeline = servable.pipeline
@@ -241,7 +241,7 @@ async def test_predict_gives_raw_outputs_and_tensorflow_the_signature_detect(mod
         assert found["classes"][index, :count].tolist() == result.indexes.tolist()
 
 
-async def test_another_runtime_says_where_the_signature_is(models: Path) -> None:
+async def test_the_error_of_another_runtime_names_the_one_with_the_signature(models: Path) -> None:
     async with serving(models) as server:
         assert await signatures(server.address) == ["bytes", "serving_default"]
         with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -207,7 +207,7 @@ async def test_errors(models: Path) -> None:
         assert (await client.model_info("colours")).colors == ()
 
 
-async def test_an_answer_that_no_message_has_room_for(channels: Path) -> None:
+async def test_an_answer_larger_than_a_message(channels: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     async with serving(channels, max_message_bytes=120_000) as server, AsyncClient(server.address) as client:
         with pytest.raises(InvalidInput, match=r"the masks as polygons take .* more than the 120000 .* such as PNG"):
@@ -241,7 +241,7 @@ async def test_a_stream_answers_as_the_model_does(models: Path) -> None:
             assert [(item.index, item.coverage) for item in answer.value.classes] == figures
 
 
-async def test_one_stream_may_ask_models_of_several_tasks(models: Path) -> None:
+async def test_one_stream_can_use_models_of_several_tasks(models: Path) -> None:
     names = ("streets", "colours", "channels")
     async with serving(models) as server, grpc.aio.insecure_channel(server.address) as channel:
         call = vision_pb2_grpc.VisionServiceStub(channel).Stream()
@@ -253,7 +253,7 @@ async def test_one_stream_may_ask_models_of_several_tasks(models: Path) -> None:
     assert kinds == ["segmentation", "classification", "segmentation"]
 
 
-async def test_encoding_does_not_hold_up_the_loop(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_encoding_does_not_block_the_loop(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cvserve.postproc import masks
     from cvserve.postproc.decoders import segmentation
     from cvserve.postproc.results import segmentation as results

@@ -48,7 +48,7 @@ async def test_the_answer_is_the_pipelines_own(serve: Serve, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("image", [photo(1), photo(2, orientation=6), photo(3, width=1600, height=1200), jpeg()])
-async def test_the_network_sees_the_very_bytes_that_the_pipeline_prepares(
+async def test_the_network_gets_the_same_bytes_as_from_the_pipeline(
     serve: Serve, runtime: PuppetRuntime, image: bytes
 ) -> None:
     async with serve(runtime) as server, AsyncClient(server.address) as client:
@@ -83,7 +83,7 @@ async def test_model_info(serve: Serve) -> None:
         assert (info.input_height, info.input_width, info.runtime) == (16, 16, "onnx")
 
 
-async def test_faults_name_the_thing(serve: Serve) -> None:
+async def test_errors_name_the_thing(serve: Serve) -> None:
     async with serve() as server, AsyncClient(server.address) as client:
         with pytest.raises(InvalidInput, match=r"image: .*images must be"):
             await client.classify("colours", b"this is a letter, not a photograph")

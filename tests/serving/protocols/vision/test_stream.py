@@ -61,7 +61,7 @@ async def test_frames_share_batches_and_no_more_are_read_than_the_window(serve: 
         assert max(runtime.batch_sizes) == 2
 
 
-async def test_a_client_that_sends_faster_than_it_is_answered_is_made_to_wait(serve: Serve) -> None:
+async def test_a_client_that_sends_faster_than_it_is_answered_has_to_wait(serve: Serve) -> None:
     async with serve(stream_window=2) as server, stream(server) as call:
         image = jpeg() + b"\0" * (1 << 18)
         sent = asked = 0
@@ -89,7 +89,7 @@ async def test_a_client_that_sends_faster_than_it_is_answered_is_made_to_wait(se
         sending.cancel()
 
 
-async def test_a_client_that_does_not_read_its_answers_is_made_to_wait(serve: Serve) -> None:
+async def test_a_client_that_does_not_read_its_answers_has_to_wait(serve: Serve) -> None:
     async with serve(stream_window=2) as server, stream(server) as call:
         asked = 0
         long = ClassificationResult((ClassScore("x" * (1 << 20), 0, 1.0),))
@@ -140,7 +140,7 @@ async def test_bad_frames_are_answered_in_their_place_and_the_stream_goes_on(ser
         assert await call.code() is grpc.StatusCode.OK
 
 
-async def test_a_frame_that_is_no_message_is_answered_too(serve: Serve) -> None:
+async def test_a_frame_that_is_not_a_message_is_answered_too(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         call = channel.stream_stream(
             "/cvserve.v1.VisionService/Stream", response_deserializer=vision_pb2.StreamResponse.FromString
@@ -154,7 +154,7 @@ async def test_a_frame_that_is_no_message_is_answered_too(serve: Serve) -> None:
         assert "cannot be read" in answers[1].error.message
 
 
-async def test_a_model_named_once_holds_for_the_frames_after_it(serve: Serve) -> None:
+async def test_a_model_named_once_is_used_for_the_later_frames(serve: Serve) -> None:
     async with serve() as server, stream(server) as call:
         await call.write(frame(0, model=None))
         for number, model in ((1, "colours"), (2, None), (3, "flowers"), (4, None), (5, "colours"), (6, None)):
@@ -177,7 +177,7 @@ async def test_a_frame_has_its_own_deadline(serve: Serve, runtime: PuppetRuntime
         assert seen(await call.read()) == (1, "green")
 
 
-async def test_a_graph_that_fails_costs_its_frame_only(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_graph_that_fails_affects_only_its_frame(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_batch_size=1) as server, stream(server) as call:
         runtime.poison = int(decoded_red(jpeg("red")))
         await call.write(frame(0))
@@ -195,7 +195,7 @@ def decoded_red(data: bytes) -> int:
     return int(preprocess(data, PreprocSpec(height=16, width=16, resize="exact"))[0][0, 0, 0])
 
 
-async def test_a_full_queue_says_when_to_send_the_next_frame(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_full_queue_gives_the_time_to_send_the_next_frame(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_batch_size=1, max_queue_requests=1) as server, stream(server) as call:
         refused: list[Overloaded] = []
         answer = server.engine.answer

@@ -20,7 +20,7 @@ from cvserve.client import AsyncClient
 TESTS = Path(__file__).resolve().parents[3]
 
 
-async def test_cancelling_a_stream_takes_its_frames_along(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_cancelling_a_stream_cancels_its_frames(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_batch_size=1) as server, stream(server) as call, stream(server) as other:
         runtime.gate.clear()
         for number in range(5):

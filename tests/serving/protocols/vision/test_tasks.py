@@ -52,7 +52,7 @@ async def test_there_may_be_no_class_above_the_threshold(serve: Serve) -> None:
             assert len((await client.classify("colours", dim, score_threshold=threshold)).classes) == expected
 
 
-async def test_the_options_top_k_wins(serve: Serve) -> None:
+async def test_the_top_k_of_the_options_overrides_the_other(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = vision_pb2_grpc.VisionServiceStub(channel)
         both = request(top_k=1)

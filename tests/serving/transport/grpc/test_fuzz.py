@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[4] / "benchmarks" / "fuzz_server.py"
 
 
 @pytest.mark.slow
-def test_nothing_that_a_client_sends_is_a_fault_of_the_server(tmp_path: Path) -> None:
+def test_no_message_of_a_client_causes_an_error_of_the_server(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow_serving")
     out = tmp_path / "fuzz.json"
     command = [sys.executable, str(SCRIPT), "--messages", "3000", "--seed", "5", "--out", str(out)]

@@ -58,7 +58,7 @@ async def test_every_service_and_model_has_its_health(serve: Serve) -> None:
         assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_while_loading_nothing_serves_and_requests_are_told_to_wait(tmp_path: Path) -> None:
+async def test_while_loading_nothing_is_serving_and_requests_are_unavailable(tmp_path: Path) -> None:
     root = repository(tmp_path, "colours", "second")
     gates = {"colours": threading.Event(), "second": threading.Event()}
     plain = loader(PuppetRuntime())
@@ -102,7 +102,7 @@ async def eventually_serving(stub: Any, name: str, wanted: int) -> None:
     raise AssertionError(f"{name} never became {wanted}")
 
 
-async def test_watch_tells_every_change(serve: Serve) -> None:
+async def test_watch_reports_every_change(serve: Serve) -> None:
     seen: list[int] = []
     async with serve() as server, health(server.address) as stub:
 
@@ -117,7 +117,7 @@ async def test_watch_tells_every_change(serve: Serve) -> None:
         watching.cancel()
 
 
-async def test_draining_refuses_the_new_and_finishes_the_old(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_draining_refuses_new_requests_and_finishes_accepted_ones(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime) as server, health(server.address) as stub, AsyncClient(server.address) as client:
         runtime.gate.clear()
         accepted = asyncio.ensure_future(client.classify("colours", jpeg("green")))
@@ -136,7 +136,7 @@ async def test_draining_refuses_the_new_and_finishes_the_old(serve: Serve, runti
             await AsyncClient(server.address, connect_timeout=0.2).classify("colours", jpeg())
 
 
-async def test_a_broken_model_is_reported_and_stops_nobody(tmp_path: Path) -> None:
+async def test_a_broken_model_is_reported_and_stops_no_other(tmp_path: Path) -> None:
     root = repository(tmp_path, "colours")
     broken = publish_tiny(root / "broken")
     (broken.directory / "model.onnx").write_bytes(b"damaged")
@@ -189,9 +189,7 @@ async def test_a_repository_that_lost_its_models_is_not_ready_and_an_empty_list_
         assert await check(stub, "") == SERVING, "its models come by a request"
 
 
-async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lost_device_makes_the_server_not_serving(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     class OnGpu(PuppetRuntime):
         lost = False
 
@@ -255,7 +253,7 @@ async def test_a_lost_device_is_told_to_whoever_can_start_another_process(
             assert len(lines) == 5
 
 
-async def test_what_cannot_start_says_why_in_one_sentence(tmp_path: Path, serve: Serve) -> None:
+async def test_a_failed_start_gives_the_reason_in_one_sentence(tmp_path: Path, serve: Serve) -> None:
     here = ServerSettings(host="127.0.0.1", port=0)
     with pytest.raises(NotFound, match="holds no model; a repository looks like"):
         await Server(tmp_path, here).start()

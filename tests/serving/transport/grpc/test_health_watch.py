@@ -35,7 +35,7 @@ def status(name: str, version: int, state: State) -> VersionStatus:
     return VersionStatus(name, version, state)
 
 
-async def test_a_stuck_watcher_holds_up_nobody() -> None:
+async def test_a_stuck_watcher_delays_no_other() -> None:
     from cvserve.serving.transport.grpc.health import Health as Service
 
     service, stuck, other = Service(), Stuck(), Stuck()
@@ -92,7 +92,7 @@ async def test_a_watcher_that_does_not_read_does_not_delay_a_drain(serve: Serve,
         assert asyncio.get_running_loop().time() - started < server.settings.grace_seconds / 4
 
 
-async def test_a_name_that_is_unknown_may_come_and_go() -> None:
+async def test_an_unknown_name_can_be_added_and_removed() -> None:
     from cvserve.serving.transport.grpc.health import Health as Service
 
     service, context = Service(), Stuck()

@@ -46,7 +46,7 @@ async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
     return error.value.code(), error.value.details() or ""
 
 
-async def test_every_method_says_invalid_argument(serve: Serve) -> None:
+async def test_every_method_answers_invalid_argument(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         for method in ONE_ANSWER:
             for what, message in BAD.items():
@@ -62,7 +62,7 @@ async def read_all(call: Any) -> None:
         pass
 
 
-async def test_text_that_is_no_utf8(serve: Serve) -> None:
+async def test_text_that_is_not_utf8(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         # ClassifyRequest.model.name
         code, text = await code_of(
@@ -72,7 +72,7 @@ async def test_text_that_is_no_utf8(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("message", BAD.values(), ids=BAD.keys())
-async def test_streams_say_it_too(serve: Serve, message: bytes) -> None:
+async def test_streams_answer_invalid_argument_too(serve: Serve, message: bytes) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(message)
         assert (await code_of(read_all(watch)))[0] is grpc.StatusCode.INVALID_ARGUMENT
@@ -95,7 +95,7 @@ def damaged(random: random.Random, message: bytes) -> bytes:
     return message[:end] + message[start:]
 
 
-async def test_no_damage_to_a_message_is_the_servers_fault(serve: Serve) -> None:
+async def test_a_damaged_message_is_never_an_error_of_the_server(serve: Serve) -> None:
     """Each is answered; what is wrong is the client's, and a good one after it is answered well."""
     image = jpeg()
     options = vision_pb2.Options(top_k=2, score_threshold=0.25, max_results=3, mask_format=vision_pb2.MASK_FORMAT_PNG)
@@ -121,7 +121,7 @@ async def test_no_damage_to_a_message_is_the_servers_fault(serve: Serve) -> None
     assert {"OK", "INVALID_ARGUMENT"} <= set(statuses)
 
 
-async def test_a_method_that_is_not_there(serve: Serve) -> None:
+async def test_an_unknown_method(serve: Serve) -> None:
     async with serve() as server, grpc.aio.insecure_channel(server.address) as channel:
         for method in ("cvserve.v1.VisionService/Paint", "cvserve.v2.VisionService/Classify"):
             code, _ = await code_of(channel.unary_unary(f"/{method}")(b""))

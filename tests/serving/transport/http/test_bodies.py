@@ -92,13 +92,13 @@ async def test_a_sender_that_is_too_slow(serve: Serve, runtime: PuppetRuntime, m
         assert (await ask(f"{server.http_address}{PREDICT}", GOOD)).status == 200
 
 
-async def test_a_connection_that_never_asks_anything(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_connection_without_a_request(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, http_idle_seconds=0.3) as server:
         for beginning in (b"", b"POST /v1/mod", HEAD):
             assert await raw(port_of(server), beginning, seconds=5) == b""
 
 
-async def test_what_all_senders_hold_together_is_bounded(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_the_bytes_of_all_bodies_together_are_limited(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_http_bytes=LIMIT) as server:
         url = f"{server.http_address}{PREDICT}"
         head = HEAD + f"Content-Length: {LIMIT}\r\n\r\n".encode()
@@ -144,7 +144,7 @@ async def test_one_body_alone_may_be_larger_than_all_together(serve: Serve, runt
     ],
     ids=lambda data: repr(data[-24:]),
 )
-async def test_what_is_no_http(
+async def test_bytes_that_are_not_http(
     serve: Serve, runtime: PuppetRuntime, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(runtime) as server:

@@ -86,7 +86,7 @@ async def test_while_models_load_it_is_alive_but_not_ready(tmp_path: Path) -> No
     await server.drain()
 
 
-async def test_a_drain_answers_what_was_accepted_and_refuses_what_comes(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_drain_answers_accepted_requests_and_refuses_new_ones(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime) as server:
         base = server.http_address
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
@@ -148,7 +148,7 @@ async def test_a_drain_whose_time_is_up_cuts_off(serve: Serve, runtime: PuppetRu
         runtime.gate.set()
 
 
-async def test_a_client_that_goes_is_not_computed_for(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_a_request_of_a_closed_connection_is_cancelled(serve: Serve, runtime: PuppetRuntime) -> None:
     async with serve(runtime, max_batch_size=1) as server:
         runtime.gate.clear()
         running = begin(server)
@@ -186,7 +186,7 @@ async def test_the_deadline_of_the_settings(serve: Serve, runtime: PuppetRuntime
         runtime.gate.set()
 
 
-async def test_other_origins_may_ask_where_the_settings_say_so(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_other_origins_are_allowed_with_http_cors(serve: Serve, runtime: PuppetRuntime) -> None:
     question = f"OPTIONS {PREDICT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     async with serve(runtime, http_cors=True) as server:
         assert (await ask(f"{server.http_address}{PREDICT}", GOOD)).headers["access-control-allow-origin"] == "*"
@@ -195,7 +195,7 @@ async def test_other_origins_may_ask_where_the_settings_say_so(serve: Serve, run
         assert b"Access-Control-Allow-Methods: POST, GET" in found
 
 
-async def test_they_may_not_by_themselves(serve: Serve, runtime: PuppetRuntime) -> None:
+async def test_other_origins_are_refused_by_default(serve: Serve, runtime: PuppetRuntime) -> None:
     question = f"OPTIONS {PREDICT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     async with serve(runtime) as server:
         assert "access-control-allow-origin" not in (await ask(f"{server.http_address}{PREDICT}", GOOD)).headers
@@ -216,7 +216,7 @@ def test_which_port() -> None:
     assert http_port(ServerSettings(http_port=-1)) is None
 
 
-async def test_a_port_in_use_and_an_address_of_nobody(tmp_path: Path) -> None:
+async def test_a_port_in_use_and_an_address_of_no_machine(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -89,7 +89,7 @@ def settings(text: str, tmp_path: Path) -> dict[str, Any]:
         ),
     ],
 )
-def test_meaning(text: str, expected: dict[str, Any], tmp_path: Path) -> None:
+def test_the_settings_of_parameters(text: str, expected: dict[str, Any], tmp_path: Path) -> None:
     found = settings(text, tmp_path)
     assert {key: found[key] for key in expected} == expected
 
@@ -135,7 +135,7 @@ def test_meaning(text: str, expected: dict[str, Any], tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes(text: str, sentence: str, tmp_path: Path) -> None:
+def test_invalid_parameters(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         settings(text, tmp_path)
     assert sentence in str(caught.value)

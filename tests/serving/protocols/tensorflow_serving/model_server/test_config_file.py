@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_read_is_reported_once_and_keeps_the_models() -> N
     assert looks.applied == [["b"]]
 
 
-def test_what_cannot_be_applied_is_tried_at_every_look() -> None:
+def test_a_file_that_cannot_be_applied_is_tried_again_every_time() -> None:
     looks = Looks([B], [B], [B], [B], fails=lambda look: look < 2)
     looks.run()
     assert looks.applied == [["b"]]

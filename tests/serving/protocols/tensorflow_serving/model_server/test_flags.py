@@ -114,7 +114,7 @@ REFUSED: list[tuple[dict[str, object], type[CvserveError], str]] = [
 
 
 @pytest.mark.parametrize(("values", "kind", "text"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
-def test_flags_that_do_not_go_together(values: dict[str, object], kind: type[CvserveError], text: str) -> None:
+def test_flags_that_exclude_each_other(values: dict[str, object], kind: type[CvserveError], text: str) -> None:
     with pytest.raises(kind) as caught:
         Flags(**({"model_base_path": "/models/m"} | values)).check()  # type: ignore[arg-type]
     assert text in str(caught.value)
@@ -131,7 +131,7 @@ def test_flags_that_do_not_go_together(values: dict[str, object], kind: type[Cvs
         {"model_base_path": "/m", "model_config_file_poll_wait_seconds": -1, "load_retry_interval_micros": -1},
     ],
 )
-def test_flags_that_do(values: dict[str, object]) -> None:
+def test_flags_that_can_be_combined(values: dict[str, object]) -> None:
     Flags(**values).check()  # type: ignore[arg-type]
 
 
@@ -156,7 +156,7 @@ def test_channel_arguments(text: str, options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("text", ["grpc.max_connection_age_ms", "a=1,", "=2"])
-def test_channel_arguments_that_are_none(text: str) -> None:
+def test_invalid_channel_arguments(text: str) -> None:
     with pytest.raises(InvalidInput, match="is no argument; write name=value,name=value"):
         channel_options(text)
 

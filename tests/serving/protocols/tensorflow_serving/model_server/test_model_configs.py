@@ -73,7 +73,7 @@ def test_policies(fields: str, policy: object, tmp_path: Path) -> None:
     assert model.policy == policy
 
 
-def test_labels_and_the_old_way_to_name_the_platform(tmp_path: Path) -> None:
+def test_labels_and_the_deprecated_field_for_the_platform(tmp_path: Path) -> None:
     text = one('version_labels { key: "stable" value: 42 } version_labels { key: "canary" value: 43 }')
     [model] = parsed(text, tmp_path)
     assert model.labels == {"stable": 42, "canary": 43}
@@ -81,7 +81,7 @@ def test_labels_and_the_old_way_to_name_the_platform(tmp_path: Path) -> None:
     assert parsed(text, tmp_path) == [ModelConfig("m", Path("/m"))]
 
 
-def test_an_empty_file_is_no_models(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_models(tmp_path: Path) -> None:
     assert parsed("", tmp_path) == []
     assert parsed("model_config_list { }  # none yet\n", tmp_path) == []
 

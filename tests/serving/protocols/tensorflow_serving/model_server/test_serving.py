@@ -68,7 +68,7 @@ async def predict(channel: grpc.aio.Channel, *values: float) -> Any:
     return await prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(*values), timeout=10)
 
 
-async def test_without_batching_any_number_of_rows_is_taken_with_it_max_batch_size(model: Path, tmp_path: Path) -> None:
+async def test_any_number_of_rows_without_batching_and_max_batch_size_with_it(model: Path, tmp_path: Path) -> None:
     async with served(model, tmp_path) as server, grpc.aio.insecure_channel(server.address) as channel:
         answer = await predict(channel, *range(1500))
         assert answer.outputs["y"].float_val[:3] == [2.0, 2.5, 3.0]
@@ -155,7 +155,7 @@ async def test_tls_is_on_grpc_and_not_on_rest(model: Path, tmp_path: Path) -> No
         assert json.load(answer) == {"predictions": [3.0]}
 
 
-async def test_a_unix_socket_and_nothing_else(model: Path, tmp_path: Path) -> None:
+async def test_only_a_unix_socket(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "grpc.sock"
     async with served(model, tmp_path, port=0, grpc_socket_path=str(path)) as server:
         assert (server.address, server.http_address) == (f"unix:{path}", None)
@@ -177,7 +177,7 @@ async def test_batching_parameters_of_one_version(model: Path, tmp_path: Path) -
         assert server.describe()[0].endswith("batches up to 6, delay 2 ms")
 
 
-async def test_tflite_where_it_is_preferred(model: Path, tmp_path: Path) -> None:
+async def test_a_tflite_file_is_served_with_the_flag(model: Path, tmp_path: Path) -> None:
     shutil.copy(write_tflite(tmp_path / "lite") / "model.tflite", model / "1")
     for prefer, runtime in ((False, "tensorflow"), (True, "litert")):
         async with (

@@ -94,7 +94,7 @@ def test_batching_parameters(tmp_path: Path) -> None:
     assert warning.startswith("without effect here: pad_variable_length_inputs")
 
 
-def test_the_models_of_a_file_win_over_the_single_one(tmp_path: Path) -> None:
+def test_the_models_of_a_file_replace_the_single_one(tmp_path: Path) -> None:
     path = written(
         tmp_path / "models.config",
         'model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow" '
@@ -148,7 +148,7 @@ def test_tls(tmp_path: Path) -> None:
         ("server_key: 'c2VjcmV0", "Error parsing text-format tensorflow.serving.SSLConfig: 1:"),
     ],
 )
-def test_a_bad_ssl_file_is_refused_without_telling_the_key(text: str, sentence: str, tmp_path: Path) -> None:
+def test_the_error_of_a_bad_ssl_file_does_not_show_the_key(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         start(ssl_config_file=written(tmp_path / "ssl.txt", text))
     assert sentence in str(caught.value)
@@ -172,7 +172,7 @@ def test_a_bad_ssl_file_is_refused_without_telling_the_key(text: str, sentence: 
         ("improperly formatted file", InvalidInput, "Error parsing text-format tensorflow.serving."),
     ],
 )
-def test_files_that_are_missing_or_no_text_protos(
+def test_files_that_are_missing_or_not_text_protos(
     flag: str, content: str | None, kind: type[CvserveError], sentence: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.txt"
@@ -183,13 +183,13 @@ def test_files_that_are_missing_or_no_text_protos(
     assert sentence in str(caught.value)
 
 
-def test_what_changes_nothing_is_said_in_one_line() -> None:
+def test_flags_without_effect_are_reported_in_one_line() -> None:
     assert start(enable_profiler=False, grpc_max_threads=64).warnings == (
         "without effect here: --grpc_max_threads, --enable_profiler",
     )
 
 
-def test_rest_on_the_port_of_grpc_is_left_out_as_there() -> None:
+def test_rest_on_the_port_of_grpc_is_left_out_as_in_tensorflow_serving() -> None:
     found = start(port=8500, rest_api_port=8500)
     assert found.settings.http_port == -1
     assert "server_options.http_port cannot be same as grpc_port." in found.warnings[0]

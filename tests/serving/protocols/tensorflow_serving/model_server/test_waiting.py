@@ -36,7 +36,7 @@ def test_it_waits_until_one_model_has_a_wanted_version(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_to_serve_and_looking_once_do_not_wait(tmp_path: Path) -> None:
+def test_without_models_or_without_polling_it_does_not_wait(tmp_path: Path) -> None:
     def never(seconds: float) -> None:
         raise AssertionError("it waited")
 

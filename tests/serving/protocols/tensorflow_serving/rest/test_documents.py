@@ -53,14 +53,16 @@ def small_pieces() -> Iterator[None]:
 
 @settings(max_examples=120, deadline=None)
 @given(some.dictionaries(some.text(max_size=5), VALUES, max_size=5), STYLES)
-def test_the_same_as_python_reads(value: dict[str, Any], style: dict[str, Any]) -> None:
+def test_it_reads_the_same_as_python(value: dict[str, Any], style: dict[str, Any]) -> None:
     text = json.dumps(value, **style)
     assert read_document(text.encode() + b" }trailing \xff") == json.loads(text)
 
 
 @settings(max_examples=120, deadline=None)
 @given(some.dictionaries(some.text(max_size=5), VALUES, min_size=1, max_size=5), STYLES, some.data())
-def test_what_python_refuses_is_refused(value: dict[str, Any], style: dict[str, Any], data: some.DataObject) -> None:
+def test_documents_that_python_refuses_are_refused(
+    value: dict[str, Any], style: dict[str, Any], data: some.DataObject
+) -> None:
     text = json.dumps(value, **style)
     at = data.draw(some.integers(0, len(text) - 1))
     broken = text[:at] + data.draw(some.sampled_from(["", ",", "]", "}", '"', "[", "{", "x", "\0"])) + text[at + 1 :]
@@ -99,12 +101,12 @@ def test_faults(body: bytes, text: str) -> None:
     assert str(error.value) == text
 
 
-def test_numbers_that_json_has_not_and_bytes_that_utf8_has_not() -> None:
+def test_numbers_outside_of_json_and_bytes_outside_of_utf8() -> None:
     assert str(read_document(b'{"a": [NaN, Infinity, -Infinity]}')["a"]) == "[nan, inf, -inf]"
     assert read_document(b'\xef\xbb\xbf{"a": "\xc3\xbc\xff"}') == {"a": "\u00fc\udcff"}
 
 
-def test_what_an_error_shows_is_short_whatever_the_value() -> None:
+def test_the_excerpt_in_an_error_is_short_for_any_value() -> None:
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
@@ -116,7 +118,7 @@ def test_what_an_error_shows_is_short_whatever_the_value() -> None:
     assert excerpt("\udcff") == '"?"'
 
 
-def test_letting_go_empties_lists_of_lists() -> None:
+def test_free_empties_lists_of_lists() -> None:
     rows = [[[1, 2, 3]] * 100 for _ in range(200)]
     inner = rows[0]
     document = {"inputs": rows, "other": {"a": [1] * 10_000}}
@@ -124,7 +126,7 @@ def test_letting_go_empties_lists_of_lists() -> None:
     assert (document, rows, inner) == ({}, [], [])
 
 
-def test_nobody_looks_for_cycles_meanwhile() -> None:
+def test_garbage_collection_is_off_meanwhile() -> None:
     with no_garbage_collection():
         with no_garbage_collection():
             assert not gc.isenabled()
@@ -132,7 +134,7 @@ def test_nobody_looks_for_cycles_meanwhile() -> None:
     assert gc.isenabled()
 
 
-def test_other_threads_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_threads_run_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that kept the interpreter's lock would stop this thread for as long as it reads."""
     monkeypatch.setattr(documents, "PIECE", 32 << 10)
     body = json.dumps({"inputs": [[0.25, 0.5, 0.75]] * 400_000}).encode()

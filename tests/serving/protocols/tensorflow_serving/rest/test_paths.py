@@ -29,7 +29,7 @@ from cvserve.serving.protocols.tensorflow_serving.rest.paths import Route, route
         ("GET", "/v1/models/metadata", Route("status", ModelRef("metadata"))),
     ],
 )
-def test_what_is_asked(method: str, path: str, wanted: Route) -> None:
+def test_the_request_of_a_path(method: str, path: str, wanted: Route) -> None:
     assert route(method, path) == wanted
 
 
@@ -55,7 +55,7 @@ def test_what_is_asked(method: str, path: str, wanted: Route) -> None:
         ("DELETE", "/v1/models/m"),
     ],
 )
-def test_anything_else_is_malformed(method: str, path: str) -> None:
+def test_other_paths_are_malformed(method: str, path: str) -> None:
     with pytest.raises(InvalidInput) as error:
         route(method, path)
     assert str(error.value) == f"Malformed request: {method} {path}"

@@ -159,7 +159,7 @@ HOSTILE = {
 }
 
 
-async def test_hostile_bodies_are_the_clients_fault(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malicious_bodies_are_errors_of_the_client(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     good = json.dumps({"instances": BATCH[:1].tolist()}).encode()
     async with serve() as server:
         url = f"{server.http_address}{PREDICT}"

@@ -63,7 +63,7 @@ def test_named_rows_are_stacked_and_columns_are_not() -> None:
     assert found.inputs["b"].shape == ()
 
 
-def test_one_name_may_be_left_out_or_said() -> None:
+def test_the_name_of_a_single_input_may_be_left_out() -> None:
     for value in ([1, 2], {"x": [1, 2]}):
         assert one(value, "int32").tolist() == [1, 2]
     rows: Any
@@ -83,7 +83,7 @@ def test_numbers_that_a_dtype_rounds() -> None:
     assert one([0.1], "float16").tolist() == [np.float16(0.1)]
 
 
-def test_infinity_must_be_written_so() -> None:
+def test_infinity_must_be_written_as_a_word() -> None:
     value = json.loads('{"inputs": [1e999]}')
     assert to_tensors(value, infos(x="float64"), lambda: True).inputs["x"].tolist() == [np.inf]
     with pytest.raises(InvalidInput, match="Number too big to be stored in double"):
@@ -174,7 +174,7 @@ def test_several_inputs_need_their_names() -> None:
             to_tensors(document, infos(x="int32", y="int32"))
 
 
-def test_a_list_that_claims_to_be_huge_costs_nothing() -> None:
+def test_a_list_with_a_huge_shape_takes_no_memory() -> None:
     """The shape is that of the first elements, which may stand for far more than is there."""
     value = [[[1] * 50_000] + [[]] * 50_000] + [[]] * 50_000
     with pytest.raises(InvalidInput, match="Encountered list at unexpected size: 0 at level: 2 expected size: 50000"):
@@ -190,7 +190,7 @@ def test_too_many_dimensions() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "variant", "resource"])
-def test_dtypes_that_json_has_not(dtype: str) -> None:
+def test_dtypes_that_json_cannot_hold(dtype: str) -> None:
     with pytest.raises(Unimplemented, match=f"Conversion of JSON Value: 1 to type: {dtype}"):
         one([1], dtype)
 

@@ -43,7 +43,7 @@ def strings(*values: bytes) -> np.ndarray:
         lambda dtype: arrays.arrays(dtype, arrays.array_shapes(max_dims=4, max_side=6))
     )
 )
-def test_what_is_written_reads_as_the_same_numbers(array: np.ndarray) -> None:
+def test_written_numbers_are_read_as_the_same_numbers(array: np.ndarray) -> None:
     """One output: its name is left out, and both forms are the array."""
     for form, key in (("row", "predictions"), ("column", "outputs")):
         found = json.loads(to_json({"y": array}, form))  # type: ignore[arg-type]
