@@ -1,4 +1,4 @@
-"""Names of annotated copies: they never collide, and never leave their folder."""
+"""The names of annotated copies are unique and stay inside their folder."""
 
 from __future__ import annotations
 

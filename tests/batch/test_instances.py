@@ -1,4 +1,4 @@
-"""How many copies are opened."""
+"""The number of replicas that are opened."""
 
 from __future__ import annotations
 

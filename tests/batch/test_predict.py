@@ -1,4 +1,4 @@
-"""Folders through a real (tiny) model: rows, order, bad files, batches, memory, and being killed."""
+"""`predict` with folders and a real (tiny) model: rows, order, bad files, batches, memory, killed runs."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_invalid_options_are_refused(pipeline: Pipeline, photos: Path, tmp_path:
 
 
 def test_only_a_few_images_are_read_ahead(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
-    """The stream is pulled as it is used: what was taken is never far ahead of what was written."""
+    """The stream is read as needed: at most a few images are read before the earlier ones are written."""
     image = photos / "0" / "00.png"
     taken, farthest = 0, 0
 
@@ -246,7 +246,7 @@ def test_memory_does_not_grow_with_the_number_of_images(pipeline: Pipeline, phot
 
 
 def test_a_killed_run_is_continued_to_the_same_file(model: Path, photos: Path, tmp_path: Path) -> None:
-    """kill -9 in the middle, then --resume: the file is the one of an uninterrupted run."""
+    """kill -9 in the middle, then --resume: the file equals that of an uninterrupted run."""
     command = [sys.executable, "-m", "cvserve.cli", "predict", str(model), "-", "--out", str(tmp_path / "r.jsonl")]
     command += ["--runtime", "onnx", "--batch-size", "1", "--workers", "1", "--instances", "1"]
     paths = [str(path) for path in sorted(photos.rglob("*.png"))]

@@ -1,4 +1,4 @@
-"""Folders of images through a model of objects with masks: rows, files and drawn images."""
+"""`predict` with a model of objects with masks: rows, files and drawn images."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_coco_results_and_csv(pipeline: Pipeline, photos: Path, tmp_path: Path) 
 
 
 def test_drawn_masks(pipeline: Pipeline, photos: Path) -> None:
-    """Inside of a mask the image is half its class's colour, elsewhere it is as it was."""
+    """Inside a mask the image is mixed half and half with the colour of its class; elsewhere it is unchanged."""
     result = found(pipeline, photos, 0)[:1]
     assert result.masks is not None
     image = cv2.imread(str(photos / "0.png"))[..., ::-1]

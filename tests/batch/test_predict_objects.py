@@ -1,4 +1,4 @@
-"""Folders of images through a detector: rows in pixels of the originals, in every format."""
+"""`predict` with a detector: rows in pixels of the original images, in every format."""
 
 from __future__ import annotations
 

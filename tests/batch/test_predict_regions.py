@@ -1,4 +1,4 @@
-"""Folders of images through a segmentation model: rows, CSV, class maps as files, overlays."""
+"""`predict` with a segmentation model: rows, CSV, class maps as files, overlays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 120, 60
 
 
 def class_maps() -> dict[str, np.ndarray]:
-    """What is on the images, in blocks of 20 pixels."""
+    """Returns the classes on the images, in blocks of 20 pixels."""
     random = np.random.default_rng(0)
     blocks = {
         "one.png": np.full((3, 6), 1, np.uint8),

@@ -1,4 +1,4 @@
-"""What the words of `cvserve predict` mean."""
+"""The images that the words of `cvserve predict` stand for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cvserve bench`: a small run of everything, and the parts that decide what a figure means."""
+"""`cvserve bench`: a small run of all parts, and the functions that compute the figures."""
 
 from __future__ import annotations
 

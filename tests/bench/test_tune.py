@@ -1,4 +1,4 @@
-"""`cvserve tune`: which candidates are served, which of them wins, and a file that the server takes."""
+"""`cvserve tune`: which candidates are served, which one is chosen, and a settings file for the server."""
 
 from __future__ import annotations
 

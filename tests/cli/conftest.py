@@ -34,13 +34,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a command: nothing is remembered outside the tests."""
+    """The environment of a command: with its own cache directory."""
     return {**os.environ, "CVSERVE_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
 
 
 @pytest.fixture
 def cvserve(tmp_path: Path, environment: dict[str, str]) -> Command:
-    """Runs `cvserve ...` as a process of its own, in an empty folder."""
+    """Runs `cvserve ...` as a process, in an empty folder."""
 
     def run(*words: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "cvserve.cli", *map(str, words)]

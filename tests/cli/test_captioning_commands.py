@@ -1,4 +1,4 @@
-"""`cvserve inspect` with a captioning model, and what `cvserve export` says to flags of decoding."""
+"""`cvserve inspect` with a captioning model, and the decoding flags of `cvserve export`."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_wrong_use_is_one_sentence(cvserve, root: Path, tmp_path: Path, words:
 
 
 def test_masks_of_objects(cvserve, root: Path, tmp_path: Path) -> None:
-    """`predict` of a model of objects with masks; one of boxes has none to give."""
+    """`predict` with a model of objects with masks; a model of boxes has no masks."""
     publish_instances(tmp_path / "animals")
     image = root / "data" / "val" / "two.png"
     done = cvserve("predict", "animals", image, "--mask-format", "polygons", "--annotate", "drawn")

@@ -1,4 +1,4 @@
-"""`cvserve import`, and what is then done with the model."""
+"""`cvserve import`, and commands with the imported model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_errors_are_sentences(cvserve, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_real_model_on_real_photos(cvserve, shared: Path, tmp_path: Path) -> None:
-    """The 49 photos of ../shared through `predict`: the figures that the model's README measured, less one."""
+    """`predict` with the 49 photos of ../shared: the figures that the model's README measured, less one."""
     model = shared / "models" / "mobilenet_v2_imagenet_int8"
     if not model.is_dir():
         pytest.skip("the shared ImageNet model is not beside this checkout")

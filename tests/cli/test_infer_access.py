@@ -21,7 +21,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
 class Service(vision_pb2_grpc.VisionServiceServicer):
-    """Wants the token "open", keeps what it is asked, and can be loading its model for so many questions."""
+    """Requires the token "open", keeps its requests, and can refuse the first ones as if a model were loading."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
@@ -69,7 +69,7 @@ class Service(vision_pb2_grpc.VisionServiceServicer):
 
 
 class Health(grpc.GenericRpcHandler):
-    """Wants that token, too, and has nothing to tell."""
+    """Requires that token too, and does not implement health."""
 
     def service(self, call: Any) -> Any:
         def check(request: bytes, context: Any) -> bytes:

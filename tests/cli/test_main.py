@@ -1,4 +1,4 @@
-"""The frame of the command line: help, misspelt words, exit codes, and what is printed when something goes wrong."""
+"""The command line in general: help, misspelt words, exit codes, and the messages of errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvserve.errors import NotFound
 
 
 def exit_of(words: list[str]) -> int:
-    """The exit code as the shell sees it."""
+    """Returns the exit code, as the shell would."""
     try:
         return main(words)
     except SystemExit as stop:
@@ -92,7 +92,7 @@ def test_wrong_usage_is_one_sentence_and_code_2(
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], int]:
-    """Runs a made-up command that raises or returns what it is given."""
+    """Runs an invented command that raises or returns the given value."""
 
     def run(outcome: BaseException | int) -> int:
         module = ModuleType("cvserve.cli.made_up")
@@ -144,7 +144,7 @@ def test_an_error_of_cvserve_prints_its_traceback_and_asks_for_a_report(
 
 
 def test_a_closed_pipe_is_quiet() -> None:
-    """`cvserve ... | head -1`: nothing on stderr, however much is written after the reader left."""
+    """`cvserve ... | head -1`: nothing on stderr, however much is written after the reader has ended."""
     code = """
 import sys
 from types import ModuleType

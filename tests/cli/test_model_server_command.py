@@ -1,4 +1,4 @@
-"""`cvserve model-server` as a process, in the place of tensorflow_model_server."""
+"""`cvserve model-server` as a process, instead of tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 class ModelServer:
-    """A server in a process of its own."""
+    """Runs a server as a process."""
 
     def __init__(self, log: Path, environment: dict[str, str], *flags: str) -> None:
         self.port, self.log = free_port(), log
@@ -42,7 +42,7 @@ class ModelServer:
             self.process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
 
     def wait_for(self, text: str, seconds: float = START_SECONDS) -> None:
-        """Until a line has the text."""
+        """Waits until a line has the text."""
         end = time.monotonic() + seconds
         while text not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
@@ -50,7 +50,8 @@ class ModelServer:
             time.sleep(0.05)
 
     def ask(self, name: str, address: str = "") -> Any:
-        """As the clients of TensorFlow Serving's examples do it: half of 2, and what the model adds."""
+        """Sends a request as the clients of TensorFlow Serving's examples do: the answer is half of 2 and the model's
+        addend."""
         import grpc
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -65,7 +66,7 @@ class ModelServer:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models that cvserve did not make."""
+    """Makes two models without a manifest."""
     root = tmp_path_factory.mktemp("foreign")
     for name in ("half_plus_two", "other"):
         write_tf1(root / name / "00000123")
@@ -90,7 +91,7 @@ def config(*models: Path) -> str:
 
 
 def publish(path: Path, text: str) -> None:
-    """As config management does it: the server never sees half a file."""
+    """Replaces the file in one step, as configuration tools do, so that the server never reads half of it."""
     beside = path.with_suffix(".new")
     beside.write_text(text)
     os.replace(beside, path)
@@ -197,7 +198,7 @@ DOCKERFILE = Path(__file__).resolve().parents[2] / "deploy" / "Dockerfile.model-
 
 
 def test_the_containers_entry_point_takes_the_variables_of_tensorflow_serving(tmp_path: Path) -> None:
-    """The entry point as a plain process, with a `cvserve` that says what it was given."""
+    """The entry point as a plain process, with a `cvserve` that prints its arguments."""
     text = DOCKERFILE.read_text().replace("\\\n", " ")
     found = dict(re.findall(r"^(ENTRYPOINT|ENV) +(.*)$", text, flags=re.MULTILINE))
     variables = dict(pair.split("=", 1) for pair in found["ENV"].split())

@@ -136,7 +136,7 @@ def test_resume_refuses_another_top_k(cvserve, repository: Path, photos: Path, t
 def test_errors_are_tried_again_when_their_lines_are_deleted(
     cvserve, repository: Path, photos: Path, tmp_path: Path
 ) -> None:
-    """As the help says."""
+    """The help describes this."""
     (tmp_path / "late.png").write_text("no image")
     words = ["predict", repository / "colour", "late.png", photos / "red.png", "--resume", "--out"]
     assert cvserve(*words, "old.jsonl").returncode == 1

@@ -1,4 +1,4 @@
-"""`cvserve serve` and `cvserve infer` as two processes, and what the container runs."""
+"""`cvserve serve` and `cvserve infer` as two processes, and the commands of the container."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_SECONDS = 120
 
 @contextmanager
 def serving(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A server process and its address, once it says that it is ready."""
+    """Yields a server process and its address, once it is ready."""
     with log.open("w") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment)
     try:
@@ -134,7 +134,7 @@ def test_the_container_runs_without_root_on_the_default_port() -> None:
 def test_the_containers_command_serves_and_its_health_check_agrees(
     repository: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """ENTRYPOINT, CMD and HEALTHCHECK of the Dockerfile as plain processes; only path and port are others."""
+    """ENTRYPOINT, CMD and HEALTHCHECK of the Dockerfile as plain processes, with another path and port."""
     found = instructions()
     command = [*json.loads(found["ENTRYPOINT"]), *json.loads(found["CMD"])]
     assert command[0] == "cvserve"

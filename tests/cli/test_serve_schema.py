@@ -1,4 +1,4 @@
-"""`cvserve serve --schema`: what an editor needs to help with server.yaml."""
+"""`cvserve serve --schema`: the schema that editors use for server.yaml."""
 
 from __future__ import annotations
 

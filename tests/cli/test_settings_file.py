@@ -1,4 +1,4 @@
-"""A settings file, --set and flags together: each beats the one before, and a flag that is not given beats nothing."""
+"""A settings file, --set and flags together: each overrides the one before, and a flag that is not given does not."""
 
 from __future__ import annotations
 

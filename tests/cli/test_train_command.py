@@ -1,4 +1,4 @@
-"""From the flags of `cvserve train` to its settings, and the whole path once."""
+"""The settings of `cvserve train` from its flags, and one run of the whole path."""
 
 from __future__ import annotations
 

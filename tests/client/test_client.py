@@ -1,4 +1,4 @@
-"""The clients against a small server of their own service: no TensorFlow is needed to test them."""
+"""The clients with a small server of the same service, which needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
 class Service(vision_pb2_grpc.VisionServiceServicer):
-    """Answers with the image's length as label, and keeps count."""
+    """Answers with the length of the image as label, and counts requests."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []

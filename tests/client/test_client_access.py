@@ -18,7 +18,7 @@ from cvserve.protos import vision_pb2, vision_pb2_grpc
 
 
 class Door(vision_pb2_grpc.VisionServiceServicer):
-    """Lets in whoever has the token "open"."""
+    """Accepts requests with the token "open"."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []

@@ -1,4 +1,4 @@
-"""`auto` measures once, remembers, and never fails over its memory."""
+"""`auto` measures once, remembers the choice, and does not fail if its cache is damaged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The runtimes that were really measured, in order."""
+    """Returns the runtimes that were measured, in order."""
     calls: list[str] = []
     real = choose.time_in_turns
 

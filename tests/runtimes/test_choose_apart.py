@@ -1,4 +1,4 @@
-"""A server that measures for `auto` does so in another process, whose TensorFlow goes with it."""
+"""A server measures for `auto` in another process, so that TensorFlow does not stay in its memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""onnxruntime on a GPU: what it is told, what it must not hide, and, where there is one, what it answers."""
+"""onnxruntime on a GPU: its options, the errors that it must not hide, and its answers where there is a GPU."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ GPU = Device("gpu", 1)
 
 
 class Fail(Exception):
-    """As onnxruntime's own exceptions: no RuntimeError."""
+    """Stands for onnxruntime's own exceptions, which are not RuntimeErrors."""
 
 
 class Session:
-    """Knows the shapes that it was run with."""
+    """Records the shapes that it was run with."""
 
     def __init__(self, providers: list[str]) -> None:
         self._providers = providers
@@ -61,7 +61,7 @@ class Session:
 
 
 class Library:
-    """onnxruntime with CUDA, as it behaves: a session whose providers are those that could be used."""
+    """Behaves like onnxruntime with CUDA: a session has only the providers that could be used."""
 
     __file__ = "/nowhere/onnxruntime/__init__.py"
     capi = SimpleNamespace(onnxruntime_pybind11_state=SimpleNamespace(Fail=Fail))

@@ -1,4 +1,4 @@
-"""How the cores are shared out."""
+"""How the cores are divided among instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SavedModel leaves the memory with its version, although its library, which came with it, stays."""
+"""The memory of an unloaded SavedModel is freed, although TensorFlow, which was imported for it, stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TFLite files asked with other shapes than they declare, and files with several signatures."""
+"""TFLite files with inputs of other shapes than they declare, and files with several signatures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three runtimes answer alike, and refuse alike."""
+"""The three runtimes give the same answers and the same errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start-up chatter goes, everything else stays."""
+"""Known start-up messages are hidden; all other lines are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations at a time and GPU memory, as the libraries are told."""
+"""Operations at the same time and GPU memory, as they are passed to the libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cvserve.runtimes.tensorflow_gpus import set_gpus
 
 
 class Config:
-    """tf.config of a machine with two GPUs, which has or has not begun to work."""
+    """Stands for tf.config on a machine with two GPUs, before or after TensorFlow has started."""
 
     LogicalDeviceConfiguration = SimpleNamespace
 

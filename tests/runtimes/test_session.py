@@ -1,4 +1,4 @@
-"""Any SavedModel in a session: TF1 and TF2, tables, strings, state, unranked tensors, faults of the graph."""
+"""Any SavedModel in a session: TF1 and TF2, tables, strings, state, unranked tensors, errors of the graph."""
 
 from __future__ import annotations
 

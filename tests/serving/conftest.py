@@ -1,4 +1,4 @@
-"""A server with one tiny model, on a free port, asked over real sockets."""
+"""A server with one tiny model, on a free port, with requests over real sockets."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def serve(tmp_path: Path) -> Serve:
 
 @pytest.fixture
 def runtime() -> PuppetRuntime:
-    """The graph of the model, in the test's hands."""
+    """Returns the graph of the model, which the test controls."""
     return PuppetRuntime()
 
 
 @pytest.fixture
 def quick_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Layouts are measured in little time, for two cores, and remembered in this folder."""
+    """Measures instance plans in little time, for two cores, and remembers them in this folder."""
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(measuring, "ROUND_SECONDS", 0.02)
     for module in (choosing, replicas):

@@ -1,4 +1,4 @@
-"""The table of codes."""
+"""The table of error codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cvserve serve` on both ports, from its lines to SIGTERM."""
+"""`cvserve serve` on both ports: the lines that it prints, and SIGTERM."""
 
 from __future__ import annotations
 

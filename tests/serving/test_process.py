@@ -68,7 +68,7 @@ serve(sys.argv[1], host="127.0.0.1", port=0, max_batch_size=2, instances=1, thre
 
 
 class Process:
-    """A server in a process of its own."""
+    """Runs a server as a process."""
 
     def __init__(self, code: str, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -90,7 +90,7 @@ class Process:
         raise AssertionError(f"it never was ready: {self.lines} {self.process.communicate()[1]}")
 
     def end(self, seconds: float) -> int:
-        """Its exit code, if it ends by itself in that time."""
+        """Returns the exit code, if the process ends by itself in that time."""
         output, errors = self.process.communicate(timeout=seconds)
         self.lines += output.splitlines()
         assert "Traceback" not in errors, errors

@@ -1,4 +1,4 @@
-"""Rows of captioners: CSV with a line a caption, and COCO results that pycocotools loads as they are."""
+"""Rows of captioners: CSV with one line for each caption, and COCO results that pycocotools loads."""
 
 from __future__ import annotations
 

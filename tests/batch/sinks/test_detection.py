@@ -1,4 +1,4 @@
-"""Rows of detectors: CSV with a line an object, and COCO results that pycocotools loads as they are."""
+"""Rows of detectors: CSV with one line for each object, and COCO results that pycocotools loads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_csv_of_objects_refuses_other_tasks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", range(0, 260, 13))
 def test_csv_is_continued_image_by_image(tmp_path: Path, lost: int) -> None:
-    """Whatever the byte at which the earlier run died: half an image is not taken for the whole of it."""
+    """The earlier run may end at any byte: an image with a part of its lines does not count as done."""
     rows = [TWO, BAD, NONE, LAST]
     out, whole = tmp_path / "r.csv", tmp_path / "whole.csv"
     with open_csv(whole) as sink:

@@ -1,4 +1,4 @@
-"""Files of results: whole or not there, and continued where they were left."""
+"""Files of results: complete or absent, and continued where the earlier run ended."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_an_unfinished_file_is_neither_published_nor_deleted(tmp_path: Path, nam
 @pytest.mark.parametrize("name", ["results.jsonl", "results.csv"])
 @pytest.mark.parametrize("lost", [0, 1, 2, 9, 30])
 def test_resume_drops_an_incomplete_last_line_and_keeps_the_others(tmp_path: Path, name: str, lost: int) -> None:
-    """Whatever the byte at which the earlier run died, the resumed file is the uninterrupted one."""
+    """The earlier run may end at any byte: the resumed file equals that of an uninterrupted run."""
     rows = [row("a.jpg"), bad("b.jpg"), row(ODD_NAME), row("multi\nline.jpg")]
     out, whole = tmp_path / name, tmp_path / f"whole-{name}"
     with open_sink(whole, top_k=2) as sink:

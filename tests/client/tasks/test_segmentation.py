@@ -1,4 +1,4 @@
-"""Class maps through the server's messages and the client's, without a server between them."""
+"""Class maps in the server's messages, read by the client, without a running server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIDENCE = np.array([0.25, 0.5, 0.75, 1], np.float32)
 
 
 def sent(class_map: np.ndarray, mask_format: str | None, largest: int = 1 << 20) -> bytes:
-    """What goes over the wire."""
+    """Returns the bytes that are sent."""
     options = Options(mask_format=mask_format)
     field, response = encode_frame(SegmentationResult(class_map, CONFIDENCE, NAMES), options=options, largest=largest)
     assert field == "segmentation"

@@ -1,4 +1,4 @@
-"""Instances and threads that nobody gave are measured once, and remembered."""
+"""Instances and threads that are not set are measured once, and remembered."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_race_distinguishes_fast_and_slow_plans() -> None:
 
 
 class ManyThreadsPay(PuppetRuntime):
-    """onnxruntime's puppet: calls run at the same time, and one with one thread takes 20 ms."""
+    """Stands for onnxruntime: calls run at the same time, and a call with one thread takes 20 ms."""
 
     name = "onnx"
 
@@ -132,7 +132,7 @@ class ManyThreadsPay(PuppetRuntime):
 
 
 class Opener:
-    """Counts what is opened."""
+    """Counts the opened graphs."""
 
     def __init__(self) -> None:
         self.opened: list[tuple[int, PuppetRuntime]] = []
@@ -187,7 +187,7 @@ def test_a_replica_for_lone_requests_is_opened_remembered_and_closed(
 def test_a_batch_that_gains_little_with_decoding_is_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: float, expected: int
 ) -> None:
-    """The graphs alone say batches of 2; with decoding beside them they must still be worth the wait."""
+    """Measured alone, the graphs are best with batches of 2; with decoding the gain must still be large enough."""
     monkeypatch.setattr(choosing, "good_batches", lambda *_, **__: (2, 1))
 
     def scores(
@@ -269,7 +269,7 @@ def test_a_graph_that_fails_while_it_is_measured_fails_the_load_and_all_is_close
 def test_a_measurement_is_found_by_the_names_that_earlier_releases_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file's name is a hash over these names: with others, every model would be measured again."""
+    """The name of the file is a hash of these names. With other names every model would be measured again."""
     keys: list[set[str]] = []
 
     def key_of(facts: dict[str, object]) -> str:

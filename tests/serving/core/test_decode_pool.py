@@ -1,4 +1,4 @@
-"""The bounded pool before the queue."""
+"""The pool of decoding threads, with its limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pool(workers: int = 1, max_waiting: int = 2, max_bytes: int = 1 << 20) -> It
 
 
 class Image:
-    """Something whose life can be watched."""
+    """An object for a weak reference."""
 
 
 async def test_work_is_done_on_other_threads_and_errors_come_back() -> None:

@@ -1,4 +1,4 @@
-"""A server whose model is on a GPU, and on a GPU and the processor at the same time. Skipped where there is none."""
+"""A server with a model on a GPU, and on a GPU and the CPU at the same time. Skipped where there is no GPU."""
 
 from __future__ import annotations
 

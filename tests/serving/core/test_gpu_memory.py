@@ -30,7 +30,7 @@ def cache(quick_measuring: Path) -> Path:
 
 
 class Card:
-    """memory: of what is free. opening: seconds that a session takes to open."""
+    """memory: the free memory. opening: seconds that a session takes to open."""
 
     def __init__(self, memory: float, opening: float = 0.0) -> None:
         self.memory, self.opening = memory, opening
@@ -73,7 +73,7 @@ class Session:
 
 
 class OnTheCard(PuppetRuntime):
-    """`OnnxRuntime` in little."""
+    """A small stand-in for `OnnxRuntime`."""
 
     name = "onnx"
 

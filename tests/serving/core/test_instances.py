@@ -41,7 +41,7 @@ async def serving(root: Path, **settings: object) -> AsyncIterator[Server]:
 
 
 def same(found: DetectionResult, wanted: DetectionResult) -> bool:
-    """Masks and boxes to the pixel; the client knows the names of the classes that there are."""
+    """Checks that masks and boxes are equal to the pixel; the client has only the names of classes in the image."""
     assert [item.label for item in found] == [item.label for item in wanted]
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-4)
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
@@ -85,7 +85,7 @@ async def test_every_format_is_the_pipelines_own_answer(models: Path) -> None:
 
 
 async def test_the_messages(models: Path) -> None:
-    """What other languages see: which fields are set."""
+    """The fields that are set, which clients in other languages read."""
     image, model = photo(1), vision_pb2.ModelSpec(name="animals")
     async with serving(models) as server, grpc.aio.insecure_channel(server.address) as channel:
         stub = vision_pb2_grpc.VisionServiceStub(channel)

@@ -1,4 +1,4 @@
-"""InstancePlan, warm-up, and what a path holds."""
+"""Instance plans, warm-up, and the models at a path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is remembered of what other tests measured."""
+    """Starts without the measurements of other tests."""
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "measured"))
 
 
@@ -170,7 +170,7 @@ def test_without_batching_a_request_of_several_rows_stays_whole(tmp_path: Path) 
 
 
 def test_the_replicas_of_a_model_have_one_precision(tmp_path: Path) -> None:
-    """Of a format that is there in several."""
+    """A format is there in several precisions."""
 
     directory = several_graphs(tmp_path / "m", [("onnx", "float32"), ("onnx", "float16"), ("onnx", "int8")])
     seen: list[tuple[str, str | None]] = []

@@ -1,4 +1,4 @@
-"""The life of a version."""
+"""The states of a version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FakeQueue:
 
 
 class FakeServable:
-    """What the manager touches of a Servable."""
+    """Has the parts of a Servable that the manager uses."""
 
     def __init__(self, name: str, version: int) -> None:
         self.name, self.version = name, version

@@ -1,4 +1,4 @@
-"""Unloading gives memory back to the system: what is resident is measured, with models of 64 MiB."""
+"""Unloading returns memory to the system. The resident memory is measured, with models of 64 MiB."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def resident_mib() -> float:
 
 
 def tensorflow_model(directory: Path) -> None:
-    """y = x W as a SavedModel that cvserve did not make."""
+    """Writes y = x W as a SavedModel without a manifest."""
     import tensorflow as tf
 
     class Product(tf.Module):  # type: ignore[misc, name-defined]
@@ -45,7 +45,7 @@ def tensorflow_model(directory: Path) -> None:
 
 
 def tflite_model(directory: Path) -> None:
-    """The same for the edge."""
+    """Writes the same as a TFLite file."""
     import tensorflow as tf
 
     weights = np.random.default_rng(0).normal(size=(WIDTH, WIDTH)).astype(np.float32)
@@ -60,12 +60,12 @@ def tflite_model(directory: Path) -> None:
 
 
 async def ask(engine: Engine) -> None:
-    """A graph that has not run yet has not read all of its file."""
+    """Runs the graph once, since only then all of its file has been read."""
     await engine.predict(PredictRequest(ModelRef("large"), "", {"x": np.ones((1, WIDTH), np.float32)}))
 
 
 async def settled_mib() -> float:
-    """The least that is resident within a second: the kernel counts pages that were given back a little later."""
+    """Returns the least resident MiB within a second, since the kernel counts freed pages a little later."""
     least = resident_mib()
     for _ in range(20):
         await asyncio.sleep(0.05)
@@ -97,7 +97,7 @@ BUILDS = {"tflite": tflite_model, "tensorflow": tensorflow_model}
 
 
 def in_turns_alone(kind: str, root: Path, turns: int) -> list[tuple[float, float]]:
-    """`in_turns` in a process of its own: this one's memory moves with every other test."""
+    """`in_turns` in another process, since other tests change the memory of this one."""
     command = [sys.executable, __file__, kind, str(root), str(turns)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -117,7 +117,7 @@ def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_that_tensorflow_keeps_is_used_by_the_next_model(tmp_path: Path) -> None:
-    """TensorFlow's allocator for oneDNN gives nothing back to the system, but takes it again for what comes."""
+    """TensorFlow's allocator for oneDNN returns no memory to the system, but uses it again for the next model."""
     pytest.importorskip("tensorflow")
     (_, before), *others = in_turns_alone("tensorflow", tmp_path, 4)
     for _, unloaded in others:

@@ -1,4 +1,4 @@
-"""What libraries bring is left out of the garbage collector's rounds, also where a model brings TensorFlow later."""
+"""The garbage collector skips the objects of libraries, also if a model imports TensorFlow later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what is on disk to what is served: polling, and the end. Directories are real, models are not."""
+"""The served versions follow the disk: polling, and the end. Directories are real, models are fakes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_new_version_is_loaded_before_the_old_one_is_unloaded(models: Mo
 
 
 async def test_a_version_whose_manifest_arrives_late_is_loaded_again(models: Models) -> None:
-    """A slow copy brought what could be served without one first."""
+    """A slow copy can be served without a manifest at first."""
     directory = models.put(1)
     reconciler = await models.start()
     await reconciler.poll()

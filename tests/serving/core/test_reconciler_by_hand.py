@@ -1,4 +1,4 @@
-"""What is loaded, unloaded and reloaded on request. Directories are real, models are not."""
+"""Loading, unloading and reloading on request. Directories are real, models are fakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of models that replace each other, and labels. Directories are real, models are not."""
+"""Lists of models that replace each other, and labels. Directories are real, models are fakes."""
 
 from __future__ import annotations
 

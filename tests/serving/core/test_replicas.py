@@ -1,4 +1,4 @@
-"""Where a model's copies run: devices, instances on each, and that all of them get work."""
+"""Where the replicas of a model run: devices, instances on each, and that all of them get requests."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_device_that_does_not_exist(tmp_path: Path) -> None:
 
 
 async def test_idle_instances_take_turns() -> None:
-    """One request after the other, so that every instance is idle each time: all of them are used all the same."""
+    """One request after the other, so that every instance is idle each time; still all of them are used."""
     used: list[int] = []
 
     def graph(index: int) -> RunGraph:

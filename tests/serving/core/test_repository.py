@@ -1,4 +1,4 @@
-"""What is found on disk."""
+"""The models and versions that are found on disk."""
 
 from __future__ import annotations
 

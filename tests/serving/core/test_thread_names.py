@@ -1,4 +1,4 @@
-"""What the system calls the server's threads."""
+"""The names of the server's threads in the system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which versions are wanted, and what is done next about it."""
+"""Which versions are wanted, and what is loaded and unloaded next."""
 
 from __future__ import annotations
 

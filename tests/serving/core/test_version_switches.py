@@ -1,4 +1,4 @@
-"""Versions change under load: a small turn of benchmarks/version_switches.py, over real sockets."""
+"""Versions change under load: a small run of benchmarks/version_switches.py, over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Models without a manifest of every kind, over a real socket: strings, tables, odd shapes, defaults, half copies."""
+"""Models without a manifest of every kind, over a real socket: strings, tables, odd shapes, defaults, versions copied
+in part."""
 
 from __future__ import annotations
 
@@ -217,7 +218,7 @@ def serving(path: Path, **settings: Any) -> Server:
 async def test_a_version_copied_in_part_is_not_served_until_its_manifest_arrives(
     half_copy: Path, tmp_path: Path
 ) -> None:
-    """It comes last in many a copy. The server may have been started meanwhile."""
+    """Many tools copy it last. The server may have been started meanwhile."""
     for policy in ("latest", "all"):
         async with serving(tmp_path / "models", versions=policy) as server:
             engine = server.engine
@@ -276,7 +277,7 @@ async def test_an_int8_tflite_file_of_another_tool(shared: Path, tmp_path: Path)
 
 
 class Looked:
-    """Stands for a string of eight bytes, and counts who asks."""
+    """Stands for a string of eight bytes, and counts how often its length is read."""
 
     times = 0
 

@@ -1,4 +1,4 @@
-"""A SavedModel without a manifest on several devices: a copy on each, used in turn. In a process of its own, whose CPU
+"""A SavedModel without a manifest on several devices: a replica on each, used in turns. In another process, whose CPU
 is two."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log: its two formats, the id of each request, and what a full disk or a stuck reader must not break."""
+"""The log: its two formats, the id of each request, and that a full disk or a stuck reader does not stop the server."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_setting_up_again_replaces() -> None:
 
 
 class Stuck(io.StringIO):
-    """A pipe that nobody reads."""
+    """Stands for a pipe that nobody reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ def test_a_full_disk_drops_lines_and_then_goes_on() -> None:
 
 
 async def ask(address: str, model: str = "colours", **metadata: str) -> tuple[str, dict[str, Any]]:
-    """The code and the trailers of one request."""
+    """Returns the code and the trailers of one request."""
     async with grpc.aio.insecure_channel(address) as channel:
         request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name=model), image=jpeg())
         pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())

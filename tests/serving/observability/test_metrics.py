@@ -1,4 +1,4 @@
-"""What Prometheus is told: read back with its own parser."""
+"""The text for Prometheus, read with its own parser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ parser = pytest.importorskip("prometheus_client.parser")
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Value by sample name and labels; the parser adds `_total` to the names of counters that lack it."""
+    """Returns values by sample name and labels; the parser adds `_total` to the names of counters that lack it."""
     families = parser.text_string_to_metric_families(metrics.text().decode())
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

@@ -25,7 +25,7 @@ PARENT = "00f067aa0ba902b7"
 
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Where the server's spans go."""
+    """Returns the exporter that gets the server's spans."""
     exporter = InMemorySpanExporter()
     monkeypatch.setattr(interceptor, "OpenTelemetry", lambda settings: OpenTelemetry(settings, exporter))
     return exporter

@@ -1,4 +1,4 @@
-"""TLS, certificates of clients and tokens, as clients meet them."""
+"""TLS, certificates of clients and tokens over gRPC."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CODES = grpc.StatusCode
 
 @pytest.fixture(autouse=True)
 def look_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changed files count from the next connection or request on, not from the next second."""
+    """Makes changed files count from the next connection or request on, not from the next second."""
     monkeypatch.setattr(watched, "CHECK_SECONDS", 0.0)
 
 
@@ -57,7 +57,7 @@ async def channel(address: str, trusted: grpc.ChannelCredentials | None) -> Asyn
 async def classify(
     address: str, trusted: grpc.ChannelCredentials | None = None, token: str | None = None, model: str = "colours"
 ) -> str:
-    """The code that a request over a new connection is answered with."""
+    """Returns the code of a request over a new connection."""
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
     async with channel(address, trusted) as made:
         request = vision_pb2.ClassifyRequest(model=vision_pb2.ModelSpec(name=model), image=jpeg())

@@ -24,7 +24,7 @@ BODY = json.dumps({"instances": np.stack([pixels("red")]).tolist()})
 
 @pytest.fixture(autouse=True)
 def look_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changed files count from the next connection or request on, not from the next second."""
+    """Makes changed files count from the next connection or request on, not from the next second."""
     monkeypatch.setattr(watched, "CHECK_SECONDS", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The file of tokens: what it allows, what it refuses, and that it can be replaced."""
+"""The file of tokens: which requests it allows and refuses, and that it can be replaced."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Faults that come from the state of the server, the second half of the table of errors in docs/serving.md.
+"""Errors that come from the state of the server, the second half of the table of errors in docs/serving.md.
 
-A full queue, time that is up, a device that is full or fails, models that come and go, a server that ends: over gRPC
-and HTTP alike.
+A full queue, a deadline that passes, a device without memory or that fails, models that are loaded and unloaded, a
+server that ends: over gRPC and HTTP alike.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ async def test_a_device_that_fails(serve: Serve) -> None:
 
 
 async def test_deadlines_that_pass(serve: Serve, runtime: PuppetRuntime) -> None:
-    """Also while a batch runs that nobody can end, and for the requests in it."""
+    """Also while a batch runs, which cannot be interrupted, and for the requests in it."""
     runtime.gate.clear()
     async with serve(runtime, max_batch_size=1, http_timeout_seconds=0.3) as server, asking(server) as ask:
         running = asyncio.ensure_future(ask.code(timeout=0.3))
@@ -138,7 +138,7 @@ async def test_a_client_that_goes_away_while_it_waits(serve: Serve, runtime: Pup
 
 
 async def test_requests_of_another_shape(serve: Serve, runtime: PuppetRuntime) -> None:
-    """They wait together and never share a batch, so none fails for the other."""
+    """They wait together but never share a batch, so none makes another fail."""
     runtime.gate.clear()
     async with serve(runtime) as server, asking(server) as ask:
         running = asyncio.ensure_future(ask.predict())

@@ -1,7 +1,7 @@
-"""The table of errors in docs/serving.md, row by row, over real sockets: gRPC and HTTP tell the same fault alike.
+"""The table of errors in docs/serving.md, row by row, over real sockets: gRPC and HTTP report the same error.
 
-The rows are those that servers of this kind differ in: unknown things, tensors that do not fit. What comes from the
-state of the server is in test_error_states.py.
+These are the errors of requests: unknown names, tensors that do not fit. Errors that come from the state of the server
+are in test_error_states.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOO_SHORT = np.zeros((1, 16, 16, 2), np.uint8)
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, as gRPC sends it and as HTTP does (None: HTTP cannot), and the answers.
+    """Describes an error: the gRPC and the HTTP request (None: not possible over HTTP), and the answers.
 
     text: part of both sentences; http_text: of HTTP's, where its API has other words.
     """

@@ -1,4 +1,4 @@
-"""Bounds on what one client, or one request, can take."""
+"""Limits on the resources of one client or one request."""
 
 from __future__ import annotations
 

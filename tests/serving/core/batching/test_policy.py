@@ -1,4 +1,4 @@
-"""The policy as a table, and what must hold for every queue."""
+"""The policy as a table, and properties for every queue."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_every_decision_is_sound(waiting: list[Request], free: int, limits: Batc
 
 @given(waiting=st.lists(requests, min_size=1, max_size=12))
 def test_with_no_delay_the_queue_empties(waiting: list[Request]) -> None:
-    """Asked again and again, every request that is not late leaves the queue exactly once."""
+    """When decisions are repeated, every request that is not late leaves the queue exactly once."""
     left = [request for request in waiting if request.deadline > 2.0]
     late = [request for request in waiting if request.deadline <= 2.0]
     while left:

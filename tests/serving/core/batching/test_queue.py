@@ -1,4 +1,4 @@
-"""The queue with a clock that jumps and slots that do as they are told: which requests run together, and when."""
+"""The queue with a fake clock and slots that the test controls: which requests run together, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue's deadlines, cancellations, bounds and end, on a clock that jumps."""
+"""The queue's deadlines, cancellations, limits and end, on a fake clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches that fail: whose request fails, and whose is tried again."""
+"""Batches that fail: which requests fail, and which are tried again."""
 
 from __future__ import annotations
 

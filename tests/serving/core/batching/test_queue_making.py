@@ -1,4 +1,4 @@
-"""Requests whose tensors are still to be made, by the worker that runs them or elsewhere."""
+"""Requests whose tensors are made later, by the worker that runs them or on another thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When those that are refused are told to come back."""
+"""The times after which refused requests should be tried again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Classify and Regress take and give, apart from any server."""
+"""The inputs and outputs of Classify and Regress, without a server."""
 
 from __future__ import annotations
 

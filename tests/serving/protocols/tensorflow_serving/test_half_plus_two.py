@@ -1,4 +1,4 @@
-"""Half-plus-two in all its forms, served without a manifest, as an unmodified tensorflow-serving-api client sees it."""
+"""Half-plus-two in all its forms, served without a manifest, with an unmodified tensorflow-serving-api client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What half-plus-two, served without a manifest, answers to requests that do not fit, in TensorFlow Serving's words."""
+"""The errors of half-plus-two, served without a manifest, for wrong requests, with TensorFlow Serving's texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of models over a real socket: reload requests, labels, polling, broken versions."""
+"""Changes of models over a real socket: reload requests, labels, polling, broken versions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def statuses(models: Any, name: str, **choice: Any) -> dict[int, tuple[int
 
 
 async def predict(prediction: Any, name: str, **choice: Any) -> int:
-    """The version that answered."""
+    """Returns the version that answered."""
     from tensorflow_serving.apis import predict_pb2
 
     request = predict_pb2.PredictRequest(model_spec=spec(name, **choice))

@@ -1,4 +1,4 @@
-"""PredictionService and ModelService as an unmodified tensorflow-serving-api client sees them."""
+"""PredictionService and ModelService with an unmodified tensorflow-serving-api client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""assets.extra/tf_serving_warmup_requests: replayed while loading, and a reason not to load."""
+"""assets.extra/tf_serving_warmup_requests: replayed while loading; a failure of one makes the load fail."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def multi(method: str = "tensorflow/serving/regress") -> Any:
 
 
 class Recorder:
-    """Puts itself in the place of a signature's graph."""
+    """Replaces a signature's graph and records its calls."""
 
     def __init__(self, run: Any) -> None:
         self._run = run

@@ -1,4 +1,4 @@
-"""A server of ONNX where TensorFlow is not installed: all of TensorFlow Serving's protocol, none of its weight."""
+"""A server of ONNX where TensorFlow is not installed: it has all of TensorFlow Serving's protocol."""
 
 from __future__ import annotations
 

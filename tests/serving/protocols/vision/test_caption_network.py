@@ -1,4 +1,4 @@
-"""A captioning network, exported: the server, its stream, predict and evaluate say what the network says."""
+"""A captioning network, exported: the server, its stream, predict and evaluate return the network's sentences."""
 
 from __future__ import annotations
 

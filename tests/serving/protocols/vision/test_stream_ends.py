@@ -1,4 +1,4 @@
-"""How a VisionService/Stream ends, over real sockets: by its client, by a deadline, a drain or a limit."""
+"""How a VisionService/Stream ends, over real sockets: by its client, a deadline, a drain or a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health, tied to the models' states."""
+"""The health service, which follows the states of the models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The health service's own promises: watchers that do not read, names that come and go, List, the end of a drain."""
+"""The health service: watchers that do not read, names that are added and removed, List, the end of a drain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytest.importorskip("tensorflow_serving")
 
 
 class Stuck:
-    """A context whose client does not read."""
+    """Stands for a call whose client does not read."""
 
     def __init__(self) -> None:
         self.written: list[int] = []

@@ -1,4 +1,4 @@
-"""Messages that are no protobuf, sent to every method of every service: the client's fault, said so."""
+"""Messages that are not protobufs, sent to every method of every service: each gets INVALID_ARGUMENT."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_streams_answer_invalid_argument_too(serve: Serve, message: bytes)
 
 
 def damaged(random: random.Random, message: bytes) -> bytes:
-    """The message with a piece cut out, bytes changed, or a piece doubled."""
+    """Returns the message with a piece cut out, bytes changed, or a piece doubled."""
     start = random.randrange(len(message))
     end = min(len(message), start + random.choice((1, 2, 8, 64)))
     kind = random.randrange(4)
@@ -96,7 +96,7 @@ def damaged(random: random.Random, message: bytes) -> bytes:
 
 
 async def test_a_damaged_message_is_never_an_error_of_the_server(serve: Serve) -> None:
-    """Each is answered; what is wrong is the client's, and a good one after it is answered well."""
+    """Each message is answered with an error of the client, and a valid one after it with a result."""
     image = jpeg()
     options = vision_pb2.Options(top_k=2, score_threshold=0.25, max_results=3, mask_format=vision_pb2.MASK_FORMAT_PNG)
     spec = vision_pb2.ModelSpec(name="colours", version=1)

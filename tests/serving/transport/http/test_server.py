@@ -1,4 +1,4 @@
-"""The HTTP port itself: health, metrics, connections, drains, its place beside the gRPC port."""
+"""The HTTP port itself: health, metrics, connections, drains, both ports together."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_a_drain_answers_accepted_requests_and_refuses_new_ones(serve: Ser
 
 
 async def test_a_large_answer_is_written_before_the_port_closes(serve: Serve, runtime: PuppetRuntime) -> None:
-    """The engine is done with it, but a thread still writes its JSON and the client still reads."""
+    """The engine has finished the request, but a thread still writes its JSON and the client still reads."""
 
     def run(inputs: Any, outputs: Any = None) -> dict[str, np.ndarray]:
         rows = len(inputs["images"])

@@ -1,4 +1,4 @@
-"""--model_config_file while the server runs: what follows from each look at it."""
+"""--model_config_file while the server runs: what follows from each reading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ B = ModelConfig("b", Path("/b"))
 
 
 class Looks:
-    """A file that holds one thing after another, and a server that takes what it is given."""
+    """Stands for a file whose content changes, and for a server that records the lists it gets."""
 
     def __init__(self, *contents: Sequence[ModelConfig] | CvserveError, fails: Callable[[int], bool] = lambda _: False):
         self.contents = list(contents)

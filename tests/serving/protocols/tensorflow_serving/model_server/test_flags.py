@@ -1,4 +1,4 @@
-"""The flags of tensorflow_model_server: names, defaults, and what it refuses."""
+"""The flags of tensorflow_model_server: names, defaults, and the values that it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ModelServerConfig files: what they mean, and every documented mistake in TensorFlow Serving's words."""
+"""ModelServerConfig files: their meaning, and every documented mistake with TensorFlow Serving's text."""
 
 from __future__ import annotations
 

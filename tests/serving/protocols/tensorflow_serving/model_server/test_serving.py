@@ -1,4 +1,4 @@
-"""Servers that were started with flags of tensorflow_model_server: what the flags do to answers."""
+"""Servers that were started with flags of tensorflow_model_server: how the flags change the answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc  # 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that no test changes."""
+    """Returns a model that no test changes."""
     root = tmp_path_factory.mktemp("made") / "m"
     write_tf1(root / "1")
     return root
@@ -40,13 +40,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(made: Path, tmp_path: Path) -> Path:
-    """A model that a test may change."""
+    """Returns a model that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "m"))
 
 
 @asynccontextmanager
 async def served(model: Path, tmp_path: Path, **flags: Any) -> AsyncIterator[Server]:
-    """The server, on ports of its own."""
+    """Starts the server on free ports."""
     own = tmp_path / "own.yaml"
     # Flags cannot say "any port".
     ports = "" if flags.get("port") == 0 else "port: 0\nhttp_port: 0\n"

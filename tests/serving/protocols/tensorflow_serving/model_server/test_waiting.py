@@ -1,4 +1,4 @@
-"""Before there is anything to load."""
+"""Waiting until there is a version to load."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ STYLES = some.sampled_from([{}, {"separators": (",", ":")}, {"indent": 1}, {"ens
 
 @pytest.fixture(scope="module", autouse=True)
 def small_pieces() -> Iterator[None]:
-    """So that small documents are read in many."""
+    """Makes pieces small, so that small documents are read in several."""
     before, documents.PIECE = documents.PIECE, 48
     yield
     documents.PIECE = before
@@ -135,7 +135,7 @@ def test_garbage_collection_is_off_meanwhile() -> None:
 
 
 def test_other_threads_run_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that kept the interpreter's lock would stop this thread for as long as it reads."""
+    """If the reader kept the interpreter's lock, this thread could not run while it reads."""
     monkeypatch.setattr(documents, "PIECE", 32 << 10)
     body = json.dumps({"inputs": [[0.25, 0.5, 0.75]] * 400_000}).encode()
     started = time.perf_counter()

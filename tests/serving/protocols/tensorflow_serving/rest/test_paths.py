@@ -1,4 +1,4 @@
-"""What the paths of the REST API mean."""
+"""The meaning of the paths of the REST API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API as urllib and curl see it, on a model of ours and on half-plus-two."""
+"""TensorFlow Serving's REST API with urllib and curl, on a model with a manifest and on half-plus-two."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_images_in_base64(serve: Serve) -> None:
 
 
 async def test_curl(serve: Serve, tmp_path: Path) -> None:
-    """As the documentation of TensorFlow Serving shows it: -d sends a form's Content-Type, which nobody minds."""
+    """As the documentation of TensorFlow Serving shows it: -d sends the Content-Type of a form, which is ignored."""
     async with serve() as server:
         url = f"{server.http_address}{PREDICT}"
         reply = await curl("-d", json.dumps({"instances": BATCH[:1].tolist()}), "-X", "POST", url)

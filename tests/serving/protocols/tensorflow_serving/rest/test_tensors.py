@@ -175,7 +175,7 @@ def test_several_inputs_need_their_names() -> None:
 
 
 def test_a_list_with_a_huge_shape_takes_no_memory() -> None:
-    """The shape is that of the first elements, which may stand for far more than is there."""
+    """The shape is that of the first elements, which may claim far more elements than there are."""
     value = [[[1] * 50_000] + [[]] * 50_000] + [[]] * 50_000
     with pytest.raises(InvalidInput, match="Encountered list at unexpected size: 0 at level: 2 expected size: 50000"):
         one(value, "float32")

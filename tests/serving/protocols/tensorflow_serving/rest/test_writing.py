@@ -44,7 +44,7 @@ def strings(*values: bytes) -> np.ndarray:
     )
 )
 def test_written_numbers_are_read_as_the_same_numbers(array: np.ndarray) -> None:
-    """One output: its name is left out, and both forms are the array."""
+    """A single output has no name in the answer, and both forms hold the array."""
     for form, key in (("row", "predictions"), ("column", "outputs")):
         found = json.loads(to_json({"y": array}, form))  # type: ignore[arg-type]
         assert list(found) == [key]
