@@ -140,7 +140,7 @@ def open_steps(
 
 def _graph(artifact: Artifact, runtime: str) -> Graph:
     if runtime != "auto" and runtime not in FORMAT_OF:
-        raise InvalidInput(f"{runtime!r} is no runtime; it is one of auto, {', '.join(FORMAT_OF)}")
+        raise InvalidInput(f"{runtime!r} is not a runtime; it is one of auto, {', '.join(FORMAT_OF)}")
     graphs: dict[str, Graph] = {graph.format: graph for graph in artifact.manifest.graphs if graph.steps is not None}
     names = _PREFERRED if runtime == "auto" else (runtime,)
     having = [name for name in names if FORMAT_OF[name] in graphs]

@@ -102,5 +102,5 @@ def _read(path: str | Path, with_categories: bool) -> tuple[list[tuple[str, int]
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{path} is no ground truth of COCO: it needs images and categories") from error
+        raise InvalidInput(f"{path} is not a ground truth of COCO: it needs images and categories") from error
     return images, categories

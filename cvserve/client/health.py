@@ -47,5 +47,5 @@ def _status(response: bytes) -> Health:
     if not response:
         return Health.UNKNOWN
     if len(response) != 2 or response[0] != 0x08 or response[1] > max(Health):
-        raise CvserveError(f"the server's health is no HealthCheckResponse: {response[:20].hex()}")
+        raise CvserveError(f"the server's health is not a HealthCheckResponse: {response[:20].hex()}")
     return Health(response[1])

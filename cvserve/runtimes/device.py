@@ -54,7 +54,7 @@ def parse_device(text: str) -> Device:
     """
     match = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", text.strip().lower())
     if match is None:
-        raise InvalidInput(f"{text!r} is no device; write cpu, gpu or gpu:1")
+        raise InvalidInput(f"{text!r} is not a device; write cpu, gpu or gpu:1")
     return Device(match[1], int(match[2] or 0))
 
 

@@ -150,7 +150,7 @@ def signature_keys(path: Path) -> list[str]:
 def _read(path: Path) -> bytes:
     """Reads the file. LiteRT would map it into memory, and crash if it were overwritten while it is in use."""
     if not path.is_file():
-        raise ArtifactError(f"{path} is no file")
+        raise ArtifactError(f"{path} is not a file")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -50,7 +50,7 @@ def open_graph(
         from cvserve.runtimes.tensorflow import TensorFlowRuntime
 
         return TensorFlowRuntime(path, threads=threads, device=device, signature=signature, resources=resources)
-    raise InvalidInput(f"{format!r} is no graph format; it is one of {', '.join(FORMAT_OF.values())}")
+    raise InvalidInput(f"{format!r} is not a graph format; it is one of {', '.join(FORMAT_OF.values())}")
 
 
 def is_installed(runtime: str) -> bool:
@@ -78,7 +78,7 @@ def candidates(artifact: Artifact, runtime: str, precision: str | None, device: 
     """Returns the graphs of an artifact that can be opened; arguments and errors are those of `open_runtime`."""
     manifest = artifact.manifest
     if runtime != "auto" and runtime not in RUNTIMES:
-        raise InvalidInput(f"{runtime!r} is no runtime; it is one of auto, {', '.join(RUNTIMES)}")
+        raise InvalidInput(f"{runtime!r} is not a runtime; it is one of auto, {', '.join(RUNTIMES)}")
     has = ", ".join(f"{graph.format} {graph.precision}" for graph in manifest.graphs)
     graphs = [graph for graph in manifest.graphs if precision in (None, graph.precision)]
     if runtime != "auto":

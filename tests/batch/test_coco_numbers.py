@@ -58,8 +58,8 @@ def test_numbers_of_a_ground_truth_file(tmp_path: Path) -> None:
     [
         ({"categories": [{"id": 1, "name": "green"}]}, "has no category red, which the model can answer"),
         ({"categories": [{"id": 1, "name": "red"}] * 2}, "has two categories 'red'"),
-        ({"images": None}, "is no ground truth of COCO"),
-        ({"images": [{"id": "x", "file_name": "a"}]}, "is no ground truth of COCO"),
+        ({"images": None}, "is not a ground truth of COCO"),
+        ({"images": [{"id": "x", "file_name": "a"}]}, "is not a ground truth of COCO"),
     ],
 )
 def test_a_ground_truth_that_does_not_fit(tmp_path: Path, changes: dict, sentence: str) -> None:
@@ -71,5 +71,5 @@ def test_a_file_in_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read: No such file"):
         GroundTruthNumbers(tmp_path / "gt.json", ["red"])
     (tmp_path / "gt.json").write_text("[")
-    with pytest.raises(InvalidInput, match="is no ground truth of COCO"):
+    with pytest.raises(InvalidInput, match="is not a ground truth of COCO"):
         GroundTruthNumbers(tmp_path / "gt.json", ["red"])

@@ -60,7 +60,7 @@ def test_rows_of_objects(cvserve, root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--score-threshold", "1.5"], "'1.5' is no number from 0 to 1"),
+        (["--score-threshold", "1.5"], "'1.5' is not a number from 0 to 1"),
         (["--out", "r.json", "--resume"], "COCO results cannot be continued"),
         (["--out", "r.jsonl", "--coco", "TRUTH"], "only in COCO results, not in jsonl"),
         (["--out", "r.json", "--coco", "OTHER"], "other.json has no such image, so that its results"),

@@ -267,7 +267,7 @@ def test_an_invalid_timeout_is_refused(
     with pytest.raises(SystemExit) as ended:
         main(["infer", target, "flowers", image, "--timeout", seconds])
     assert ended.value.code == 2
-    assert f"'{seconds}' is no number of seconds" in capsys.readouterr().err
+    assert f"'{seconds}' is not a number of seconds" in capsys.readouterr().err
 
 
 def test_tls(

@@ -144,7 +144,7 @@ def test_a_precision_that_the_artifact_does_not_have(artifact: Artifact) -> None
         open_runtime(artifact, precision="int8")
     with pytest.raises(NotFound, match="for the runtime tensorflow; it has"):
         open_runtime(artifact, "tensorflow")
-    with pytest.raises(InvalidInput, match="'openvino' is no runtime"):
+    with pytest.raises(InvalidInput, match="'openvino' is not a runtime"):
         open_runtime(artifact, "openvino")
 
 

@@ -161,13 +161,13 @@ def test_a_closed_graph_raises_an_error(saved_model: Path, onnx_file: Path, tfli
 
 
 def test_devices_and_threads_are_checked(onnx_file: Path, tflite_file: Path) -> None:
-    with pytest.raises(InvalidInput, match="'tpu' is no device"):
+    with pytest.raises(InvalidInput, match="'tpu' is not a device"):
         open_graph(onnx_file, "onnx", device="tpu")
     with pytest.raises(FailedPrecondition, match="CPU only"):
         open_graph(tflite_file, "tflite", device="gpu:0")
     with pytest.raises(InvalidInput, match="at least 1, not 0"):
         open_graph(onnx_file, "onnx", threads=0)
-    with pytest.raises(InvalidInput, match="'pb' is no graph format"):
+    with pytest.raises(InvalidInput, match="'pb' is not a graph format"):
         open_graph(onnx_file, "pb")
 
 

@@ -55,7 +55,7 @@ def open_sink(
     if format is None:
         format = {".csv": "csv", ".json": "coco" if rules.coco else "jsonl"}.get(_suffix(out), "jsonl")
     if format not in FORMATS:
-        raise InvalidInput(f"{format!r} is no format of results; it is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        raise InvalidInput(f"{format!r} is not a format of results; it is {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     if resume and overwrite:
         raise InvalidInput("resume and overwrite contradict each other; give one of them")
     if numbers is not None and format != "coco":

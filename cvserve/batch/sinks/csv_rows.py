@@ -67,4 +67,4 @@ class CsvSink(FileSink):
         except InvalidInput:  # a ValueError too, but with a message for the user
             raise
         except (csv.Error, ValueError) as error:
-            raise InvalidInput(f"{self._target.final} is no CSV file of cvserve predict: {error}") from error
+            raise InvalidInput(f"{self._target.final} is not a CSV file of cvserve predict: {error}") from error

@@ -31,7 +31,7 @@ class JsonLinesSink(FileSink):
             except ValueError:
                 row = None
             if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-                raise InvalidInput(f"{self._target.final}: line {number} is no row of cvserve predict")
+                raise InvalidInput(f"{self._target.final}: line {number} is not a row of cvserve predict")
             made_by = (str(row["model"]), str(row.get("version"))) if "model" in row else None
             classes = row.get("classes")
             top_k = len(classes) if isinstance(classes, list) else None

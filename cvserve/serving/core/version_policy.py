@@ -127,4 +127,4 @@ def parse_policy(value: str | Collection[int]) -> VersionPolicy:
         return All()
     if word == "latest" and (not count or (count.strip().isdecimal() and int(count) > 0)):
         return Latest(int(count or 1))
-    raise InvalidInput(f"versions = {value!r} is no policy; write latest, latest 3, all, or a list such as [1, 2]")
+    raise InvalidInput(f"versions = {value!r} is not a policy; write latest, latest 3, all, or a list such as [1, 2]")

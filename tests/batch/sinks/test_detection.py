@@ -91,7 +91,7 @@ def test_csv_of_another_kind_is_not_continued(tmp_path: Path) -> None:
     header, first, second = out.read_text().splitlines()
     for damaged in ([header, first, second.replace("a.jpg", "z.jpg")], [header, first.replace(",2,", ",x,")]):
         out.write_text("\n".join(damaged) + "\n")
-        with pytest.raises(InvalidInput, match="is no CSV file of cvserve predict"), open_csv(out, resume=True):
+        with pytest.raises(InvalidInput, match="is not a CSV file of cvserve predict"), open_csv(out, resume=True):
             pass
 
 

@@ -73,7 +73,7 @@ def test_the_suffix_or_the_caller_decides_the_format(tmp_path: Path) -> None:
     with open_sink(tmp_path / "c.txt") as sink:
         sink.write(bad("x"))
     assert (tmp_path / "c.txt").read_text().startswith("{")
-    with pytest.raises(InvalidInput, match="'xml' is no format"):
+    with pytest.raises(InvalidInput, match="'xml' is not a format"):
         open_sink(tmp_path / "d", format="xml")
 
 
@@ -148,7 +148,7 @@ def test_resume_continues_a_finished_file_and_starts_a_new_one(tmp_path: Path, n
 def test_resume_refuses_files_that_are_not_of_this_kind(tmp_path: Path) -> None:
     lines = tmp_path / "results.jsonl"
     lines.write_text('{"image": "a"}\nnonsense\n{"image": "b"}\n')
-    with pytest.raises(InvalidInput, match=r"line 2 is no row"), open_sink(lines, resume=True):
+    with pytest.raises(InvalidInput, match=r"line 2 is not a row"), open_sink(lines, resume=True):
         pass
     table = tmp_path / "results.csv"
     with open_sink(table, top_k=2):
@@ -203,9 +203,9 @@ def test_the_classes_of_other_tasks_are_not_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("r.jsonl", '{"image": 3}\n', "line 1 is no row of cvserve predict"),
-        ("r.jsonl", "[1]\n", "line 1 is no row of cvserve predict"),
-        ("r.csv", f"image,{'x' * 200_000}\n", "is no CSV file of cvserve predict: field larger than"),
+        ("r.jsonl", '{"image": 3}\n', "line 1 is not a row of cvserve predict"),
+        ("r.jsonl", "[1]\n", "line 1 is not a row of cvserve predict"),
+        ("r.csv", f"image,{'x' * 200_000}\n", "is not a CSV file of cvserve predict: field larger than"),
     ],
 )
 def test_resume_refuses_odd_content_with_a_sentence(tmp_path: Path, name: str, content: str, sentence: str) -> None:

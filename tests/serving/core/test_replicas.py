@@ -34,7 +34,7 @@ def test_the_devices_of_a_model_are_checked() -> None:
     assert load_settings({"models": {"m": {"devices": ["cpu:0", "cpu:1"]}}}).of_model("m").devices == ("cpu:0", "cpu:1")
     for devices, sentence in (
         (["gpu:0", "gpu"], "gpu:0 is there twice; write instances: 2"),
-        (["tpu"], "'tpu' is no device"),
+        (["tpu"], "'tpu' is not a device"),
         ([], "devices"),
     ):
         with pytest.raises(InvalidInput, match=sentence):

@@ -211,7 +211,7 @@ async def test_priorities_come_in_the_metadata_and_wrong_ones_are_refused(serve:
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await ask("red", "urgent")
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert "'urgent' is no priority" in (error.value.details() or "")
+        assert "'urgent' is not a priority" in (error.value.details() or "")
 
 
 async def test_another_shape_fails_alone(serve: Serve) -> None:

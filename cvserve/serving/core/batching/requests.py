@@ -118,7 +118,7 @@ def priority_of(levels: int, default: int) -> int:
         return default
     if text.isdecimal() and len(text) < 4 and 1 <= int(text) <= levels:
         return int(text)
-    raise InvalidInput(f"{PRIORITY_HEADER}: {text[:20]!r} is no priority; this model has 1 (first) to {levels}")
+    raise InvalidInput(f"{PRIORITY_HEADER}: {text[:20]!r} is not a priority; this model has 1 (first) to {levels}")
 
 
 def group_of(signature: str, outputs: tuple[str, ...] | None, inputs: Tensors) -> Hashable:

@@ -167,7 +167,7 @@ def _shape(tensor: Any, name: str) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     # numpy multiplies the dimensions and the bytes of an element (16 at most) even where one of the dimensions is 0.
     if any(size < 0 for size in shape) or len(shape) > 32 or math.prod(size for size in shape if size) >= 2**59:
-        raise InvalidInput(f"tensor parsing error: {name}: {list(shape)} is no shape of a tensor")
+        raise InvalidInput(f"tensor parsing error: {name}: {list(shape)} is not a shape of a tensor")
     return shape
 
 

@@ -177,7 +177,7 @@ def test_requests_of_a_higher_priority_go_first_and_equals_keep_their_order() ->
         assert slots.batches == [[0], [3, 5], [2, 4], [1, 6]]
         await asyncio.gather(blocker, *tasks)
         for wrong in ("0", "4", "first", "-1", "1" * 50):
-            with pytest.raises(InvalidInput, match=r"is no priority; this model has 1 \(first\) to 3"):
+            with pytest.raises(InvalidInput, match=r"is not a priority; this model has 1 \(first\) to 3"):
                 await ask_at(wrong, 1)
 
     on_jumping_clock(main())

@@ -130,10 +130,10 @@ def test_missing_values_are_filled_up_with_the_last_one() -> None:
     [
         (lambda: proto("float32", [3], tensor_content=b"1234"), "tensor_content has 4 bytes, but .* needs 12"),
         (lambda: proto("float32", [1], float_val=[1, 2]), "2 values do not fit into shape"),
-        (lambda: proto("float32", [-1], float_val=[1]), r"\[-1\] is no shape of a tensor"),
+        (lambda: proto("float32", [-1], float_val=[1]), r"\[-1\] is not a shape of a tensor"),
         (lambda: proto("float32", [1 << 40], float_val=[1]), "needs more than the 64 MiB allowed"),
-        (lambda: proto("float32", [1 << 62, 1 << 62], float_val=[1]), "is no shape of a tensor"),
-        (lambda: proto("float32", [1] * 40, float_val=[1]), "is no shape of a tensor"),
+        (lambda: proto("float32", [1 << 62, 1 << 62], float_val=[1]), "is not a shape of a tensor"),
+        (lambda: proto("float32", [1] * 40, float_val=[1]), "is not a shape of a tensor"),
         (lambda: proto("uint8", [1], int_val=[300]), "a value is outside the range of uint8"),
         (lambda: proto("complex64", [1], scomplex_val=[1.0]), "complex numbers need pairs"),
         (lambda: proto("string", [1], tensor_content=b"abc"), "strings belong in string_val"),

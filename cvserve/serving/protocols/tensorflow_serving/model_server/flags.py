@@ -110,7 +110,7 @@ class Flags:
             )
         for name in ("port", "rest_api_port"):
             if not 0 <= getattr(self, name) <= 65535:
-                raise InvalidInput(f"--{name}={getattr(self, name)} is no port; give 0 to 65535")
+                raise InvalidInput(f"--{name}={getattr(self, name)} is not a port; give 0 to 65535")
         if self.use_alts_credentials and self.ssl_config_file:
             raise InvalidInput("Either use_alts_credentials must be false or ssl_config_file must be empty.")
         if self.use_alts_credentials:
@@ -157,7 +157,7 @@ def channel_options(text: str) -> dict[str, int | str]:
     for part in text.split(",") if text else []:
         name, equals, value = part.partition("=")
         if not name or not equals:
-            raise InvalidInput(f"--grpc_channel_arguments: {part!r} is no argument; write name=value,name=value")
+            raise InvalidInput(f"--grpc_channel_arguments: {part!r} is not an argument; write name=value,name=value")
         try:
             options[name] = int(value)
         except ValueError:

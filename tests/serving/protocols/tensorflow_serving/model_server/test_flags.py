@@ -80,8 +80,8 @@ REFUSED: list[tuple[dict[str, object], type[CvserveError], str]] = [
         InvalidInput,
         "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
     ),
-    ({"port": 65536}, InvalidInput, "--port=65536 is no port"),
-    ({"rest_api_port": -1}, InvalidInput, "--rest_api_port=-1 is no port"),
+    ({"port": 65536}, InvalidInput, "--port=65536 is not a port"),
+    ({"rest_api_port": -1}, InvalidInput, "--rest_api_port=-1 is not a port"),
     (
         {"use_alts_credentials": True, "ssl_config_file": "ssl.txt"},
         InvalidInput,
@@ -157,7 +157,7 @@ def test_channel_arguments(text: str, options: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("text", ["grpc.max_connection_age_ms", "a=1,", "=2"])
 def test_invalid_channel_arguments(text: str) -> None:
-    with pytest.raises(InvalidInput, match="is no argument; write name=value,name=value"):
+    with pytest.raises(InvalidInput, match="is not an argument; write name=value,name=value"):
         channel_options(text)
 
 
