@@ -148,7 +148,7 @@ def _graph(artifact: Artifact, runtime: str) -> Graph:
         has = f"it has them for {', '.join(graphs)}" if graphs else "it has none"
         raise NotFound(f"{artifact.directory} has no encoder and step graphs for the runtime {runtime}; {has}")
     if runtime != "auto":
-        return graphs[FORMAT_OF[runtime]]  # if its library is missing, opening says so
+        return graphs[FORMAT_OF[runtime]]  # if its library is missing, opening it raises the error
     usable = [name for name in having if is_installed(name)]
     if not usable:
         raise FailedPrecondition(

@@ -72,7 +72,7 @@ class Clients:
             do="waiting", target=target, clients=clients, seconds=seconds, warm_seconds=warm_seconds
         )
 
-    def pressing(self, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
+    def overload(self, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
         """Sends requests at random times, `rate` per second whether or not the server answers, each with a deadline.
 
         Returns:
@@ -81,7 +81,7 @@ class Clients:
             rejects, "codes": the number of each gRPC code, "lone_ms": milliseconds of one request right afterwards};
             None for a figure without any such answer.
         """
-        return self._helper.ask(do="pressing", target=target, rate=rate, deadline=deadline, seconds=seconds)
+        return self._helper.ask(do="overload", target=target, rate=rate, deadline=deadline, seconds=seconds)
 
     def close(self) -> None:
         """Ends the process."""
@@ -107,8 +107,8 @@ class _Measurements:
     def waiting(self, *, target: str, clients: int, seconds: float, warm_seconds: float) -> dict[str, float]:
         return run_loop(_waiting(self._open_calls(target), self._requests, clients, seconds, warm_seconds))
 
-    def pressing(self, *, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
-        return run_loop(_pressing(self._open_calls(target), self._requests, rate, deadline, seconds))
+    def overload(self, *, target: str, rate: float, deadline: float, seconds: float) -> dict[str, Any]:
+        return run_loop(_overload(self._open_calls(target), self._requests, rate, deadline, seconds))
 
 
 @asynccontextmanager
@@ -223,7 +223,7 @@ async def _waiting(
     }
 
 
-async def _pressing(
+async def _overload(
     opening: AbstractAsyncContextManager[list[_Begin]],
     requests: Sequence[bytes],
     rate: float,
@@ -318,7 +318,7 @@ def main() -> None:
         for image in read_images(arguments.images)
     ]
     measurements = _Measurements(requests, KINDS[arguments.kind])
-    serve_orders({"waiting": measurements.waiting, "pressing": measurements.pressing}, len(requests))
+    serve_orders({"waiting": measurements.waiting, "overload": measurements.overload}, len(requests))
 
 
 if __name__ == "__main__":

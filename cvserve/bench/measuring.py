@@ -57,7 +57,7 @@ def bench(
         settings: the settings of the server, as `cvserve serve --config` takes them.
         compare: more servers by name, each with its own settings on top of `settings`, measured in the same rounds.
         images: a folder of the user's own; None generates JPEGs of 500 x 375.
-        say: is called with a line of text for each step.
+        say: called with a line of text for each step.
 
     Raises:
         NotFound, ArtifactError: no such model.
@@ -277,7 +277,7 @@ def _overload_and_idle(served: Served, server: ServerProcess, clients: Clients, 
     """Returns the results with those of overload and of the idle server, which need no rounds."""
     if plan.overload_seconds > 0:
         capacity = served.best.rate
-        measured = clients.pressing(
+        measured = clients.overload(
             server.target, capacity * plan.overload_factor, plan.overload_deadline, plan.overload_seconds
         )
         served = replace(served, overload=Overload(to_capacity=measured["good"] / capacity, **measured))

@@ -189,10 +189,10 @@ def choose(tried: Sequence[Tried], p99_ms: float) -> Tried:
     """
     within = [each for each in tried if each.p99 <= p99_ms]
     if not within:
-        quickest = min(tried, key=lambda each: each.p99)
+        fastest = min(tried, key=lambda each: each.p99)
         raise FailedPrecondition(
-            f"nothing keeps p99 within {p99_ms:g} ms here; the quickest is {quickest.p99:.1f} ms at {quickest.clients} "
-            f"clients ({quickest.candidate}); raise the limit, or take a smaller model"
+            f"nothing keeps p99 within {p99_ms:g} ms here; the lowest is {fastest.p99:.1f} ms at {fastest.clients} "
+            f"clients ({fastest.candidate}); raise the limit, or take a smaller model"
         )
     return max(within, key=lambda each: (each.rate, -each.p99))
 

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _retry_until_ready(lambda: _health(arguments), arguments.wait)
     if not arguments.model or not arguments.images:
         missing = "an image" if arguments.model else "the model's name and an image"
-        raise InvalidInput(f"say {missing} too: cvserve infer {arguments.server} flowers photo.jpg")
+        raise InvalidInput(f"give {missing} too: cvserve infer {arguments.server} flowers photo.jpg")
     from cvserve.client import Client
     from cvserve.parallel import ordered_map
 

@@ -91,7 +91,7 @@ def choose(
             try:
                 return graph, _open_and_run(artifact, graph, BATCHES[:1], **how)
             except CvserveError as error:
-                _LOG.info("auto measures anew, since %s, the fastest so far, cannot be used: %s", graph.path, error)
+                _LOG.info("auto measures again, since %s, the fastest so far, cannot be used: %s", graph.path, error)
     best, runtime = _measure_all(artifact, candidates, key, **how)
     return next(graph for graph in candidates if graph.path == best), runtime
 

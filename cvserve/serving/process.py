@@ -40,8 +40,8 @@ def serve(
         settings: a YAML file, a mapping or settings; see `ServerSettings`.
         overrides: single settings that win over `settings`, such as `port=8500`.
 
-    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1. Where
-    nobody reads standard output or the log, the process ends with code 0 without waiting for a reader.
+    A second signal, or the end of the grace time with requests unanswered, ends the process at once with code 1. If
+    standard output or the log is not read, the process ends with code 0 without waiting for a reader.
 
     Raises:
         NotFound, InvalidInput: nothing to serve, a setting that does not fit, a port in use.

@@ -58,7 +58,8 @@ class ServerSettings(EngineSettings):
     """The server's certificate and key, and the authorities that sign clients' certificates; None: no TLS."""
 
     tokens: str | None = Field(default=None, repr=False)
-    """A file of bearer tokens with their rights and models, read again when it changes; None: nobody needs a token."""
+    """A file of bearer tokens with their rights and models, read again when it changes; None: no request needs a
+    token."""
 
     reflection: bool = True
     """Whether the gRPC port has the reflection service, which needs no token."""

@@ -114,7 +114,7 @@ def test_linked_folders_are_followed_in_their_place(folder: Path, tmp_path: Path
         # Loops behind a link, and a link to what is around the searched folder.
         ({"photos/x": "store", "store/back": "photos", "store/in/up": "store"}, ["x/1.jpg", "x/in/2.jpg"]),
         ({"photos/x": "."}, ["x/store/1.jpg", "x/store/in/2.jpg"]),
-        # Nobody finds a hidden folder by its own name.
+        # A hidden folder is not found by its own name.
         ({"photos/x": "photos/.cache"}, ["x/t.jpg"]),
     ],
 )

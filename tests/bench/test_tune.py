@@ -32,7 +32,7 @@ def test_the_best_batch_of_each_plan_within_the_limit_is_served() -> None:
     assert promising(screened, p99_ms=50, count=3) == [middle, wide, slow]
     assert promising(screened, p99_ms=50, count=1) == [middle]
     assert promising(screened, p99_ms=500, count=1) == [large]
-    # Nothing fits: the quickest one is served, and tells how far off the limit is.
+    # Nothing is within the limit: the fastest candidate is served, which shows how far the limit is.
     assert promising(screened, p99_ms=1, count=3) == [wide]
 
 
@@ -46,7 +46,7 @@ def test_the_largest_rate_within_the_limit_is_chosen() -> None:
     ]
     assert choose(tried, 50) is tried[1]
     assert choose(tried, 200) is tried[3]
-    with pytest.raises(FailedPrecondition, match=r"nothing keeps p99 within 10 ms here; the quickest is 14\.0 ms at 1"):
+    with pytest.raises(FailedPrecondition, match=r"nothing keeps p99 within 10 ms here; the lowest is 14\.0 ms at 1"):
         choose(tried, 10)
 
 
@@ -54,8 +54,8 @@ def test_the_largest_rate_within_the_limit_is_chosen() -> None:
 def test_a_small_search_writes_settings_that_the_server_takes(tmp_path: Path) -> None:
     model = publish_tiny(tmp_path / "colours", name="colors").directory.parent
     plan = TunePlan(2_000, batches=(1, 2), concurrency=(1, 2), finalists=1, rounds=1, seconds=0.2, screen_seconds=0.05)
-    said: list[str] = []
-    result = tune(model, plan, say=said.append)
+    lines: list[str] = []
+    result = tune(model, plan, say=lines.append)
     assert result.best.p99 <= 2_000
     assert result.best.rate == max(each.rate for each in result.tried)
     path = tmp_path / "serve.yaml"
@@ -68,4 +68,4 @@ def test_a_small_search_writes_settings_that_the_server_takes(tmp_path: Path) ->
         result.best.candidate.call_plan.threads,
     )
     assert settings.max_queue_requests >= result.best.clients
-    assert any("clients:" in line for line in said)
+    assert any("clients:" in line for line in lines)

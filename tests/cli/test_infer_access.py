@@ -230,7 +230,7 @@ def test_class_maps_are_shown_and_drawn(
     assert main([*asked, "--json", "--mask-format", "none", "--annotate", str(tmp_path / "out")]) == 0
     assert "class_map" not in json.loads(capsys.readouterr().out)["segmentation"]
     [drawn] = (tmp_path / "out").rglob("*.jpg")
-    # Red is the colour of class 1, as the server says.
+    # Red is the colour of class 1, from the server.
     blue, green, red = cv2.imread(str(drawn))[150, 20].tolist()
     assert red > 100 > max(blue, green)
     service.task = "detection"

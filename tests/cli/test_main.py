@@ -69,7 +69,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "m", "p", "--top-k", "many"], "argument --top-k: 'many' is not a whole number of at least 1"),
         (["predict", "m", "p", "--runtime", "torch"], "argument --runtime: invalid choice: 'torch'"),
         (["inspect", "models", "more"], "'more' is one argument too many"),
-        (["infer", "localhost:1", "flowers"], "say an image too"),
+        (["infer", "localhost:1", "flowers"], "give an image too"),
         (["inspect", "/nowhere"], "no model at /nowhere"),
         (["train", "--out", "x", "--epochs", "3"], "the training settings: 'data' is missing"),
         (["train", "--out", "x", "--data", "d", "--set", "epoch=3"], "unknown key 'epoch'; did you mean 'epochs'?"),

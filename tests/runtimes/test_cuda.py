@@ -102,7 +102,7 @@ def test_the_options_of_onnxruntime_for_a_gpu() -> None:
     told = cuda.provider_options(Device("gpu"), Resources())
     assert (told["device_id"], told["arena_extend_strategy"]) == (0, "kSameAsRequested")
     assert "gpu_mem_limit" not in told
-    assert told["use_tf32"] == 0, "answers stay those of the CPU unless wished otherwise"
+    assert told["use_tf32"] == 0, "answers stay those of the CPU unless the setting allows TensorFloat-32"
     assert cuda.provider_options(GPU, Resources(gpu_tf32=True))["use_tf32"] == 1
 
 

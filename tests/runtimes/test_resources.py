@@ -97,7 +97,7 @@ def test_late_settings_are_logged_and_are_not_an_error(caplog: pytest.LogCapture
     caplog.clear()
     config.growth = {"gpu:0": True, "gpu:1": True}
     set_gpus(tensorflow(config), Resources())
-    assert not caplog.text, "as it is wished already"
+    assert not caplog.text, "it is set already"
 
 
 def test_operations_at_the_same_time_change_no_answer(onnx_file: Path) -> None:

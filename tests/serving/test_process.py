@@ -24,7 +24,7 @@ pytest.importorskip("tensorflow_serving")
 
 TESTS = Path(__file__).resolve().parents[1]
 
-# A server whose graph takes as long as the second argument says.
+# A server whose graph takes the seconds of the second argument.
 SLOW = """
 import asyncio, sys, time
 from serving_kit import PuppetRuntime, loader

@@ -33,7 +33,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def start(self, change: Coroutine[Any, Any, None]) -> None:
-        """Starts a change for which nobody waits: a failure is logged."""
+        """Starts a change that no caller waits for; a failure is logged."""
         self.keep(asyncio.ensure_future(_logged(change)))
 
     async def finish(self, change: Coroutine[Any, Any, None]) -> None:

@@ -66,14 +66,14 @@ class Chosen:
     remembered: bool = False
 
 
-def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime, *, anew: bool = False) -> Chosen:
+def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntime, *, again: bool = False) -> Chosen:
     """Returns the plan that the settings give; what they leave open is measured now or was measured at an earlier load.
 
     Args:
         artifact: the model.
         settings: how it runs.
         open_one: opens one replica.
-        anew: whether to measure even where an earlier load has measured.
+        again: whether to measure even where an earlier load has measured.
     """
     plans = candidates(settings, settings.runtime)
     rows_known = settings.largest_batch is not None or not settings.batching
@@ -81,7 +81,7 @@ def chosen_for(artifact: Artifact, settings: ModelSettings, open_one: OpenRuntim
         return Chosen(plans[0], settings.largest_batch or 1)
     key = _key(artifact, settings)
     remembered = _remembered(recall(_MEMORY, key))
-    if remembered is not None and not anew:
+    if remembered is not None and not again:
         return remembered
     chosen = _measured(artifact, settings, plans[0], open_one)
     content = {

@@ -88,7 +88,7 @@ def load(
             raise
         # Other models have taken memory since then.
         _LOG.info("the plan that was measured earlier does not fit into memory now, measuring again: %s", error)
-    return _load(artifact, settings, chosen_for(artifact, settings, open_one, anew=True), open_one)
+    return _load(artifact, settings, chosen_for(artifact, settings, open_one, again=True), open_one)
 
 
 def _load(artifact: Artifact, settings: ModelSettings, chosen: Chosen, open_one: OpenRuntime) -> LoadedModel:

@@ -280,7 +280,7 @@ class Manager:
             version.unused.clear()
             await version.unused.wait()
         servable, version.servable = version.servable, None
-        assert servable is not None, "a version is let go once"
+        assert servable is not None, "a version is closed once"
         servable.queue.close()
         loop = asyncio.get_running_loop()
         try:

@@ -25,7 +25,7 @@ MAX_ROWS = 32
 """The largest batch that is tried when max_batch_size is not given."""
 
 WORTHWHILE = 0.06
-"""How much faster a row must be for each doubling of the batch, since the first image waits for the others."""
+"""The least gain in the rate for each doubling of the batch, since the first image waits for the others."""
 
 HAND_OVER_SECONDS = 0.0003
 """Seconds that a batch costs beside its run: its worker is woken, its answers are handed to the loop.
@@ -42,7 +42,7 @@ TURNS = 3
 """Timed runs of each batch size after the first one; the fastest counts."""
 
 FAR_SLOWER = 0.8
-"""A batch size this many times slower than the best in its first run ends the search."""
+"""The search for a batch size ends at one with less than this fraction of the best rate in its first run."""
 
 MAX_BATCH_SECONDS = 1.0
 """Larger batches are not tried once a batch takes this long."""
@@ -58,8 +58,8 @@ AS_CHEAP = 1.03
 """A plan with at most this many times the CPU time of the cheapest counts as equally cheap; the one with fewer threads
 is then chosen."""
 
-QUICKER = 0.95
-"""A lone image must be this many times faster for a plan to be chosen against one with a better rate."""
+FASTER = 0.95
+"""A plan with a lower rate is chosen only if a lone image takes less than this fraction of the time."""
 
 ROUNDS = 6
 ROUND_SECONDS = 0.2
@@ -242,7 +242,7 @@ def choose(scores: Mapping[InstancePlan, Score], *, lone_replica: bool = False) 
     good = [key for key, score in scores.items() if score.rate >= AS_GOOD * best.rate]
     chosen = max(good, key=lambda key: scores[key].rate)
     for key in good:
-        if scores[key].lone < QUICKER * scores[chosen].lone:
+        if scores[key].lone < FASTER * scores[chosen].lone:
             chosen = key
     return chosen
 
@@ -250,10 +250,10 @@ def choose(scores: Mapping[InstancePlan, Score], *, lone_replica: bool = False) 
 def lone_threads(scores: Mapping[InstancePlan, Score], chosen: InstancePlan) -> int | None:
     """Returns the number of threads of a replica for lone images, if it would be so much faster than the chosen plan
     that it is worth its memory; else None."""
-    quickest = min(scores, key=lambda plan: scores[plan].lone)
-    if quickest.threads == chosen.threads or scores[quickest].lone >= QUICKER * scores[chosen].lone:
+    fastest = min(scores, key=lambda plan: scores[plan].lone)
+    if fastest.threads == chosen.threads or scores[fastest].lone >= FASTER * scores[chosen].lone:
         return None
-    return quickest.threads
+    return fastest.threads
 
 
 def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> tuple[float, float]:

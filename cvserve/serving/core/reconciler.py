@@ -392,7 +392,7 @@ class Reconciler:
         served = {*wanted, *self._manager.available(model.name)}
         for version in sorted(model.stale & served & on_disk.keys(), reverse=True):
             if not self._closed and await self._may_try(model, version, on_disk[version]):
-                unloading += await self._load_anew(model, version, on_disk[version])
+                unloading += await self._load_again(model, version, on_disk[version])
         return unloading + self._unload_unwanted(model, on_disk)
 
     async def _load_fallback(self, model: DesiredModel, on_disk: Mapping[int, Path]) -> None:
@@ -405,7 +405,7 @@ class Reconciler:
                 return
             if await self._may_try(model, version, on_disk[version]):
                 _LOG.warning(
-                    "model %s: version %d stands in for %s, which cannot be loaded", model.name, version, wanted
+                    "model %s: version %d is served instead of %s, which cannot be loaded", model.name, version, wanted
                 )
                 await self._load(model, version, on_disk[version])
 
@@ -455,7 +455,7 @@ class Reconciler:
         else:
             model.failed(version, files, status.error, self._clock())
 
-    async def _load_anew(self, model: DesiredModel, version: int, directory: Path) -> list[Unloading]:
+    async def _load_again(self, model: DesiredModel, version: int, directory: Path) -> list[Unloading]:
         async with self._load_lock:
             files = await in_thread(fingerprint, directory)
             try:

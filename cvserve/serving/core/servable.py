@@ -102,13 +102,13 @@ class Servable:
         """
         signature = self.signatures.get(name or DEFAULT)
         if signature is None:
-            elsewhere = ""
+            hint = ""
             if name == DETECT and self.manifest is not None and any(graph.detect for graph in self.manifest.graphs):
-                elsewhere = (
+                hint = (
                     f" Model {self.name!r} has it in its SavedModel, and is run by {self.runtime_name} here: "
                     "serve it with the runtime tensorflow."
                 )
-            raise FailedPrecondition(f'Serving signature key "{name or DEFAULT}" not found.{elsewhere}')
+            raise FailedPrecondition(f'Serving signature key "{name or DEFAULT}" not found.{hint}')
         return signature
 
     async def predict(

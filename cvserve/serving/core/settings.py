@@ -52,7 +52,7 @@ class ModelSettings(BaseModel):
     """GPU memory is taken when it is needed, rather than all of it at the start."""
 
     gpu_tf32: bool = False
-    """TensorFloat-32, quicker on GPUs since Ampere: factors keep 10 of their 23 bits, and answers differ from those of
+    """TensorFloat-32, faster on GPUs since Ampere: factors keep 10 of their 23 bits, and answers differ from those of
     the CPU, the export and the phone. With tensorflow it holds only where all models set it."""
 
     batching: bool = True

@@ -54,8 +54,8 @@ def check_complete(directory: Path) -> None:
     before = manifest_before(directory) if is_without_manifest(directory) else None
     if before is not None:
         raise ArtifactError(
-            f"{directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or cvserve did not "
-            "make it, and it needs a name of its own or to be asked for by its number"
+            f"{directory} has no {FILE_NAME}, which version {before} has: it is still being copied, or it is a model "
+            "without a manifest, which needs another model name or must be requested by its version number"
         )
 
 

@@ -124,7 +124,7 @@ class Handler(QueueHandler):
     def close(self) -> None:
         """Ends the thread after the waiting lines. Lines that come later are lost."""
         super().close()
-        # Not QueueListener.stop, which waits for ever where nobody reads.
+        # Not QueueListener.stop, which waits for ever if the stream is stuck.
         with contextlib.suppress(queue.Full):
             self._writer.enqueue_sentinel()
 

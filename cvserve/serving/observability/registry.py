@@ -22,7 +22,7 @@ class Registry(CollectorRegistry):
 
     def plain_counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Gauge:
         """Returns a counter whose name does not end in `_total`. The library appends that to the name of every
-        `Counter`, so this is a gauge, of which the text says that it is a counter."""
+        `Counter`, so this is a gauge, whose type is written as counter in the text."""
         self._plain_counters.add(name)
         return Gauge(name, description, labels, registry=self)
 

@@ -36,7 +36,7 @@ def cache(quick_measuring: Path) -> Path:
         # The better rate, whatever a lone image takes.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, MANY),
         ({MANY: Score(170, 0.008), WIDE: Score(200, 0.012)}, WIDE),
-        # As good a rate: the quicker lone image.
+        # With an equal rate, the faster lone image decides.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.009), BOTH: Score(197, 0.009)}, BOTH),
         # Nothing in it: the better rate.
         ({MANY: Score(200, 0.0100), BOTH: Score(199, 0.0098)}, MANY),
@@ -82,10 +82,10 @@ def test_the_cpu_time_is_measured() -> None:
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        # The plan for load is slow with a lone image: it gets a copy with the threads of the quickest.
+        # The plan for load is slow with a lone image, which gets a replica with the threads of the fastest plan.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.008)}, 2),
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.0119)}, None),
-        # It is the quickest, or has as many threads.
+        # The plan is the fastest itself, or has as many threads.
         ({MANY: Score(200, 0.008), WIDE: Score(170, 0.012)}, None),
         ({BOTH: Score(200, 0.010), WIDE: Score(170, 0.008), MANY: Score(170, 0.012)}, None),
     ],
@@ -146,7 +146,7 @@ def test_the_best_plan_is_served_and_the_others_are_closed(tmp_path: Path) -> No
     opener = Opener()
     model = loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(max_batch_size=2), opener)
     assert (model.workers, model.threads) in ((1, 2), (2, 2)), "two threads are forty times as fast here"
-    assert [threads for threads, _ in opener.opened] == [1, 2, 2], "plans of as many threads share a copy"
+    assert [threads for threads, _ in opener.opened] == [1, 2, 2], "plans with the same threads share a replica"
     assert [runtime.closed for _, runtime in opener.opened] == [True, True, False]
     model.close()
 
@@ -213,7 +213,7 @@ def test_it_is_measured_once_for_all_versions_of_a_network(tmp_path: Path, cache
     memory.write_text('{"instances": "many"}')
     damaged = Opener()
     loading.load(publish_tiny(tmp_path / "m").directory, ModelSettings(), damaged)
-    assert len(damaged.opened) > 2, "a damaged memory is measured anew"
+    assert len(damaged.opened) > 2, "with a damaged cache file it is measured again"
 
 
 def test_what_was_measured_on_a_busy_machine_is_measured_again_later(

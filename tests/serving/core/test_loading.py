@@ -66,7 +66,8 @@ def make(rows: int) -> dict[str, np.ndarray]:
     [
         # 40 ms of fixed cost a call: batches pay until the cap.
         (40, 0.5, (measuring.MAX_ROWS,)),
-        # Quick rows, each for itself: what the hand-over saves is worth a few, not many, and a race will tell.
+        # Fast rows without a gain from batching: only the hand-over is saved, which makes small batches worthwhile; the
+        # comparison with decoding decides.
         (0, 1, (4, 1)),
         # Slower ones: it is worth none.
         (0, 10, (1,)),

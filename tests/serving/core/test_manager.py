@@ -158,7 +158,7 @@ async def test_a_version_can_be_loaded_again_while_it_is_being_unloaded() -> Non
     assert (await unloading).state is State.END
     assert cast(FakeServable, old).closed
     assert not cast(FakeServable, new).closed
-    # The end of the last life is nobody's news: the version is available.
+    # The end of the earlier load is not reported: the version is available.
     assert seen[-1].state is State.AVAILABLE
     assert manager.status("m", 1)[0].state is State.AVAILABLE
 

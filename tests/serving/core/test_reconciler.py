@@ -39,7 +39,7 @@ async def test_a_new_version_is_loaded_before_the_old_one_is_unloaded(models: Mo
         models.gates[2].set()
         await eventually(lambda: models.live() == [2])
         assert models.answer() == "new"
-        # Whoever has the old one keeps it until the end.
+        # A request that uses the old version keeps it until its end.
         assert models.state(1) == (State.UNLOADING, None)
         assert not cast(FakeServable, old).closed
         assert not polling.done()
@@ -102,7 +102,7 @@ async def test_a_broken_version_is_reported_and_the_old_one_stays(models: Models
         await reconciler.poll()
     assert models.loads.count(("m", 2)) == 1 + models.settings.max_load_retries
     assert models.live() == [1]
-    # A better one comes; nobody asks for the broken one any more.
+    # A better version comes; the broken one is not wanted any more.
     models.put(3)
     await reconciler.poll()
     assert models.live() == [3]
@@ -199,7 +199,7 @@ async def test_after_a_restart_an_older_version_is_the_fallback_for_a_broken_one
     (directory / "model").write_text("mended")
     await reconciler.poll()
     assert models.live() == [3]
-    # Whoever names versions gets those and no others.
+    # Where versions are named, only those are served.
     await reconciler.unload("m")
     (directory / "model").write_text("broken again")
     (directory / "model").write_text("broken")
@@ -283,7 +283,7 @@ async def test_unloaded_models_are_freed(models: Models) -> None:
         gc.collect()
         return gone() is None
 
-    # The thread that closed it may be a moment behind: it lets go after it has said that it is done.
+    # The thread that closed it may free it a moment after the change is reported.
     await eventually(let_go)
 
 

@@ -28,7 +28,7 @@ async def test_a_new_list_replaces_the_old_one(models: Models) -> None:
     await reconciler.apply([config(models, policy=All()), config(models, "third", policy=Specific((1,)))])
     assert (models.live(), models.live("other"), models.live("third")) == ([1, 2], [], [1])
     assert reconciler.names() == ["m", "third"]
-    # From now on the list says what is served, not the directory.
+    # From now on the list decides what is served, not the directory.
     models.put(3, name="other")
     models.put(3)
     await reconciler.poll()

@@ -45,9 +45,9 @@ def test_every_device_has_its_instances_and_neighbours_are_apart() -> None:
     settings = ModelSettings(devices=("gpu:0", "gpu:1"))
     chosen = InstancePlan(instances=2, threads=3)
     assert worker_count(settings, chosen) == 4
-    # One copy runs several calls: one a device; worker 0 is on gpu:0, 1 on gpu:1, 2 on gpu:0, ...
+    # A replica that runs several calls: one for each device; worker 0 is on gpu:0, 1 on gpu:1, 2 on gpu:0, ...
     assert placements(settings, chosen, "onnx") == [Placement("gpu:0", 3), Placement("gpu:1", 3)]
-    # A copy a worker otherwise.
+    # Otherwise one replica for each worker.
     each = placements(ModelSettings(devices=("cpu:0", "cpu:1")), chosen, "litert")
     assert [placement.device for placement in each] == ["cpu:0", "cpu:1", "cpu:0", "cpu:1"]
 
@@ -58,7 +58,7 @@ def test_the_plans_to_measure_for_each_device(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(replicas, "usable_cores", lambda: 8)
     everything = [InstancePlan(4, 2), InstancePlan(1, 8), InstancePlan(4, 8)]
     assert list(candidates(ModelSettings(), "onnx")) == everything
-    assert list(candidates(ModelSettings(), "litert")) == everything[:2], "copies of many threads each are too many"
+    assert list(candidates(ModelSettings(), "litert")) == everything[:2], "replicas of many threads each are too many"
     assert list(candidates(ModelSettings(), "tensorflow")) == everything[:1], "one number of threads a process"
     assert list(candidates(ModelSettings(threads=2), "onnx")) == [InstancePlan(4, 2)]
     assert list(candidates(ModelSettings(instances=2), "onnx")) == [InstancePlan(2, 4)]
@@ -130,7 +130,7 @@ async def test_all_instances_run_at_the_same_time() -> None:
     together = threading.Barrier(3, timeout=20)
 
     def run(inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
-        together.wait()  # nobody passes until three batches run
+        together.wait()  # passes only when three batches run
         return {"y": inputs["x"]}
 
     workers = [Worker(run, f"test-{index}") for index in range(3)]

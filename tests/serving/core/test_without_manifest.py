@@ -143,7 +143,7 @@ async def test_inputs_with_defaults_may_be_left_out(tmp_path: Path) -> None:
         )
         code, text = await code_and_text(ask.Predict(predict("kinds", "total"), timeout=10))
         assert text.startswith("input size does not match signature: 0!=1 len({}) != len({x}).")
-        # Clients are not told the values, as by TensorFlow Serving since 2.20.
+        # Clients do not get the values, as in TensorFlow Serving since 2.20.
         message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         message.model_spec.name = "kinds"
         packed = (await ask.GetModelMetadata(message, timeout=10)).metadata["signature_def"]
@@ -201,8 +201,8 @@ def test_several_tflite_files_need_one_called_model(tmp_path: Path) -> None:
 
 @pytest.fixture
 def half_copy(tmp_path: Path) -> Path:
-    """Version 2, of which only the manifest has not come yet, beside a whole version 1; it is also what somebody else
-    could have made."""
+    """Makes version 2, whose manifest is still missing, beside a complete version 1. It could also be a model of
+    another could have made."""
     publish_tiny(tmp_path / "models" / "colours")
     directory = publish_tiny(tmp_path / "models" / "colours").directory
     (directory / "manifest.json").rename(tmp_path / "manifest.json")

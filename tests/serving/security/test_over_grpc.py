@@ -146,7 +146,7 @@ async def test_tokens(serve: Serve, runtime: PuppetRuntime, tmp_path: Path) -> N
         assert await classify(server.address, token="birds-secret") == "PERMISSION_DENIED"
         assert await classify(server.address, token="operator-secret") == "PERMISSION_DENIED"
         assert await classify(server.address, token="camera-secret", model="nobody") == "PERMISSION_DENIED", (
-            "whoever may not ask a model does not learn whether it is there"
+            "a caller without the right does not learn whether the model exists"
         )
         assert not runtime.calls[1:], "nothing of the refused requests ran"
 

@@ -378,7 +378,7 @@ class BatchQueue:
             self._callbacks.post(answer_all, outcome.answers)
         return following
 
-    # ---- with the lock held
+    # ---- with the lock
 
     def _admit(self, entry: Entry) -> None:
         if self._closed:

@@ -12,7 +12,7 @@ from cvserve.errors import InvalidInput
 
 def add_polygons(mask: Any, outlines: Iterable[np.ndarray]) -> None:
     """Writes outlines, numbers [N, 2] each, into a cvserve.v1.Mask."""
-    # Set even without an outline, so that the field says which format it is.
+    # Set even without an outline, so that the field shows the format.
     mask.polygons.SetInParent()
     for outline in outlines:
         mask.polygons.polygons.add(points=outline.reshape(-1).tolist())

@@ -57,7 +57,9 @@ def model_ref(spec: Any) -> ModelRef:
     if not label:
         return ModelRef(spec.name, version)
     if version is not None:
-        raise InvalidInput(f"the model is asked for by version ({version}) and by label ({label!r}); say one of them")
+        raise InvalidInput(
+            f"the request gives both a version ({version}) and a label ({label!r}); give only one of them"
+        )
     return ModelRef(spec.name, None, label)
 
 

@@ -57,7 +57,7 @@ PATIENT = BatchLimits(4, delay=0.010)
         (queue(Request("a"), Request("b", group="b"), Request("c")), 0.0, 1, FOUR, "ac", math.inf),
         # A request past its deadline is never run.
         (queue(Request("a", deadline=1), Request("b")), 1.0, 1, FOUR, "b", math.inf),
-        # With a delay a batch waits for company until the oldest has waited that long.
+        # With a delay a batch waits for more requests until the oldest one has waited that long.
         (queue(Request("a")), 0.005, 1, PATIENT, "", 0.010),
         (queue(Request("a"), Request("b", enqueued=0.009)), 0.010, 1, PATIENT, "ab", math.inf),
         # A full batch waits for nothing, also when an older group still does.
@@ -118,13 +118,13 @@ def test_every_decision_is_sound(waiting: list[Request], free: int, limits: Batc
         assert sum(request.rows for request in decision.run) <= limits.max_rows
         assert len({request.group for request in decision.run}) == 1
         assert limits.batching or len(decision.run) == 1
-        # Nobody of its group who came earlier than its first was passed over.
+        # No request of its group that came before its first one was skipped.
         alive = [request for request in waiting if request.deadline > now and request.group == decision.run[0].group]
         assert decision.run[0] is alive[0]
     elif free and limits.delay == 0:
         assert all(request.deadline <= now for request in waiting)
     else:
-        # Whoever waits is looked at again before anything is late.
+        # Waiting requests are decided on again before any of them is late.
         alive = [request for request in waiting if request.deadline > now]
         assert all(decision.wake_at <= request.deadline for request in alive)
         if free:

@@ -45,7 +45,8 @@ def test_a_lone_request_runs_on_the_replica_for_lone_requests() -> None:
         slots.graph_of = WithLone(slots.graph_of, lone)
         first = ask(queue, 1)
         await turns()
-        # The other slot is free, but this one is not alone; nor are those that share a batch, or that others wait for.
+        # The other slot is free, but this request is not alone; neither are requests that share a batch or while others
+        # wait.
         second = ask(queue, 2)
         await turns()
         third = [ask(queue, value) for value in (3, 4, 5)]
@@ -155,7 +156,7 @@ def test_a_large_request_lets_others_have_their_turn() -> None:
         assert slots.batches[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [50, 90, 60, 90]]
         assert values(await large) == [2.0 * value for value in range(20)]
         await asyncio.gather(*small)
-        # What the rest of the large one held is given back: bytes that are still counted would fill the queue.
+        # The bytes of the rest of the large request are subtracted; otherwise they would fill the queue.
         assert queue.queued_bytes == 0
 
     on_jumping_clock(main())

@@ -137,7 +137,7 @@ def test_a_make_that_fails_at_once_leaves_no_entry() -> None:
         with pytest.raises(Overloaded, match="too many images"):
             await queue.run_when_made(full, deadline=100.0)
         assert queue.waiting == 0
-        # Nor a timer: it would count as expired, and the log would tell of an error that nobody asked for.
+        # No timer is left either: the request would count as expired, and an error would be logged.
         timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
         assert not [timer for timer in timers if not timer.cancelled()]
 

@@ -47,7 +47,7 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
             inputs = {"x": np.ones((1, 1), np.float32)}
             return asyncio.ensure_future(queue.run(inputs, deadline=loop.time() + seconds))
 
-        # Before anything was measured nobody is refused, nor is a lone request, however little time it has.
+        # Before anything was measured no request is refused; nor is a single request, however little time it has.
         first = ask(0.01)
         await turns()
         slots.finish()
@@ -118,7 +118,7 @@ def test_after_lone_requests_a_burst_that_fits_into_batches_is_accepted() -> Non
         burst = [ask(1.0) for _ in range(64)]
         await slots.finish_all()
         await asyncio.gather(*burst)
-        # The same batches say how much is too much.
+        # The same batches show which requests are too many.
         hopeless = [ask(0.3) for _ in range(250)]
         await turns()
         assert queue.counts.rejected == pytest.approx(250 - USABLE_FRACTION * 0.3 / 0.05 * 32, abs=1)

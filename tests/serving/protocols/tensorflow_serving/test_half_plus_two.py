@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("form", FORMS)
 async def test_predict_in_every_form(models: Path, form: str) -> None:
     async with asking(models / form) as ask:
-        # As TensorFlow Serving's own tests ask: a vector, though the signature says [-1, 1].
+        # As in TensorFlow Serving's own tests: a vector, though the signature has [-1, 1].
         answer = await ask.prediction.Predict(predict(form, [2.0]), timeout=10)
         assert list(answer.outputs["y"].float_val) == [3.0]
         assert [dim.size for dim in answer.outputs["y"].tensor_shape.dim] == [1]

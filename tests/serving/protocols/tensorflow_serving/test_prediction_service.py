@@ -194,7 +194,7 @@ def labelled() -> Any:
     ],
 )
 async def test_errors_of_clients(serve: Serve, message: Any, code: grpc.StatusCode, text: str) -> None:
-    # Of a request that is split, the graph sees pieces, and says their shape.
+    # A request is split, so the error of the graph has the shape of a piece.
     async with serve(max_batch_size=4) as server, stubs(server.address) as ask:
         found_code, found_text = await code_and_text(ask.prediction.Predict(message, timeout=10))
         assert found_code is code

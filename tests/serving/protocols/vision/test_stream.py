@@ -230,7 +230,7 @@ async def test_each_frame_needs_the_right_to_its_model(serve: Serve, tmp_path: P
             await call.write(frame(2))
             answers = [seen(await call.read()) for _ in range(3)]
             assert answers == [(1, "green"), (2, "PERMISSION_DENIED"), (2, "blue")]
-        # Nobody in particular is not even told what is wrong with the next frame.
+        # Without a token the client does not learn the error of the next frame.
         for metadata in ((), (("authorization", "Bearer of-flowers"),)):
             async with stream(server, metadata=metadata) as call:
                 await call.write(frame(1))

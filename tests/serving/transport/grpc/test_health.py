@@ -174,7 +174,7 @@ async def test_a_repository_that_lost_its_models_is_not_ready_and_an_empty_list_
 ) -> None:
     async with serve() as server, health(server.address) as stub:
         await server.engine.reconciler.apply([])
-        assert await check(stub, "") == SERVING, "as somebody wanted it"
+        assert await check(stub, "") == SERVING, "an empty list is not an error"
     root = repository(tmp_path / "models")
     settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1, poll_seconds=0)
     async with Server(root, settings, load_model=loader(PuppetRuntime())) as server, health(server.address) as stub:
@@ -225,7 +225,7 @@ async def test_a_lost_device_makes_the_server_not_serving(serve: Serve, monkeypa
             assert await ready() == (503, "a device is lost\n")
             assert len(lines) == 1
             assert "colours version 1 has lost its device" in lines[0]
-            # A client's mistake says nothing of the device; an answer does.
+            # An error of a client shows nothing about the device; an answer does.
             with pytest.raises(InvalidInput):
                 await client.classify("colours", b"no image")
             assert await check(stub, "") == NOT_SERVING

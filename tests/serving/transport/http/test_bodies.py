@@ -37,7 +37,7 @@ async def test_a_body_that_is_too_large(serve: Serve, runtime: PuppetRuntime, tm
         (tmp_path / "large").write_bytes(b" " * (2 << 20))
         reply = await curl("-d", f"@{tmp_path / 'large'}", "-H", "Expect: 100-continue", url)
         assert reply.status == 413
-        # In chunks nobody knows beforehand.
+        # In chunks, the length is not known beforehand.
         chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
         data = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3 + b"0\r\n\r\n"
         status, text = answer(await raw(port_of(server), data))
@@ -110,7 +110,7 @@ async def test_the_bytes_of_all_bodies_together_are_limited(serve: Serve, runtim
         reply = await ask(url, GOOD)
         assert reply.status == 429
         assert reply.headers["retry-after"] == "1"
-        # Its sender goes, and with it what it held.
+        # Its sender disconnects, and its bytes are not counted any more.
         writer.close()
         await eventually(lambda: bodies.held == 0)
         assert (await ask(url, GOOD)).status == 200

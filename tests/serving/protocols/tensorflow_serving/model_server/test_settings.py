@@ -225,7 +225,7 @@ def test_the_threads_of_a_session_config(tmp_path: Path) -> None:
 def test_per_model_batching_parameters(tmp_path: Path) -> None:
     common = ModelSettings(max_batch_size=64, allowed_batch_sizes=(32, 64), batch_delay_ms=5, instances=2)
     flags = Flags(enable_batching=True, enable_per_model_batching_parameters=True)
-    # Without the file the model is not batched, and what the common file says is ignored.
+    # Without the file the model is not batched, and the common file is ignored.
     alone = version_settings(flags, tmp_path, common)
     assert (alone.batching, alone.max_batch_size, alone.instances) == (False, None, 2)
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 8 } num_batch_threads { value: 9 }")
