@@ -66,5 +66,5 @@ def test_the_whole_image_is_drawn_on_and_written(tmp_path: Path) -> None:
     assert written == tmp_path / "out" / "sub" / "red.png.jpg"
     copy = cv2.imread(str(written))  # BGR
     assert copy.shape == (200, 300, 3)
-    assert copy[190, 290].tolist() == pytest.approx([0, 0, 200], abs=6)  # the colours are still the image's
-    assert (abs(copy.astype(int) - [0, 0, 200]) > 40).any()  # and something was drawn
+    assert copy[190, 290].tolist() == pytest.approx([0, 0, 200], abs=6)  # the colours of the image are unchanged
+    assert (abs(copy.astype(int) - [0, 0, 200]) > 40).any()  # something was drawn

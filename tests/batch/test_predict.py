@@ -108,7 +108,7 @@ def test_each_pipeline_runs_one_batch_at_a_time_and_all_of_them_run(
                 first_two = met < 2
                 met += 1
             if first_two:
-                both.wait()  # passes only if both pipelines are inside
+                both.wait()  # passes only if both pipelines run
             results = super().run(prepared, options)
             self.busy = False
             return results
@@ -254,7 +254,7 @@ def test_a_killed_run_is_continued_to_the_same_file(model: Path, photos: Path, t
     part = tmp_path / "r.jsonl.part"
     try:
         assert process.stdin is not None
-        process.stdin.write("\n".join(paths[:15]) + "\n")  # and the stream stays open: the run is in the middle
+        process.stdin.write("\n".join(paths[:15]) + "\n")  # the stream stays open, so the run is not finished
         process.stdin.flush()
         end = time.monotonic() + 60
         while not (part.exists() and part.read_text().count("\n") >= 6) and time.monotonic() < end:

@@ -28,7 +28,8 @@ def names(*words: str | Path, stdin: bytes = b"") -> list[str]:
 
 
 def test_a_folder_gives_its_images_at_any_depth_sorted_and_relative(folder: Path) -> None:
-    # Other files and hidden ones are left out; what cannot be decoded (HEIC) is not, so that it is reported.
+    # Other files and hidden ones are left out. Images that cannot be decoded (HEIC) are listed, so that they are
+    # reported.
     assert names("photos") == names(folder) == ["a/1.jpeg", "a/2.PNG", "b.jpg", "c/x.heic"]
     assert next(iter(Sources(["photos"]))).path == Path("photos/a/1.jpeg")
 
@@ -105,13 +106,13 @@ def test_linked_folders_are_followed_in_their_place(folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("links", "expected"),
     [
-        # Back up, to itself and to nothing.
+        # Links to the parent, to themselves and to nothing.
         ({"photos/a/loop": "photos", "photos/me": "photos/me", "photos/gone": "missing"}, []),
         # A folder that is found by its own name keeps that name, whichever comes first.
         ({"photos/0": "photos/c", "photos/z": "photos/a"}, []),
         # The first of several links to one folder, or to a folder and the one around it.
         ({"photos/x": "store/in", "photos/y": "store", "photos/z": "store"}, ["x/2.jpg", "y/1.jpg"]),
-        # Loops behind a link, and a link to what is around the searched folder.
+        # Loops behind a link, and a link to the folder around the searched one.
         ({"photos/x": "store", "store/back": "photos", "store/in/up": "store"}, ["x/1.jpg", "x/in/2.jpg"]),
         ({"photos/x": "."}, ["x/store/1.jpg", "x/store/in/2.jpg"]),
         # A hidden folder is not found by its own name.
@@ -159,7 +160,7 @@ def test_a_folder_that_cannot_be_listed_is_reported_as_an_image(folder: Path, mo
             raise PermissionError(13, "Permission denied", path)
         return real(path)
 
-    monkeypatch.setattr(os, "listdir", listdir)  # as root, chmod would not keep anyone out
+    monkeypatch.setattr(os, "listdir", listdir)  # chmod would not stop root
     assert names("photos") == ["a", "b.jpg", "c/x.heic"]
 
 

@@ -64,7 +64,7 @@ def made_up() -> BenchResult:
 
 @pytest.mark.slow
 def test_a_small_run_measures_everything(tmp_path: Path) -> None:
-    # Its manifest calls it otherwise: it was renamed.
+    # Its manifest has another name: the directory was renamed.
     model = publish_tiny(tmp_path / "models" / "colours", name="colors").directory.parent
     lines: list[str] = []
     result = bench(model, PLAN, compare={"alone": {"batching": False}}, say=lines.append)

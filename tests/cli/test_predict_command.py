@@ -129,7 +129,7 @@ def test_resume_refuses_another_top_k(cvserve, repository: Path, photos: Path, t
     assert done.returncode == 2
     assert "r.jsonl has rows of top-k 3, which top-k 1 cannot continue: give --top-k 3, or another" in done.stderr
     assert (tmp_path / "r.jsonl").read_text() == first
-    # The model has three classes, so that any more are the same.
+    # The model has only three classes, so larger numbers change nothing.
     assert cvserve(*words, photos / "red.png", "--resume", "--top-k", "9").returncode == 0
 
 
@@ -175,7 +175,7 @@ def test_ctrl_c_keeps_what_was_done(
     )
     assert process.stdin is not None
     assert process.stderr is not None
-    process.stdin.write(f"{photos}/red.png\n" * 9)  # and no end: it waits for more
+    process.stdin.write(f"{photos}/red.png\n" * 9)  # stdin stays open, so it waits for more
     process.stdin.flush()
     part, end = tmp_path / "r.jsonl.part", time.monotonic() + 60
     while not (part.exists() and part.read_text().count("\n") >= 3) and time.monotonic() < end:

@@ -71,7 +71,7 @@ def test_train_evaluate_export_predict(cvserve, tmp_path: Path) -> None:
     done = cvserve("train", *words, "--workers", "1", "--out", "runs/colours", "--set", "average_decay=0")
     assert done.returncode == 0, done.stderr
     assert "next: cvserve export runs/colours --to models/colours" in done.stdout
-    for noise in ("Traceback", "absl", "cuda", "oneDNN"):  # TensorFlow's remarks at its start are kept away
+    for noise in ("Traceback", "absl", "cuda", "oneDNN"):  # TensorFlow's start-up messages are hidden
         assert noise not in done.stderr
 
     done = cvserve("evaluate", "runs/colours", "--json", "--out", "scores")

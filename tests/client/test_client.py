@@ -141,7 +141,7 @@ def test_many_images_in_order_with_limited_concurrency(target: str, service: Ser
     with Client(target) as client:
         results = client.classify_many("m", images(), concurrency=4)
         assert label(next(results)) == "1"
-        # Only about as many are read ahead as are under way.
+        # Only about as many images are read ahead as requests are open.
         assert len(read) <= 5
         assert [label(result) for result in results] == [str(size + 1) for size in range(1, 40)]
     assert 2 <= service.most <= 4
@@ -190,7 +190,7 @@ async def test_codes_become_exceptions_with_the_servers_text(
     assert str(error.value) == f"{target}: the reason"
     if isinstance(error.value, errors.Overloaded):
         assert error.value.retry_after == 0.25
-    # A server's word is not asked for twice.
+    # An answer of the server is not requested again.
     assert len(service.requests) == 1
     async with AsyncClient(target) as waiting:
         with pytest.raises(kind, match=f"{target}: the reason"):

@@ -93,7 +93,7 @@ def test_a_process_that_takes_too_long_is_ended(
     slow.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(slow))
     monkeypatch.setattr(choose_apart, "TIME_LIMIT_SECONDS", 0.2)
-    # It returns at all: the process would have gone on for longer than a test may take.
+    # It returns: otherwise the process would have run for longer than a test may take.
     assert choose_apart.choose_apart(artifact_of_two) is None
 
 
@@ -110,7 +110,7 @@ def test_where_no_process_can_be_started_this_one_measures(
 def test_the_process_ends_with_its_parent(artifact_of_two: Artifact) -> None:
     asked = {"directory": str(artifact_of_two.directory), "threads": None, "precision": None, "device": "cpu"}
     command = [sys.executable, "-m", "cvserve.runtimes.choose_apart", json.dumps(asked | {"resources": None})]
-    # Whose standard input ends at once, as where the server has died.
+    # Its standard input ends at once, as when the server has died.
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""

@@ -139,7 +139,7 @@ def test_the_sessions_of_the_shapes_used_last_are_kept() -> None:
     for rows in range(1, cuda.MAX_SESSIONS + 1):
         run(opened, rows)
     run(opened, 1)
-    run(opened, 100)  # in the place of 2
+    run(opened, 100)  # replaces 2
     run(opened, 1)
     assert len(library.sessions) == cuda.MAX_SESSIONS + 1
     run(opened, 2)

@@ -30,7 +30,7 @@ class Config:
             set_memory_growth=self._set_growth,
             enable_tensor_float_32_execution=self._set_tf32,
         )
-        self.tf32 = True  # as TensorFlow begins
+        self.tf32 = True  # TensorFlow's default
 
     def list_physical_devices(self, kind: str) -> list[Any]:
         assert kind == "GPU"

@@ -40,7 +40,7 @@ settings = ServerSettings(host="127.0.0.1", port=0, max_batch_size=1, grace_seco
 asyncio.run(_serve(Server(sys.argv[1], settings, load_model=loader(Slow()), report=say)))
 """
 
-# A server that never gets done with loading version 2.
+# A server that never finishes loading version 2.
 STUCK = """
 import sys, time
 from pathlib import Path

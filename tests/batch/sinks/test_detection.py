@@ -69,11 +69,11 @@ def test_csv_is_continued_image_by_image(tmp_path: Path, lost: int) -> None:
     part = tmp_path / "r.csv.part"
     part.write_bytes(part.read_bytes()[: -lost or None])
     with open_csv(out, resume=True) as sink:
-        held = [sink.holds(item["image"]) for item in rows]
-        assert held == sorted(held, reverse=True)
-        assert held[-1] == (lost == 0)
-        assert sink.done_before == sum(held) - held[1]
-        assert sink.failed_before == held[1]
+        has_row = [sink.holds(item["image"]) for item in rows]
+        assert has_row == sorted(has_row, reverse=True)
+        assert has_row[-1] == (lost == 0)
+        assert sink.done_before == sum(has_row) - has_row[1]
+        assert sink.failed_before == has_row[1]
         for item in rows:
             if not sink.holds(item["image"]):
                 sink.write(item)
@@ -148,6 +148,6 @@ def test_coco_results_refuse_other_tasks(tmp_path: Path) -> None:
         open_sink(tmp_path / "r.json", format="coco")
     with pytest.raises(InvalidInput, match="only in COCO results, not in csv"):
         open_sink(tmp_path / "r.csv", task="detection", labels=LABELS, numbers=OwnNumbers(LABELS))
-    with open_sink(tmp_path / "classes.json") as sink:  # a suffix that means nothing else there
+    with open_sink(tmp_path / "classes.json") as sink:  # the suffix .json has no other meaning for this task
         sink.write(BAD)
     assert json.loads((tmp_path / "classes.json").read_text()) == BAD

@@ -44,7 +44,7 @@ def test_json_lines_hold_the_rows_exactly(tmp_path: Path) -> None:
         for item in rows:
             sink.write(item)
     assert read_json_lines(out) == rows
-    text = out.read_bytes().decode()  # UTF-8 throughout, though a name is not
+    text = out.read_bytes().decode()  # the file is UTF-8, although a name is not
     assert "ünï" in text  # readable, not escaped
     assert r"caf\udce9 é.jpg" in text
 
@@ -169,7 +169,7 @@ def test_resume_refuses_rows_of_another_model_or_version(tmp_path: Path, name: s
         sentence = rf"has rows of colour version 3, which {other[0]} version {other[1]} cannot continue"
         with pytest.raises(InvalidInput, match=sentence), open_sink(out, resume=True, top_k=2, made_by=other):
             pass
-        assert os.listdir(tmp_path) == [name]  # nothing is left that the next run would call unfinished
+        assert os.listdir(tmp_path) == [name]  # no file is left that the next run would take as unfinished
     with open_sink(out, resume=True, top_k=2, made_by=("colour", 3)) as sink:
         assert sink.holds("a.jpg")
 

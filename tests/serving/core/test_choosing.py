@@ -38,7 +38,7 @@ def cache(quick_measuring: Path) -> Path:
         ({MANY: Score(170, 0.008), WIDE: Score(200, 0.012)}, WIDE),
         # With an equal rate, the faster lone image decides.
         ({MANY: Score(200, 0.012), WIDE: Score(170, 0.009), BOTH: Score(197, 0.009)}, BOTH),
-        # Nothing in it: the better rate.
+        # With equal times of a lone image, the better rate decides.
         ({MANY: Score(200, 0.0100), BOTH: Score(199, 0.0098)}, MANY),
     ],
 )
@@ -50,12 +50,12 @@ def test_with_a_replica_for_lone_images_the_cpu_time_decides_among_equals() -> N
     def score(rate: float, cpu: float) -> Score:
         return Score(rate, 0.009 if rate == 100 else 0.005, cpu=cpu)
 
-    # The luckier rate does not beat the plan that needs less of the cores.
+    # A slightly better rate does not beat the plan that needs less CPU time.
     assert (
         choose({BOTH: score(100, 0.0135), MANY: score(91, 0.0126), WIDE: score(80, 0.010)}, lone_replica=True) == MANY
     )
     assert choose({BOTH: score(91, 0.0120), MANY: score(100, 0.0135)}, lone_replica=True) == BOTH
-    # As cheap: fewer threads, then the rate.
+    # With equal CPU times, fewer threads decide, then the rate.
     assert choose({BOTH: score(100, 0.0120), MANY: score(95, 0.0123)}, lone_replica=True) == MANY
     assert choose({MANY: score(95, 0.0123), WIDE: score(100, 0.0120)}, lone_replica=True) == WIDE
     # Too slow, however cheap.

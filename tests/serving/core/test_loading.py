@@ -64,14 +64,14 @@ def make(rows: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("fixed", "per_row", "expected"),
     [
-        # 40 ms of fixed cost a call: batches pay until the cap.
+        # 40 ms of fixed cost in each call: larger batches are better up to the limit.
         (40, 0.5, (measuring.MAX_ROWS,)),
         # Fast rows without a gain from batching: only the hand-over is saved, which makes small batches worthwhile; the
         # comparison with decoding decides.
         (0, 1, (4, 1)),
-        # Slower ones: it is worth none.
+        # Slower rows: it is not worth a larger batch.
         (0, 10, (1,)),
-        # Rows that cost far more than the hand-over: a larger batch only waits.
+        # Rows that take far longer than the hand-over: a larger batch only makes requests wait.
         (0, 60, (1,)),
     ],
 )

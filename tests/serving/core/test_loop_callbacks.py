@@ -24,7 +24,7 @@ async def test_callbacks_of_many_threads_run_each_once_and_in_their_threads_orde
         for number in range(500):
             callbacks.post(receive, (thread, number))
             if not number % 50:
-                time.sleep(0.001)  # the loop has its turns in between
+                time.sleep(0.001)  # the loop runs in between
 
     threads = [threading.Thread(target=send, args=(index,)) for index in range(4)]
     for thread in threads:

@@ -93,7 +93,7 @@ async def test_a_broken_version_is_reported_and_the_old_one_stays(models: Models
     await reconciler.poll()
     assert models.state(2) == (State.END, f"{directory / 'model'} is broken")
     assert models.live() == [1]
-    # Not at every look, but once the time has come, and not for ever.
+    # Not at every check, but after the given time, and not for ever.
     for _ in range(3):
         await reconciler.poll()
     assert models.loads.count(("m", 2)) == 1

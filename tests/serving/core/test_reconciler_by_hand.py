@@ -100,7 +100,7 @@ async def test_the_operator_can_allow_more_directories(tmp_path: Path) -> None:
     assert models.answer() == "allowed"
     await reconciler.apply([config(models, base_path=tmp_path / "listed" / "m")], confined=False)
     assert models.answer() == "listed"
-    # Requests may name what lies beside, and still nothing else.
+    # Requests may name directories beside the models, and no others.
     await reconciler.apply([config(models, base_path=tmp_path / "listed" / "m")])
     with pytest.raises(InvalidInput, match="lies outside"):
         await reconciler.apply([config(models, base_path=tmp_path / "refused" / "m")])

@@ -103,8 +103,8 @@ async def test_a_label_for_a_version_that_is_not_served_is_logged(
 ) -> None:
     models.put(1)
     await models.open(repository=None).start([config(models, labels={"stable": 1, "old": 9})])
-    told = [record.getMessage() for record in caplog.records]
-    assert told == ["model m: label 'old' names version 9, which is not served"]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["model m: label 'old' names version 9, which is not served"]
 
 
 async def test_labels(models: Models) -> None:
@@ -132,6 +132,6 @@ async def test_new_labels_for_versions_that_are_not_loaded_where_allowed(tmp_pat
     await reconciler.start([config(models, policy=Specific((1,)), labels={"stable": 1})])
     await reconciler.apply([config(models, policy=Specific((1,)), labels={"stable": 1, "canary": 2})])
     assert reconciler.version_of("m", "canary") == 2
-    # Only new labels: one that is in use must not be led astray.
+    # Only new labels: one that is in use must not point to another version.
     with pytest.raises(FailedPrecondition, match="assign label to version 2"):
         await reconciler.apply([config(models, policy=Specific((1,)), labels={"stable": 2})])

@@ -62,7 +62,7 @@ def test_the_plans_to_measure_for_each_device(monkeypatch: pytest.MonkeyPatch) -
     assert list(candidates(ModelSettings(), "tensorflow")) == everything[:1], "one number of threads a process"
     assert list(candidates(ModelSettings(threads=2), "onnx")) == [InstancePlan(4, 2)]
     assert list(candidates(ModelSettings(instances=2), "onnx")) == [InstancePlan(2, 4)]
-    # The cores are shared out among the devices.
+    # The cores are divided among the devices.
     assert list(candidates(ModelSettings(devices=("cpu:0", "cpu:1")), "tensorflow")) == [InstancePlan(4, 1)]
     assert list(candidates(ModelSettings(devices=("gpu:0", "gpu:1")), "onnx")) == [
         InstancePlan(2, 2),

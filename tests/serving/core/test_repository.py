@@ -159,7 +159,7 @@ def test_a_fingerprint_changes_with_every_file(tmp_path: Path) -> None:
     os.utime(directory / "variables" / "data", ns=(0, 0))
     seen.add(fingerprint(directory))
     (directory / "variables" / "data").unlink()
-    # As at first: a directory without files holds nothing that could be read.
+    # As at first: a directory without files has nothing to read.
     assert fingerprint(directory) in seen
     assert len(seen) == 4
     (directory / "dangling").symlink_to("nowhere")

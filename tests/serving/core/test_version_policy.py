@@ -49,7 +49,7 @@ LIVE, BROKEN, AGAIN = Known(available=True), Known(), Known(may_retry=True)
         # The first one, and a newer one beside the one that answers.
         ([1], {}, Step(load=(1,))),
         ([2], {1: LIVE}, Step(load=(2,))),
-        # Only then does the old one go.
+        # Only then is the old one unloaded.
         ([2], {1: LIVE, 2: LIVE}, Step(unload=(1,))),
         # A broken one replaces nothing, and is tried again when it is time.
         ([2], {1: LIVE, 2: BROKEN}, Step()),
@@ -58,7 +58,7 @@ LIVE, BROKEN, AGAIN = Known(available=True), Known(), Known(may_retry=True)
         ([2, 3], {1: LIVE, 2: LIVE, 3: BROKEN}, Step(unload=(1,))),
         # Newest first.
         ([1, 2, 3], {}, Step(load=(3, 2, 1))),
-        # Nothing wanted: everything goes.
+        # No version is wanted: all are unloaded.
         ([], {1: LIVE, 2: LIVE, 3: BROKEN}, Step(unload=(1, 2))),
         # Back to an older one.
         ([1], {2: LIVE}, Step(load=(1,))),

@@ -200,9 +200,9 @@ def test_several_tflite_files_need_one_called_model(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def half_copy(tmp_path: Path) -> Path:
+def partial_copy(tmp_path: Path) -> Path:
     """Makes version 2, whose manifest is still missing, beside a complete version 1. It could also be a model of
-    another could have made."""
+    another tool."""
     publish_tiny(tmp_path / "models" / "colours")
     directory = publish_tiny(tmp_path / "models" / "colours").directory
     (directory / "manifest.json").rename(tmp_path / "manifest.json")
@@ -216,7 +216,7 @@ def serving(path: Path, **settings: Any) -> Server:
 
 
 async def test_a_version_copied_in_part_is_not_served_until_its_manifest_arrives(
-    half_copy: Path, tmp_path: Path
+    partial_copy: Path, tmp_path: Path
 ) -> None:
     """Many tools copy it last. The server may have been started meanwhile."""
     for policy in ("latest", "all"):
@@ -226,13 +226,15 @@ async def test_a_version_copied_in_part_is_not_served_until_its_manifest_arrives
             assert "has no manifest.json, which version 1 has" in str(engine.manager.status("colours", 2)[0].error)
     async with serving(tmp_path / "models") as server:
         engine = server.engine
-        (tmp_path / "manifest.json").rename(half_copy / "manifest.json")
+        (tmp_path / "manifest.json").rename(partial_copy / "manifest.json")
         await engine.reconciler.poll()
         assert engine.manager.available("colours") == [2]
         assert engine.model_info(ModelRef("colours")).servable.manifest is not None
 
 
-async def test_a_version_without_a_manifest_is_served_if_explicitly_requested(half_copy: Path, tmp_path: Path) -> None:
+async def test_a_version_without_a_manifest_is_served_if_explicitly_requested(
+    partial_copy: Path, tmp_path: Path
+) -> None:
     async with serving(tmp_path / "models", versions=[1, 2]) as server:
         assert server.engine.manager.available("colours") == [1, 2]
         await server.engine.reconciler.reload("colours")
@@ -240,10 +242,10 @@ async def test_a_version_without_a_manifest_is_served_if_explicitly_requested(ha
     async with serving(tmp_path / "models") as server:
         await server.engine.reconciler.load("colours", 2)
         assert server.engine.manager.available("colours") == [2]
-    async with serving(half_copy) as server:
+    async with serving(partial_copy) as server:
         assert server.engine.manager.available("colours") == [2]
-    # Older than all that have one: what was served before cvserve made the model.
-    half_copy.rename(half_copy.with_name("0"))
+    # Older than all versions with a manifest: it was served before cvserve exported the model.
+    partial_copy.rename(partial_copy.with_name("0"))
     async with serving(tmp_path / "models", versions="all") as server:
         assert server.engine.manager.available("colours") == [0, 1]
 

@@ -212,11 +212,11 @@ async def test_another_observer_is_notified_too(serve: Serve, runtime: PuppetRun
 
     from cvserve.serving import Server, ServerSettings
 
-    told: list[str] = []
+    answers_seen: list[str] = []
 
     class Listener(Observer):
         def request(self, api: str, model: str, version: int | None, code: str, seconds: float) -> None:
-            told.append(f"{api} {model} {version} {code}")
+            answers_seen.append(f"{api} {model} {version} {code}")
 
     root = repository(tmp_path / "models")  # type: ignore[operator]
     settings = ServerSettings(host="127.0.0.1", port=0, http_port=-1)
@@ -228,4 +228,4 @@ async def test_another_observer_is_notified_too(serve: Serve, runtime: PuppetRun
         async with grpc.aio.insecure_channel(server.address) as channel:
             with pytest.raises(grpc.aio.AioRpcError):
                 await channel.unary_unary("/cvserve.v1.VisionService/Classify")(b"\xff\xff\xff", timeout=5)
-    assert told == ["Classify colours 1 OK", "Classify  None INVALID_ARGUMENT"]
+    assert answers_seen == ["Classify colours 1 OK", "Classify  None INVALID_ARGUMENT"]

@@ -79,7 +79,7 @@ async def test_a_device_that_is_full(serve: Serve) -> None:
         status, sentence = await ask.rest(body={"instances": [pixels("red").tolist()] * 2})
         assert status == 429
         assert "gpu:0 has no memory left" in sentence
-        # Two that would have shared a batch are answered, since each has room alone.
+        # Two requests that would have shared a batch are answered, since each one alone has enough memory.
         runtime.gate.clear()
         first = asyncio.ensure_future(ask.code())
         await runtime.wait_for_call()
@@ -115,7 +115,7 @@ async def test_deadlines_that_pass(serve: Serve, runtime: PuppetRuntime) -> None
         assert runtime.running == 1, "the answers came before the batch ended"
         runtime.gate.set()
         assert (await ask.code())[0] is CODES.OK
-        # The one that ran, and the last: the others never did.
+        # Only the running one and the last one ran.
         assert len(runtime.calls) == 2
 
 

@@ -77,7 +77,7 @@ async def test_a_full_decode_pool_gives_the_time_to_try_again() -> None:
     loop = asyncio.get_running_loop()
     pool = DecodePool(1, 2, 1 << 20, LoopCallbacks(loop))
     try:
-        # What the pool learns from: images of 50 ms.
+        # The pool measures images of 50 ms.
         began = loop.time()
         await pool.run(lambda: time.sleep(0.05))
         took = loop.time() - began

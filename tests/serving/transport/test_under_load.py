@@ -34,7 +34,7 @@ async def test_requests_that_wait_share_a_batch(serve: Serve, runtime: PuppetRun
         await eventually(lambda: queue(server).waiting == 6)
         runtime.gate.set()
         results = await asyncio.gather(*tasks)
-        # How many were decoded by then is the machine's affair.
+        # The number that was decoded by then depends on the machine.
         assert runtime.batch_sizes[0] == 1
         assert sum(runtime.batch_sizes) == 7
         assert len(runtime.batch_sizes) < 7
@@ -58,7 +58,7 @@ async def test_a_deadline_is_answered_on_time_while_a_long_batch_runs(serve: Ser
         with pytest.raises(DeadlineExceeded, match=r"did not answer within 0.3 s"):
             await client.classify("colours", jpeg("red"), timeout=0.3)
         assert time.monotonic() - started < 1.6 * await timer
-        # The server has let it go too, and never runs it.
+        # The server has cancelled it too, and never runs it.
         await eventually(lambda: queue(server).waiting == 0 and server.engine.in_flight == 1)
         runtime.gate.set()
         assert (await long).best.label == "green"

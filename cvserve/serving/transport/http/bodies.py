@@ -22,19 +22,19 @@ _STEP = 1 << 20
 class Bodies:
     """Reads bodies. The bytes of all bodies together are limited, so that many senders cannot fill the memory."""
 
-    def __init__(self, max_bytes: int, max_held: int, seconds: float, threads: Executor) -> None:
+    def __init__(self, max_bytes: int, max_in_use: int, seconds: float, threads: Executor) -> None:
         """
         Args:
             max_bytes: the largest size of one body, also after unpacking.
-            max_held: the bytes of all bodies that are being received or used.
+            max_in_use: the bytes of all bodies that are being received or used.
             seconds: the longest time that a body may take to arrive.
             threads: unpack large bodies.
         """
         self.max_bytes = max_bytes
         self.seconds = seconds
         self.threads = threads
-        self._max_held = max_held
-        self.held = 0
+        self._max_in_use = max_in_use
+        self.bytes_in_use = 0
 
     def open(self, request: web.BaseRequest) -> Body:
         """Returns the body of a request, which is not read yet."""
@@ -49,10 +49,10 @@ class Bodies:
         if body.size + size > self.max_bytes:
             raise TooLarge(f"the body is larger than the {self.max_bytes} bytes that this server takes")
         # If there is no other body, one of any size is let in, since its own bytes are not counted here.
-        if self.held > body.size and self.held + size > self._max_held:
-            raise Overloaded(f"bodies of {self.held >> 20} MiB are being read; try again later")
+        if self.bytes_in_use > body.size and self.bytes_in_use + size > self._max_in_use:
+            raise Overloaded(f"bodies of {self.bytes_in_use >> 20} MiB are being read; try again later")
         body.size += size
-        self.held += size
+        self.bytes_in_use += size
 
 
 class Body:
@@ -72,7 +72,7 @@ class Body:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bodies.held -= self.size
+        self._bodies.bytes_in_use -= self.size
         self.size = 0
 
     async def read(self) -> bytes:

@@ -32,7 +32,7 @@ def queue(*requests: Request) -> list[Request]:
 
 
 FOUR = BatchLimits(4)
-PATIENT = BatchLimits(4, delay=0.010)
+DELAYED = BatchLimits(4, delay=0.010)
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,21 @@ PATIENT = BatchLimits(4, delay=0.010)
         # A request past its deadline is never run.
         (queue(Request("a", deadline=1), Request("b")), 1.0, 1, FOUR, "b", math.inf),
         # With a delay a batch waits for more requests until the oldest one has waited that long.
-        (queue(Request("a")), 0.005, 1, PATIENT, "", 0.010),
-        (queue(Request("a"), Request("b", enqueued=0.009)), 0.010, 1, PATIENT, "ab", math.inf),
-        # A full batch waits for nothing, also when an older group still does.
-        (queue(*(Request(name) for name in "abcd")), 0.0, 1, PATIENT, "abcd", math.inf),
-        (queue(Request("z", group="z"), *(Request(name) for name in "abcd")), 0.0, 1, PATIENT, "abcd", None),
+        (queue(Request("a")), 0.005, 1, DELAYED, "", 0.010),
+        (queue(Request("a"), Request("b", enqueued=0.009)), 0.010, 1, DELAYED, "ab", math.inf),
+        # A full batch does not wait, even if an older group still does.
+        (queue(*(Request(name) for name in "abcd")), 0.0, 1, DELAYED, "abcd", math.inf),
+        (queue(Request("z", group="z"), *(Request(name) for name in "abcd")), 0.0, 1, DELAYED, "abcd", None),
         # A batch that the next request would overfill is full.
-        (queue(Request("a", rows=3), Request("b", rows=3)), 0.0, 1, PATIENT, "a", math.inf),
-        # A request that would die of the delay is not delayed.
-        (queue(Request("a", deadline=0.008)), 0.0, 1, PATIENT, "a", None),
-        # The earliest of the groups' ends is the time to look again.
+        (queue(Request("a", rows=3), Request("b", rows=3)), 0.0, 1, DELAYED, "a", math.inf),
+        # A request whose deadline would pass during the delay is not delayed.
+        (queue(Request("a", deadline=0.008)), 0.0, 1, DELAYED, "a", None),
+        # The earliest end of a group's delay is the time to decide again.
         (
             queue(Request("a", enqueued=0.004), Request("b", group="b", enqueued=0.002)),
             0.005,
             1,
-            PATIENT,
+            DELAYED,
             "",
             0.012,
         ),
@@ -148,7 +148,7 @@ def test_with_no_delay_the_queue_empties(waiting: list[Request]) -> None:
 
 @pytest.mark.parametrize(
     ("limits", "looked_at"),
-    [(FOUR, 4), (PATIENT, 4), (BatchLimits(1), 1), (BatchLimits(4, batching=False), 1), (BatchLimits(1000), 100)],
+    [(FOUR, 4), (DELAYED, 4), (BatchLimits(1), 1), (BatchLimits(4, batching=False), 1), (BatchLimits(1000), 100)],
 )
 def test_a_long_queue_is_read_only_as_far_as_the_batch_goes(limits: BatchLimits, looked_at: int) -> None:
     taken: list[str] = []

@@ -27,7 +27,7 @@ def test_a_failed_piece_fails_the_whole_request_and_ends_its_other_pieces() -> N
         await slots.finish_all()
         with pytest.raises(RuntimeError, match="bad row"):
             await task
-        # The second piece took the slot in that very moment, but had not begun.
+        # The second piece had just taken the slot, but had not begun.
         assert slots.batches == [[0, 1, 2, 3]]
         assert queue.waiting == 0
 
@@ -112,7 +112,7 @@ def test_a_cancelled_member_is_not_retried() -> None:
         await turns()
         tasks[1].cancel()
         await slots.finish_all()
-        # Nor does it run at all, since it was given up before its batch did.
+        # It does not run either, since it was cancelled before its batch began.
         assert slots.batches == [[1, 3], [1], [3]]
         assert [values(await tasks[index]) for index in (0, 2)] == [[1], [3]]
 

@@ -118,7 +118,7 @@ def test_a_request_cancelled_while_it_is_made_never_runs() -> None:
         assert loop.time() == pytest.approx(0.3)
         assert (cancelled.given_up, late.given_up) == (1, 1)
         assert queue.waiting == 0
-        # A thread that was at it all the same hands its result over too late.
+        # A thread that was already making it returns its result too late.
         cancelled.give(x(1))
         late.give(x(2))
         await turns()

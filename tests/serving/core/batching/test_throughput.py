@@ -65,14 +65,14 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
             Overloaded, match=rf"{waiting} requests wait for model, which takes .* s: too long for the 1 s"
         ):
             await refused[0]
-        patient = ask(60.0)
+        long_deadline = ask(60.0)
         await turns()
-        assert not patient.done()
+        assert not long_deadline.done()
         assert queue.counts.rejected == len(refused)
         await slots.finish_all()
         answers = await asyncio.gather(*(task for task in asked if task not in refused), return_exceptions=True)
         assert not [answer for answer in answers if isinstance(answer, Exception)]
-        await asyncio.gather(patient, lone, return_exceptions=True)
+        await asyncio.gather(long_deadline, lone, return_exceptions=True)
 
     on_jumping_clock(main())
 
@@ -80,12 +80,12 @@ def test_a_request_that_would_expire_in_the_queue_is_refused_at_once() -> None:
 def test_one_slow_batch_causes_no_refusals() -> None:
     throughput = ThroughputEstimate(slots=1)
     assert throughput.at_best(1) is None
-    throughput.took(10.0)  # the first one, cold
+    throughput.took(10.0)  # the first, cold batch
     throughput.took(0.01)
     assert throughput.at_best(10) == pytest.approx(0.1)
     for _ in range(40):
         throughput.took(0.01)
-    throughput.took(10.0)  # the machine stood still
+    throughput.took(10.0)  # the machine was stopped for a moment
     assert throughput.at_best(10) == pytest.approx(0.1)
     for _ in range(3):
         throughput.took(10.0)
@@ -98,7 +98,7 @@ def test_after_lone_requests_a_burst_that_fits_into_batches_is_accepted() -> Non
         assert isinstance(loop, JumpingLoop)
 
         def graph(inputs: Mapping[str, np.ndarray], outputs: object) -> dict[str, np.ndarray]:
-            loop.now += 0.05  # whatever the rows
+            loop.now += 0.05  # for any number of rows
             return {"y": inputs["x"]}
 
         slots = PuppetSlots(graph=graph)
@@ -119,11 +119,11 @@ def test_after_lone_requests_a_burst_that_fits_into_batches_is_accepted() -> Non
         await slots.finish_all()
         await asyncio.gather(*burst)
         # The same batches show which requests are too many.
-        hopeless = [ask(0.3) for _ in range(250)]
+        too_many = [ask(0.3) for _ in range(250)]
         await turns()
         assert queue.counts.rejected == pytest.approx(250 - USABLE_FRACTION * 0.3 / 0.05 * 32, abs=1)
         await slots.finish_all()
-        await asyncio.gather(*hopeless, return_exceptions=True)
+        await asyncio.gather(*too_many, return_exceptions=True)
 
     on_jumping_clock(main())
 

@@ -54,7 +54,7 @@ def test_answers_are_typed_fields_that_tensorflow_reads(dtype: str) -> None:
 def test_answers_in_tensor_content_if_set(dtype: str) -> None:
     array = samples(dtype)
     tensor = tf.make_tensor_proto(0.0).__class__()
-    # A view whose rows do not lie one after the other.
+    # A view whose rows are not contiguous.
     convert.write_tensor(array.T, tensor, as_content=True)
     assert tensor.tensor_content == array.T.tobytes()
     same(np.asarray(tf.make_ndarray(tensor)), np.ascontiguousarray(array.T))

@@ -104,7 +104,7 @@ async def test_when_one_task_fails_the_others_are_cancelled() -> None:
         return {examples.VALUES: np.zeros(len(inputs[examples.INPUTS]), np.float32)}
 
     good, bad = signature("good", "bytes"), signature("bad", "float32")
-    # A delay, so that what is asked first still waits when the second fails.
+    # A delay, so that the first task still waits when the second fails.
     limits = BatchLimits(8, delay=30)
     model = LoadedModel(
         (), 1, 1, limits, QueueBounds(), 8, entries=(Entries({"good": run}),), signatures={"good": good, "bad": bad}

@@ -144,5 +144,5 @@ async def test_errors_of_clients(models: Path, method: str, message: Any, code: 
         found = await code_and_text(getattr(ask.prediction, method)(message, timeout=10))
         assert found[0] is code, found
         assert found[1].startswith(text), found
-        # A fault of one request is no fault of the next.
+        # An error of one request does not affect the next.
         assert (await ask.prediction.Predict(predict("tf1", [2.0]), timeout=10)).outputs["y"].float_val[0] == 3.0

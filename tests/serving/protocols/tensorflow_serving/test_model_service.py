@@ -150,7 +150,7 @@ async def test_polling_serves_published_versions_and_retries_broken_ones(tmp_pat
     lines: list[str] = []
     async with Server(root, ServerSettings(**HERE), report=lines.append) as server, stubs(server) as (_, models):
         client = AsyncClient(server.address)
-        # Half of it is there: the manifest, and the graph cut off.
+        # A partial copy: the manifest, and a truncated graph.
         staged = publish_tiny(tmp_path / "staging" / "colours")
         staged = publish_tiny(tmp_path / "staging" / "colours")
         target = root / "colours" / "2"
@@ -161,13 +161,13 @@ async def test_polling_serves_published_versions_and_retries_broken_ones(tmp_pat
         assert "does not match its hash" in lines[0]
         assert await statuses(models, "colours") == {1: (30, 0), 2: (50, 13)}
         assert (await client.classify("colours", jpeg())).best.label == "red"
-        # Of the right size, and yet not what was published: still refused.
+        # The right size but other content: still refused.
         (target / "model.onnx").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         await asyncio.sleep(0.1)
         assert server.engine.manager.available("colours") == [1]
         (target / "model.onnx").write_bytes(whole)
         await eventually(lambda: server.engine.manager.available("colours") == [2])
-        # What is served does not mind what happens to its files.
+        # A loaded version does not need its files.
         shutil.rmtree(root / "colours" / "1")
         (target / "model.onnx").unlink()
         assert (await client.classify("colours", jpeg("blue"))).best.label == "blue"

@@ -61,7 +61,7 @@ def wanted(root: Path) -> list[tuple[str, ...]]:
     return sentences
 
 
-def said(results: list[CaptionResult]) -> list[tuple[str, ...]]:
+def sentences_of(results: list[CaptionResult]) -> list[tuple[str, ...]]:
     return [tuple(item.text for item in result.captions) for result in results]
 
 
@@ -73,11 +73,11 @@ def images(root: Path) -> list[Path]:
 async def test_the_server_returns_the_sentences(root: Path, wanted: list[tuple[str, ...]], runtime: str) -> None:
     def ask(address: str) -> None:
         with Client(address) as client:
-            assert said(list(client.caption_many("teller", images(root)))) == wanted
+            assert sentences_of(list(client.caption_many("teller", images(root)))) == wanted
             streamed = client.stream("teller", images(root), top_k=None)
-            assert said([answer.value for answer in streamed]) == wanted  # type: ignore[misc]
+            assert sentences_of([answer.value for answer in streamed]) == wanted  # type: ignore[misc]
             best = client.caption("teller", images(root)[1], max_results=1)
-            assert said([best]) == [wanted[1][:1]]
+            assert sentences_of([best]) == [wanted[1][:1]]
             assert best.attention is None
 
     settings = ServerSettings(host="127.0.0.1", port=0, max_batch_size=4, grace_seconds=5, runtime=runtime)
@@ -107,7 +107,10 @@ def test_predict_returns_the_sentences_and_draws_the_attention(
 def test_evaluate_returns_the_sentences(
     root: Path, wanted: list[tuple[str, ...]], tmp_path: Path, runtime: str
 ) -> None:
-    rows = ["image,caption", *(f'{number}.png,"{said[0]} ."' for number, said in enumerate(wanted) if said[0])]
+    rows = [
+        "image,caption",
+        *(f'{number}.png,"{words[0]} ."' for number, words in enumerate(wanted) if words[0]),
+    ]
     (root / "images" / "captions_val.csv").write_text("\n".join(rows), encoding="utf-8")
     evaluation = evaluate(root / "models" / "teller", str(root / "images"), runtime=runtime, out=tmp_path)
     assert evaluation.report.images == len(rows) - 1
@@ -117,4 +120,4 @@ def test_evaluate_returns_the_sentences(
 
 def test_stepwise_decoding_returns_the_sentences(root: Path, wanted: list[tuple[str, ...]]) -> None:
     with load_stepwise(root / "models" / "teller", runtime="tensorflow") as pipeline:
-        assert said(pipeline(images(root))) == wanted  # type: ignore[arg-type]
+        assert sentences_of(pipeline(images(root))) == wanted  # type: ignore[arg-type]

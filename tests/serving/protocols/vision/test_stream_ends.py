@@ -28,7 +28,7 @@ async def test_cancelling_a_stream_cancels_its_frames(serve: Serve, runtime: Pup
         await runtime.wait_for_call()
         await eventually(lambda: under_way(server) == 5)
         call.cancel()
-        # The one that runs is left to itself.
+        # The running one goes on.
         await eventually(lambda: under_way(server) == 0 and open_streams(server) == 1)
         runtime.gate.set()
         await other.write(frame(7))
@@ -121,7 +121,7 @@ async def test_kill_9_of_a_client_in_the_middle_of_its_stream(
             assert client.stdout is not None
             assert await asyncio.to_thread(client.stdout.readline) == b"0\n"
             runtime.gate.clear()
-            # How many frames are under way then is open: images are decoded side by side, so that one may have its
+            # The number of open frames is not known: images are decoded in parallel, so that one may have its
             # answer while the graph works on the one before it.
             await eventually(lambda: runtime.running == 1 and under_way(server) > 0, 20)
             client.send_signal(signal.SIGKILL)

@@ -23,7 +23,7 @@ def test_no_message_of_a_client_causes_an_error_of_the_server(tmp_path: Path) ->
     assert not found["faults"]
     assert found["http"]
     assert found["tracebacks_in_the_log"] == 0
-    # It did reach the server's own code, each way.
+    # Both requests reached the server's code.
     assert found["answers"]["gRPC INVALID_ARGUMENT"] > 100
     assert found["answers"]["HTTP 400"] > 20
     assert done.returncode == 0

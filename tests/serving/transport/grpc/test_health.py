@@ -229,7 +229,7 @@ async def test_a_lost_device_makes_the_server_not_serving(serve: Serve, monkeypa
             with pytest.raises(InvalidInput):
                 await client.classify("colours", b"no image")
             assert await check(stub, "") == NOT_SERVING
-            # It may have been another device's.
+            # The answer may have come from another device.
             runtime.lost = False
             await client.classify("colours", jpeg())
             assert await check(stub, "") == NOT_SERVING
@@ -238,7 +238,7 @@ async def test_a_lost_device_makes_the_server_not_serving(serve: Serve, monkeypa
             assert await check(stub, "") == SERVING
             assert await ready() == (200, "ready\n")
             assert lines[1:] == ["colours version 1 is served"]
-            # Without the model that needs it nothing is lost.
+            # Without the model that uses the device, no device is lost.
             runtime.lost = True
             with pytest.raises(Unavailable):
                 await client.classify("colours", jpeg())
@@ -248,8 +248,8 @@ async def test_a_lost_device_makes_the_server_not_serving(serve: Serve, monkeypa
             runtime.lost = False
             await server.engine.reconciler.load("colours")
             assert await check(stub, "") == SERVING
-            told = [line for line in lines[2:] if "lost its device" not in line]
-            assert told == ["colours version 1 is unloaded", "colours version 1 is served"]
+            reported = [line for line in lines[2:] if "lost its device" not in line]
+            assert reported == ["colours version 1 is unloaded", "colours version 1 is served"]
             assert len(lines) == 5
 
 

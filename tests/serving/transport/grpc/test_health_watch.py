@@ -52,7 +52,7 @@ async def test_a_stuck_watcher_delays_no_other() -> None:
     service.draining()
     await eventually(lambda: other.written == [3, 2, 1, 2, 1, 2])
     assert stuck.written == [3]
-    # It missed what it did not read, but not how it stands now.
+    # It missed states that it did not read, but it gets the current one.
     stuck.reads.set()
     await eventually(lambda: stuck.written == [3, 2])
     service.close()

@@ -117,7 +117,7 @@ async def test_a_damaged_message_is_never_an_error_of_the_server(serve: Serve) -
             assert status not in bad, message.hex()
         await call.write(good)
         assert (await call.read()).classification.classes[0].label == "red"
-    # Some images can bear the loss of a few bytes.
+    # Some images can be decoded without a few bytes.
     assert {"OK", "INVALID_ARGUMENT"} <= set(statuses)
 
 

@@ -33,7 +33,7 @@ async def test_a_body_that_is_too_large(serve: Serve, runtime: PuppetRuntime, tm
         assert (await ask(url, GOOD + b" " * (LIMIT - len(GOOD)))).status == 200
         reply = await ask(url, GOOD + b" " * (LIMIT - len(GOOD) + 1))
         assert (reply.status, reply.error) == (413, "the body has 65537 bytes; this server takes at most 65536")
-        # Refused by its head alone: curl asks first, and never sends it.
+        # Refused by its header: curl asks first, and never sends the body.
         (tmp_path / "large").write_bytes(b" " * (2 << 20))
         reply = await curl("-d", f"@{tmp_path / 'large'}", "-H", "Expect: 100-continue", url)
         assert reply.status == 413
@@ -106,15 +106,15 @@ async def test_the_bytes_of_all_bodies_together_are_limited(serve: Serve, runtim
         writer.write(head + b" " * (LIMIT - 100))
         assert server.http is not None
         bodies = server.http._bodies
-        await eventually(lambda: bodies.held == LIMIT - 100)
+        await eventually(lambda: bodies.bytes_in_use == LIMIT - 100)
         reply = await ask(url, GOOD)
         assert reply.status == 429
         assert reply.headers["retry-after"] == "1"
         # Its sender disconnects, and its bytes are not counted any more.
         writer.close()
-        await eventually(lambda: bodies.held == 0)
+        await eventually(lambda: bodies.bytes_in_use == 0)
         assert (await ask(url, GOOD)).status == 200
-        assert bodies.held == 0
+        assert bodies.bytes_in_use == 0
 
 
 async def test_one_body_alone_may_be_larger_than_all_together(serve: Serve, runtime: PuppetRuntime) -> None:
@@ -124,7 +124,7 @@ async def test_one_body_alone_may_be_larger_than_all_together(serve: Serve, runt
         assert (await ask(url, large)).status == 200
         assert (await ask(url, gzip.compress(large), Content_Encoding="gzip")).status == 200
         assert server.http is not None
-        assert server.http._bodies.held == 0
+        assert server.http._bodies.bytes_in_use == 0
 
 
 @pytest.mark.parametrize(
@@ -151,5 +151,5 @@ async def test_bytes_that_are_not_http(
         reply = await raw(port_of(server), data)
         assert reply.split()[1] == b"400"
         assert (await ask(f"{server.http_address}{PREDICT}", GOOD)).status == 200
-    # Anybody can send such bytes, and the log is not theirs to fill.
+    # Anybody can send such bytes, so they must not fill the log.
     assert not [record for record in caplog.records if record.name.startswith("cvserve")]

@@ -107,7 +107,7 @@ async def test_a_drain_answers_accepted_requests_and_refuses_new_ones(serve: Ser
         runtime.gate.set()
         assert (await accepted).status == 200
         assert await draining
-        # Connections that ask nothing are closed, and no new ones are taken.
+        # Connections without a request are closed, and no new ones are accepted.
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
         with pytest.raises(OSError, match="refused"):

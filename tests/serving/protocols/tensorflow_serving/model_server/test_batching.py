@@ -127,7 +127,7 @@ def test_the_settings_of_parameters(text: str, expected: dict[str, Any], tmp_pat
             "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 0 }",
             "max_execution_batch_size must be positive; was 0",
         ),
-        # The commonest mistake: wrappers need braces.
+        # The most common mistake: wrappers need braces.
         ("max_batch_size: 32", "Error parsing text-format tensorflow.serving.BatchingParameters: 1:17 : "),
         (
             "max_batchsize { value: 3 }",

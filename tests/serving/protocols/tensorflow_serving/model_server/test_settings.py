@@ -123,7 +123,7 @@ def test_tls(tmp_path: Path) -> None:
     tls = found.settings.tls
     assert tls is not None
     assert (tls.certificate, tls.key) == (CERTIFICATE.strip(), KEY.strip())
-    # Nobody asks clients for a certificate, as there, and REST is never encrypted, as there; that much is said.
+    # As in TensorFlow Serving, clients need no certificate and REST is not encrypted; a warning says the latter.
     assert (tls.client_ca, tls.clients_must, tls.http) == (None, False, False)
     assert found.warnings == (
         "TLS is on the gRPC port only, as in TensorFlow Serving: REST on port 8501 is not encrypted",

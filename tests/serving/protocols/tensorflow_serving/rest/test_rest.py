@@ -90,7 +90,7 @@ async def test_curl(serve: Serve, tmp_path: Path) -> None:
         url = f"{server.http_address}{PREDICT}"
         reply = await curl("-d", json.dumps({"instances": BATCH[:1].tolist()}), "-X", "POST", url)
         assert (reply.status, len(reply.json["predictions"])) == (200, 1)
-        # Large enough for curl to ask first whether it may send (Expect: 100-continue).
+        # Large enough for curl to send Expect: 100-continue first.
         large = tmp_path / "large.json"
         large.write_text(json.dumps({"instances": np.repeat(BATCH, 300, axis=0).tolist()}))
         assert large.stat().st_size > 1 << 20
