@@ -50,7 +50,7 @@ def _rates(axes: Any, result: BenchResult) -> None:
     for name, served in result.servers.items():
         axes.plot([point.clients for point in served.points], [point.rate for point in served.points], "o-", label=name)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("images a second")
+    axes.set_ylabel("images per second")
     _by_clients(axes, result)
 
 
@@ -95,5 +95,5 @@ def _times(axes: Any, result: BenchResult) -> None:
         highest = max(highest, bottom)
     axes.set_ylim(0, highest * 1.5)  # room for the legend
     axes.set_xticks(range(len(bars)), [name for name, _ in bars])
-    axes.set_ylabel("processor milliseconds an image")
+    axes.set_ylabel("processor milliseconds per image")
     axes.legend(fontsize="small", loc="upper left", ncols=2)

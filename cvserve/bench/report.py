@@ -34,7 +34,7 @@ def format_result(result: BenchResult) -> str:
     parts = [
         f"{result.model} version {result.version}, {result.runtime}, {result.cores} cores, "
         f"{plan.rounds} rounds of {plan.seconds:g} s, {plan.client} clients",
-        f"in process: {baseline.rate:.1f} images/s, {baseline.cpu_ms:.2f} ms of processor time an image "
+        f"in process: {baseline.rate:.1f} images/s, {baseline.cpu_ms:.2f} ms of processor time per image "
         f"({baseline.call_plan}); one alone: "
         + ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in result.stages.items()),
     ]
@@ -48,7 +48,7 @@ def format_result(result: BenchResult) -> str:
             )
         if best.parts:
             spent = f"{_spent(best)}; in process {baseline.cpu_ms:.2f} ms"
-            parts.append(f"processor time an image at {best.clients} clients: {spent}")
+            parts.append(f"processor time per image at {best.clients} clients: {spent}")
         parts += _sentences(served)
     return "\n".join(parts)
 

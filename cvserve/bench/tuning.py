@@ -127,7 +127,7 @@ def tune(
     images: str | Path | None = None,
     say: Say = lambda line: None,
 ) -> TuneResult:
-    """Searches runtime, instances, threads, batch and queue for the most images a second within `plan.p99_ms`.
+    """Searches runtime, instances, threads, batch and queue for the most images per second within `plan.p99_ms`.
 
     Args:
         path, version, images, say: as in `bench`.
@@ -147,7 +147,7 @@ def tune(
         ]
         finalists = promising(screened, plan.p99_ms, plan.finalists)
         for candidate in finalists:
-            say(f"in process: {candidate}: {candidate.rate:.0f}/s, {candidate.batch_ms:.1f} ms a batch")
+            say(f"in process: {candidate}: {candidate.rate:.0f}/s, {candidate.batch_ms:.1f} ms per batch")
         servers = {
             candidate: stack.enter_context(ServerProcess(artifact.directory, candidate.settings))
             for candidate in finalists

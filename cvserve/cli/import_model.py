@@ -3,7 +3,7 @@
 The spec is a short YAML file with the information that the model file does not contain:
 
     task: classification
-    labels: labels.txt                                  # one a line, beside the spec; or a list
+    labels: labels.txt                                  # one per line, in the spec's folder; or a list
     preproc: {resize: short_side, short_side: 256}      # height and width are the model's own
     input: {scale: 1/255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
 

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("server", metavar="SERVER", help="host:port")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="a model's name on the server")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files")
-    parser.add_argument("--top-k", type=positive, metavar="K", help="classes an image; default: the model's")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="classes per image; default: the model's")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
     parser.add_argument("--label", metavar="LABEL", help="the label of a version, instead of its number")
     parser.add_argument(
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only classes or objects with at least this score, 0 to 1; default of objects: the model's",
     )
     parser.add_argument(
-        "--max-results", type=positive, metavar="N", help="largest number of objects (or classes) for each image"
+        "--max-results", type=positive, metavar="N", help="largest number of objects (or classes) per image"
     )
     parser.add_argument("--annotate", metavar="DIR", help="write copies of the images with the result drawn on them")
     parser.add_argument(
@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=MASK_FORMATS,
         help="segmentation: the masks in the rows of --json (see cvserve predict); default: png, of objects rle",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object an image, as cvserve predict writes them")
-    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds an image; default: 30")
+    parser.add_argument("--json", action="store_true", help="one JSON object per image, as cvserve predict writes it")
+    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="X", help="seconds per image; default: 30")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="requests at a time; default: 8")
     parser.add_argument(
         "--wait",

@@ -1,7 +1,7 @@
 """Runs a model on folders of images and writes its results as JSON lines, CSV or COCO results.
 
 IMAGES are folders (searched at any depth, through links to folders too, but none twice), files, quoted globs,
-@list.txt (one path a line) or - (paths on stdin). Rows keep their order. An image that cannot be used gets a row with
+@list.txt (one path per line) or - (paths on stdin). Rows keep their order. An image that cannot be used gets a row with
 its error and is listed at the end; the others are done. Rows go to FILE.part, which becomes FILE when all is done; a
 run that was killed continues with --resume. An image that two of the arguments contain is done twice.
 
@@ -67,19 +67,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="segmentation: the masks in a row; default: png, of objects rle, in CSV none",
     )
     parser.add_argument("--masks", metavar="DIR", help="segmentation: write the class maps as PNG files")
-    parser.add_argument("--top-k", type=positive, metavar="K", help="classes an image; default: the model's")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="classes per image; default: the model's")
     parser.add_argument(
         "--score-threshold", type=fraction, metavar="S", help="objects with less are left out; default: the model's"
     )
-    parser.add_argument("--max-results", type=positive, metavar="N", help="objects an image; default: the model's")
+    parser.add_argument("--max-results", type=positive, metavar="N", help="objects per image; default: the model's")
     parser.add_argument(
         "--resume", action="store_true", help="skip the images that --out has, also as errors; add the others"
     )
     parser.add_argument("--overwrite", action="store_true", help="discard the FILE.part of an unfinished run")
     parser.add_argument("--version", type=positive, metavar="N", help="a version of the model; default: the newest")
-    parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="images a call; default: 16")
-    parser.add_argument("--workers", type=positive, metavar="N", help="threads that decode; default: one a core")
-    parser.add_argument("--instances", type=positive, metavar="N", help="batches that run at once; default: one a core")
+    parser.add_argument("--batch-size", type=positive, default=16, metavar="N", help="images per call; default: 16")
+    parser.add_argument("--workers", type=positive, metavar="N", help="threads that decode; default: one per core")
+    parser.add_argument(
+        "--instances", type=positive, metavar="N", help="batches that run at once; default: one per core"
+    )
     add_device(add_runtime(parser))
     example(
         parser,

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--host", metavar="ADDRESS", help="address to listen on; default: 0.0.0.0, all addresses")
     group.add_argument("--port", type=int, metavar="N", help="gRPC port; default: 8500; 0 takes a free one")
     group.add_argument("--http-port", type=int, metavar="N", help="default: 8501; 0 takes a free one; -1: no HTTP")
-    group.add_argument("--decode-workers", type=positive, metavar="N", help="threads that decode; default: one a core")
+    group.add_argument(
+        "--decode-workers", type=positive, metavar="N", help="threads that decode; default: one per core"
+    )
     group.add_argument("--grace-seconds", type=float, metavar="X", help="for open requests at shutdown; default: 30")
     # A flag that is not given must not override the file.
     add_runtime(parser, default=None)

@@ -210,7 +210,7 @@ def _feed(runtime: Runtime, batch: int, manifest: Manifest) -> dict[str, np.ndar
 
 
 def milliseconds_an_image(measured: dict[int, float]) -> float:
-    """Returns the geometric mean, over the batch sizes, of the milliseconds an image.
+    """Returns the geometric mean, over the batch sizes, of the milliseconds per image.
 
     In the geometric mean "twice as fast alone" and "twice as fast in a batch" count the same.
     """

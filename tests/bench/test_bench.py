@@ -148,7 +148,7 @@ def test_the_table_has_wanted_and_measured_values() -> None:
     assert "rejects within 2.5 ms (p99; wanted: 5)" in text
     assert "RESOURCE_EXHAUSTED 4000" in text
     spent = "workers and graphs 7.20 ms, event loop 0.60 ms, gRPC and the rest 0.20 ms, clients 0.50 ms; in process 9.5"
-    assert f"processor time an image at 8 clients: {spent}" in text
+    assert f"processor time per image at 8 clients: {spent}" in text
     assert "idle: 0.25 % of a core" in text
     assert "queue 3.00 ms" in text
 

@@ -30,7 +30,7 @@ WORTHWHILE = 0.06
 HAND_OVER_SECONDS = 0.0003
 """Seconds that a batch costs beside its run: its worker is woken, its answers are handed to the loop.
 
-With 64 clients on the same 2 cores and a graph that gains nothing from batching (7.4 ms an image), batches of 1
+With 64 clients on the same 2 cores and a graph that gains nothing from batching (7.4 ms per image), batches of 1
 answered 1.08 times as many requests as batches of up to 4 (benchmarks/serving_throughput.py). With a larger cost here
 the slower one would have been chosen.
 """
@@ -90,7 +90,7 @@ class Score:
     """Holds the measurements of a plan.
 
     Attributes:
-        rate: rows a second, all workers busy, decoding included; the best round's.
+        rate: the rows per second with all workers busy, decoding included, in the best round.
         lone: the seconds of one row alone.
         steady: the rate of the median round, as a fraction of the best; far below 1 where something else used the CPU.
         cpu: the CPU seconds of a row, in the median round.
@@ -105,7 +105,8 @@ class Score:
 def good_batches(
     graphs: Sequence[RunGraph], make: Callable[[int], Tensors], *, in_turns: bool = True
 ) -> tuple[int, ...]:
-    """Finds the smallest batch that answers nearly as many rows a second as the best one, all workers at the same time.
+    """Finds the smallest batch that answers nearly as many rows per second as the best one, all workers at the same
+    time.
 
     Args:
         graphs: the graph of each worker.
@@ -151,12 +152,12 @@ def _good_batches(
     for size in fastest:
         if is_worthwhile(size, rate(size), best, rate(best)):
             best = size
-    _LOG.info("rows a second by batch size: %s", {size: round(rate(size), 1) for size in fastest})
+    _LOG.info("rows per second by batch size: %s", {size: round(rate(size), 1) for size in fastest})
     return (best,) if best == 1 or rate(best) >= CLEARLY_BETTER * rate(1) else (best, 1)
 
 
 def is_worthwhile(batch: int, rate: float, smaller: int, its_rate: float) -> bool:
-    """Returns whether a larger batch answers enough more rows a second than a smaller one."""
+    """Returns whether a larger batch answers enough more rows per second than a smaller one."""
     return rate > its_rate * (1 + WORTHWHILE) ** math.log2(batch / smaller)
 
 
@@ -257,7 +258,7 @@ def lone_threads(scores: Mapping[InstancePlan, Score], chosen: InstancePlan) -> 
 
 
 def _rate(trial: Trial, prepare: Callable[[], Tensors], decoders: int, seconds: float) -> tuple[float, float]:
-    """Returns the rows a second of all workers, each of which takes a batch, runs it and takes the next; and the CPU
+    """Returns the rows per second of all workers, each of which takes a batch, runs it and takes the next; and the CPU
     seconds of a row."""
     counts = [0] * len(trial.graphs)
     failures: list[BaseException] = []

@@ -157,7 +157,7 @@ class EngineSettings(ModelSettings):
     """Holds the settings that all models of a server share, and those of each model."""
 
     decode_workers: int | None = Field(default=None, ge=1, le=1024)
-    """Threads that decode and resize images; None: one a core."""
+    """Threads that decode and resize images; None: one per core."""
 
     graph_nice: int = Field(default=0, ge=0, le=19)
     """Has no effect any more. Settings files of earlier versions may have it."""

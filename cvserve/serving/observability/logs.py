@@ -162,7 +162,8 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats one JSON object a line: time (UTC), level, logger, message, request_id, further fields, traceback."""
+    """Formats a record as one line of JSON: time (UTC), level, logger, message, request_id, further fields,
+    traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the JSON object of a record."""
