@@ -58,7 +58,7 @@ class Sources:
         self._stdin = stdin
         self._leave_out = tuple(os.path.realpath(folder) for folder in leave_out)
         if not self._words:
-            raise InvalidInput("no images were named; give a folder, files, a glob or @list.txt")
+            raise InvalidInput("no images are given; name a folder, files, a glob or @list.txt")
         for word in self._words:
             if word.startswith("@") and not os.path.isfile(word[1:]) and not os.path.exists(word):
                 raise NotFound(f"there is no list of images at {word[1:]}")

@@ -9,7 +9,7 @@ from cvserve.errors import CvserveError
 
 
 class Health(IntEnum):
-    """The health of a server, a service or a model: ServingStatus of health.proto."""
+    """Lists the states of a server, a service or a model, as ServingStatus of health.proto."""
 
     UNKNOWN = 0
     SERVING = 1
@@ -31,7 +31,7 @@ def watch(channel: Any) -> Any:
 
 
 def _request(service: str) -> bytes:
-    """HealthCheckRequest {string service = 1}"""
+    """Returns a serialised HealthCheckRequest {string service = 1}."""
     name = service.encode()
     if not name:
         return b""
@@ -43,7 +43,7 @@ def _request(service: str) -> bytes:
 
 
 def _status(response: bytes) -> Health:
-    """HealthCheckResponse {ServingStatus status = 1}; protobuf leaves out a zero."""
+    """Reads a HealthCheckResponse {ServingStatus status = 1}; protobuf leaves out a zero."""
     if not response:
         return Health.UNKNOWN
     if len(response) != 2 or response[0] != 0x08 or response[1] > max(Health):

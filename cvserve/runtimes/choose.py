@@ -119,7 +119,7 @@ def _measure_all(
                 artifact, graph, BATCHES, threads=threads, device=device, resources=resources
             )
         except CvserveError as error:
-            _LOG.warning("auto passes over %s: %s", graph.path, error)
+            _LOG.warning("auto skips %s: %s", graph.path, error)
             failure = error
     if not running:
         assert failure is not None, "there is at least one candidate"

@@ -139,7 +139,7 @@ def test_links_into_the_folder_of_the_annotated_copies_are_skipped(folder: Path,
 @pytest.mark.parametrize(
     ("words", "kind", "message"),
     [
-        ([], InvalidInput, "no images were named"),
+        ([], InvalidInput, "no images are given"),
         (["@missing.txt"], NotFound, "no list of images at missing.txt"),
         (["photos/*.gif"], NotFound, r"no file matches photos/\*.gif"),
         (["photos", "missing/"], NotFound, "no folder at missing/"),

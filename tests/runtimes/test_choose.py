@@ -100,7 +100,7 @@ def test_a_graph_that_cannot_be_run_is_skipped(
 ) -> None:
     (artifact.directory / "model.tflite").write_bytes(b"damaged")
     assert open_runtime(artifact).name == "onnx"
-    assert "passes over model.tflite" in caplog.text
+    assert "skips model.tflite" in caplog.text
     assert not list(cache.rglob("*.json")), "next time it may be whole again"
 
 
@@ -124,7 +124,7 @@ def test_a_graph_that_fails_with_eight_images_is_skipped(
 
     monkeypatch.setattr(LiteRtRuntime, "run", run)
     assert open_runtime(artifact).name == "onnx"
-    assert "passes over model.tflite: too many photos" in caplog.text
+    assert "skips model.tflite: too many photos" in caplog.text
 
 
 def test_a_graph_whose_parity_does_not_hold_is_not_chosen(artifact: Artifact, measured: list[str]) -> None:

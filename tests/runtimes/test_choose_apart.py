@@ -74,12 +74,12 @@ def test_after_a_failed_process_the_caller_measures(
     monkeypatch.setenv("CVSERVE_CACHE_DIR", str(tmp_path / "cache"))
     _is_apart(monkeypatch)
     failing = tmp_path / "python"
-    failing.write_text("#!/bin/sh\necho 'auto passes over model.onnx: no' >&2\necho 'Killed' >&2\nexit 3\n")
+    failing.write_text("#!/bin/sh\necho 'auto skips model.onnx: no' >&2\necho 'Killed' >&2\nexit 3\n")
     failing.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(failing))
     with caplog.at_level("INFO"):
         assert choose_apart.choose_apart(artifact_of_two) is None
-    assert "auto passes over model.onnx: no" in caplog.text
+    assert "auto skips model.onnx: no" in caplog.text
     assert "the process that measures for auto ended with 3: Killed" in caplog.text
 
 

@@ -96,4 +96,4 @@ class Watcher:
                 await self._look()
             except Exception:  # noqa: BLE001 - logged, since no caller waits for it
                 # An unexpected failure of one call must not stop the later calls.
-                _LOG.exception("looking for models failed")
+                _LOG.exception("checking the disk for models failed")

@@ -133,7 +133,7 @@ def _measured(artifact: Artifact, settings: ModelSettings, first: InstancePlan, 
             except OutOfMemory as error:
                 if not trials:
                     raise
-                _LOG.info("%s has no room: %s", plan, error)
+                _LOG.info("there is not enough memory for the plan %s: %s", plan, error)
                 continue
             for rows in batches:
                 lone_rows = rows if one_size(settings, runtime) else 1

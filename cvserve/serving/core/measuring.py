@@ -140,7 +140,7 @@ def _good_batches(
         except OutOfMemory as error:
             if not fastest:
                 raise
-            _LOG.info("batches of %d have no room: %s", size, error)
+            _LOG.info("there is not enough memory for batches of %d: %s", size, error)
             break
         if fastest[size] > MAX_BATCH_SECONDS or rate(size) < FAR_SLOWER * max(map(rate, fastest)):
             break

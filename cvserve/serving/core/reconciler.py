@@ -272,7 +272,7 @@ class Reconciler:
                     )
 
     def _check_served(self, listed: Mapping[str, ModelConfig]) -> None:
-        """After `apply`: checks that every model has a version that answers."""
+        """Checks, after `apply`, that every model has a version that answers."""
         failed: dict[str, CvserveError] = {}
         for name in listed:
             if not self._manager.available(name) and name in self._models:
@@ -285,7 +285,7 @@ class Reconciler:
             raise kind(f"{len(failed)} servable(s) did not become available: {why}")
 
     def _check_loaded(self, model: DesiredModel, on_disk: Mapping[int, Path], wanted: Sequence[int]) -> None:
-        """After `load`: checks that the versions that were requested answer."""
+        """Checks, after `load`, that the requested versions answer."""
         name = model.name
         if not wanted:
             raise NotFound(f"model {name!r} has no version on disk that its policy wants; it has {list(on_disk)}")

@@ -101,7 +101,7 @@ class Repository:
         path = self.path
         if self._single is None:
             if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
-                raise InvalidInput(f"{name!r} is not a name of a model")
+                raise InvalidInput(f"{name!r} is not the name of a model")
             path = self.path / name
         if not os.path.isdir(path) or (self._single is not None and name != self._single):
             raise NotFound(f"the repository has no model {name!r}")

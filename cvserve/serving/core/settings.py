@@ -112,7 +112,7 @@ class ModelSettings(BaseModel):
         devices = [parse_device(text) for text in value]
         for device in devices:
             if devices.count(device) > 1:
-                raise InvalidInput(f"{device} is there twice; write instances: 2 to run two batches on it")
+                raise InvalidInput(f"{device} is listed twice; write instances: 2 to run two batches on it")
         return value
 
     @model_validator(mode="after")

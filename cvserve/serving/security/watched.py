@@ -60,7 +60,7 @@ class Watched(Generic[T]):
         try:
             self._value = self._make()
         except (CvserveError, OSError, ValueError) as error:
-            _LOG.error("%s changed and cannot be used, what was read before stays: %s", names, error)
+            _LOG.error("%s changed and cannot be used; the earlier content stays in use: %s", names, error)
         else:
             _LOG.info("%s changed and was read again", names)
 

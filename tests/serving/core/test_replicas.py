@@ -33,7 +33,7 @@ def test_the_devices_of_a_model_are_checked() -> None:
     assert load_settings({"devices": "gpu:1"}).devices == ("gpu:1",)
     assert load_settings({"models": {"m": {"devices": ["cpu:0", "cpu:1"]}}}).of_model("m").devices == ("cpu:0", "cpu:1")
     for devices, sentence in (
-        (["gpu:0", "gpu"], "gpu:0 is there twice; write instances: 2"),
+        (["gpu:0", "gpu"], "gpu:0 is listed twice; write instances: 2"),
         (["tpu"], "'tpu' is not a device"),
         ([], "devices"),
     ):

@@ -107,7 +107,7 @@ def test_settings_give_the_policy_and_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["..", ".", "", "../outside", "/etc", "a/../../outside", "a\0"])
 def test_names_cannot_leave_the_repository(tmp_path: Path, name: str) -> None:
     found = Repository(repository(tmp_path / "models", "a"), ServerSettings())
-    with pytest.raises(InvalidInput, match="is not a name of a model"):
+    with pytest.raises(InvalidInput, match="is not the name of a model"):
         found.config(name)
 
 

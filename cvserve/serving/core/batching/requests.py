@@ -23,7 +23,7 @@ PRIORITY_HEADER = "x-priority"
 
 @dataclass(eq=False)
 class Entry:
-    """One request, or one piece of a large one: being made, waiting or running.
+    """Holds one request, or one piece of a large one, while it is being made, waits or runs.
 
     Its rows, group and bytes are known when it enters the queue. Its tensors are known too, unless `make` makes them
     on the worker that runs it.
