@@ -65,15 +65,15 @@ async def _logged(change: Coroutine[Any, Any, None]) -> None:
 
 
 class Watcher:
-    """Calls `look` every `seconds`, from `start` to `stop`. Used on the loop's thread."""
+    """Calls `check` every `seconds`, from `start` to `stop`. Used on the loop's thread."""
 
-    def __init__(self, look: Callable[[], Awaitable[None]], seconds: float) -> None:
+    def __init__(self, check: Callable[[], Awaitable[None]], seconds: float) -> None:
         """
         Args:
-            look: checks the disk once.
+            check: checks the disk once.
             seconds: from the end of one call to the next; 0: never.
         """
-        self._look = look
+        self._check = check
         self._seconds = seconds
         self._task: asyncio.Task[None] | None = None
 
@@ -93,7 +93,7 @@ class Watcher:
         while True:
             await asyncio.sleep(self._seconds)
             try:
-                await self._look()
+                await self._check()
             except Exception:  # noqa: BLE001 - logged, since no caller waits for it
                 # An unexpected failure of one call must not stop the later calls.
                 _LOG.exception("checking the disk for models failed")

@@ -69,7 +69,7 @@ class Reconciler:
         self._listed = repository is None
         self._closed = False
         # The last logged problem with reading each model's directory; under the name "", the repository's.
-        self._complaints: dict[str, str] = {}
+        self._logged_problems: dict[str, str] = {}
 
     @property
     def loading(self) -> bool:
@@ -233,12 +233,12 @@ class Reconciler:
 
     async def poll(self) -> None:
         """Checks the disk once, and returns when all changes that follow from it are done."""
-        await self._tasks.finish(wait_for_all([self._reconcile(model) for model in await self._look()]))
+        await self._tasks.finish(wait_for_all([self._reconcile(model) for model in await self._check_disk()]))
 
     async def begin_poll(self) -> None:
         """Checks the disk once and starts the changes that follow, without waiting. Models that are being changed are
         skipped."""
-        for model in await self._look():
+        for model in await self._check_disk():
             if not model.busy.locked():
                 self._tasks.start(self._reconcile(model))
 
@@ -313,16 +313,16 @@ class Reconciler:
         model.config = config
         return model
 
-    async def _look(self) -> list[DesiredModel]:
+    async def _check_disk(self) -> list[DesiredModel]:
         """Checks the disk, and returns the models that may need work."""
         if self._repository is not None and not self._listed:
             try:
                 names = await in_thread(self._repository.names, self.names())
                 new = [self._repository.config(name) for name in names if name not in self._models]
             except (OSError, CvserveError) as error:
-                self._complain("", f"the model repository cannot be read: {error}")
+                self._log_problem("", f"the model repository cannot be read: {error}")
                 return []
-            self._complaints.pop("", None)
+            self._logged_problems.pop("", None)
             # A list that was given meanwhile takes precedence.
             if not self._listed:
                 self._follow_repository(names, new)
@@ -351,10 +351,10 @@ class Reconciler:
                 model.delisted = False
                 model.follow_policy()
 
-    def _complain(self, about: str, text: str) -> None:
+    def _log_problem(self, about: str, text: str) -> None:
         """Logs a problem once, not at every check of the disk."""
-        if self._complaints.get(about) != text:
-            self._complaints[about] = text
+        if self._logged_problems.get(about) != text:
+            self._logged_problems[about] = text
             _LOG.error("%s", text)
 
     # ---- one model
@@ -377,9 +377,11 @@ class Reconciler:
             try:
                 on_disk = await in_thread(versions_in, path)
             except (OSError, CvserveError) as error:
-                self._complain(model.name, f"model {model.name!r} stays as it is, since {path} cannot be read: {error}")
+                self._log_problem(
+                    model.name, f"model {model.name!r} stays as it is, since {path} cannot be read: {error}"
+                )
                 return []
-            self._complaints.pop(model.name, None)
+            self._logged_problems.pop(model.name, None)
         wanted = model.versions(on_disk)
         step = plan(wanted, await self._known(model, on_disk))
         for version in step.load:

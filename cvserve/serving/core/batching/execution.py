@@ -45,7 +45,7 @@ def entry_point(run: RunGraph, signature: str, *, lone: bool = False) -> RunGrap
     """Returns the function that runs a signature. Graphs that are not `Entries` have only one, whatever its name.
 
     Args:
-        run: what the worker runs.
+        run: the graph or graphs of the worker.
         signature: its name.
         lone: whether nothing else runs or waits.
     """

@@ -356,11 +356,11 @@ class BatchQueue:
         """Runs a batch on a worker's thread and returns the next job of its slot.
 
         Args:
-            slot: where it runs.
-            batch: what it runs.
+            slot: the slot that runs it.
+            batch: the entries to run.
             capacity: the number of requests that the batch could have held.
             lone: whether no other batch runs or waits.
-            graph: what the worker runs.
+            graph: the graph of the worker.
         """
         began = self._clock()
         outcome = self._runner.run(graph, batch, lone=lone)
@@ -401,12 +401,12 @@ class BatchQueue:
             self._idle.pop(0).begin(job)
 
     def _next_job(self, slot: Slot, others: int) -> Job | None:
-        """Returns the next batch of a free slot, as a job. others: slots that are at work."""
+        """Returns the next batch of a free slot, as a job. others: the number of slots that run batches."""
         if not self._queue:
             return None
         queue: Iterable[Entry] = self._queue
         if self._bounds.priority_levels:
-            # Stable: the older of two equals goes first.
+            # The sort is stable: of two entries with the same priority the older one goes first.
             queue = sorted(queue, key=lambda entry: entry.priority)
         decision = decide(queue, self._clock(), 1, self._limits)
         # Expired entries are removed by their timers, which run on the loop.
@@ -422,19 +422,23 @@ class BatchQueue:
         return functools.partial(self._run_job, slot, decision.run, capacity, lone)
 
     def _capacity_for(self, batch: Sequence[Entry]) -> int:
-        """Returns how many requests like these the batch would have taken in the same time or little more, had they
-        been there: from what lone requests take one knows how long batches take, not each request of a queue."""
+        """Returns the number of requests like these that the batch could have held, in the same time or little more.
+
+        The time of a batch that is not full, divided by its own requests only, would overestimate the time that each
+        request of a long queue takes.
+        """
         if not self._limits.batching:
             return len(batch)
         return len(batch) * self._limits.max_rows // max(1, sum(entry.rows for entry in batch))
 
     def _retry_singly(self, batch: Sequence[Entry]) -> None:
-        """Puts the members at the head of the queue again, in their order, each in a group of its own."""
+        """Puts the members at the head of the queue again, in their order, each in its own group, so that they run
+        alone."""
         for entry in reversed(batch):
             if not entry.gone:
                 self.counts.retried += 1
                 entry.group = object()
-                # Alone it has no other requests to wait for.
+                # It runs alone, so it must not wait for other requests.
                 entry.enqueued = -math.inf
                 entry.admitted = self._clock()
                 self._queue[entry] = None

@@ -49,7 +49,7 @@ class BatchRunner:
         """Runs one batch. Raises nothing.
 
         Args:
-            graph: what the worker runs.
+            graph: the graph of the worker.
             batch: entries of one group.
             lone: whether no other batch runs or waits.
         """
