@@ -135,11 +135,11 @@ class Pipeline:
         results: list[Result] = []
         for start in range(0, len(sources), batch_size):
             chunk = sources[start : start + batch_size]
-            named = [
+            prepared = [
                 self.prepare(source, None if isinstance(source, str | Path) else f"image {start + offset}")
                 for offset, source in enumerate(chunk)
             ]
-            results += self.run(named, options)
+            results += self.run(prepared, options)
         return results
 
     def close(self) -> None:

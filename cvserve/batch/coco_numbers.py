@@ -97,8 +97,8 @@ def _read(path: str | Path, with_categories: bool) -> tuple[list[tuple[str, int]
     try:
         content: Any = json.loads(Path(path).read_bytes())
         images = [(str(item["file_name"]), int(item["id"])) for item in content["images"]]
-        named = content["categories"] if with_categories else []
-        categories = [(str(item["name"]), int(item["id"])) for item in named]
+        entries = content["categories"] if with_categories else []
+        categories = [(str(item["name"]), int(item["id"])) for item in entries]
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

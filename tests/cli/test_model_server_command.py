@@ -67,7 +67,7 @@ class ModelServer:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Makes two models without a manifest."""
-    root = tmp_path_factory.mktemp("foreign")
+    root = tmp_path_factory.mktemp("without_manifest")
     for name in ("half_plus_two", "other"):
         write_tf1(root / name / "00000123")
     return root

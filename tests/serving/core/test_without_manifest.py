@@ -38,7 +38,7 @@ CODES = grpc.StatusCode
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("foreign")
+    root = tmp_path_factory.mktemp("without_manifest")
     saved_models.write_words(root / "words" / "1")
     saved_models.write_kinds(root / "kinds" / "7")
     return root

@@ -93,11 +93,11 @@ async def test_mutual_tls(
 ) -> None:
     clients = make_authority(tmp_path / "tls", "clients")
     client = make_certificate(tmp_path / "tls", "client", clients)
-    foreign = make_certificate(tmp_path / "tls", "foreign", authority)
+    of_other_authority = make_certificate(tmp_path / "tls", "of_other_authority", authority)
     async with serve(runtime, tls=tls(of_server, client_ca=str(clients.certificate))) as server:
         assert await classify(server.address, credentials(authority, client)) == "OK"
         assert await classify(server.address, credentials(authority)) == "UNAVAILABLE"
-        assert await classify(server.address, credentials(authority, foreign)) == "UNAVAILABLE"
+        assert await classify(server.address, credentials(authority, of_other_authority)) == "UNAVAILABLE"
 
 
 async def test_a_new_certificate_is_used_without_a_restart_and_connections_stay(

@@ -27,7 +27,7 @@ tf = pytest.importorskip("tensorflow")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of all forms."""
-    return write_models(tmp_path_factory.mktemp("foreign"))
+    return write_models(tmp_path_factory.mktemp("without_manifest"))
 
 
 def other_model() -> Any:

@@ -153,7 +153,7 @@ HOSTILE = {
     "a list for a signature": b'{"signature_name": [], "instances": [1]}',
     "base64 that is none": b'{"signature_name": "bytes", "instances": [{"b64": "***"}]}',
     "base64 of nothing": b'{"signature_name": "bytes", "instances": [{"b64": ""}]}',
-    "base64 with company": b'{"signature_name": "bytes", "instances": [{"b64": "", "x": 1}]}',
+    "base64 with another key": b'{"signature_name": "bytes", "instances": [{"b64": "", "x": 1}]}',
     "an image as a number": b'{"signature_name": "bytes", "instances": [7]}',
     "a cut document": b'{"instances": [[[1, 2, 3], [4',
 }
