@@ -174,7 +174,7 @@ def test_dimensions_that_overflow_with_a_zero_among_them_are_refused() -> None:
     tensor = TensorProto(dtype=tf.uint8.as_datatype_enum)
     for size in (0, 2**62, 4):
         tensor.tensor_shape.dim.add(size=size)
-    with pytest.raises(InvalidInput, match="no shape of a tensor"):
+    with pytest.raises(InvalidInput, match="not a shape of a tensor"):
         convert.to_arrays({"a": tensor}, 1000)
 
 
@@ -187,5 +187,5 @@ def test_bytes_that_overflow_with_a_zero_dimension_are_refused(dtype: tf.DType) 
         if size == 2**58:
             assert convert.to_array(tensor, "x").shape == (size, 0)
         else:
-            with pytest.raises(InvalidInput, match="no shape of a tensor"):
+            with pytest.raises(InvalidInput, match="not a shape of a tensor"):
                 convert.to_array(tensor, "x")
