@@ -83,7 +83,7 @@ class StepwiseRuntime:
         self._encode.close()
         self._step.close()
 
-    def _one_further(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> StepOutputs:
+    def _run_step(self, tokens: np.ndarray, position: int, memory: Arrays, state: Arrays) -> StepOutputs:
         feed = {"tokens": tokens, "position": np.full(len(tokens), position, np.int32)}
         feed |= {f"{MEMORY}{name}": value for name, value in memory.items()}
         feed |= {f"{STATE}{name}": value for name, value in state.items()}
@@ -159,10 +159,10 @@ def _graph(artifact: Artifact, runtime: str) -> Graph:
 
 def _outputs(manifest: Manifest, decoding: Decoding) -> dict[str, OutputSpec]:
     """Returns the manifest's outputs by role, shaped for the wanted number of sentences."""
-    made = CaptioningPostproc.of(manifest).decoding or Decoding()
+    exported = CaptioningPostproc.of(manifest).decoding or Decoding()
     more = () if decoding.sentences == 1 else (decoding.sentences,)
     return {
-        spec.role: spec.model_copy(update={"shape": (*more, *spec.shape[made.sentences > 1 :])})
+        spec.role: spec.model_copy(update={"shape": (*more, *spec.shape[exported.sentences > 1 :])})
         for spec in manifest.outputs
     }
 

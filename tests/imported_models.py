@@ -1,4 +1,4 @@
-"""Models as other people make them: float, NCHW, other names, logits or probabilities; tiny, with known answers.
+"""Models as other projects make them: float, NCHW, other names, logits or probabilities; tiny, with known answers.
 
 All of them average each channel of the (scaled) image and multiply with WEIGHTS.
 """

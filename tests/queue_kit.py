@@ -45,7 +45,7 @@ def values(answer: dict[str, np.ndarray]) -> list[float]:
 
 
 def made_by_worker(queue: BatchQueue, value: float, made: list[float], **options: Any) -> asyncio.Task[Any]:
-    """A request whose tensors are made on the worker; `made` tells of which that happened. -1 cannot be made."""
+    """A request whose tensors are made on the worker; `made` lists those that were made. -1 cannot be made."""
 
     def make() -> dict[str, np.ndarray]:
         made.append(value)

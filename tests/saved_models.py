@@ -1,4 +1,4 @@
-"""Awkward SavedModels, made with TensorFlow itself: tables, strings, state, shapes that are no batches, defaults."""
+"""SavedModels with unusual signatures, made with TensorFlow itself: tables, strings, state, defaults, odd shapes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_words(directory: Path) -> Path:
 
 
 def write_kinds(directory: Path) -> Path:
-    """A TF2 model with a signature for each shape of trouble."""
+    """Writes a TF2 model with a signature for each unusual kind of input or output."""
     tf = pytest.importorskip("tensorflow")
 
     class Kinds(tf.Module):  # type: ignore[misc]

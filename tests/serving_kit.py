@@ -1,4 +1,4 @@
-"""What the server's tests share: a clock that jumps, slots and a graph that do as they are told, a server to ask."""
+"""What the server's tests share: a clock that jumps, slots and a graph that the test controls, a server to ask."""
 
 from __future__ import annotations
 

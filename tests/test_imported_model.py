@@ -1,4 +1,4 @@
-"""A trained model and photos that nobody here made: imported, served, predicted, loaded; one answer everywhere."""
+"""A trained model of others and real photos: imported, served, predicted, loaded; the same answers everywhere."""
 
 from __future__ import annotations
 

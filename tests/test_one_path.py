@@ -1,4 +1,4 @@
-"""The promise of the whole package: one JPEG is the same bytes to the network wherever it is looked at."""
+"""One JPEG gives the network the same pixels in training, evaluation, export, prediction and serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real but tiny detector for tests: an ONNX graph whose 8 x 8 cells each tell how red, green and blue they are."""
+"""A real but tiny detector for tests: an ONNX graph whose 8 x 8 cells each report how red, green and blue they are."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from cvserve.artifact import Decoding, PreprocSpec, Vocabulary
 from cvserve.artifact.vocabulary import SPACE, SPECIAL
 from cvserve.models.captioning.captions import Captions
-from cvserve.models.captioning.decoder import CaptionDecoder, Step, Taught, Tensors
+from cvserve.models.captioning.decoder import CaptionDecoder, Step, TeacherForced, Tensors
 
 SIZE = (24, 32)
 GRID = (3, 4)
@@ -65,13 +65,15 @@ class TinyDecoder(CaptionDecoder):
         hidden = tf.tanh(word + tf.matmul(hidden, self.recurrent) + seen)
         return Step(tf.matmul(hidden, self.out) * self.temper, {"hidden": hidden}, weights)
 
-    def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+    def teacher_forced(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> TeacherForced:
         memory = self.memory(features)
         state, steps = self.initial_state(memory), []
         for position in range(tokens.shape[1]):
             steps.append(self.step(tokens[:, position], position, memory, state))
             state = steps[-1].state
-        return Taught(tf.stack([step.logits for step in steps], 1), tf.stack([step.attention for step in steps], 1))
+        return TeacherForced(
+            tf.stack([step.logits for step in steps], 1), tf.stack([step.attention for step in steps], 1)
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "temper": self.temper}

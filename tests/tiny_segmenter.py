@@ -1,4 +1,4 @@
-"""Tiny segmentation models for tests: a Keras network with random weights, and an ONNX graph that tells colours."""
+"""Tiny segmentation models for tests: a Keras network with random weights, an ONNX graph that recognises colours."""
 
 from __future__ import annotations
 

@@ -56,12 +56,12 @@ def file_entry(root: Path, path: Path) -> FileEntry:
 
 def versions(model_directory: Path) -> dict[int, Path]:
     """Returns directories by version number, ascending. Names that are not positive integers are skipped."""
-    found: dict[int, Path] = {}
+    directories: dict[int, Path] = {}
     if model_directory.is_dir():
         for child in sorted(model_directory.iterdir()):
             if child.name.isascii() and child.name.isdigit() and int(child.name) > 0 and child.is_dir():
-                found.setdefault(int(child.name), child)
-    return dict(sorted(found.items()))
+                directories.setdefault(int(child.name), child)
+    return dict(sorted(directories.items()))
 
 
 def resolve(path: str | Path, version: int | None = None) -> Path:
@@ -73,18 +73,18 @@ def resolve(path: str | Path, version: int | None = None) -> Path:
     path = Path(path)
     if not path.exists():
         raise NotFound(f"no model at {path}")
-    found = versions(path)
-    if not found and (path / FILE_NAME).is_file():
+    directories = versions(path)
+    if not directories and (path / FILE_NAME).is_file():
         if version is not None and path.resolve().name != str(version):
             raise NotFound(f"{path} is one version of a model; to have version {version}, give the model's directory")
         return path
-    if not found:
+    if not directories:
         raise NotFound(f"{path} is no model: it holds neither {FILE_NAME} nor a version directory such as 1/")
     if version is None:
-        return found[max(found)]
-    if version not in found:
-        raise NotFound(f"{path} has no version {version}; it has {', '.join(map(str, found))}")
-    return found[version]
+        return directories[max(directories)]
+    if version not in directories:
+        raise NotFound(f"{path} has no version {version}; it has {', '.join(map(str, directories))}")
+    return directories[version]
 
 
 def read(path: str | Path, version: int | None = None, *, verify: bool = True) -> Artifact:

@@ -65,8 +65,8 @@ def verify(
         return None
 
     chosen = range(len(dataset)) if indices is None else indices
-    found = ordered_map(check, chosen, workers=workers, ahead=8 * workers)
-    return tuple(bad for bad in found if bad is not None)
+    outcomes = ordered_map(check, chosen, workers=workers, ahead=8 * workers)
+    return tuple(bad for bad in outcomes if bad is not None)
 
 
 def check_header(source: ImageSource, name: str, max_pixels: int = MAX_PIXELS) -> None:

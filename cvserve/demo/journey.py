@@ -96,9 +96,9 @@ def run_demo(out: str | Path, *, seed: int = 1, tasks: Sequence[DemoTask] | None
     served = log.step(
         "serve and ask", lambda: _ask_server(out, built), lambda _: f"{len(built)} models, one server, over gRPC"
     )
-    found = [_use(item, *answers, log) for item, answers in zip(built, served, strict=True)]
+    summaries = [_use(item, *answers, log) for item, answers in zip(built, served, strict=True)]
     _draw(out, built)
-    by_task = {item.task.task: part for item, part in zip(built, found, strict=True)}
+    by_task = {item.task.task: part for item, part in zip(built, summaries, strict=True)}
     summary = {
         "seconds": round(sum(seconds for _, seconds, _ in log.rows), 1),
         "steps": [{"step": name, "seconds": round(seconds, 1), "outcome": text} for name, seconds, text in log.rows],

@@ -100,13 +100,13 @@ def curves(
     right = _joined([match.object_of >= 0 for match in matches], bool)
     counted = ~_joined([match.ignored for match in matches], bool)
     labels = _joined([item.labels[~item.ignored] for item in objects], np.int64)
-    made = []
+    curves_of_classes = []
     for index, label in enumerate(classes):
         own = np.flatnonzero((indexes == index) & counted)
         hits = right[own[np.argsort(-scores[own], kind="stable")]].cumsum()
         total = int((labels == index).sum())
-        made.append(Curve(label, total, hits / max(total, 1), hits / np.arange(1, len(hits) + 1)))
-    return made
+        curves_of_classes.append(Curve(label, total, hits / max(total, 1), hits / np.arange(1, len(hits) + 1)))
+    return curves_of_classes
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:

@@ -54,9 +54,9 @@ class ScoredImage:
 
         Scores are clipped to 0.001 to 0.999, so that an object that no result found costs 6.9.
         """
-        found = self.match.found_with[~self.objects.ignored]
+        scores = self.match.found_with[~self.objects.ignored]
         wrong = self.result.scores[self.match.wrong]
-        missed = -np.log(np.maximum(found, _LEAST)).sum()
+        missed = -np.log(np.maximum(scores, _LEAST)).sum()
         return float(missed - np.log(np.maximum(1 - wrong, _LEAST)).sum())
 
     def missed(self, threshold: float) -> np.ndarray:

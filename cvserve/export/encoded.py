@@ -100,8 +100,8 @@ def check_encoded(
             signature.run({BYTES_INPUT: np.array(taken[start : start + 8], object)})
             for start in range(0, len(taken), 8)
         ]
-        got = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        compared = comparison.compare(got, network.answers(np.stack(pixels)))
+        outputs = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        compared = comparison.compare(outputs, network.answers(np.stack(pixels)))
     except CvserveError as error:
         raise ExportError(f"the signature {BYTES_SIGNATURE!r} does not run: {error}") from error
     parity = TASK_SPECS[manifest.task].parity(

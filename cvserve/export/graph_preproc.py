@@ -168,9 +168,9 @@ def _plan(tf: Any, size: Any, spec: PreprocSpec) -> tuple[Any, Any, Any]:
         New height, new width, and the part (top, left, height, width) of the original that is resized.
     """
     height, width = size[0], size[1]
-    whole = tf.stack([0, 0, height, width])
+    everything = tf.stack([0, 0, height, width])
     if spec.resize == "exact":
-        return tf.constant(spec.height), tf.constant(spec.width), whole
+        return tf.constant(spec.height), tf.constant(spec.width), everything
     real_height, real_width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
 
     def rounded(value: Any) -> Any:
@@ -181,14 +181,14 @@ def _plan(tf: Any, size: Any, spec: PreprocSpec) -> tuple[Any, Any, Any]:
         return (
             tf.clip_by_value(rounded(real_height * scale), 1, spec.height),
             tf.clip_by_value(rounded(real_width * scale), 1, spec.width),
-            whole,
+            everything,
         )
     short = tf.cast(spec.short_side or 0, tf.float64) / tf.minimum(real_width, real_height)
     scale = tf.maximum(short, tf.maximum(spec.width / real_width, spec.height / real_height))
     keep_width = tf.minimum(width, tf.cast(tf.math.ceil(spec.width * MOST_OVERHANG / scale), tf.int32))
     keep_height = tf.minimum(height, tf.cast(tf.math.ceil(spec.height * MOST_OVERHANG / scale), tf.int32))
     cut = tf.stack([(height - keep_height) // 2, (width - keep_width) // 2, keep_height, keep_width])
-    keep = tf.where(scale > 1, cut, whole)
+    keep = tf.where(scale > 1, cut, everything)
     new_height = tf.maximum(spec.height, rounded(tf.cast(keep[2], tf.float64) * scale))
     new_width = tf.maximum(spec.width, rounded(tf.cast(keep[3], tf.float64) * scale))
     return new_height, new_width, keep
@@ -218,12 +218,14 @@ def _place(tf: Any, pixels: Any, spec: PreprocSpec) -> Any:
 
 def _resize_to(tf: Any, pixels: Any, height: Any, width: Any, interpolation: str) -> Any:
     """Resizes as `cvserve.preproc.resize_to`: an area mean where it shrinks, then `interpolation` where it grows."""
-    now = tf.shape(pixels)
-    smaller_height, smaller_width = tf.minimum(height, now[0]), tf.minimum(width, now[1])
+    size = tf.shape(pixels)
+    smaller_height, smaller_width = tf.minimum(height, size[0]), tf.minimum(width, size[1])
     pixels = tf.cond(
-        tf.equal(smaller_height, now[0]) & tf.equal(smaller_width, now[1]),
+        tf.equal(smaller_height, size[0]) & tf.equal(smaller_width, size[1]),
         lambda: pixels,
-        lambda: _shrink(tf, pixels, smaller_height, smaller_width, now[:2] / tf.stack([smaller_height, smaller_width])),
+        lambda: _shrink(
+            tf, pixels, smaller_height, smaller_width, size[:2] / tf.stack([smaller_height, smaller_width])
+        ),
     )
     return tf.cond(
         tf.equal(smaller_height, height) & tf.equal(smaller_width, width),

@@ -50,8 +50,8 @@ def check_parity(runtime: Runtime, images: ParityImages, comparison: Comparison,
     for batch in BATCHES:
         count = min(_SINGLE_IMAGES, len(names)) if batch == 1 else len(names)
         try:
-            got = _run(runtime, images.pixels[:count], batch)
-            part = comparison.compare(got, {name: values[:count] for name, values in images.expected.items()})
+            outputs = _run(runtime, images.pixels[:count], batch)
+            part = comparison.compare(outputs, {name: values[:count] for name, values in images.expected.items()})
         except CvserveError as error:
             raise ExportError(f"{what} does not run with batches of {batch}: {error}") from error
         worst = int(np.argmax(np.where(np.isnan(part.differences), np.inf, part.differences)))

@@ -40,21 +40,21 @@ def write_tflite(
     # Not -I, which would also hide the user's own site directories.
     command = [sys.executable, "-m", _CHILD, str(saved_model), str(path), "serving_default", *signatures]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"the conversion to TFLite was given up after {time_limit:.0f} s") from error
-    if done.returncode or not path.is_file():
-        raise ExportError(f"TFLite cannot hold this network: {_reason(done)}")
+    if process.returncode or not path.is_file():
+        raise ExportError(f"TFLite cannot hold this network: {_reason(process)}")
     return path
 
 
-def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+def _reason(process: subprocess.CompletedProcess[bytes]) -> str:
     """Returns the error that the child printed, or how it ended."""
-    text = done.stderr.decode("utf-8", "replace")
-    if done.returncode < 0:
-        return f"the converter died of signal {-done.returncode}"
+    text = process.stderr.decode("utf-8", "replace")
+    if process.returncode < 0:
+        return f"the converter died of signal {-process.returncode}"
     marked = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("cvserve:")]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (marked or lines or [f"the converter ended with code {done.returncode}"])[-1][:400]
+    return (marked or lines or [f"the converter ended with code {process.returncode}"])[-1][:400]

@@ -124,8 +124,8 @@ def build_entry(
         reason = " ".join(str(error).split())
         if "unexpected keyword" in reason or "multiple values" in reason:
             raise InvalidInput(f"{entry.name} takes no such option: {reason.rpartition('argument ')[2]}") from error
-        given = ", ".join(f"{option}: {value!r}" for option, value in options.items())
-        raise InvalidInput(f"{entry.name} cannot be built with {given}: {reason[:300]}") from error
+        shown = ", ".join(f"{option}: {value!r}" for option, value in options.items())
+        raise InvalidInput(f"{entry.name} cannot be built with {shown}: {reason[:300]}") from error
 
 
 def _renamed(options: dict[str, Any]) -> dict[str, Any]:

@@ -211,11 +211,11 @@ def log_probabilities(logits: np.ndarray, token_ids: np.ndarray, position: int, 
 def best(values: np.ndarray, count: int) -> np.ndarray:
     """Returns int [R, count]: the places of the largest of values [R, V], largest first, equal ones in order."""
     if count < values.shape[1]:
-        found = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
+        places = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
     else:
-        found = np.tile(np.arange(values.shape[1]), (len(values), 1))
-    order = np.argsort(-np.take_along_axis(values, found, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(found, order, axis=1)
+        places = np.tile(np.arange(values.shape[1]), (len(values), 1))
+    order = np.argsort(-np.take_along_axis(values, places, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1)
 
 
 def _noted(

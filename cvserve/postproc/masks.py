@@ -106,16 +106,16 @@ def compress(counts: np.ndarray) -> str:
     rest = np.array(counts, np.int64)
     rest[3:] -= np.asarray(counts, np.int64)[1:-2]
     characters: list[np.ndarray] = []
-    going = np.ones(len(rest), bool)
+    unfinished = np.ones(len(rest), bool)
     used: list[np.ndarray] = []
-    while going.any():
+    while unfinished.any():
         bits = rest & 31
         rest = rest >> 5
         # The last group's highest bit is the sign.
         more = np.where(bits & 16, rest != -1, rest != 0)
         characters.append((bits | (more << 5)) + 48)
-        used.append(going)
-        going = going & more
+        used.append(unfinished)
+        unfinished = unfinished & more
     if not characters:
         return ""
     return np.stack(characters, axis=1)[np.stack(used, axis=1)].astype(np.uint8).tobytes().decode("ascii")

@@ -31,13 +31,13 @@ def class_polygons(class_map: np.ndarray) -> dict[int, list[np.ndarray]]:
         return {}
     # Rows and columns like the ones before them have no corner: an enlarged map is as small as before.
     rows = np.flatnonzero(np.append(True, (class_map[1:] != class_map[:-1]).any(axis=1)))
-    kept = class_map[rows]
-    columns = np.flatnonzero(np.append(True, (kept[:, 1:] != kept[:, :-1]).any(axis=0)))
-    kept = kept[:, columns]
+    reduced = class_map[rows]
+    columns = np.flatnonzero(np.append(True, (reduced[:, 1:] != reduced[:, :-1]).any(axis=0)))
+    reduced = reduced[:, columns]
     at_y, at_x = np.append(rows, class_map.shape[0]), np.append(columns, class_map.shape[1])
     return {
-        index: [np.stack([at_x[outline[:, 0]], at_y[outline[:, 1]]], axis=1) for outline in _outlines(kept == index)]
-        for index in np.unique(kept).tolist()
+        index: [np.stack([at_x[outline[:, 0]], at_y[outline[:, 1]]], axis=1) for outline in _outlines(reduced == index)]
+        for index in np.unique(reduced).tolist()
     }
 
 
@@ -62,23 +62,23 @@ def _outlines(mask: np.ndarray) -> list[np.ndarray]:
     below = np.empty(len(x), np.int64)
     below[order[0::2]], below[order[1::2]] = order[1::2], order[0::2]
     partner = below.tolist()
-    seen = bytearray(len(partner))
-    found = []
+    visited = bytearray(len(partner))
+    outlines = []
     for start in range(0, len(partner), 2):
-        if seen[start]:
+        if visited[start]:
             continue
         at = start
         corners: list[int] = []
-        while not seen[at]:
+        while not visited[at]:
             other = at ^ 1
-            seen[at] = seen[other] = 1
+            visited[at] = visited[other] = 1
             corners += (at, other)
             at = partner[other]
         outline = np.stack([x[corners], y[corners]], axis=1)
         # Every outline is followed to the right from its topmost corner, below which a hole is empty.
         is_hole = not south_east[y[start], x[start]]
-        found.append(outline[::-1] if is_hole else outline)
-    return found
+        outlines.append(outline[::-1] if is_hole else outline)
+    return outlines
 
 
 def from_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:

@@ -41,13 +41,13 @@ def _selective_search(pixels: np.ndarray, count: int) -> np.ndarray:
     search = _contributed("selective search").segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(pixels[:, :, ::-1]))
     search.switchToSelectiveSearchFast()
-    found = np.unique(np.asarray(search.process(), np.float64).reshape(-1, 4), axis=0)
+    regions = np.unique(np.asarray(search.process(), np.float64).reshape(-1, 4), axis=0)
     # The paper's order (section 3.4) is the rank in the hierarchy, large regions first, times a random number. OpenCV
     # draws those anew at each call; here they are the same for the same image.
-    found = found[np.argsort(-found[:, 2] * found[:, 3], kind="stable")]
-    draws = np.random.default_rng(_SEED).random(len(found))
-    order = np.argsort(np.arange(1, len(found) + 1) * draws, kind="stable")
-    return _corners(found[order[:count]])
+    regions = regions[np.argsort(-regions[:, 2] * regions[:, 3], kind="stable")]
+    draws = np.random.default_rng(_SEED).random(len(regions))
+    order = np.argsort(np.arange(1, len(regions) + 1) * draws, kind="stable")
+    return _corners(regions[order[:count]])
 
 
 def _edge_boxes(pixels: np.ndarray, count: int) -> np.ndarray:
@@ -66,8 +66,8 @@ def _edge_boxes(pixels: np.ndarray, count: int) -> np.ndarray:
     strength = np.hypot(across, down)
     strength /= max(float(strength.max()), 1e-6)
     thin = np.where(cv2.Canny(smooth, _EDGE_GOES_ON, _EDGE_START) > 0, strength, 0).astype(np.float32)
-    found, _ = boxes.getBoundingBoxes(thin, np.mod(np.arctan2(down, across), np.pi).astype(np.float32))
-    return _corners(np.asarray(found, np.float64).reshape(-1, 4)[:count])
+    regions, _ = boxes.getBoundingBoxes(thin, np.mod(np.arctan2(down, across), np.pi).astype(np.float32))
+    return _corners(np.asarray(regions, np.float64).reshape(-1, 4)[:count])
 
 
 def _contributed(what: str) -> Any:

@@ -72,5 +72,5 @@ def learn_vocabulary(
 
 def _most_frequent(counts: Counter[str], min_count: int) -> list[str]:
     """Returns the most frequent first, equally frequent ones in Unicode's order."""
-    kept = (item for item in counts.items() if item[1] >= min_count)
-    return [name for name, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
+    frequent = (item for item in counts.items() if item[1] >= min_count)
+    return [name for name, _ in sorted(frequent, key=lambda item: (-item[1], item[0]))]

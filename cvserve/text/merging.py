@@ -35,24 +35,24 @@ def learn_merges(counts: Mapping[str, int], most: int, min_count: int) -> list[s
     """
     names = sorted(counts)
     parts = [list(unit) for unit in names]
-    found: Counter[str] = Counter()
+    pair_counts: Counter[str] = Counter()
     places: defaultdict[str, set[int]] = defaultdict(set)
 
     def count(number: int, sign: int) -> set[str]:
         wholes = [left + right for left, right in pairwise(parts[number])]
         for whole in wholes:
-            found[whole] += sign * counts[names[number]]
+            pair_counts[whole] += sign * counts[names[number]]
             places[whole].add(number)
         return set(wholes)
 
     for number in range(len(names)):
         count(number, 1)
-    waiting = [(-times, whole) for whole, times in found.items()]
+    waiting = [(-times, whole) for whole, times in pair_counts.items()]
     heapq.heapify(waiting)
     ranks: dict[str, int] = {}
     while waiting and len(ranks) < most:
         times, whole = heapq.heappop(waiting)
-        if -times != found[whole] or whole in ranks:
+        if -times != pair_counts[whole] or whole in ranks:
             continue  # an older count; the newer one is in the heap, too
         if -times < min_count:
             break
@@ -63,6 +63,6 @@ def learn_merges(counts: Mapping[str, int], most: int, min_count: int) -> list[s
             parts[number] = merged(parts[number], ranks)
             changed |= before | count(number, 1)
         for other in changed:
-            if found[other] > 0:
-                heapq.heappush(waiting, (-found[other], other))
+            if pair_counts[other] > 0:
+                heapq.heappush(waiting, (-pair_counts[other], other))
     return list(ranks)

@@ -46,17 +46,17 @@ def class_weights(kind: ClassWeights, masks: Iterable[np.ndarray], classes: Sequ
         return tuple(float(weight) for weight in kind)
     counts = np.array([np.bincount(mask.reshape(-1), minlength=256)[: len(classes)] for mask in masks], np.float64)
     counts = counts.reshape(-1, len(classes))
-    seen = counts.sum(axis=0) > 0
+    occurs = counts.sum(axis=0) > 0
     weights = np.ones(len(classes))
-    if not seen.any():
+    if not occurs.any():
         return tuple(weights.tolist())
     if kind == "logarithm":
-        rare = 1 / np.log(_LOG_OFFSET + counts.sum(axis=0)[seen] / counts.sum())
-        weights[seen] = rare / rare.mean()
+        rare = 1 / np.log(_LOG_OFFSET + counts.sum(axis=0)[occurs] / counts.sum())
+        weights[occurs] = rare / rare.mean()
     else:
         labelled = ((counts > 0) * counts.sum(axis=1, keepdims=True)).sum(axis=0)
-        frequency = counts.sum(axis=0)[seen] / labelled[seen]
-        weights[seen] = np.median(frequency) / frequency
+        frequency = counts.sum(axis=0)[occurs] / labelled[occurs]
+        weights[occurs] = np.median(frequency) / frequency
     return tuple(weights.tolist())
 
 

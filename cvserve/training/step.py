@@ -61,8 +61,8 @@ def make_optimizer(config: OptimizerConfig, network: keras.Model) -> keras.optim
             config.learning_rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm
         )
     if decay:
-        kept = [variable for variable in network.trainable_variables if len(variable.shape) < 2]
-        optimizer.exclude_from_weight_decay(var_list=kept)
+        without_decay = [variable for variable in network.trainable_variables if len(variable.shape) < 2]
+        optimizer.exclude_from_weight_decay(var_list=without_decay)
     optimizer.build(network.trainable_variables)
     return optimizer
 

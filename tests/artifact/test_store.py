@@ -1,4 +1,4 @@
-"""Artifacts on disk: published whole or not at all, one version each however many publish, and read only if intact."""
+"""Artifacts on disk: published completely or not at all, one version for each publisher, and read only if intact."""
 
 from __future__ import annotations
 

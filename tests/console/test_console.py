@@ -17,7 +17,7 @@ from cvserve.console import Progress, format_table, progress
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """Counts the seconds that a test lets pass."""
 
     now = 100.0
 

@@ -79,7 +79,7 @@ def test_every_step_runs_and_all_answers_agree(names: tuple[str, ...], tmp_path:
 
 
 def test_results_that_differ_are_reported() -> None:
-    """Otherwise the table could only ever say yes."""
+    """The comparison can fail: results that differ end the demo with an error."""
     from cvserve.demo import DEMO_TASKS
 
     classification, detection, captioning = (DEMO_TASKS[name] for name in ("classification", "detection", "captioning"))

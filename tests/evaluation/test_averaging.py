@@ -25,7 +25,7 @@ LABELS = ("a", "b", "c")
 def build(
     num_classes: int, image_size: tuple[int, int], weights: str | None = None, dense: bool = False, width: int = 4
 ) -> Segmenter:
-    """A small network that tells left from right; with `dense` its weights depend on the size."""
+    """Builds a small network that distinguishes left from right; with `dense` its weights depend on the size."""
     layers = keras.layers
     images = keras.Input((*image_size, 3), dtype="uint8", name="images")
     values = layers.Rescaling(1 / 50, offset=-2.0)(images)

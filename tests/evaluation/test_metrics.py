@@ -1,4 +1,4 @@
-"""What holds for the metric of every task: parts, order, asking twice, and no images at all."""
+"""What holds for the metric of every task: parts, order, computing twice, and no images."""
 
 from __future__ import annotations
 

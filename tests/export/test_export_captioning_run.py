@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def run_directory(tmp_path: Path) -> Path:
-    directory, data = tmp_path / "run", tmp_path / "told"
+    directory, data = tmp_path / "run", tmp_path / "data"
     directory.mkdir()
     (data / "images").mkdir(parents=True)
     rows = ["image,caption"]

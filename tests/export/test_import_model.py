@@ -1,4 +1,4 @@
-"""Somebody else's model, with a short spec, answers through the pipeline as it would at home."""
+"""A model that cvserve did not make, with a short spec, answers through the pipeline as in its own library."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_the_scale_of_a_quantized_onnx_is_read(tmp_path: Path) -> None:
 
 
 def test_imagenet_photos_through_an_imported_int8_model(shared: Path, tmp_path: Path) -> None:
-    """The model and the photos are not of our making: 33 and 45 of 49 is what its README promises within one."""
+    """The model and the photos come from other projects: 33 and 45 of 49 is what its README promises within one."""
     folder = shared / "models" / "mobilenet_v2_imagenet_int8"
     spec = Path(__file__).resolve().parents[2] / "examples" / "import_mobilenet_v2" / "spec.yaml"
     artifact = import_model(folder / "model.tflite", spec, tmp_path / "models" / "mobilenet_v2")

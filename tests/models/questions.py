@@ -251,7 +251,7 @@ def ask_learning(case: Case, factor: float = 0.8, steps: int = 20) -> None:
 
 
 def ask_saving(case: Case, built: Built, folder: Path) -> None:
-    """Does a saved network say the same after it is loaded, and does its file fill a new network?"""
+    """Does a saved network answer the same after it is loaded, and does its file fill a new network?"""
     file = folder / "model.keras"
     built.network.save(file)
     loaded = keras.models.load_model(file, compile=False)
@@ -286,7 +286,7 @@ def ask_bfloat16(case: Case) -> None:
 
 
 def ask_formats(case: Case, built: Built, folder: Path) -> None:
-    """Do SavedModel, ONNX and TFLite say what Keras says?"""
+    """Do SavedModel, ONNX and TFLite answer as Keras does?"""
     import onnxruntime
     from ai_edge_litert.interpreter import Interpreter
 

@@ -1,4 +1,4 @@
-"""Encoded images to upright RGB, held against Pillow and against pixels written down here."""
+"""Encoded images to upright RGB, compared with Pillow and with pixels written down here."""
 
 from __future__ import annotations
 

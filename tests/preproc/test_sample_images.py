@@ -1,4 +1,4 @@
-"""80 real images, whole, odd, broken and hostile: each decodes as Pillow decodes it, or gives one clear error."""
+"""80 real images, also unusual, damaged and malicious ones: each decodes as with Pillow, or gives one clear error."""
 
 from __future__ import annotations
 

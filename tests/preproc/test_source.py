@@ -1,4 +1,4 @@
-"""Files that are there, not there, or no files at all."""
+"""Reading image files: existing and missing ones, folders, pipes and devices."""
 
 from __future__ import annotations
 

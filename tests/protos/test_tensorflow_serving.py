@@ -1,4 +1,4 @@
-"""TensorFlow Serving's messages are those of tensorflow-serving-api, in a world of their own."""
+"""TensorFlow Serving's messages are those of tensorflow-serving-api, in a descriptor pool of their own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_they_are_those_of_the_installed_package() -> None:
     assert files == len(waiting) - 1 > 50
 
 
-def test_messages_of_both_worlds_are_equal_on_the_wire() -> None:
+def test_messages_of_both_pools_are_equal_on_the_wire() -> None:
     pytest.importorskip("tensorflow_serving")
     from tensorflow_serving.apis import predict_pb2
 

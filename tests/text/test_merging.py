@@ -1,4 +1,4 @@
-"""Byte-pair encoding: the paper's example by hand, and learning held against encoding."""
+"""Byte-pair encoding: the paper's example by hand, and learning compared with encoding."""
 
 from __future__ import annotations
 

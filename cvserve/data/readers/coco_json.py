@@ -35,19 +35,19 @@ class Category:
 
 def find_files(root: Path) -> dict[str, Path]:
     """Returns the files of the splits "train", "val", "test", or of "all"; see `cvserve.data.readers.coco_boxes`."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     folder = root / "annotations"
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         match = re.fullmatch(r"(?:instances_)?(train|valid(?:ation)?|val|test)[-_]?\d*", path.stem)
         if match:
-            found.setdefault(SPLIT_FOLDERS[match[1]], path)
+            files.setdefault(SPLIT_FOLDERS[match[1]], path)
     for subfolder in subfolders(root):
         name = SPLIT_FOLDERS.get(subfolder.name.lower())
         beside = next((subfolder / file for file in _BESIDE if (subfolder / file).is_file()), None)
         if name is not None and beside is not None:
-            found.setdefault(name, beside)
-    if found:
-        return {name: found[name] for name in in_order(found)}
+            files.setdefault(name, beside)
+    if files:
+        return {name: files[name] for name in in_order(files)}
     candidates = [directory / file for directory in (root, folder) for file in _BESIDE]
     undivided = next((path for path in candidates if path.is_file()), None)
     return {ALL: undivided} if undivided else {}

@@ -69,8 +69,8 @@ def open_folder(
         known = ", ".join(sorted({reader.task for reader in READERS}))
         raise InvalidInput(f"{root}: no reader opens folders for the task {task!r}; there are readers for {known}")
     for reader in readers:
-        found = reader.recognise(root, classes)
-        if found is not None:
-            return found.open(split, fractions)
+        opener = reader.recognise(root, classes)
+        if opener is not None:
+            return opener.open(split, fractions)
     looked_for = "; ".join(reader.looked_for for reader in readers)
     raise InvalidInput(f"{root}: no data set for {task} was found; looked for {looked_for}")

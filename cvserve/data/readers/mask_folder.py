@@ -129,29 +129,29 @@ def voc_color(value: int) -> tuple[int, int, int]:
 
 def _find(root: Path) -> dict[str, _SplitFolders]:
     """Returns the folders of each split; only a folder that is not divided has "all"."""
-    found: dict[str, _SplitFolders] = {}
+    folders: dict[str, _SplitFolders] = {}
     for folder in subfolders(root):
         split = _SPLIT_FOLDERS.get(folder.name.lower())
         if split is None:
             continue
         images, masks = _first(folder, _IMAGES), _first(folder, _MASKS)
         if images and masks:
-            found[split] = _SplitFolders(images, masks)
+            folders[split] = _SplitFolders(images, masks)
         elif beside := _first(root, [name.format(folder.name) for name in _BESIDE]):
-            found[split] = _SplitFolders(folder, beside)
+            folders[split] = _SplitFolders(folder, beside)
     images, masks = _first(root, _IMAGES), _first(root, _MASKS)
-    if not found and images and masks:
+    if not folders and images and masks:
         for folder in subfolders(masks):
             split = _SPLIT_FOLDERS.get(folder.name.lower())
             if split is not None and (images / folder.name).is_dir():
-                found[split] = _SplitFolders(images / folder.name, folder)
+                folders[split] = _SplitFolders(images / folder.name, folder)
         lists = root / "ImageSets" / "Segmentation"
         for name in SPLITS:
-            if not found.get(name) and (lists / f"{name}.txt").is_file():
-                found[name] = _SplitFolders(images, masks, lists / f"{name}.txt")
-        if not found:
-            found[ALL] = _SplitFolders(images, masks)
-    return found
+            if not folders.get(name) and (lists / f"{name}.txt").is_file():
+                folders[name] = _SplitFolders(images, masks, lists / f"{name}.txt")
+        if not folders:
+            folders[ALL] = _SplitFolders(images, masks)
+    return folders
 
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:

@@ -44,10 +44,10 @@ class _Element:
     children: list[_Element] = field(default_factory=list)
 
     def find(self, path: str) -> _Element | None:
-        found: _Element | None = self
+        element: _Element | None = self
         for name in path.split("/"):
-            found = next((child for child in found.children if child.name == name), None) if found else None
-        return found
+            element = next((child for child in element.children if child.name == name), None) if element else None
+        return element
 
     def value(self, path: str) -> str:
         found = self.find(path)

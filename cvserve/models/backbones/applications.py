@@ -125,10 +125,10 @@ def application_backbone(
         if option not in known or option in ("include_top", "weights", "input_tensor", "classes", "pooling"):
             raise InvalidInput(f"{name} takes no option {option!r}")
     # Keras finds the blocks of EfficientNetV2 by the name, so that it must stay its own.
-    named = {} if constructor.__name__.startswith("EfficientNetV2") else {"name": name}
+    name_option = {} if constructor.__name__.startswith("EfficientNetV2") else {"name": name}
     try:
         backbone: keras.Model = constructor(
-            include_top=False, weights=weights, input_shape=tuple(image_shape), **named, **options
+            include_top=False, weights=weights, input_shape=tuple(image_shape), **name_option, **options
         )
     except ValueError as error:
         raise InvalidInput(f"{name} cannot be built: {' '.join(str(error).split())}") from error
@@ -139,7 +139,7 @@ def application_backbone(
                 "give a weights file, or none"
             ) from error
         raise
-    return backbone if named else keras.Model(backbone.inputs, backbone.outputs[0], name=name)
+    return backbone if name_option else keras.Model(backbone.inputs, backbone.outputs[0], name=name)
 
 
 def application_features(
@@ -174,13 +174,13 @@ def application_stages(name: str, images: keras.KerasTensor, *, weights: str | N
     """
     scaled = pixel_range(images, APPLICATIONS[name].pixels)
     downloaded = weights if weights == "imagenet" else None
-    whole = application_backbone(name, scaled.shape[1:], weights=downloaded, **options)
+    backbone = application_backbone(name, scaled.shape[1:], weights=downloaded, **options)
     if weights != downloaded:
-        load_backbone_weights(whole, str(weights))
-    ends = last_of_each_stride(whole)
+        load_backbone_weights(backbone, str(weights))
+    ends = last_of_each_stride(backbone)
     if not ends:
         raise InvalidInput(f"backbone {name} has no feature maps of stride 4, 8, 16 or 32")
-    inner = keras.Model(whole.inputs, list(ends.values()), name=name)
+    inner = keras.Model(backbone.inputs, list(ends.values()), name=name)
     maps = inner(scaled)
     return dict(zip(ends, maps if isinstance(maps, list | tuple) else [maps], strict=True))
 

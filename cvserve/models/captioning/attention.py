@@ -51,10 +51,10 @@ class CachedAttention(layers.Layer):
         Returns:
             Answers [B, N, width] and shares [B, heads, N, S].
         """
-        asked = self._apart(self.query(queries)) * (1.0 / math.sqrt(self.width // self.heads))
-        shares = tf.nn.softmax(tf.matmul(asked, keys, transpose_b=True) + hidden, axis=-1)
-        found = tf.transpose(tf.matmul(shares, values), [0, 2, 1, 3])
-        return self.output_dense(tf.reshape(found, [-1, queries.shape[1], self.width])), shares
+        scaled = self._apart(self.query(queries)) * (1.0 / math.sqrt(self.width // self.heads))
+        shares = tf.nn.softmax(tf.matmul(scaled, keys, transpose_b=True) + hidden, axis=-1)
+        answers = tf.transpose(tf.matmul(shares, values), [0, 2, 1, 3])
+        return self.output_dense(tf.reshape(answers, [-1, queries.shape[1], self.width])), shares
 
     def _apart(self, channels: tf.Tensor) -> tf.Tensor:
         heads = tf.reshape(channels, [-1, channels.shape[1], self.heads, self.width // self.heads])

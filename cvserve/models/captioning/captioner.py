@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cvserve.models.backbones.weights import fill_network
 from cvserve.models.captioning.captions import Captions
-from cvserve.models.captioning.decoder import CaptionDecoder, Taught
+from cvserve.models.captioning.decoder import CaptionDecoder, TeacherForced
 from cvserve.models.captioning.encoder import Encoder
 from cvserve.models.captioning.losses import attention_penalty as penalty_of
 from cvserve.models.captioning.losses import caption_cross_entropy
@@ -35,7 +35,7 @@ class Captioner(Built):
     head: keras.Model
     grid: tuple[int, int]
 
-    def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+    def teacher_forced(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> TeacherForced:
         """Computes the scores of each next token, given the true ones before it (teacher forcing).
 
         Args:
@@ -44,11 +44,11 @@ class Captioner(Built):
         Returns:
             logits float32 [B, T - 1, V] of tokens[:, 1:], attention float32 [B, T - 1, L] or None.
         """
-        return self.decoder.taught(features, tokens[:, :-1], training=training)
+        return self.decoder.teacher_forced(features, tokens[:, :-1], training=training)
 
     def logits(self, images: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns the logits of `taught` for images and sentences."""
-        return self.taught(self.encoder(images, training=training), tokens, training=training).logits
+        """Returns the logits of `teacher_forced` for images and sentences."""
+        return self.teacher_forced(self.encoder(images, training=training), tokens, training=training).logits
 
 
 def captioner(encoder: Encoder, decoder: CaptionDecoder, weights: str | None, *, name: str) -> Captioner:
@@ -64,7 +64,7 @@ def captioner(encoder: Encoder, decoder: CaptionDecoder, weights: str | None, *,
     features = encoder.head(encoder.backbone(images))
     network = keras.Model(images, Captions(decoder, encoder.grid, name="captions")(features), name=name)
     fill_network(network, weights, has_backbone=True)
-    whole = keras.Model(images, features, name=f"{name}_encoder")
+    features_model = keras.Model(images, features, name=f"{name}_encoder")
 
     def loss(
         images: tf.Tensor,
@@ -75,13 +75,13 @@ def captioner(encoder: Encoder, decoder: CaptionDecoder, weights: str | None, *,
         is_frozen: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         features = encoder.head(_backbone_map(encoder.backbone, images, is_frozen), training=True)
-        taught = built.taught(features, tokens, training=True)
-        parts = {"cross_entropy": caption_cross_entropy(taught.logits, tokens[:, 1:], smoothing)}
-        if attention_penalty and taught.attention is not None:
-            parts["attention"] = attention_penalty * penalty_of(taught.attention, tokens[:, 1:])
+        teacher_forced = built.teacher_forced(features, tokens, training=True)
+        parts = {"cross_entropy": caption_cross_entropy(teacher_forced.logits, tokens[:, 1:], smoothing)}
+        if attention_penalty and teacher_forced.attention is not None:
+            parts["attention"] = attention_penalty * penalty_of(teacher_forced.attention, tokens[:, 1:])
         return parts
 
-    built = Captioner(network, None, loss, whole, decoder, encoder.backbone, encoder.head, encoder.grid)
+    built = Captioner(network, None, loss, features_model, decoder, encoder.backbone, encoder.head, encoder.grid)
     return built
 
 

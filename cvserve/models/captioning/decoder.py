@@ -23,9 +23,12 @@ class Step(NamedTuple):
     attention: tf.Tensor | None = None
 
 
-class Taught(NamedTuple):
-    """Holds the results of whole sentences. logits: float32 [B, T, V], at each place the scores of the next token.
-    attention: float32 [B, T, L], as of `Step`, or None."""
+class TeacherForced(NamedTuple):
+    """Holds the results of whole sentences.
+
+    logits: float32 [B, T, V], at each place the scores of the next token. attention: float32 [B, T, L], as of `Step`,
+    or None.
+    """
 
     logits: tf.Tensor
     attention: tf.Tensor | None = None
@@ -36,7 +39,7 @@ class CaptionDecoder(keras.layers.Layer):
 
     Token ids are those of `cvserve.artifact.vocabulary`: 0 <pad>, 1 <start>, 2 <end>, 3 <unk>. It computes in float32
     whatever the policy. `build` makes every weight, so that `memory`, `initial_state` and `step` can be called without
-    the layer itself having been called. Sub-classes write those three, `taught`, `build` and `get_config`; all in
+    the layer itself having been called. Sub-classes write those three, `teacher_forced`, `build` and `get_config`, with
     operations that ONNX and TFLite have.
 
     Args:
@@ -78,13 +81,13 @@ class CaptionDecoder(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+    def teacher_forced(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> TeacherForced:
         """Computes the scores of whole sentences at once. Arguments are those of the call."""
         raise NotImplementedError
 
     def call(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Computes the outputs that the class describes."""
-        return self.taught(features, tokens, training=training).logits
+        return self.teacher_forced(features, tokens, training=training).logits
 
     def compute_output_spec(
         self, features: keras.KerasTensor, tokens: keras.KerasTensor, training: bool = False

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 from keras import layers
 
-from cvserve.models.captioning.decoder import CaptionDecoder, Step, Taught, Tensors
+from cvserve.models.captioning.decoder import CaptionDecoder, Step, TeacherForced, Tensors
 from cvserve.models.options import check_choice, check_fraction, check_whole
 
 Cell = Literal["rnn", "gru", "lstm"]
@@ -65,18 +65,18 @@ class RecurrentDecoder(CaptionDecoder):
         """
         raise NotImplementedError
 
-    def readout(self, words: tf.Tensor, hidden: tf.Tensor, found: Tensors) -> tf.Tensor:
+    def readout(self, words: tf.Tensor, hidden: tf.Tensor, extras: Tensors) -> tf.Tensor:
         """Returns float32 [..., D] for the scores. Arguments: [..., E], [..., H], and as of `advance`."""
         raise NotImplementedError
 
     def step(self, tokens: tf.Tensor, position: tf.Tensor | int, memory: Tensors, state: Tensors) -> Step:
         """Computes the scores of the next token, see `CaptionDecoder`."""
         words = self.embedding(tokens)
-        state, found = self.advance(words, memory, state)
-        logits = self.scores(self.readout(words, state["hidden"], found))
-        return Step(logits, state, found.get("attention"))
+        state, extras = self.advance(words, memory, state)
+        logits = self.scores(self.readout(words, state["hidden"], extras))
+        return Step(logits, state, extras.get("attention"))
 
-    def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+    def teacher_forced(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> TeacherForced:
         """Computes the scores of whole sentences, see `CaptionDecoder`."""
         memory = self.memory(features)
         state = self.initial_state(memory)
@@ -84,13 +84,13 @@ class RecurrentDecoder(CaptionDecoder):
         # Unrolled: sentences are short, and a loop's bookkeeping costs more than its steps.
         states, everything = [], []
         for word in tf.unstack(words, axis=1):
-            state, found = self.advance(word, memory, state)
+            state, extras = self.advance(word, memory, state)
             states.append(state["hidden"])
-            everything.append(found)
-        together = {name: tf.stack([found[name] for found in everything], axis=1) for name in everything[0]}
+            everything.append(extras)
+        together = {name: tf.stack([extras[name] for extras in everything], axis=1) for name in everything[0]}
         read = self.readout(words, tf.stack(states, axis=1), together)
         logits = self.scores(self.output_dropout(read, training=training))
-        return Taught(logits, together.get("attention"))
+        return TeacherForced(logits, together.get("attention"))
 
     def run_cell(self, inputs: tf.Tensor, state: Tensors) -> Tensors:
         """Returns the cell's next state. inputs: float32 [B, I]."""

@@ -71,7 +71,7 @@ class ShowAndTellDecoder(RecurrentDecoder):
         inputs = tf.concat([words, memory["picture"]], axis=-1) if self.image == "always" else words
         return self.run_cell(inputs, state), {}
 
-    def readout(self, words: tf.Tensor, hidden: tf.Tensor, found: Tensors) -> tf.Tensor:
+    def readout(self, words: tf.Tensor, hidden: tf.Tensor, extras: Tensors) -> tf.Tensor:
         """Returns the vector that scores are made of, see `RecurrentDecoder`."""
         return hidden
 

@@ -77,9 +77,9 @@ class ShowAttendTellDecoder(RecurrentDecoder):
         state = self.run_cell(tf.concat([words, seen], axis=-1), state)
         return state, {"attention": attention, "seen": seen}
 
-    def readout(self, words: tf.Tensor, hidden: tf.Tensor, found: Tensors) -> tf.Tensor:
+    def readout(self, words: tf.Tensor, hidden: tf.Tensor, extras: Tensors) -> tf.Tensor:
         """Returns the vector that scores are made of, see `RecurrentDecoder`."""
-        return words + self.told_state(hidden) + self.told_picture(found["seen"])
+        return words + self.told_state(hidden) + self.told_picture(extras["seen"])
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from cvserve.models.captioning.attention import HIDDEN, CachedAttention
-from cvserve.models.captioning.decoder import CaptionDecoder, Step, Taught, Tensors
+from cvserve.models.captioning.decoder import CaptionDecoder, Step, TeacherForced, Tensors
 
 Positions = Literal["learned", "sinusoidal"]
 Activation = Literal["relu", "gelu_tanh"]
@@ -77,10 +77,10 @@ class TransformerDecoder(CaptionDecoder):
     def memory(self, features: tf.Tensor) -> Tensors:
         """Computes what is known of the image, see `CaptionDecoder`."""
         features = self.picture_norm(features)
-        kept: Tensors = {}
+        memory: Tensors = {}
         for index, block in enumerate(self.blocks):
-            kept[f"keys_{index}"], kept[f"values_{index}"] = block.looks.remember(features)
-        return kept
+            memory[f"keys_{index}"], memory[f"values_{index}"] = block.looks.remember(features)
+        return memory
 
     def initial_state(self, memory: Tensors) -> Tensors:
         """Returns the state before the first token, see `CaptionDecoder`."""
@@ -92,7 +92,7 @@ class TransformerDecoder(CaptionDecoder):
         """Computes the scores of the next token, see `CaptionDecoder`."""
         here = tf.one_hot(position, self.length - 1)
         vectors = self.embedding(tokens) + tf.linalg.matvec(self._positions(), here, transpose_a=True)
-        later = tf.cast(tf.range(self.length - 1) > position, tf.float32) * HIDDEN
+        mask = tf.cast(tf.range(self.length - 1) > position, tf.float32) * HIDDEN
         here = here[None, None, :, None]
         words, following = vectors[:, None], {}
         shares = None
@@ -101,20 +101,20 @@ class TransformerDecoder(CaptionDecoder):
             keys = state[f"keys_{index}"] * (1.0 - here) + keys * here
             values = state[f"values_{index}"] * (1.0 - here) + values * here
             following[f"keys_{index}"], following[f"values_{index}"] = keys, values
-            words, shares = block.pass_through(words, (keys, values), later, _of_block(memory, index))
+            words, shares = block.pass_through(words, (keys, values), mask, _of_block(memory, index))
         return Step(self.scores(self.norm(words))[:, 0], following, tf.reduce_mean(shares, axis=1)[:, 0])
 
-    def taught(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> Taught:
+    def teacher_forced(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> TeacherForced:
         """Computes the scores of whole sentences, see `CaptionDecoder`."""
         count = tokens.shape[1]
         memory = self.memory(features)
         words = self.embedding_dropout(self.embedding(tokens) + self._positions()[:count], training=training)
-        later = tf.constant(np.triu(np.full((count, count), HIDDEN, np.float32), 1))
+        mask = tf.constant(np.triu(np.full((count, count), HIDDEN, np.float32), 1))
         shares = None
         for index, block in enumerate(self.blocks):
             read = block.reads.remember(block.reads_norm(words))
-            words, shares = block.pass_through(words, read, later, _of_block(memory, index), training)
-        return Taught(self.scores(self.norm(words)), tf.reduce_mean(shares, axis=1))
+            words, shares = block.pass_through(words, read, mask, _of_block(memory, index), training)
+        return TeacherForced(self.scores(self.norm(words)), tf.reduce_mean(shares, axis=1))
 
     def _positions(self) -> tf.Tensor:
         """Returns the vectors of the positions: float32 [T - 1, width]."""
@@ -157,22 +157,23 @@ class Block(layers.Layer):
         self,
         words: tf.Tensor,
         read: tuple[tf.Tensor, tf.Tensor],
-        later: tf.Tensor,
+        mask: tf.Tensor,
         looked: tuple[tf.Tensor, tf.Tensor],
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sends words [B, N, width] through the block.
 
         Args:
-            read, looked: keys and values of the words and of the image. later: of `CachedAttention.attend`.
+            read, looked: keys and values of the words and of the image.
+            mask: hides later words, see `hidden` of `CachedAttention.attend`.
 
         Returns:
             Words [B, N, width], and attention over the image's places [B, heads, N, L].
         """
-        found, _ = self.reads.attend(self.reads_norm(words), *read, later)
-        words = words + self.drops[0](found, training=training)
-        found, shares = self.looks.attend(self.looks_norm(words), *looked)
-        words = words + self.drops[1](found, training=training)
+        attended, _ = self.reads.attend(self.reads_norm(words), *read, mask)
+        words = words + self.drops[0](attended, training=training)
+        attended, shares = self.looks.attend(self.looks_norm(words), *looked)
+        words = words + self.drops[1](attended, training=training)
         wide = self.widen(self.thinks_norm(words))
         wide = tf.nn.relu(wide) if self.activation == "relu" else tf.nn.gelu(wide, approximate=True)
         return words + self.drops[2](self.narrow(wide), training=training), shares

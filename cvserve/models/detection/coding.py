@@ -26,8 +26,8 @@ def encode_deltas(boxes: tf.Tensor, reference: tf.Tensor, variances: Variances =
     """
     size = tf.maximum(reference[..., 2:] - reference[..., :2], _LEAST_SIDE)
     wanted = tf.maximum(boxes[..., 2:] - boxes[..., :2], _LEAST_SIDE)
-    apart = (boxes[..., :2] + boxes[..., 2:] - reference[..., :2] - reference[..., 2:]) / 2
-    return tf.concat([apart / size, tf.math.log(wanted / size)], axis=-1) / tf.constant(variances, tf.float32)
+    center_distance = (boxes[..., :2] + boxes[..., 2:] - reference[..., :2] - reference[..., 2:]) / 2
+    return tf.concat([center_distance / size, tf.math.log(wanted / size)], axis=-1) / tf.constant(variances, tf.float32)
 
 
 def decode_deltas(offsets: tf.Tensor, reference: tf.Tensor, variances: Variances = NO_VARIANCES) -> tf.Tensor:

@@ -120,8 +120,8 @@ class FoundRegions(keras.layers.Layer):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Computes the outputs that the class describes."""
-        found = tf.numpy_function(self._find, [images], tf.float32, stateful=False)
-        return tf.ensure_shape(found, (None, self.count, 4))
+        regions = tf.numpy_function(self._find, [images], tf.float32, stateful=False)
+        return tf.ensure_shape(regions, (None, self.count, 4))
 
     def compute_output_spec(self, images: keras.KerasTensor) -> keras.KerasTensor:
         """Returns the shapes and dtypes of the outputs."""
@@ -131,13 +131,13 @@ class FoundRegions(keras.layers.Layer):
         answer = np.zeros((len(images), self.count, 4), np.float32)
         for index, pixels in enumerate(images):
             key = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-            found = self._remembered.pop(key, None)
-            if found is None:
-                found = find_regions(pixels, self.method, self.count)
-            self._remembered[key] = found
+            regions = self._remembered.pop(key, None)
+            if regions is None:
+                regions = find_regions(pixels, self.method, self.count)
+            self._remembered[key] = regions
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
-            answer[index, : len(found)] = found
+            answer[index, : len(regions)] = regions
         return answer
 
     def get_config(self) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def region_inputs(
         size = images.shape[1:3]
         return images, GridRegions(size, scales, ratios, dtype="float32", name="regions")(images)
     if proposals == GIVEN:
-        given = keras.Input((count, 4), dtype="float32", name="given_proposals")
-        return [images, given], given
+        region_input = keras.Input((count, 4), dtype="float32", name="given_proposals")
+        return [images, region_input], region_input
     return images, FoundRegions(proposals, count, dtype="float32", name="regions")(images)
 
 

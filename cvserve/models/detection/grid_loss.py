@@ -47,8 +47,8 @@ def grid_loss(
     wanted = _encode(ground_truth, corners, grid, height, width)[:, :, tf.newaxis, :]
     predicted = _decode(offsets, corners[:, tf.newaxis, :], grid, height, width)
     overlap = tf.stop_gradient(pairwise_iou(predicted, ground_truth[:, :, tf.newaxis, :])[..., 0])
-    apart = tf.reduce_sum(tf.square(offsets - wanted), axis=-1)
-    rank = tf.where(tf.reduce_max(overlap, axis=-1, keepdims=True) > 0, overlap, -tf.stop_gradient(apart))
+    errors = tf.reduce_sum(tf.square(offsets - wanted), axis=-1)
+    rank = tf.where(tf.reduce_max(overlap, axis=-1, keepdims=True) > 0, overlap, -tf.stop_gradient(errors))
     best = tf.one_hot(tf.argmax(rank, axis=-1), boxes_per_cell, on_value=True, off_value=False)
     responsible = best & is_object[..., tf.newaxis]
 
@@ -60,7 +60,7 @@ def grid_loss(
         return tf.reduce_sum(tf.where(chosen, values, 0.0)) / tf.cast(tf.maximum(batch, 1), tf.float32)
 
     return {
-        "box": BOX_GAIN * total(apart, responsible),
+        "box": BOX_GAIN * total(errors, responsible),
         "object": total(tf.square(confidence - overlap), responsible),
         "empty": EMPTY_GAIN * total(tf.square(confidence), tf.logical_not(responsible)),
         "class": total(missed, is_object),

@@ -31,8 +31,8 @@ def smooth_l1(predicted: tf.Tensor, wanted: tf.Tensor, beta: float = 1.0) -> tf.
     Returns:
         float32, same shape: 0.5 d ** 2 / beta where abs(d) < beta, otherwise abs(d) - 0.5 beta.
     """
-    apart = tf.abs(predicted - wanted)
-    return tf.where(apart < beta, 0.5 * tf.square(apart) / beta, apart - 0.5 * beta)
+    distance = tf.abs(predicted - wanted)
+    return tf.where(distance < beta, 0.5 * tf.square(distance) / beta, distance - 0.5 * beta)
 
 
 def hardest_negatives(

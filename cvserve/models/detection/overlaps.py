@@ -49,8 +49,8 @@ def complete_iou(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
     around = tf.maximum(first[..., 2:], second[..., 2:]) - tf.minimum(first[..., :2], second[..., :2])
     diagonal = tf.reduce_sum(tf.square(around), axis=-1)
-    apart = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2
-    distance = tf.reduce_sum(tf.square(apart), axis=-1) / tf.maximum(diagonal, _SMALL)
+    center_distance = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2
+    distance = tf.reduce_sum(tf.square(center_distance), axis=-1) / tf.maximum(diagonal, _SMALL)
 
     first_size = tf.maximum(first[..., 2:] - first[..., :2], _SMALL)
     second_size = tf.maximum(second[..., 2:] - second[..., :2], _SMALL)

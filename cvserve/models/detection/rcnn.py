@@ -98,11 +98,11 @@ def with_context(boxes: Any, share: float) -> Any:
 
 def _describe(crop: int, backbone: str, weights: str | None, options: dict[str, Any]) -> keras.Model:
     """Builds the network from crops [N, crop, crop, 3], pixels minus `FILL`, to features [N, F]."""
-    cut = keras.Input((crop, crop, 3), dtype="float32", name="crop")
-    whole = layers.Rescaling(1.0, offset=FILL, dtype="float32", name="crop_pixels")(cut)
-    maps = backbone_features(whole, backbone, weights=weights, **options)
+    crops = keras.Input((crop, crop, 3), dtype="float32", name="crop")
+    images = layers.Rescaling(1.0, offset=FILL, dtype="float32", name="crop_pixels")(crops)
+    maps = backbone_features(images, backbone, weights=weights, **options)
     coarsest = maps[max(maps)]
-    return keras.Model(cut, layers.GlobalAveragePooling2D(name="crop_mean")(coarsest), name="crop_features")
+    return keras.Model(crops, layers.GlobalAveragePooling2D(name="crop_mean")(coarsest), name="crop_features")
 
 
 register(

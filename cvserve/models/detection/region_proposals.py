@@ -152,5 +152,5 @@ def proposal_loss(
     sampled = positive | background
     count = tf.reduce_sum(tf.cast(sampled, tf.float32))
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(positive, tf.float32), logits)
-    apart = tf.reduce_sum(smooth_l1(offsets, encode_deltas(matches.boxes, anchors), BETA), axis=-1)
-    return {"rpn_class": mean_over(entropy, sampled, count), "rpn_box": mean_over(apart, positive, count)}
+    box_losses = tf.reduce_sum(smooth_l1(offsets, encode_deltas(matches.boxes, anchors), BETA), axis=-1)
+    return {"rpn_class": mean_over(entropy, sampled, count), "rpn_box": mean_over(box_losses, positive, count)}

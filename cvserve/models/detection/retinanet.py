@@ -160,11 +160,11 @@ def retinanet_loss(
     wanted = tf.one_hot(matches.labels, tf.shape(class_logits)[-1])  # rows of zeros for background
     focal = tf.reduce_sum(sigmoid_focal_loss(class_logits, wanted), axis=-1)
     if box_loss == "ciou":
-        apart = 1.0 - complete_iou(decode_deltas(box_offsets, anchors), matches.boxes)
+        box_losses = 1.0 - complete_iou(decode_deltas(box_offsets, anchors), matches.boxes)
     else:
-        apart = tf.reduce_sum(smooth_l1(box_offsets, encode_deltas(matches.boxes, anchors), BETA), axis=-1)
+        box_losses = tf.reduce_sum(smooth_l1(box_offsets, encode_deltas(matches.boxes, anchors), BETA), axis=-1)
     return {
-        "box": mean_over(apart, positive, count),
+        "box": mean_over(box_losses, positive, count),
         "class": mean_over(focal, tf.not_equal(matches.labels, IGNORED), count),
     }
 

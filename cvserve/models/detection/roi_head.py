@@ -124,8 +124,8 @@ def roi_head_loss(class_logits: tf.Tensor, box_offsets: tf.Tensor, sample: Sampl
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(sample.labels + 1, 0), class_logits)
     own = tf.gather(box_offsets, tf.maximum(sample.labels, 0), batch_dims=2)
     wanted = encode_deltas(sample.boxes, sample.proposals, VARIANCES)
-    apart = tf.reduce_sum(smooth_l1(own, wanted), axis=-1)
+    box_losses = tf.reduce_sum(smooth_l1(own, wanted), axis=-1)
     return {
         "head_class": mean_over(entropy, sample.used, count),
-        "head_box": mean_over(apart, sample.positive, count),
+        "head_box": mean_over(box_losses, sample.positive, count),
     }

@@ -52,8 +52,8 @@ def sample_anchors(matches: Matches, count: int, positive_share: float, seed: tf
     most = round(count * positive_share)
     draws = tf.random.stateless_uniform(tf.shape(matches.labels), seed)
     positive = _draw(matches.positive, draws, most, tf.fill([tf.shape(draws)[0]], most))
-    taken = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
-    return positive, _draw(matches.background, draws, count, count - taken)
+    positives = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
+    return positive, _draw(matches.background, draws, count, count - positives)
 
 
 def _draw(among: tf.Tensor, draws: tf.Tensor, most: int, wanted: tf.Tensor) -> tf.Tensor:

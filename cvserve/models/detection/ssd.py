@@ -178,9 +178,9 @@ def ssd_loss(
     count = tf.reduce_sum(tf.cast(positive, tf.float32))
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(matches.labels + 1, 0), class_logits)
     hard = hardest_negatives(tf.stop_gradient(entropy), positive, background, ratio=NEGATIVES, least=LEAST_NEGATIVES)
-    apart = tf.reduce_sum(smooth_l1(box_offsets, encode_deltas(matches.boxes, anchors, VARIANCES)), axis=-1)
+    box_losses = tf.reduce_sum(smooth_l1(box_offsets, encode_deltas(matches.boxes, anchors, VARIANCES)), axis=-1)
     return {
-        "box": mean_over(apart, positive, count),
+        "box": mean_over(box_losses, positive, count),
         "class": mean_over(entropy, positive | hard, count),
     }
 

@@ -133,8 +133,8 @@ class SuppressedBoxes(keras.layers.Layer):
         """Computes the outputs that the class describes."""
         outputs = {"proposals": proposals, "class_logits": class_logits, "box_offsets": box_offsets}
         outputs = {role: tf.stop_gradient(values) for role, values in outputs.items()}
-        found = detections(outputs, self.postproc, *self.image_size)
-        return found["boxes"], found["scores"], found["classes"]
+        results = detections(outputs, self.postproc, *self.image_size)
+        return results["boxes"], results["scores"], results["classes"]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

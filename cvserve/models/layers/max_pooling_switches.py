@@ -49,13 +49,13 @@ class MaxPoolingWithSwitches(keras.layers.Layer):
         rows = []
         is_free = tf.ones_like(maxima, tf.bool)
         for row in range(size):
-            found = []
+            columns = []
             for column in range(size):
                 values = windows[:, row, :, column * channels : (column + 1) * channels]
                 is_first = tf.logical_and(is_free, tf.equal(values, maxima))
                 is_free = tf.logical_and(is_free, tf.logical_not(is_first))
-                found.append(tf.cast(is_first, features.dtype))
-            rows.append(tf.concat(found, axis=-1))
+                columns.append(tf.cast(is_first, features.dtype))
+            rows.append(tf.concat(columns, axis=-1))
         switches = tf.reshape(tf.stack(rows, axis=1), [-1, height, width, channels])
         return pooled, tf.stop_gradient(switches)
 

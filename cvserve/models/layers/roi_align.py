@@ -92,7 +92,7 @@ def line_weights(start: tf.Tensor, end: tf.Tensor, bins: int, length: int, sampl
         share = (np.arange(bins) + (sample + 0.5) / sampling) / bins
         points = start[..., None] + (end - start)[..., None] * share.astype(np.float32) - 0.5
         inside = tf.logical_and(points >= -1.0, points <= float(length))
-        held = tf.clip_by_value(points, 0.0, float(length - 1))
-        weights = tf.nn.relu(1.0 - tf.abs(held[..., None] - pixels))
+        clipped = tf.clip_by_value(points, 0.0, float(length - 1))
+        weights = tf.nn.relu(1.0 - tf.abs(clipped[..., None] - pixels))
         total += weights * tf.cast(inside, tf.float32)[..., None]
     return total / float(sampling)

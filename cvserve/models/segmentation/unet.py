@@ -86,17 +86,17 @@ def _with_details(images: keras.KerasTensor, stages: Features, finest: int, widt
     if own <= finest:
         return stages
     features = layers.Rescaling(1 / 127.5, offset=-1.0, name="detail_pixels")(images)
-    found: Features = {}
+    maps: Features = {}
     stride = 1
     if finest == 1:
-        features = found[1] = conv_norm_relu(features, width, 3, name="detail_1")
+        features = maps[1] = conv_norm_relu(features, width, 3, name="detail_1")
     while 2 * stride < own:
         stride *= 2
         channels = max(width, width * stride // finest)
         features = conv_norm_relu(features, channels, 3, stride=2, name=f"detail_{stride}")
         if stride >= finest:
-            found[stride] = features
-    return {**found, **stages}
+            maps[stride] = features
+    return {**maps, **stages}
 
 
 def _enlarged(features: keras.KerasTensor, upsampling: Upsampling, *, name: str) -> keras.KerasTensor:

@@ -64,7 +64,7 @@ def decode_detection(
                 raise ArtifactError(f"{manifest.name}: the graph has no output {spec.name!r}, only {sorted(outputs)}")
             by_role[spec.role] = real_values(outputs[spec.name], spec)
     _check_labels(by_role, manifest)
-    found = decode_detection_arrays(
+    objects = decode_detection_arrays(
         by_role,
         DetectionPostproc.of(manifest),
         manifest.preproc.height,
@@ -73,24 +73,24 @@ def decode_detection(
         iou_threshold=iou_threshold,
         max_results=max_results,
     )
-    if len(found) != len(geometries):
-        raise InvalidInput(f"the graph answered for {len(found)} images, {len(geometries)} were given")
+    if len(objects) != len(geometries):
+        raise InvalidInput(f"the graph answered for {len(objects)} images, {len(geometries)} were given")
     if not masks:
-        found = [item._replace(masks=None) for item in found]
-    return [in_original(item, geometry, manifest.labels) for item, geometry in zip(found, geometries, strict=True)]
+        objects = [item._replace(masks=None) for item in objects]
+    return [in_original(item, geometry, manifest.labels) for item, geometry in zip(objects, geometries, strict=True)]
 
 
-def in_original(found: DecodedObjects, geometry: Geometry, labels: tuple[str, ...]) -> DetectionResult:
+def in_original(objects: DecodedObjects, geometry: Geometry, labels: tuple[str, ...]) -> DetectionResult:
     """Returns objects in the coordinates of the original image, without those that lie outside of it."""
-    boxes = geometry.to_original(found.boxes)
+    boxes = geometry.to_original(objects.boxes)
     inside = _with_area(boxes)
     width, height = geometry.original_width, geometry.original_height
     masks = None
-    if found.masks is not None:
+    if objects.masks is not None:
         # A mask covers the network's whole box, so the box is not clipped to the original image here.
-        places = geometry.to_original(found.boxes[inside], clip=False)
-        masks = paste(found.masks[inside], places, height, width)
-    return DetectionResult(boxes[inside], found.scores[inside], found.classes[inside], labels, width, height, masks)
+        places = geometry.to_original(objects.boxes[inside], clip=False)
+        masks = paste(objects.masks[inside], places, height, width)
+    return DetectionResult(boxes[inside], objects.scores[inside], objects.classes[inside], labels, width, height, masks)
 
 
 def decode_detection_arrays(

@@ -85,13 +85,13 @@ class DetectionTask:
         assert self.postproc is not None, "build() is called first"
         metric = DetectionMetric(self.labels, masks=self._with_masks)
         for indices, (images, _) in self.validation.indexed(0):
-            found = decode_detection_arrays(
+            objects = decode_detection_arrays(
                 predict(images), self.postproc, self.preproc.height, self.preproc.width, **SCORING
             )
             places = indices.tolist()
             results = [
                 in_original(item, self.validation.geometry(index), self.labels)
-                for index, item in zip(places, found, strict=True)
+                for index, item in zip(places, objects, strict=True)
             ]
             metric.update(results, [self._ground_truth(index) for index in places], places)
         report = metric.compute()

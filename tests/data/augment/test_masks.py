@@ -35,7 +35,7 @@ def example(labels: np.ndarray, shrink: float = 1.0) -> MaskedImage:
     return MaskedImage(SizedImage(kept, geometry), labels_in_input(labels, geometry, *kept.shape[:2]))
 
 
-def told_apart(pixels: np.ndarray, spec: PreprocSpec = SPEC) -> np.ndarray:
+def nearest_label(pixels: np.ndarray, spec: PreprocSpec = SPEC) -> np.ndarray:
     """The label whose colour is nearest; 254 is padding."""
     palette = painted(np.arange(256, dtype=np.uint8)[None])[0].astype(int)
     palette[254] = spec.fill
@@ -62,7 +62,7 @@ def test_labels_are_where_their_pixels_are(width: int, height: int, seed: int, r
     assert pixels.shape == (96, 128, 3)
     assert (shown.shape, shown.dtype) == ((96, 128), np.uint8)
     assert set(np.unique(shown)) <= set(np.unique(labels)) | {VOID}
-    seen = told_apart(pixels)
+    seen = nearest_label(pixels)
     # Padding is void; where colours are mixed, at borders, the nearest may be another one.
     assert (shown[seen == 254] == VOID).mean() > 0.99 if (seen == 254).any() else True
     seen[seen == 254] = VOID

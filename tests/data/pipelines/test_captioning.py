@@ -64,9 +64,9 @@ def test_all_captions_are_in_an_epoch() -> None:
         indices, images, tokens = everything(pipeline)
         assert pipeline.steps == -(-len(wanted) // 5)
         assert len(pipeline) == 12
-        told = [(index, TOKENIZER.decode(ids)) for index, ids in zip(indices.tolist(), tokens, strict=True)]
-        assert sorted(told) == wanted
-        assert (told == wanted) is False or not shuffle
+        rows = [(index, TOKENIZER.decode(ids)) for index, ids in zip(indices.tolist(), tokens, strict=True)]
+        assert sorted(rows) == wanted
+        assert (rows == wanted) is False or not shuffle
         for index, pixels in zip(indices.tolist(), images, strict=True):
             np.testing.assert_array_equal(pixels, preprocess(SCENES.image(index), SPEC)[0])
 

@@ -42,7 +42,7 @@ def opened(root: Path, split: str = "train", **options: Any) -> CaptionedSplit:
     return open_dataset(root, split, task="captioning", **options)
 
 
-def told(split: CaptionedSplit) -> dict[str, tuple[str, ...]]:
+def captions_by_name(split: CaptionedSplit) -> dict[str, tuple[str, ...]]:
     return {split.name(index): split.captions(index) for index in range(len(split))}
 
 
@@ -65,10 +65,13 @@ def test_layouts_of_coco(tmp_path: Path, file: str, folder: str) -> None:
     image(tmp_path / folder.replace("train", "val") / "b.png")
     train = opened(tmp_path)
     prefix = "" if folder == "." else f"{folder}/"
-    assert told(train) == {f"{prefix}a.png": ("One of a", "Two of a"), f"{prefix}b.png": ("One of b", "Two of b")}
+    assert captions_by_name(train) == {
+        f"{prefix}a.png": ("One of a", "Two of a"),
+        f"{prefix}b.png": ("One of b", "Two of b"),
+    }
     assert [train.image_id(index) for index in range(2)] == [9, 8]
     assert Path(train.image(1)) == tmp_path / folder / "b.png"
-    assert [*told(opened(tmp_path, "val"))] == [f"{prefix.replace('train', 'val')}b.png"]
+    assert [*captions_by_name(opened(tmp_path, "val"))] == [f"{prefix.replace('train', 'val')}b.png"]
     assert train.dropped == ()
     assert train.describe() == f"{tmp_path} train: 2 images with 4 captions"
     with pytest.raises(NotFound, match="no split 'test'; it has train, val"):
@@ -80,7 +83,7 @@ def test_one_file_is_divided_by_contents(tmp_path: Path) -> None:
     for seed, name in enumerate(names):
         image(tmp_path / "images" / name, seed)
     coco(tmp_path / "captions.json", *names)
-    sides = {side: set(told(opened(tmp_path, side))) for side in ("train", "val", "test", "all")}
+    sides = {side: set(captions_by_name(opened(tmp_path, side))) for side in ("train", "val", "test", "all")}
     assert len(sides["all"]) == 60
     assert sides["train"] | sides["val"] | sides["test"] == sides["all"]
     assert len(sides["train"]) + len(sides["val"]) + len(sides["test"]) == 60
@@ -105,7 +108,7 @@ def test_broken_entries_are_reported_and_left_out(tmp_path: Path, caplog: pytest
     path.write_text(json.dumps(content), encoding="utf-8")
     with caplog.at_level(logging.WARNING, "cvserve.data.readers.captioned"):
         train = opened(tmp_path)
-    assert told(train) == {"images/a.png": ("One of a", "Two of a", "Ba hình vuông 三")}
+    assert captions_by_name(train) == {"images/a.png": ("One of a", "Two of a", "Ba hình vuông 三")}
     assert list(map(str, train.dropped)) == [
         "captions_train.json: images[3] has no id or no file_name",
         "captions_train.json: images[4] is there twice (10, d.png)",
@@ -137,7 +140,7 @@ def test_token_files_of_flickr(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
         image(tmp_path / "Flicker8k_Dataset" / name)
     whole = opened(tmp_path, "all")
-    assert told(whole) == {
+    assert captions_by_name(whole) == {
         "Flicker8k_Dataset/a.jpg": ("A dog runs .", 'Two "dogs" | one cat .'),
         "Flicker8k_Dataset/b.jpg": ("A cat .",),
     }
@@ -149,8 +152,8 @@ def test_token_files_of_flickr(tmp_path: Path) -> None:
     ]
     (tmp_path / "Flickr_8k.trainImages.txt").write_text("b.jpg\n\n", encoding="utf-8")
     (tmp_path / "Flickr_8k.devImages.txt").write_text("a.jpg\nc.jpg\n", encoding="utf-8")
-    assert list(told(opened(tmp_path))) == ["Flicker8k_Dataset/b.jpg"]
-    assert list(told(opened(tmp_path, "val"))) == ["Flicker8k_Dataset/a.jpg"]
+    assert list(captions_by_name(opened(tmp_path))) == ["Flicker8k_Dataset/b.jpg"]
+    assert list(captions_by_name(opened(tmp_path, "val"))) == ["Flicker8k_Dataset/a.jpg"]
     assert str(opened(tmp_path, "val").dropped[-1]) == "Flicker8k_Dataset/c.jpg: has no caption"
 
 
@@ -161,7 +164,7 @@ def test_results_csv_of_flickr30k(tmp_path: Path) -> None:
     for name in ("1000.jpg", "36.jpg"):
         image(tmp_path / "flickr30k_images" / name)
     whole = opened(tmp_path, "all")
-    assert told(whole) == {
+    assert captions_by_name(whole) == {
         "flickr30k_images/1000.jpg": ('A "boy , a girl .', "Odd | but true"),
         "flickr30k_images/36.jpg": ("A man",),
     }
@@ -182,15 +185,15 @@ def test_results_csv_of_flickr30k(tmp_path: Path) -> None:
 def test_csv(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
     image(tmp_path / "images" / "a.png")
-    assert told(opened(tmp_path, "all")) == {"images/a.png": ("A dog, running", "Một con chó")}
+    assert captions_by_name(opened(tmp_path, "all")) == {"images/a.png": ("A dog, running", "Một con chó")}
 
 
 def test_csv_by_splits(tmp_path: Path) -> None:
     for side, name in (("train", "a.png"), ("valid", "b.png")):
         image(tmp_path / "images" / name)
         (tmp_path / f"captions_{side}.csv").write_text(f"image,caption\n{name},of {side}\n")
-    assert told(opened(tmp_path)) == {"images/a.png": ("of train",)}
-    assert told(opened(tmp_path, "val")) == {"images/b.png": ("of valid",)}
+    assert captions_by_name(opened(tmp_path)) == {"images/a.png": ("of train",)}
+    assert captions_by_name(opened(tmp_path, "val")) == {"images/b.png": ("of valid",)}
 
 
 @pytest.mark.parametrize(

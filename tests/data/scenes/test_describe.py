@@ -1,4 +1,4 @@
-"""Sentences about scenes, held against the pixels of the masks."""
+"""Sentences about scenes, compared with the pixels of the masks."""
 
 from __future__ import annotations
 

@@ -40,12 +40,12 @@ def coco(answers: Sequence[Sequence[str]], references: Sequence[Sequence[Sequenc
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    said = {number: [" ".join(answer)] for number, answer in enumerate(answers)}
+    answered = {number: [" ".join(answer)] for number, answer in enumerate(answers)}
     true = {number: [" ".join(item) for item in own] for number, own in enumerate(references)}
     return {
-        "bleu": Bleu(4).compute_score(true, said, verbose=0),
-        "rouge": Rouge().compute_score(true, said),
-        "cider": Cider().compute_score(true, said),
+        "bleu": Bleu(4).compute_score(true, answered, verbose=0),
+        "rouge": Rouge().compute_score(true, answered),
+        "cider": Cider().compute_score(true, answered),
     }
 
 

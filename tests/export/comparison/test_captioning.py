@@ -76,7 +76,7 @@ def test_another_word_is_another_sentence_and_its_score_is_not_compared() -> Non
 
     assert comparison.figures([found]) == {"agreement_limit": 1.0}
     assert (holds(2 / 3, 1.0), holds(1.0, 1.0)) == (False, True)
-    # A rounded pixel may change a sentence: what takes encoded images is told of, and not judged by it.
+    # A rounded pixel may change a sentence: for encoded images this is reported, and is no failure.
     assert EXPORT.encoded_comparison(manifest()).figures([found]) == {"agreement_limit": None}
     assert holds(2 / 3, None)
 

@@ -91,7 +91,7 @@ def manifest(roles: Iterable[str] = ("box_offsets", "class_logits"), **postproc:
 
 
 def outputs(images: int = 3) -> dict[str, np.ndarray]:
-    """One object in each cell of each image, told by offsets up to 400 cells and logits up to 50."""
+    """Makes one object in each cell of each image, with offsets up to 400 cells and logits up to 50."""
     random = np.random.default_rng(0)
     offsets = np.full((images, 4, 4), 0.4, np.float32)
     offsets[0, 0, 3] = 400
@@ -101,7 +101,7 @@ def outputs(images: int = 3) -> dict[str, np.ndarray]:
 
 
 class Shifted:
-    """A graph that answers what it was told, whatever the images."""
+    """Returns given outputs, whatever the images."""
 
     def __init__(self, answers: dict[str, np.ndarray]) -> None:
         self.answers = answers

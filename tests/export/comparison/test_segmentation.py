@@ -1,4 +1,4 @@
-"""When two class maps are the same, and what is told of their difference."""
+"""When two class maps are the same, and what is reported of their difference."""
 
 from __future__ import annotations
 

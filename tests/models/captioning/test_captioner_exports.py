@@ -1,4 +1,4 @@
-"""Every kind of captioning network says the same in every format, in one call and step by step."""
+"""Every kind of captioning network gives the same sentences in every format, in one call and step by step."""
 
 from __future__ import annotations
 

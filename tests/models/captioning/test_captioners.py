@@ -51,7 +51,7 @@ def _small(name: str, **more: Any) -> Captioner:
     return built
 
 
-def _pictures(count: int = 3) -> np.ndarray:
+def _images(count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
 
 
@@ -66,11 +66,11 @@ def _sentences(count: int = 3) -> np.ndarray:
 def test_teacher_forcing_equals_the_steps(name: str) -> None:
     """Cache, positions and masks of whole sentences are those of a token at a time; later words have no influence."""
     built, tokens = _small(name), _sentences()
-    features = built.encoder(_pictures(), training=False)
-    taught = built.taught(features, tokens)
-    assert taught.logits.shape == (3, LENGTH - 1, TOKENS)
-    np.testing.assert_allclose(built.logits(_pictures(), tokens), taught.logits, atol=1e-5)
-    np.testing.assert_allclose(built.decoder(features, tokens[:, :-1]), taught.logits, atol=1e-5)
+    features = built.encoder(_images(), training=False)
+    teacher_forced = built.teacher_forced(features, tokens)
+    assert teacher_forced.logits.shape == (3, LENGTH - 1, TOKENS)
+    np.testing.assert_allclose(built.logits(_images(), tokens), teacher_forced.logits, atol=1e-5)
+    np.testing.assert_allclose(built.decoder(features, tokens[:, :-1]), teacher_forced.logits, atol=1e-5)
     memory = built.decoder.memory(features)
     state = built.decoder.initial_state(memory)
     step = tf.function(built.decoder.step)
@@ -80,11 +80,11 @@ def test_teacher_forcing_equals_the_steps(name: str) -> None:
             key: (value.shape, value.dtype) for key, value in state.items()
         }
         state = taken.state
-        np.testing.assert_allclose(taken.logits, taught.logits[:, position], atol=2e-4)
+        np.testing.assert_allclose(taken.logits, teacher_forced.logits[:, position], atol=2e-4)
         if built.decoder.attends:
-            np.testing.assert_allclose(taken.attention, taught.attention[:, position], atol=1e-5)
+            np.testing.assert_allclose(taken.attention, teacher_forced.attention[:, position], atol=1e-5)
             np.testing.assert_allclose(tf.reduce_sum(taken.attention, axis=-1), 1.0, atol=1e-5)
-    assert float(tf.math.reduce_std(taught.logits)) > 0.1, "scores that are all alike show nothing"
+    assert float(tf.math.reduce_std(teacher_forced.logits)) > 0.1, "scores that are all alike show nothing"
 
 
 @pytest.mark.parametrize("image", ["first", "always"])
@@ -101,9 +101,9 @@ def test_large_features_do_not_hide_the_words(image: str, pooling: str) -> None:
 def test_dropout_is_of_training_alone() -> None:
     built = _small("show_and_tell", dropout=0.5)
     features = tf.random.stateless_normal((3, 6, 6), [0, 0])
-    one, two = (built.decoder.taught(features, _sentences(), training=True).logits for _ in range(2))
+    one, two = (built.decoder.teacher_forced(features, _sentences(), training=True).logits for _ in range(2))
     assert not np.allclose(one, two)
-    one, two = (built.decoder.taught(features, _sentences()).logits for _ in range(2))
+    one, two = (built.decoder.teacher_forced(features, _sentences()).logits for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
@@ -115,8 +115,8 @@ def test_only_the_image_is_computed_in_lower_precision(tmp_path: Path) -> None:
     finally:
         keras.config.set_dtype_policy(policy)
     assert built.backbone.output.dtype == "bfloat16"
-    assert built.encoder.output.dtype == built.logits(_pictures(), _sentences()).dtype.name == "float32"
-    assert built.network(_pictures())["attention"].dtype == tf.float32
+    assert built.encoder.output.dtype == built.logits(_images(), _sentences()).dtype.name == "float32"
+    assert built.network(_images())["attention"].dtype == tf.float32
 
 
 @pytest.mark.parametrize(

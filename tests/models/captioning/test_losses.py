@@ -1,4 +1,4 @@
-"""Losses of captioning by hand, and blind to what follows a sentence."""
+"""Losses of captioning by hand; what follows a sentence has no influence."""
 
 from __future__ import annotations
 

@@ -127,8 +127,8 @@ def test_the_same_alone_in_a_batch_and_outside_of_the_graph(decoding: Decoding) 
     assert np.allclose(outside.log_probability, together.log_probability, atol=1e-5)
     assert np.allclose(outside.attention, together.attention, atol=1e-5)
     # And the log probability is that of the sentence as a whole.
-    said = [tuple(sentence) for sentence in together.token_ids[:, 0].tolist()]
-    assert together.log_probability[:, 0] == pytest.approx(log_probabilities(decoder, features, said), abs=1e-4)
+    words = [tuple(sentence) for sentence in together.token_ids[:, 0].tolist()]
+    assert together.log_probability[:, 0] == pytest.approx(log_probabilities(decoder, features, words), abs=1e-4)
 
 
 @pytest.mark.parametrize("ngram", [1, 2, 3])
@@ -139,8 +139,8 @@ def test_ngrams_are_not_repeated(ngram: int, method: str) -> None:
     width = {} if method == "greedy" else {"beam_width": 3}
 
     def repeats(sentence: list[int]) -> bool:
-        said = [token for token in sentence if token >= 4]
-        grams = [tuple(said[at : at + ngram]) for at in range(len(said) - ngram + 1)]
+        words = [token for token in sentence if token >= 4]
+        grams = [tuple(words[at : at + ngram]) for at in range(len(words) - ngram + 1)]
         return len(set(grams)) < len(grams)
 
     free = searched(decoder, features, Decoding(method=method, **width)).token_ids[:, 0].tolist()

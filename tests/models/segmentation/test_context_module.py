@@ -12,7 +12,7 @@ from cvserve.models.segmentation.context_module import DILATIONS, WIDTHS, contex
 
 
 def test_receptive_fields() -> None:
-    """3, 5, 9, 17, 33, 65, 67, 67: how far the middle pixel of each layer looks, told by its gradient."""
+    """3, 5, 9, 17, 33, 65, 67, 67: how far the middle pixel of each layer looks, measured by its gradient."""
     assert DILATIONS == (1, 1, 2, 4, 8, 16, 1, 1)
     side = 81
     inputs = keras.Input((side, side, 1))

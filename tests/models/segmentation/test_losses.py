@@ -1,4 +1,4 @@
-"""Losses of segmentation by hand, against plain formulas, and blind to void."""
+"""Losses of segmentation by hand and against plain formulas; void pixels have no influence."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_dice_by_hand() -> None:
 
 
 def test_lovasz_of_certain_answers_is_one_minus_iou() -> None:
-    """Where probabilities are 0 and 1, the stand-in is what it stands for: IoU 1 / 2 and 2 / 3."""
+    """Where probabilities are 0 and 1, the surrogate equals 1 - IoU: IoU 1 / 2 and 2 / 3."""
     certain = tf.constant([[[[99.0, 0], [99, 0], [0, 99], [0, 99]]]])
     assert float(lovasz_softmax(certain, labels_of(0, 1, 1, 1))) == pytest.approx((1 / 2 + 1 / 3) / 2, abs=1e-6)
 

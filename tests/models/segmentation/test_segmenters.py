@@ -43,7 +43,7 @@ def test_other_sizes_keep_the_weights(name: str, tmp_path: Path) -> None:
 
 
 def test_fcn32s_learns_its_last_enlarging_only_if_asked() -> None:
-    """fcn32s holds its last enlarging at bilinear interpolation, unless told otherwise."""
+    """fcn32s holds its last enlarging at bilinear interpolation, unless an option says otherwise."""
     fixed, learned = (_small("fcn32s", learned_enlarging=value) for value in (False, True))
     assert "enlarged/kernel" not in {variable.path for variable in fixed.network.trainable_variables}
     assert "enlarged/kernel" in {variable.path for variable in learned.network.trainable_variables}
@@ -64,9 +64,9 @@ def test_a_context_module_stops_no_class(context: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
     inside = [logits.get_layer(name).kernel for name in ("reduced_conv", "context_1", "context_8")]
     with tf.GradientTape() as tape:
-        told = tf.reduce_mean(logits(images, training=True)[..., 2])
-    assert told < -900
-    to_bias, *to_kernels = tape.gradient(told, [weights.value for weights in (scores.bias, scores.kernel, *inside)])
+        score = tf.reduce_mean(logits(images, training=True)[..., 2])
+    assert score < -900
+    to_bias, *to_kernels = tape.gradient(score, [weights.value for weights in (scores.bias, scores.kernel, *inside)])
     assert float(to_bias[2]) == pytest.approx(1.0, rel=1e-4)
     for gradient in to_kernels:
         assert np.abs(gradient).max() > 1e-3

@@ -34,7 +34,7 @@ def answer(ids: Any, scores: Any, **options: Any) -> list[CaptionResult]:
 def test_one_sentence_per_image() -> None:
     first, second = answer([[1, 4, 5, 6, 7, 2], [4, 5, 2, 4, 4, 4]], [-1.5, -0.25])
     assert first == CaptionResult((ScoredCaption("a dog's hat", -1.5),))
-    assert second.best.text == "a dog"  # without <start>, and what follows <end> is not said
+    assert second.best.text == "a dog"  # without <start>, and what follows <end> is left out
     assert first.to_dict() == {"captions": [{"text": "a dog's hat", "log_probability": -1.5}]}
 
 

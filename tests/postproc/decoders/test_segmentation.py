@@ -1,4 +1,4 @@
-"""Class maps in the size of the original: nearest pixel centres, nothing of the padding, and what is wrong is said."""
+"""Class maps in the size of the original: nearest pixel centres, nothing of the padding, clear errors."""
 
 from __future__ import annotations
 

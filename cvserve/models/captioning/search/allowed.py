@@ -43,5 +43,5 @@ def _repeating(token_ids: tf.Tensor, position: tf.Tensor, ngram: int, num_tokens
         same = tf.logical_and(same, tf.equal(token_ids[:, start : start + windows], last))
     # <pad> stands for "no token": it is never allowed anyway, and ONNX's OneHot takes -1 for the last token.
     followed = tf.where(same, token_ids[:, ngram - 1 :], PAD)
-    found = tf.one_hot(followed, num_tokens, dtype=tf.float32)
-    return tf.reduce_max(found, axis=1) > 0.5
+    repeats = tf.one_hot(followed, num_tokens, dtype=tf.float32)
+    return tf.reduce_max(repeats, axis=1) > 0.5

@@ -39,33 +39,33 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
     if decoder.attends:
         carried["attention"] = tf.zeros((batch * width, count, features.shape[1]), tf.float32)
 
-    def proceeds(position: tf.Tensor, now: dict[str, tf.Tensor]) -> tf.Tensor:
+    def condition(position: tf.Tensor, current: dict[str, tf.Tensor]) -> tf.Tensor:
         # Scores fall and penalties rise: no open beginning can come to a better rank than this.
-        reachable = tf.reduce_max(tf.where(now["ended"], 2 * NEVER, now["score"] / penalties[-1]), axis=1)
+        reachable = tf.reduce_max(tf.where(current["ended"], 2 * NEVER, current["score"] / penalties[-1]), axis=1)
         settled = tf.logical_and(
-            tf.reduce_all(now["ended"][:, :wanted], axis=1), now["rank"][:, wanted - 1] >= reachable
+            tf.reduce_all(current["ended"][:, :wanted], axis=1), current["rank"][:, wanted - 1] >= reachable
         )
         return tf.logical_and(position < count, tf.logical_not(tf.reduce_all(settled)))
 
-    def further(position: tf.Tensor, now: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        step = decoder.step(now["last"], position, memory, now["state"])
-        scores = log_probabilities(step.logits, now["token_ids"], position, decoding.no_repeat_ngram)
+    def body(position: tf.Tensor, current: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        step = decoder.step(current["last"], position, memory, current["state"])
+        scores = log_probabilities(step.logits, current["token_ids"], position, decoding.no_repeat_ngram)
         # The best of each beginning are enough: no more of them can be among the best of all.
         values, tokens = tf.math.top_k(scores, choices)
-        ended = tf.expand_dims(now["ended"], -1)
+        ended = tf.expand_dims(current["ended"], -1)
         only = tf.where(tf.equal(tf.range(choices), 0), 0.0, NEVER)  # what has ended stays as it is, once
-        totals = tf.expand_dims(now["score"], -1) + tf.where(ended, only, _by_image(values, width))
-        ranks = tf.where(ended, tf.expand_dims(now["rank"], -1) + only, totals / tf.gather(penalties, position))
+        totals = tf.expand_dims(current["score"], -1) + tf.where(ended, only, _by_image(values, width))
+        ranks = tf.where(ended, tf.expand_dims(current["rank"], -1) + only, totals / tf.gather(penalties, position))
         tokens = tf.where(ended, PAD, _by_image(tokens, width))
         rank, picked = tf.math.top_k(tf.reshape(ranks, (-1, width * choices)), width)
         beams = picked // choices
         rows = tf.reshape(tf.expand_dims(tf.range(batch) * width, -1) + beams, (-1,))
         last = tf.gather(tf.reshape(tokens, (-1, width * choices)), picked, axis=1, batch_dims=1)
-        had_ended = tf.gather(now["ended"], beams, axis=1, batch_dims=1)
+        had_ended = tf.gather(current["ended"], beams, axis=1, batch_dims=1)
         flat = tf.reshape(last, (-1,))
-        later = {
-            "state": {name: like(tf.gather(step.state[name], rows), value) for name, value in now["state"].items()},
-            "token_ids": written(tf.gather(now["token_ids"], rows), position, flat),
+        updated = {
+            "state": {name: like(tf.gather(step.state[name], rows), value) for name, value in current["state"].items()},
+            "token_ids": written(tf.gather(current["token_ids"], rows), position, flat),
             "last": flat,
             "ended": tf.logical_or(had_ended, tf.equal(last, END)),
             "score": tf.gather(tf.reshape(totals, (-1, width * choices)), picked, axis=1, batch_dims=1),
@@ -73,10 +73,10 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
         }
         if step.attention is not None:
             seen = tf.where(tf.reshape(had_ended, (-1, 1)), 0.0, tf.gather(step.attention, rows))
-            later["attention"] = written(tf.gather(now["attention"], rows), position, seen)
-        return position + 1, later
+            updated["attention"] = written(tf.gather(current["attention"], rows), position, seen)
+        return position + 1, updated
 
-    _, done = tf.while_loop(proceeds, further, (tf.constant(0), carried))
+    _, done = tf.while_loop(condition, body, (tf.constant(0), carried))
     attention = done.get("attention")
     if attention is not None:
         attention = tf.reshape(attention, (-1, width, count, features.shape[1]))[:, :wanted]

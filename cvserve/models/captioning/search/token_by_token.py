@@ -62,28 +62,28 @@ def _follow(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding, ch
     if decoder.attends:
         carried["attention"] = tf.zeros((rows, count, features.shape[1]), tf.float32)
 
-    def proceeds(position: tf.Tensor, now: dict[str, tf.Tensor]) -> tf.Tensor:
-        return tf.logical_and(position < count, tf.logical_not(tf.reduce_all(now["ended"])))
+    def condition(position: tf.Tensor, current: dict[str, tf.Tensor]) -> tf.Tensor:
+        return tf.logical_and(position < count, tf.logical_not(tf.reduce_all(current["ended"])))
 
-    def further(position: tf.Tensor, now: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        step = decoder.step(now["last"], position, memory, now["state"])
-        scores = log_probabilities(step.logits, now["token_ids"], position, decoding.no_repeat_ngram)
-        ended = now["ended"]
+    def body(position: tf.Tensor, current: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        step = decoder.step(current["last"], position, memory, current["state"])
+        scores = log_probabilities(step.logits, current["token_ids"], position, decoding.no_repeat_ngram)
+        ended = current["ended"]
         tokens = tf.where(ended, PAD, choose(scores, step.logits, position))
         score = tf.gather(scores, tokens, axis=1, batch_dims=1)
-        later = {
-            "state": {name: like(step.state[name], value) for name, value in now["state"].items()},
-            "token_ids": written(now["token_ids"], position, tokens),
+        updated = {
+            "state": {name: like(step.state[name], value) for name, value in current["state"].items()},
+            "token_ids": written(current["token_ids"], position, tokens),
             "last": tokens,
             "ended": tf.logical_or(ended, tf.equal(tokens, END)),
-            "score": now["score"] + tf.where(ended, 0.0, score),
+            "score": current["score"] + tf.where(ended, 0.0, score),
         }
         if step.attention is not None:
             seen = tf.where(tf.expand_dims(ended, -1), 0.0, step.attention)
-            later["attention"] = written(now["attention"], position, seen)
-        return position + 1, later
+            updated["attention"] = written(current["attention"], position, seen)
+        return position + 1, updated
 
-    _, done = tf.while_loop(proceeds, further, (tf.constant(0), carried))
+    _, done = tf.while_loop(condition, body, (tf.constant(0), carried))
     attention = done.get("attention")
     if attention is not None:
         attention = tf.reshape(attention, (-1, times, count, features.shape[1]))
