@@ -219,7 +219,7 @@ def _predict_folder(item: _Built) -> list[dict[str, Any]]:
 
 def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compares the results of server, batch and pipelines for the same images with those of Keras."""
-    ground_truth = _of_keras(item)
+    expected = _of_keras(item)
     by_name = {row["image"]: row for row in rows}
     names = [path.relative_to(item.test_folder).as_posix() for path in item.tests]
     answers: dict[str, Sequence[Result]] = {
@@ -231,7 +231,7 @@ def _compare(item: _Built, served: list[Result], rows: Sequence[Mapping[str, Any
             answers[f"pipeline, {runtime}"] = pipeline(list(item.tests), **item.options)
     table = []
     for where, results in answers.items():
-        difference = item.task.compare(results, ground_truth)
+        difference = item.task.compare(results, expected)
         table.append(
             {
                 "where": where,

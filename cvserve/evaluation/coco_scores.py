@@ -62,8 +62,10 @@ def coco_scores(
         ground_truth = coco.COCO()
         ground_truth.dataset = coco_ground_truth(objects, image_ids, category_ids, classes, masks=masks)
         ground_truth.createIndex()
-        found = coco_results(results, image_ids, category_ids, kind=kind)
-        scored = evaluation.COCOeval(ground_truth, ground_truth.loadRes(found) if found else coco.COCO(), kind)
+        result_rows = coco_results(results, image_ids, category_ids, kind=kind)
+        scored = evaluation.COCOeval(
+            ground_truth, ground_truth.loadRes(result_rows) if result_rows else coco.COCO(), kind
+        )
         scored.params.imgIds, scored.params.catIds = sorted(image_ids), sorted(category_ids)
         scored.evaluate()
         scored.accumulate()

@@ -131,8 +131,8 @@ def _fill(shown: np.ndarray, mark: _Mark) -> None:
     if mark.masks is None:
         return
     # The fraction of each pixel of the smaller image that the object covers.
-    whole = mark.masks.mask(mark.place).astype(np.float32)
-    share = cv2.resize(whole, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
+    mask = mark.masks.mask(mark.place).astype(np.float32)
+    share = cv2.resize(mask, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
     shown[:] = np.rint(shown * (1 - share) + np.array(mark.caption.color, np.float32) * share).astype(np.uint8)
 
 

@@ -36,8 +36,8 @@ def _inline_once(graph: Any, functions: dict[str, Any]) -> Any:
             continue
         function = functions[node.attr["f"].func.name]
         body, flat = function_def_to_graph_def(function)
-        given = [name for name in node.input if not name.startswith("^")]
-        arguments = {item.name: name for item, name in zip(function.signature.input_arg, given, strict=True)}
+        inputs = [name for name in node.input if not name.startswith("^")]
+        arguments = {item.name: name for item, name in zip(function.signature.input_arg, inputs, strict=True)}
         for inner in body.node:
             if inner.name not in arguments:
                 copy = result.node.add()

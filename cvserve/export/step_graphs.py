@@ -47,12 +47,12 @@ def step_functions(network: Network, captions: Captions) -> dict[str, Any]:
     ]
 
     def step(*values: Any) -> dict[str, Any]:
-        given = {spec.name: value for spec, value in zip(specs, values, strict=True)}
+        inputs = {spec.name: value for spec, value in zip(specs, values, strict=True)}
         memory, state = (
-            {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
+            {name.removeprefix(prefix): value for name, value in inputs.items() if name.startswith(prefix)}
             for prefix in (MEMORY, STATE)
         )
-        after = decoder.step(given["tokens"], given["position"][0], memory, state)
+        after = decoder.step(inputs["tokens"], inputs["position"][0], memory, state)
         answers = {"logits": tf.identity(after.logits), **_named(NEXT, after.state)}
         return answers if after.attention is None else {**answers, "attention": tf.identity(after.attention)}
 

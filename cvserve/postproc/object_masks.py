@@ -51,7 +51,7 @@ class ObjectMasks:
         if not isinstance(other, ObjectMasks):
             return NotImplemented
         return (self.height, self.width, len(self)) == (other.height, other.width, len(other)) and all(
-            np.array_equal(mine, theirs) for mine, theirs in zip(self.counts, other.counts, strict=True)
+            np.array_equal(counts, other_counts) for counts, other_counts in zip(self.counts, other.counts, strict=True)
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -149,28 +149,28 @@ class ImageFolder:
 
     def _find_split_folders(self) -> dict[str, Path]:
         """Returns the folder of each split; nothing for a folder without split folders."""
-        found: dict[str, Path] = {}
+        folders: dict[str, Path] = {}
         others: list[str] = []
         for folder in subfolders(self.root):
             name = SPLIT_FOLDERS.get(folder.name.lower())
             if name is None:
                 others.append(folder.name)
-            elif name in found:
+            elif name in folders:
                 raise InvalidInput(
-                    f"{self.root}: {found[name].name} and {folder.name} are both {name}; keep one of them"
+                    f"{self.root}: {folders[name].name} and {folder.name} are both {name}; keep one of them"
                 )
             else:
-                found[name] = folder
-        if found and others and "train" not in found:
-            split = next(iter(found.values())).name
+                folders[name] = folder
+        if folders and others and "train" not in folders:
+            split = next(iter(folders.values())).name
             raise InvalidInput(
                 f"{self.root}: there is a {split} folder beside other folders ({few_names(others)}) but no train "
                 f"folder; put the class folders into train, or rename {split} if it is a class"
             )
-        if found and others:
-            read = ", ".join(folder.name for folder in found.values())
+        if folders and others:
+            read = ", ".join(folder.name for folder in folders.values())
             _log.warning("%s: only %s are read, not the folders beside them: %s", self.root, read, few_names(others))
-        return found
+        return folders
 
     def _folder_of(self, split: str) -> Path:
         if split not in self._split_folders:

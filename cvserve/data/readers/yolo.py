@@ -213,7 +213,7 @@ def _read_lines(path: Path) -> list[_Line]:
 
     A line is "class cx cy w h", or "class x1 y1 x2 y2 x3 y3 ..." of a polygon, of which the box is taken.
     """
-    found = []
+    lines = []
     for line, text in enumerate(read_text(path).splitlines(), 1):
         fields = text.split()
         if not fields:
@@ -234,8 +234,8 @@ def _read_lines(path: Path) -> list[_Line]:
             raise InvalidInput(
                 f"{where}: a class and {len(values)} numbers, where 4 (cx cy w h) or the points of a polygon belong"
             )
-        found.append(_Line(int(number), box, line))
-    return found
+        lines.append(_Line(int(number), box, line))
+    return lines
 
 
 def _numbers_as_names(lines: dict[Path, list[_Line]], classes: Sequence[str] | None) -> tuple[str, ...]:

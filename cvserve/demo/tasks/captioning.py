@@ -25,11 +25,11 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     """Compares the log probabilities; results agree where all words do."""
     largest, same = 0.0, True
-    for mine, theirs in zip(results, wanted, strict=True):
-        assert isinstance(mine, CaptionResult)
-        assert isinstance(theirs, CaptionResult)
-        largest = max(largest, abs(mine.best.log_probability - theirs.best.log_probability))
-        same = same and mine.best.text == theirs.best.text
+    for result, expected in zip(results, wanted, strict=True):
+        assert isinstance(result, CaptionResult)
+        assert isinstance(expected, CaptionResult)
+        largest = max(largest, abs(result.best.log_probability - expected.best.log_probability))
+        same = same and result.best.text == expected.best.text
     return Difference(largest, same and largest <= _LIMIT)
 
 

@@ -31,9 +31,10 @@ def _scores(result: Result) -> np.ndarray:
 
 
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
-    mine, theirs = (np.stack([_scores(result) for result in given]) for given in (results, wanted))
-    largest = float(np.abs(mine - theirs).max())
-    same_class = bool((mine.argmax(axis=1) == theirs.argmax(axis=1)).all())
+    probabilities = np.stack([_scores(result) for result in results])
+    expected = np.stack([_scores(result) for result in wanted])
+    largest = float(np.abs(probabilities - expected).max())
+    same_class = bool((probabilities.argmax(axis=1) == expected.argmax(axis=1)).all())
     return Difference(largest, same_class and largest <= _LIMIT)
 
 

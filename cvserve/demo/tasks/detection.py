@@ -38,10 +38,10 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     """Compares the scores of matched objects; results agree where each object has a partner in the other result."""
     largest, same = 0.0, True
-    for mine, theirs in zip(results, wanted, strict=True):
-        assert isinstance(mine, DetectionResult)
-        assert isinstance(theirs, DetectionResult)
-        first, second = (DecodedObjects(result.boxes, result.scores, result.indexes) for result in (mine, theirs))
+    for answer, expected in zip(results, wanted, strict=True):
+        assert isinstance(answer, DetectionResult)
+        assert isinstance(expected, DetectionResult)
+        first, second = (DecodedObjects(result.boxes, result.scores, result.indexes) for result in (answer, expected))
         matched = match(first, second, _TOLERANCE, _THRESHOLD, _MOST)
         largest = max(largest, float(matched.scores.max(initial=0.0)))
         same = same and not matched.unmatched

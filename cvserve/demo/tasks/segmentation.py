@@ -35,14 +35,14 @@ def _from_row(row: Mapping[str, Any], labels: tuple[str, ...]) -> Result:
 def _compare(results: Sequence[Result], wanted: Sequence[Result]) -> Difference:
     """Compares the classes' mean confidences; results agree where hardly a pixel has another class."""
     largest, same = 0.0, True
-    for mine, theirs in zip(results, wanted, strict=True):
-        assert isinstance(mine, SegmentationResult)
-        assert isinstance(theirs, SegmentationResult)
+    for result, expected in zip(results, wanted, strict=True):
+        assert isinstance(result, SegmentationResult)
+        assert isinstance(expected, SegmentationResult)
         # A client gets only the classes that occur, so there may be fewer.
-        confidence = np.zeros(len(theirs.names), np.float32)
-        confidence[: len(mine.confidence)] = mine.confidence
-        largest = max(largest, float(np.abs(confidence - theirs.confidence).max()))
-        same = same and float((mine.class_map == theirs.class_map).mean()) >= _AGREEING
+        confidence = np.zeros(len(expected.names), np.float32)
+        confidence[: len(result.confidence)] = result.confidence
+        largest = max(largest, float(np.abs(confidence - expected.confidence).max()))
+        same = same and float((result.class_map == expected.class_map).mean()) >= _AGREEING
     return Difference(largest, same and largest <= _LIMIT)
 
 

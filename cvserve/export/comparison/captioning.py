@@ -28,13 +28,14 @@ class CaptionComparison:
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         """Compares token ids and log probabilities."""
-        mine, theirs = self._of_role("token_ids", got), self._of_role("token_ids", wanted)
-        if mine.shape != theirs.shape:
-            raise ArtifactError(f"the token ids are {list(mine.shape)}, not {list(theirs.shape)}")
+        from_graph, from_network = self._of_role("token_ids", got), self._of_role("token_ids", wanted)
+        if from_graph.shape != from_network.shape:
+            raise ArtifactError(f"the token ids are {list(from_graph.shape)}, not {list(from_network.shape)}")
         # [N, K, T] with one sentence or several.
-        same = (mine == theirs).reshape(len(mine), -1, mine.shape[-1]).all(axis=2)
+        same = (from_graph == from_network).reshape(len(from_graph), -1, from_graph.shape[-1]).all(axis=2)
         ours, others = (
-            self._of_role("log_probability", side).reshape(len(mine), -1).astype(np.float64) for side in (got, wanted)
+            self._of_role("log_probability", side).reshape(len(from_graph), -1).astype(np.float64)
+            for side in (got, wanted)
         )
         if ours.shape != same.shape:
             raise ArtifactError(f"the log probabilities are {list(ours.shape)}, not {list(same.shape)}")

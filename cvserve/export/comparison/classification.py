@@ -23,9 +23,9 @@ class ClassComparison:
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         """See `Comparison.compare`."""
-        mine, theirs = class_scores(got, self.manifest), class_scores(wanted, self.manifest)
-        same = np.asarray(mine.argmax(axis=1) == theirs.argmax(axis=1))
-        return Compared(np.abs(mine - theirs).max(axis=1), same)
+        from_graph, from_network = class_scores(got, self.manifest), class_scores(wanted, self.manifest)
+        same = np.asarray(from_graph.argmax(axis=1) == from_network.argmax(axis=1))
+        return Compared(np.abs(from_graph - from_network).max(axis=1), same)
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
         """Returns nothing: classification has no figures of its own."""

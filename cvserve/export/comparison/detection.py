@@ -106,9 +106,9 @@ def mask_overlaps(first: np.ndarray, second: np.ndarray, slack: float) -> np.nda
             decides.
     """
     cells = int(np.prod(first.shape[1:]))
-    mine, theirs = first.reshape(len(first), 1, cells), second.reshape(1, len(second), cells)
-    inside = mine >= THRESHOLD
-    other = np.where(np.abs(mine - theirs) <= slack, inside, theirs >= THRESHOLD)
+    first_cells, second_cells = first.reshape(len(first), 1, cells), second.reshape(1, len(second), cells)
+    inside = first_cells >= THRESHOLD
+    other = np.where(np.abs(first_cells - second_cells) <= slack, inside, second_cells >= THRESHOLD)
     shared = np.count_nonzero(inside & other, axis=-1)
     union = np.count_nonzero(inside | other, axis=-1)
     return np.divide(shared, union, out=np.ones(shared.shape), where=union > 0)
@@ -145,32 +145,34 @@ class DetectionComparison:
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         """Compares raw outputs and objects."""
-        mine, theirs = by_role(got, self.manifest), by_role(wanted, self.manifest)
-        for role, values in theirs.items():
-            if mine[role].shape != values.shape:
-                raise ArtifactError(f"the {role} are {list(mine[role].shape)}, not {list(values.shape)}")
+        from_graph, from_network = by_role(got, self.manifest), by_role(wanted, self.manifest)
+        for role, values in from_network.items():
+            if from_graph[role].shape != values.shape:
+                raise ArtifactError(f"the {role} are {list(from_graph[role].shape)}, not {list(values.shape)}")
         compared = compare_objects(
-            decoded_objects(mine, self.manifest),
-            decoded_objects(theirs, self.manifest),
+            decoded_objects(from_graph, self.manifest),
+            decoded_objects(from_network, self.manifest),
             self.manifest,
             self.tolerance,
-            (mine, theirs),
+            (from_graph, from_network),
         )
         if not in_order(self.manifest):
             return compared
         differences = np.zeros(len(compared.agreeing))
-        for role, values in theirs.items():
+        for role, values in from_network.items():
             axes = tuple(range(1, values.ndim))
-            differences = np.maximum(differences, np.abs(mine[role] - values).max(axis=axes) / _size(values))
+            differences = np.maximum(differences, np.abs(from_graph[role] - values).max(axis=axes) / _size(values))
         return Compared(differences, compared.agreeing, compared.detail)
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
         """Returns the figures about objects, and the difference in mAP where the ground truth is known."""
         figures = box_figures(parts, self.tolerance)
         if self.ground_truth is not None:
-            mine, theirs = (mean_precision(side, self.ground_truth, self.manifest) for side in parts[-1].detail.outputs)
-            if mine is not None and theirs is not None:
-                figures["map_difference"] = abs(mine - theirs)
+            of_graph, of_network = (
+                mean_precision(side, self.ground_truth, self.manifest) for side in parts[-1].detail.outputs
+            )
+            if of_graph is not None and of_network is not None:
+                figures["map_difference"] = abs(of_graph - of_network)
         return figures
 
 
@@ -190,11 +192,11 @@ class SignatureComparison:
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         """Compares the signature's objects with those that are decoded from the network's outputs."""
         manifest = self.manifest.model_copy(update={"postproc": detect_spec(DetectionPostproc.of(self.manifest))})
-        mine = [
+        objects = [
             DecodedObjects(got["boxes"][index, :count], got["scores"][index, :count], got["classes"][index, :count])
             for index, count in enumerate(got["count"].tolist())
         ]
-        return compare_objects(mine, decoded_objects(by_role(wanted, manifest), manifest), manifest, self.tolerance)
+        return compare_objects(objects, decoded_objects(by_role(wanted, manifest), manifest), manifest, self.tolerance)
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
         """Returns the figures about objects."""

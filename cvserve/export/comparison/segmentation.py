@@ -45,21 +45,21 @@ class SegmentationComparison:
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
         """Compares class maps, and confidences where the classes are the same."""
-        mine, theirs = self._maps(got), self._maps(wanted)
-        if mine.shape != theirs.shape:
-            raise ArtifactError(f"the class maps are {list(mine.shape)}, not {list(theirs.shape)}")
-        same = mine == theirs
+        from_graph, from_network = self._maps(got), self._maps(wanted)
+        if from_graph.shape != from_network.shape:
+            raise ArtifactError(f"the class maps are {list(from_graph.shape)}, not {list(from_network.shape)}")
+        same = from_graph == from_network
         difference = np.abs(self._confidence(got) - self._confidence(wanted))
         # Not `where(same, difference, 0).max()`, which a NaN where they differ would pass.
-        difference = np.where(same | np.isnan(difference), difference, 0).reshape(len(mine), -1)
-        same_fractions = same.reshape(len(mine), -1).mean(axis=1)
+        difference = np.where(same | np.isnan(difference), difference, 0).reshape(len(from_graph), -1)
+        same_fractions = same.reshape(len(from_graph), -1).mean(axis=1)
         agreeing = same_fractions >= (PIXEL_AGREEMENT if self.pixel_limit is None else self.pixel_limit)
         left_out = int(self.tied * difference.shape[1])
         # A NaN counts as the largest difference, and is never left out.
         worst = np.sort(difference, axis=1)[:, -1 - left_out] if left_out else difference.max(axis=1)
         worst = np.where(np.isnan(difference).any(axis=1), np.nan, worst)
         beyond = (difference > self.limit).mean(axis=1)
-        return Compared(worst, agreeing, (mine, theirs, float(beyond.max())))
+        return Compared(worst, agreeing, (from_graph, from_network, float(beyond.max())))
 
     def figures(self, parts: Sequence[Compared]) -> dict[str, Any]:
         """Returns the agreement of pixels and classes, at the worst batch size."""
@@ -75,9 +75,9 @@ class SegmentationComparison:
             figures |= {"beyond": max(part.detail[2] for part in parts), "beyond_limit": self.tied}
         if self.ground_truth is not None:
             ground_truth = np.stack(self.ground_truth)
-            mine, theirs = (mean_iou(confusion(ground_truth, side, count)) for side in parts[-1].detail[:2])
-            if mine is not None and theirs is not None:
-                figures["miou_difference"] = abs(mine - theirs)
+            of_graph, of_network = (mean_iou(confusion(ground_truth, side, count)) for side in parts[-1].detail[:2])
+            if of_graph is not None and of_network is not None:
+                figures["miou_difference"] = abs(of_graph - of_network)
         return figures
 
     def _maps(self, outputs: Outputs) -> np.ndarray:

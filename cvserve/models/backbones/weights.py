@@ -78,10 +78,10 @@ def fill_network(network: keras.Model, weights: str | None, *, has_backbone: boo
 
 
 def _copy_layers(source: keras.Model, target: keras.Model) -> int:
-    given = {layer.name: layer for layer in _leaves(source)}
+    sources = {layer.name: layer for layer in _leaves(source)}
     filled = 0
     for layer in _leaves(target):
-        other = given.get(layer.name)
+        other = sources.get(layer.name)
         if other is None or not layer.weights:
             continue
         values = other.get_weights()

@@ -62,13 +62,13 @@ def assign(
     wanted = tf.where(chosen, overlap + _SMALL, 0.0)
     owner = tf.argmax(wanted, axis=1, output_type=tf.int32)
     taken = tf.reduce_max(wanted, axis=1) > 0
-    mine = tf.transpose(tf.one_hot(owner, tf.shape(boxes)[1], on_value=True, off_value=False), [0, 2, 1])
-    mine &= chosen
+    owned = tf.transpose(tf.one_hot(owner, tf.shape(boxes)[1], on_value=True, off_value=False), [0, 2, 1])
+    owned &= chosen
 
     # The best cell of an object should reach the score of its overlap, the others in proportion.
-    alignment = tf.where(mine, alignment, 0.0)
+    alignment = tf.where(owned, alignment, 0.0)
     best_alignment = tf.reduce_max(alignment, axis=2, keepdims=True)
-    best_overlap = tf.reduce_max(tf.where(mine, overlap, 0.0), axis=2, keepdims=True)
+    best_overlap = tf.reduce_max(tf.where(owned, overlap, 0.0), axis=2, keepdims=True)
     quality = tf.reduce_max(alignment / (best_alignment + _SMALL) * best_overlap, axis=1)
     return Assignment(
         tf.gather(boxes, owner, batch_dims=1),

@@ -72,8 +72,8 @@ class DetectionResult:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DetectionResult):
             return NotImplemented
-        mine = (self.names, self.image_width, self.image_height, self.masks)
-        return mine == (other.names, other.image_width, other.image_height, other.masks) and all(
+        own = (self.names, self.image_width, self.image_height, self.masks)
+        return own == (other.names, other.image_width, other.image_height, other.masks) and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("boxes", "scores", "indexes")
         )
 
