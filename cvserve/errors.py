@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class CvserveError(Exception):
-    """Base of all errors that a user, a file or a client can cause. `str(error)` is one clear sentence."""
+    """Is the base of all errors that a user, a file or a client can cause. `str(error)` is one clear sentence."""
 
     request_id: str | None = None
     """The name of the request in the server's log, where a server refused it."""

@@ -1,4 +1,4 @@
-"""Base of all parts of the manifest."""
+"""Defines the base of all parts of the manifest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Spec(BaseModel):
-    """Base of all specs: unknown keys are errors, instances never change."""
+    """Is the base of all specs: unknown keys are errors, instances never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

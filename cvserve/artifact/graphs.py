@@ -1,4 +1,4 @@
-"""The graphs of a model: files, signatures, and how close their answers are to the network's."""
+"""Describes the graphs of a model: files, signatures, and how close their answers are to the network's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""manifest.json: everything that is known about an artifact, in one versioned schema."""
+"""Defines manifest.json, which has all facts about an artifact in one versioned schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The input and the outputs of a graph, and the preprocessing of an image: parts of the manifest of every task.
+"""Describes the input and outputs of a graph, and the preprocessing: parts of the manifest of every task.
 
 These are values: frozen, validated, serialisable. The code that acts on them lives in `preproc`, `postproc` and
 `runtimes`, which all stand above this room.

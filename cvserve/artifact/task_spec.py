@@ -1,4 +1,4 @@
-"""What a manifest holds for its task: the base of each task's classes, and the table of the tasks.
+"""Defines what a manifest holds for its task: the base of each task's classes, and the table of the tasks.
 
 A task is known when `cvserve.artifact.tasks` has a module of its name with a `SPEC`, or when a `TaskSpec` has been
 registered: `TASK_SPECS.register("depth", TaskSpec(...))`.
@@ -31,7 +31,7 @@ class HasPostproc(Protocol):
 
 
 class PostprocSpec(Spec):
-    """Base of the settings that turn a task's outputs into results. A request may override some of them.
+    """Is the base of the settings that turn a task's outputs into results. A request may override some of them.
 
     A subclass sets `task` to the task's name: `task: Literal["depth"] = "depth"`.
     """
@@ -55,7 +55,7 @@ class PostprocSpec(Spec):
 
 
 class Parity(Spec):
-    """Base of the figures that compare a graph's answers with those of the network it was made from, on real images.
+    """Is the base of the figures that compare a graph's answers with the original network's, on real images.
 
     A subclass sets `task` to the task's name and adds the figures of its own.
 
@@ -90,7 +90,7 @@ class Parity(Spec):
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task's part of the manifest.
+    """Defines a task's part of the manifest.
 
     postproc, parity: the classes of `Manifest.postproc` and of every `parity`. check: looks at a manifest whose fields
     are valid each for itself, and raises a ValueError where they do not fit together.
@@ -152,7 +152,8 @@ AnyParity = Annotated[SerializeAsAny[Parity], _by_task("parity")]
 
 
 def need_labels(manifest: Manifest) -> None:
-    """
+    """Checks that a manifest has labels.
+
     Raises:
         ValueError: the manifest has no labels.
     """
@@ -161,7 +162,8 @@ def need_labels(manifest: Manifest) -> None:
 
 
 def need_outputs(manifest: Manifest, *roles: str) -> None:
-    """
+    """Checks that a manifest has an output of each role.
+
     Raises:
         ValueError: one of the roles belongs to no output.
     """

@@ -41,7 +41,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class ChecksImages(Protocol):
-    """Defines a source that can tell that an image cannot be used before it is decoded."""
+    """Defines a source that can find an image that cannot be used before it is decoded."""
 
     def check(self, index: int) -> None:
         """Raises ImageError where the headers of the image's files show that it cannot be used."""
@@ -73,11 +73,11 @@ class DetectionSource(Source, Protocol):
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """The number of each class in COCO files: the data set's own, or 1 to C."""
+        """Returns the number of each class in COCO files: the data set's own, or 1 to C."""
 
 
 class InstanceSource(DetectionSource, Protocol):
-    """One split of a data set for instance segmentation: objects with masks."""
+    """Defines one split of a data set for instance segmentation: objects with masks."""
 
     def object_masks(self, index: int) -> ObjectMasks:
         """Returns the masks of `objects(index)`, in the same order, each of the image's size.
@@ -89,7 +89,7 @@ class InstanceSource(DetectionSource, Protocol):
 
 
 class SegmentationSource(Source, Protocol):
-    """One split of a data set for semantic segmentation."""
+    """Defines one split of a data set for semantic segmentation."""
 
     def mask(self, index: int) -> np.ndarray:
         """Returns the label map, uint8 [H, W] of the upright original: indices into `classes`, or `VOID`.
@@ -101,11 +101,11 @@ class SegmentationSource(Source, Protocol):
 
     @property
     def colors(self) -> tuple[tuple[int, int, int], ...]:
-        """RGB of each class, in label order; empty where the data set has none."""
+        """Returns the RGB of each class, in label order; empty where the data set has none."""
 
 
 class CaptionSource(Source, Protocol):
-    """One split of a data set for captioning. Its `classes` are not used, and may be empty."""
+    """Defines one split of a data set for captioning. Its `classes` are not used, and may be empty."""
 
     def captions(self, index: int) -> tuple[str, ...]:
         """Returns the reference captions of the image, at least one."""

@@ -30,7 +30,7 @@ _BLOCK = 64 * 1024
 
 
 class SplitFractions(BaseModel):
-    """The expected fraction of the images in each split; they add up to 1."""
+    """Holds the expected fraction of the images in each split; they add up to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

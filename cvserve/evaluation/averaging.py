@@ -1,4 +1,4 @@
-"""Test-time augmentation for segmentation: averages a network's probabilities over several views of an image."""
+"""Averages a segmentation network's probabilities over several views of an image (test-time augmentation)."""
 
 from __future__ import annotations
 

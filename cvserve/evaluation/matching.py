@@ -17,7 +17,7 @@ IOU_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class ImageMatch:
-    """Says which of an image's N results found which of its M objects.
+    """Holds which of an image's N results found which of its M objects.
 
     object_of: int64 [N], the object that each result found; -1 where it found none.
     ignored: bool [N], results that count neither as right nor as wrong, because they match an ignored object.

@@ -94,7 +94,7 @@ def evaluate(
     with closing(open_predictor(target, average=average, **how)) as predictor:
         data = data or predictor.data
         if data is None:
-            raise InvalidInput(f"{target} is an artifact, which does not know its dataset: say --data")
+            raise InvalidInput(f"{target} is an artifact, which does not name its data set: add --data")
         contract = predictor.contract
         dataset = open_dataset(data, split, task=contract.task, classes=contract.labels)
         result = _score(predictor, dataset, data, split, batch_size, workers)

@@ -47,6 +47,6 @@ def need_outputs(task: str, outputs: Sequence[OutputSpec], *roles: str) -> dict[
     if not set(roles) <= set(by_role):
         raise InvalidInput(
             f"a {task} network needs the outputs {' and '.join(roles)}; this one has "
-            f"{', '.join(output.name for output in outputs)}; say which is which"
+            f"{', '.join(output.name for output in outputs)}; give the role of each"
         )
     return by_role

@@ -118,7 +118,7 @@ def _layout(given: str | None, info: TensorInfo) -> tuple[Literal["NHWC", "NCHW"
         if not any(can_be.values()):
             raise InvalidInput(f"input {info.name!r} is {describe(info)}; only images of 3 channels can be imported")
         if len(sure) != 1:
-            raise InvalidInput(f"the shape {describe(info)} does not tell the layout; write input.layout: NHWC or NCHW")
+            raise InvalidInput(f"the shape {describe(info)} does not show the layout; write input.layout: NHWC or NCHW")
         given = sure[0]
     return ("NHWC", first, second) if given == "NHWC" else ("NCHW", second, third)
 
@@ -186,7 +186,7 @@ def _role(given: str | None, info: TensorInfo, real: Any) -> str:
         )
     if given is None and within and not sums_to_one:
         raise InvalidInput(
-            f"the numbers of {info.name!r} lie between 0 and 1 but do not sum to 1, which tells neither probabilities "
-            "nor logits; write output.role: probabilities (of a sigmoid, say), or logits with output.activation"
+            f"the numbers of {info.name!r} lie between 0 and 1 but do not sum to 1, so they may be probabilities or "
+            "logits; write output.role: probabilities (of a sigmoid, for example), or logits with output.activation"
         )
     return given or ("probabilities" if sums_to_one else "logits")

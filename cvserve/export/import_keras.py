@@ -99,7 +99,7 @@ def _load(path: Path) -> keras.Model:
         reason = " ".join(str(error).split())[:300]
         raise ArtifactError(f"Keras cannot load {path}: {reason}") from error
     if not getattr(model, "inputs", None):
-        raise InvalidInput(f"{path} holds a network that does not say what it takes; call it once before saving it")
+        raise InvalidInput(f"{path} holds a network whose input shape is unknown; call it once before saving it")
     return model
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class TaskExport:
-    """Base of a task's part of the export. A subclass sets `task` and overrides what it needs.
+    """Is the base of a task's part of the export. A subclass sets `task` and overrides what it needs.
 
     task: the task's name. takes_decoding: whether `export_model` takes a `Decoding` for its networks.
     """

@@ -117,5 +117,5 @@ def _suggest_leaving_out(target: ExportTarget, targets: Sequence[ExportTarget]) 
         yield
     except ExportError as error:
         others = ",".join(other.name for other in targets if other.name != target.name)
-        hint = f"; to go without it, say --formats {others}" if others else ""
+        hint = f"; to export only the others, use --formats {others}" if others else ""
         raise ExportError(f"{error}{hint}") from error

@@ -1,4 +1,4 @@
-"""The formats in which masks are written and sent."""
+"""Names the formats in which masks are written and sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ MASK_FORMATS = ("png", "rle", "polygons", "none")
 
 
 def check_mask_format(mask_format: str) -> None:
-    """
+    """Checks the name of a mask format.
+
     Raises:
         InvalidInput: it is none of MASK_FORMATS.
     """

@@ -1,5 +1,7 @@
-"""The masks of the objects of an image, kept as COCO's run lengths: a few hundred bytes each, whatever the image's
-size. numpy alone, since the client reads them too."""
+"""Holds the masks of an image's objects as COCO's run lengths: a few hundred bytes each, whatever the image's size.
+
+Needs numpy alone, since the client reads them too.
+"""
 
 from __future__ import annotations
 

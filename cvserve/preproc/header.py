@@ -40,7 +40,7 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The header of an encoded image.
+    """Holds the header of an encoded image.
 
     format: one of FORMATS. width, height: pixels as stored, before `orientation` is applied. orientation: EXIF's
     1 to 8 (1: as it is; 5 to 8 swap width and height). bits: per sample; sample_format: other than unsigned only in

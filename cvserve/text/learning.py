@@ -15,7 +15,7 @@ from cvserve.text.pieces import units, word_pieces
 MIN_COUNT = 5
 """Words that occur less often are <unk>: as in Show and Tell (Vinyals et al. 2015, arXiv 1411.4555, section 4.3.1)."""
 
-# The share of captions that fit into the length as a whole, where none is asked for.
+# The share of captions that fit completely into the length, where no length is given.
 _WHOLE = 0.995
 
 

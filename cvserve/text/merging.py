@@ -1,4 +1,4 @@
-"""Byte-pair encoding on characters (Sennrich et al. 2016, arXiv 1508.07909), in the form that needs no list of merges.
+"""Implements byte-pair encoding on characters (Sennrich et al. 2016, arXiv 1508.07909) without a list of merges.
 
 Two neighbours are merged if both together are a token, whichever two they are; the token that was learned first comes
 first. Learning goes by the same rule, so that a learned unit is encoded just as learning left it.

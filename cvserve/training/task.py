@@ -22,7 +22,7 @@ class TrainingTask(Protocol):
     """Provides the data, network, loss and validation of one task. It is made from the settings of a training.
 
     defaults: the settings that differ from those of `TrainConfig`, nested like them; what a user sets goes before.
-    redirects: networks that people ask for under this task, but that belong to another; each with that task.
+    redirects: networks that users look for under this task, but that belong to another; each with that task.
     monitor: the score that decides which epoch is kept; higher is better.
     labels: the classes. preproc, postproc: of the network, for the run directory; postproc is None where the task's
     defaults are right. dataset: what was trained on, in words. training: the batches.

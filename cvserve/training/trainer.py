@@ -1,4 +1,4 @@
-"""The training loop: trains epochs with one static graph, validates after each, and keeps the best network."""
+"""Runs the training loop: trains epochs with one static graph, validates after each, and keeps the best network."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_run_directory_scores_as_in_its_training(folder: Path, tmp_path: Path)
 
 def test_missing_inputs_are_reported(folder: Path, tmp_path: Path) -> None:
     artifact = publish_tiny(tmp_path / "colours")
-    with pytest.raises(InvalidInput, match="say --data"):
+    with pytest.raises(InvalidInput, match="add --data"):
         evaluate(artifact.directory)
     with pytest.raises(NotFound, match="no model at"):
         evaluate(tmp_path / "nothing", str(folder))

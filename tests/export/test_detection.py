@@ -202,7 +202,9 @@ def test_a_format_that_cannot_hold_the_network(tmp_path: Path) -> None:
     model = make_detector("distances")
     outputs = dict(model.output) | {"extra": Odd()(model.output["class_logits"])}
     odd = keras.Model(model.input, outputs)
-    with pytest.raises(ExportError, match=r"ONNX cannot hold .*; to go without it, say --formats saved_model,tflite$"):
+    with pytest.raises(
+        ExportError, match=r"ONNX cannot hold .*; to export only the others, use --formats saved_model,tflite$"
+    ):
         export(tmp_path / "odd", odd, postproc("distances"))
 
 

@@ -176,7 +176,7 @@ def test_a_spec_that_contradicts_the_file(tmp_path: Path, changes: dict[str, Any
     [
         ({"extra_output": True}, r"the file has 2 outputs; write output\.name, one of scores, means"),
         ({"size": "S"}, r"images of any height .* write preproc\.height"),
-        ({"size": 3}, "does not tell the layout; write input.layout"),
+        ({"size": 3}, "does not show the layout; write input.layout"),
         ({"broken": True}, "not finite for a random image"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Captioning's part of the manifest: sentences about an image."""
+"""Defines captioning's part of the manifest: sentences about an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification's part of the manifest: the classes of an image, by score."""
+"""Defines classification's part of the manifest: the classes of an image, by score."""
 
 from __future__ import annotations
 

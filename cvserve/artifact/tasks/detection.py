@@ -1,4 +1,4 @@
-"""Detection's part of the manifest: boxes of objects, and masks where the network has them (instance segmentation)."""
+"""Defines detection's part of the manifest: boxes of objects, and masks where the network has them (instances)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segmentation's part of the manifest: the class of every pixel."""
+"""Defines segmentation's part of the manifest: the class of every pixel."""
 
 from __future__ import annotations
 

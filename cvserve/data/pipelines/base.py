@@ -34,7 +34,7 @@ AnySource = TypeVar("AnySource", bound=Source)
 
 
 class PipelineOptions(TypedDict, total=False):
-    """The options that the pipelines of all tasks have; all but `batch_size` may be left out.
+    """Holds the options that the pipelines of all tasks have; all but `batch_size` may be left out.
 
     batch_size: the last batch of an epoch may be smaller, unless drop_remainder.
     augmentation: None (the default) shows images as `preproc.preprocess` gives them, byte for byte.

@@ -22,7 +22,7 @@ class ClassComparison:
     what: str = "a probability"
 
     def compare(self, got: Outputs, wanted: Outputs) -> Compared:
-        """See `Comparison.compare`."""
+        """Compares the probabilities, see `Comparison.compare`."""
         from_graph, from_network = class_scores(got, self.manifest), class_scores(wanted, self.manifest)
         same = np.asarray(from_graph.argmax(axis=1) == from_network.argmax(axis=1))
         return Compared(np.abs(from_graph - from_network).max(axis=1), same)

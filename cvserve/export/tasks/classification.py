@@ -38,7 +38,7 @@ class ClassificationExport(TaskExport):
         if not scores:
             raise InvalidInput(
                 "the network has no output called probabilities or logits, only "
-                f"{', '.join(output.name for output in outputs)}; say which is which"
+                f"{', '.join(output.name for output in outputs)}; give the role of each"
             )
 
     def default_postproc(self, outputs: Sequence[OutputSpec]) -> PostprocSpec:

@@ -1,4 +1,4 @@
-"""The backbones of keras.applications, each with the pixel range it was trained on."""
+"""Builds the backbones of keras.applications, each with the pixel range that it was trained on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _VGG = Paper(
 )
 _XCEPTION = Paper("Xception: Deep Learning with Depthwise Separable Convolutions", "Chollet", 2016, "1610.02357")
 
-# The range is what keras.applications.<family>.preprocess_input does; "raw" where the network scales inside.
+# The range is that of keras.applications.<family>.preprocess_input; "raw" where the network scales the pixels itself.
 APPLICATIONS: dict[str, Application] = {
     "convnext_tiny": Application("ConvNeXtTiny", "raw", 28_589_128, _CONVNEXT),
     "convnext_small": Application("ConvNeXtSmall", "raw", 50_223_688, _CONVNEXT),

@@ -1,4 +1,4 @@
-"""A light backbone of cross-stage partial blocks, as in YOLOv8 (Wang et al. 2019, arXiv 1911.11929)."""
+"""Builds a light backbone of cross-stage partial blocks, as in YOLOv8 (Wang et al. 2019, arXiv 1911.11929)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The convolutions of YOLOv1 (Redmon et al. 2015, arXiv 1506.02640, figure 3), with batch normalisation."""
+"""Builds the convolutions of YOLOv1 (Redmon et al. 2015, arXiv 1506.02640, figure 3), with batch normalisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG16's convolutions (Simonyan & Zisserman 2014, arXiv 1409.1556), from scratch or with Keras's own weights."""
+"""Builds VGG16's convolutions (Simonyan & Zisserman 2014, arXiv 1409.1556), to train or with Keras's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder of captioning networks: from an image to features of the places of a grid."""
+"""Builds the encoder of captioning networks: from an image to features of the places of a grid."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def grid_encoder(
         backbone, options, weights: of `encoder_features`.
         stride: of the map that is used, in pixels; later stages of the backbone are left out.
         channels: C, made of the map by a 3x3 convolution, which looks at what a backbone of another task has found.
-        places: whether learned vectors of row and column are added, so that the features tell where they are.
+        places: whether learned vectors of row and column are added, so that each feature contains its position.
 
     Raises:
         InvalidInput: a size or option that it cannot have.

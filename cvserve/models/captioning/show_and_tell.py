@@ -1,4 +1,4 @@
-"""show_and_tell: one vector of the image into a recurrent network (Vinyals et al. 2014, arXiv 1411.4555)."""
+"""show_and_tell: a recurrent network gets one vector of the image (Vinyals et al. 2014, arXiv 1411.4555)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Detection networks: each is a module that registers itself.
+"""Holds the detection networks: each is a module that registers itself.
 
-What `Built` means here:
+The fields of a detector's `Built`:
 
 network: uint8 images [B, H, W, 3] to a dict of raw outputs, float32: `box_offsets` [B, A, 4] (two-stage networks may
     have [B, A, C, 4], offsets for each class) and `class_logits` [B, A, C] (or C + 1 with background first), and where

@@ -1,10 +1,10 @@
 """Provides the regions of Fast R-CNN and R-CNN, which do not propose any themselves.
 
-A served graph has one input, `images`: regions that a user has to send, in the right pixels, are easily wrong. So the
-regions are by default made in the graph: a fixed grid of windows, which every format supports. The papers' methods work
-where Python runs: "selective_search" and "edge_boxes" are found in the pixels by OpenCV, in training and
-evaluation; such a network cannot leave Python, and its export says so. "given" makes a network of two inputs,
-[images, proposals], for one's own training loop and one's own regions.
+A served graph has one input, `images`, since users would easily send regions in the wrong pixels. By default the
+regions are therefore made in the graph: a fixed grid of windows, which every format supports. The papers' methods need
+Python: OpenCV finds the regions of "selective_search" and "edge_boxes" in the pixels, in training and evaluation; such
+a network cannot be exported, and the export reports this. "given" makes a network of two inputs, [images, proposals],
+for a user's own regions and training loop.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Proposals(keras.layers.Layer):
     """Decodes the best anchors, clips them to the image and suppresses those that overlap a better one.
 
     Without control flow, so that every format holds it. Proposals get no gradient: the network is trained jointly as
-    the paper's section 3.2 says, ignoring what their coordinates would tell it.
+    in the paper's section 3.2, which ignores the derivative of the proposals' coordinates.
 
     Args:
         levels: the anchors, as `BoxLevel`s or their dicts.

@@ -90,7 +90,7 @@ def sample_proposals(
         high, low, force_best: of `match_anchors`.
     """
     proposals = tf.stop_gradient(proposals)
-    # The objects' own boxes are not matched with them: they would be everybody's best.
+    # The objects' own boxes are not matched with the objects, since each would be the best match of its object.
     matches = _with_objects(
         match_anchors(proposals, boxes, labels, high=high, low=low, force_best=force_best), boxes, labels
     )

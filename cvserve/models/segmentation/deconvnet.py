@@ -1,4 +1,4 @@
-"""deconvnet: down to one vector, and back by unpooling and transposed convolutions (Noh et al. 2015, 1505.04366)."""
+"""deconvnet: encodes to one vector, decodes by unpooling and transposed convolutions (Noh et al. 2015, 1505.04366)."""
 
 from __future__ import annotations
 

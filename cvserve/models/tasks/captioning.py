@@ -1,4 +1,4 @@
-"""Captioning: a sentence for the image. A class is a token of the vocabulary."""
+"""Describes captioning networks: a sentence for the image. A class is a token of the vocabulary."""
 
 from cvserve.models.tasks._task import ModelTask
 

@@ -1,4 +1,4 @@
-"""Classification: one class for the whole image."""
+"""Describes classifiers: one class for the whole image."""
 
 from cvserve.models.tasks._task import ModelTask
 

@@ -1,4 +1,4 @@
-"""Detection: boxes of objects, and masks of them where the network finds masks."""
+"""Describes detectors: boxes of objects, and masks of them where the network finds masks."""
 
 from cvserve.models.tasks._task import ModelTask
 

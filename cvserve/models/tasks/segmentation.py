@@ -1,4 +1,4 @@
-"""Semantic segmentation: one class for each pixel, which is a uint8 in the outputs."""
+"""Describes semantic segmentation networks: one class for each pixel, which is a uint8 in the outputs."""
 
 from cvserve.models.tasks._task import ModelTask
 

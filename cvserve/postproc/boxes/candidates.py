@@ -18,7 +18,7 @@ _SLACK = 1e-3
 
 
 class Candidates(NamedTuple):
-    """N chosen pairs. boxes: int64 [N], indices into A boxes, ascending. classes: int64 [N]. scores: float32 [N]."""
+    """Holds N chosen pairs. boxes: int64 [N], ascending, of the A boxes. classes: int64 [N]. scores: float32 [N]."""
 
     boxes: np.ndarray
     classes: np.ndarray

@@ -40,7 +40,7 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
     Classification: the five best classes and their scores in the top left corner. Detection: a box around each object
     in the colour of its class, with class and score on it, the best on top; objects with masks are filled with it, and
     a legend says how many there are of each class. Segmentation: each class in its colour, and a legend with its share
-    of the image. Captioning: the best sentence at the top, and where the result tells attention, a panel a word below
+    of the image. Captioning: the best sentence at the top, and where the result has attention, a panel a word below
     the image, bright where the network looked. Letters and lines grow with the image; an image with a long side
     below 256 pixels is enlarged by a whole factor, so that they can be read.
 

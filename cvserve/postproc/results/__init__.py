@@ -1,4 +1,4 @@
-"""Typed results, in the coordinates of the original image. One module a task."""
+"""Defines the typed results, in the coordinates of the original image. One module a task."""
 
 from cvserve.postproc.results.base import Result
 from cvserve.postproc.results.captioning import Attention, CaptionResult, ScoredCaption

@@ -1,4 +1,4 @@
-"""Base of the results of all tasks."""
+"""Defines the base of the results of all tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classes of an image."""
+"""Defines the result of classification: the classes of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects of an image."""
+"""Defines the result of detection: the objects of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class of every pixel of an image, and the same encoded for a file or a message."""
+"""Defines the result of segmentation: the class of every pixel, also encoded for a file or a message."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class EncodedSegmentation:
         if self.mask_format == "png":
             return from_png(self.png)
         if self.mask_format == "none":
-            raise InvalidInput("there is no class map: the mask format none was asked for")
+            raise InvalidInput("there is no class map: the request had mask_format none")
         masks = {item.index: mask for item, mask in zip(self.classes, self.masks, strict=True)}
         if self.mask_format == "rle":
             return from_class_runs(masks, self.height, self.width)

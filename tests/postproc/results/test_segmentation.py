@@ -85,7 +85,7 @@ def test_every_format_gives_the_class_map_again(class_map: np.ndarray, mask_form
 
 def test_what_cannot_be_decoded() -> None:
     found = result([[0, 1], [0, 1]])
-    with pytest.raises(InvalidInput, match="mask format none was asked for"):
+    with pytest.raises(InvalidInput, match="the request had mask_format none"):
         encode_segmentation(found, "none").decode()
     with pytest.raises(InvalidInput, match="mask_format must be png, rle, polygons or none, not 'gif'"):
         encode_segmentation(found, "gif")

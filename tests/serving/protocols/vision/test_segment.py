@@ -199,7 +199,7 @@ async def test_errors(models: Path) -> None:
             await client.segment("colours", photo(1))
         with pytest.raises((ImageError, InvalidInput)):
             await client.segment("streets", b"no image")
-        with pytest.raises(InvalidInput, match="mask format none was asked for"):
+        with pytest.raises(InvalidInput, match="the request had mask_format none"):
             (await client.segment_encoded("streets", photo(1), "none")).decode()
         info = await client.model_info("streets")
         assert (info.task, info.labels, info.colors) == ("segmentation", LABELS, COLORS)
