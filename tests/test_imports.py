@@ -1,4 +1,4 @@
-"""What importing costs, and which room may import which."""
+"""What importing costs, and which package may import which."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1] / "cvserve"
 
 HEAVY = {"tensorflow", "keras", "onnxruntime", "onnx", "tf2onnx", "ai_edge_litert", "matplotlib", "tensorflow_serving"}
 
-# The floors of the house, from the ground up. A room imports from floors below its own, or from its own room.
-FLOORS = (
+# The layers of cvserve, the lowest first. A package imports from layers below its own, or from itself.
+LAYERS = (
     {"errors", "parallel"},
     {"tasks"},
     {"extras", "settings", "console"},
@@ -35,8 +35,8 @@ FLOORS = (
     {"cli"},
 )
 
-# The floors inside a room: its folders, and the files that lie directly in it.
-INNER_FLOORS: dict[str, tuple[set[str], ...]] = {
+# The layers inside a package: its folders, and the files that lie directly in it.
+INNER_LAYERS: dict[str, tuple[set[str], ...]] = {
     "artifact": (
         {"base", "schema1"},
         {"boxes", "decoding", "task_spec", "vocabulary"},
@@ -245,7 +245,7 @@ def test_the_top_level_help_loads_next_to_nothing() -> None:
     assert imported(code) & {"numpy", "pydantic", "rich", "yaml"} == set()
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     """cvserve/batch/sinks.py: batch; cvserve/errors.py: errors."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
@@ -263,7 +263,7 @@ def nodes_of(path: Path) -> Iterator[ast.AST]:
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The rooms of cvserve that a module imports, anywhere in it, with the line; not those for type checking only."""
+    """The packages of cvserve that a module imports, anywhere in it, with the line; not those for type checking only."""
     for node in nodes_of(path):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -283,57 +283,57 @@ def modules() -> list[Path]:
     return [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py" and "_pb2" not in path.name]
 
 
-def test_every_room_has_a_floor() -> None:
-    known = set().union(*FLOORS)
-    assert {room_of(path) for path in modules()} - {"__main__"} == known
-    assert sum(map(len, FLOORS)) == len(known)
+def test_every_package_has_a_layer() -> None:
+    known = set().union(*LAYERS)
+    assert {package_of(path) for path in modules()} - {"__main__"} == known
+    assert sum(map(len, LAYERS)) == len(known)
 
 
-def test_rooms_import_downward_only() -> None:
-    floor_of = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
+def test_packages_import_downward_only() -> None:
+    layer_of = {package: index for index, packages in enumerate(LAYERS) for package in packages}
     wrong = []
     for path in modules():
-        own = room_of(path)
+        own = package_of(path)
         if own == "__main__":
             continue
-        for line, room in imports_of(path):
-            if room != own and floor_of[room] >= floor_of[own]:
-                wrong.append(f"{path.relative_to(ROOT.parent)}:{line}: {own} imports {room}")
+        for line, package in imports_of(path):
+            if package != own and layer_of[package] >= layer_of[own]:
+                wrong.append(f"{path.relative_to(ROOT.parent)}:{line}: {own} imports {package}")
     assert not wrong, "\n".join(wrong)
 
 
-def inner_room_of(module: str, room: str) -> str:
+def inner_name_of(module: str, package: str) -> str:
     """In "serving", cvserve.serving.core.manager: core; cvserve.serving.server: server."""
-    return module.removeprefix(f"cvserve.{room}.").partition(".")[0]
+    return module.removeprefix(f"cvserve.{package}.").partition(".")[0]
 
 
-@pytest.mark.parametrize("room", INNER_FLOORS)
-def test_inside_a_room_imports_go_downward_only(room: str) -> None:
-    """Folders and files of a room import from floors below their own; those of one floor do not import each other."""
-    floor_of = {name: index for index, names in enumerate(INNER_FLOORS[room]) for name in names}
-    graph = {name: found for name, found in module_graph().items() if name.startswith(f"cvserve.{room}.")}
-    assert {inner_room_of(module, room) for module in graph} == set(floor_of)
+@pytest.mark.parametrize("package", INNER_LAYERS)
+def test_inside_a_package_imports_go_downward_only(package: str) -> None:
+    """Folders and files of a package import from layers below their own; those of one layer do not import each other."""
+    layer_of = {name: index for index, names in enumerate(INNER_LAYERS[package]) for name in names}
+    graph = {name: found for name, found in module_graph().items() if name.startswith(f"cvserve.{package}.")}
+    assert {inner_name_of(module, package) for module in graph} == set(layer_of)
     wrong = [
         f"{module} imports {other}"
         for module, found in graph.items()
         for other in found
-        if other.startswith(f"cvserve.{room}.")
-        and inner_room_of(other, room) != inner_room_of(module, room)
-        and floor_of[inner_room_of(other, room)] >= floor_of[inner_room_of(module, room)]
+        if other.startswith(f"cvserve.{package}.")
+        and inner_name_of(other, package) != inner_name_of(module, package)
+        and layer_of[inner_name_of(other, package)] >= layer_of[inner_name_of(module, package)]
     ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_no_protocol_imports_another() -> None:
-    room = "cvserve.serving.protocols."
-    graph = {name: found for name, found in module_graph().items() if name.startswith(room)}
-    protocol_of = {name: name.removeprefix(room).partition(".")[0] for name in graph}
+    package = "cvserve.serving.protocols."
+    graph = {name: found for name, found in module_graph().items() if name.startswith(package)}
+    protocol_of = {name: name.removeprefix(package).partition(".")[0] for name in graph}
     assert {"tensorflow_serving", "vision"} <= set(protocol_of.values())
     wrong = [
         f"{module} imports {other}"
         for module, found in graph.items()
         for other in found
-        if other.startswith(room) and protocol_of[other] != protocol_of[module]
+        if other.startswith(package) and protocol_of[other] != protocol_of[module]
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -393,10 +393,10 @@ def strongly_connected(graph: dict[str, set[str]]) -> list[set[str]]:
 
 def test_users_of_a_model_never_import_its_makers() -> None:
     found = [
-        f"{path.relative_to(ROOT.parent)}:{line}: {room}"
+        f"{path.relative_to(ROOT.parent)}:{line}: {package}"
         for path in modules()
-        if room_of(path) in USERS
-        for line, room in imports_of(path)
-        if room in MAKERS
+        if package_of(path) in USERS
+        for line, package in imports_of(path)
+        if package in MAKERS
     ]
     assert not found, "\n".join(found)

@@ -1,7 +1,7 @@
 """Describes the input and outputs of a graph, and the preprocessing: parts of the manifest of every task.
 
 These are values: frozen, validated, serialisable. The code that acts on them lives in `preproc`, `postproc` and
-`runtimes`, which all stand above this room.
+`runtimes`, which all import this package.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 5.0
 """The least time between two plain lines of one progress."""
 SHARE_BETWEEN_LINES = 0.1
-"""The fraction of a known total that must be done before the next plain line ..."""
+"""The fraction of a known total that must be done before the next plain line, unless SECONDS_OF_SILENCE have passed."""
 SECONDS_OF_SILENCE = 60.0
-"""... unless this much time has passed."""
+"""After this time the next plain line is printed, however little was done."""
 
 
 def progress(

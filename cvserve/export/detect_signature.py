@@ -16,7 +16,7 @@ from cvserve.runtimes.tensorflow import import_tensorflow
 DETECT_SIGNATURE = "detect"
 
 CANDIDATES = 300
-"""The matrix of overlaps has the square of it; 300 is what COCO's 100 results are commonly chosen from."""
+"""Number of boxes in the suppression, whose matrix of overlaps has its square; common for COCO's 100 results."""
 
 
 def detect_spec(spec: DetectionPostproc) -> DetectionPostproc:

@@ -18,7 +18,7 @@ from cvserve.preproc.unsupported import describe
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
-"""Of file names in these formats, in lower case."""
+"""Suffixes of file names in these formats, in lower case."""
 
 _TAKEN = ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
 

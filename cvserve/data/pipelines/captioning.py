@@ -19,7 +19,7 @@ from cvserve.text import Tokenizer
 _CAPTION, _ORDER_OF_CAPTIONS = 5, 6
 
 AUGMENTATION = Augmentation(flip=0.0, crop_scale=(0.8, 1.0), crop_aspect=(0.9, 1.1), saturation=0.1)
-"""The augmentation that leaves captions true.
+"""The augmentation after which captions are still true.
 
 Images are not mirrored, since captions have "left" and "right"; little is cropped, since the objects that captions
 name must stay visible; and hues stay.

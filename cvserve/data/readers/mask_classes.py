@@ -18,7 +18,7 @@ FILES = ("classes.yaml", "classes.txt", "label_colors.txt", "class_dict.csv")
 """The files in which a data set may name its classes; the first that exists counts."""
 
 VOID_NAMES = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored", "dontcare"})
-"""Names of what is no class, in upper or lower case: its pixels are neither learned nor scored."""
+"""Class names, in upper or lower case, that mean void: their pixels are neither learned nor scored."""
 
 Color = tuple[int, int, int]
 

@@ -22,7 +22,7 @@ _SINGLE_TURN = 20.0
 _ANY_TURN = 180.0
 _TRIES = 60
 _LAYOUTS = 50
-"""Tries to find a layout without doubt; half of those with three objects have none."""
+"""Number of tries to find a layout without doubtful sentences; half of the layouts with three objects have some."""
 
 
 @dataclass(frozen=True)

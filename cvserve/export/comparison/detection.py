@@ -41,7 +41,7 @@ class Tolerance:
 
 
 ROUNDED_PIXELS = Tolerance(iou=0.8, score=0.1, unmatched=None, mask_iou=0.5)
-"""For images whose pixels differ by a rounding."""
+"""The tolerance for images whose pixels differ by a rounding."""
 
 
 @dataclass(frozen=True)

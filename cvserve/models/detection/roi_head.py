@@ -18,7 +18,7 @@ from cvserve.models.layers.roi_pool import RoIPool
 Pooling = Literal["align", "pool"]
 
 VARIANCES: Variances = (0.1, 0.1, 0.2, 0.2)
-"""Offsets of proposals are small: what is learned is ten and five times as much (Detectron's weights 10, 10, 5, 5)."""
+"""Scales of the offsets, which are small: the network learns ten and five times as much (Detectron: 10, 10, 5, 5)."""
 
 # exp(-50) of a score is none; but not so low that half precision could not hold it.
 _NEVER = -50.0
