@@ -11,7 +11,7 @@ import numpy as np
 from cvserve import artifact as artifacts
 from cvserve.artifact import Artifact
 from cvserve.errors import InvalidInput
-from cvserve.postproc import AS_IT_IS, Options, Result, decode_outputs
+from cvserve.postproc import DEFAULT_OPTIONS, Options, Result, decode_outputs
 from cvserve.preproc import Geometry, ImageSource, encode_input, preprocess
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.runtimes import Runtime, open_runtime
@@ -92,12 +92,12 @@ class Pipeline:
         self,
         outputs: dict[str, np.ndarray],
         geometries: Sequence[Geometry],
-        options: Options = AS_IT_IS,
+        options: Options = DEFAULT_OPTIONS,
     ) -> list[Result]:
         """Converts the graph's outputs [B, ...] to one typed result for each image; see `decode_outputs`."""
         return decode_outputs(outputs, geometries, self.manifest, options)
 
-    def run(self, prepared: Sequence[Prepared], options: Options = AS_IT_IS) -> list[Result]:
+    def run(self, prepared: Sequence[Prepared], options: Options = DEFAULT_OPTIONS) -> list[Result]:
         """Returns the results of prepared images, run as one batch."""
         if not prepared:
             return []

@@ -246,7 +246,7 @@ def test_the_top_level_help_loads_next_to_nothing() -> None:
 
 
 def package_of(path: Path) -> str:
-    """cvserve/batch/sinks.py: batch; cvserve/errors.py: errors."""
+    """Returns "batch" for cvserve/batch/sinks.py, and "errors" for cvserve/errors.py."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
@@ -263,7 +263,7 @@ def nodes_of(path: Path) -> Iterator[ast.AST]:
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The packages of cvserve that a module imports, anywhere in it, with the line; not those for type checking only."""
+    """Returns the packages that a module imports, anywhere in it, with the line; not those for type checking."""
     for node in nodes_of(path):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -309,7 +309,7 @@ def inner_name_of(module: str, package: str) -> str:
 
 @pytest.mark.parametrize("package", INNER_LAYERS)
 def test_inside_a_package_imports_go_downward_only(package: str) -> None:
-    """Folders and files of a package import from layers below their own; those of one layer do not import each other."""
+    """Folders and files of a package import from lower layers; those of one layer do not import each other."""
     layer_of = {name: index for index, names in enumerate(INNER_LAYERS[package]) for name in names}
     graph = {name: found for name, found in module_graph().items() if name.startswith(f"cvserve.{package}.")}
     assert {inner_name_of(module, package) for module in graph} == set(layer_of)

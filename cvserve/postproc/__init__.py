@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cvserve.postproc.contract import Contract, NetworkContract
-from cvserve.postproc.decode import AS_IT_IS, DECODERS, Options, decode_outputs
+from cvserve.postproc.decode import DECODERS, DEFAULT_OPTIONS, Options, decode_outputs
 from cvserve.postproc.decoders.classification import class_scores, decode_classification
 from cvserve.postproc.mask_formats import MASK_FORMATS
 from cvserve.postproc.object_masks import ObjectMasks
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from cvserve.postproc.drawing import draw
 
 __all__ = [
-    "AS_IT_IS",
     "DECODERS",
+    "DEFAULT_OPTIONS",
     "MASK_FORMATS",
     "Attention",
     "CaptionResult",

@@ -48,7 +48,7 @@ class Options:
             check_mask_format(self.mask_format)
 
 
-AS_IT_IS = Options()
+DEFAULT_OPTIONS = Options()
 """Options that take every setting from the manifest."""
 
 
@@ -62,7 +62,7 @@ def decode_outputs(
     outputs: Mapping[str, np.ndarray],
     geometries: Sequence[Geometry],
     manifest: Contract,
-    options: Options = AS_IT_IS,
+    options: Options = DEFAULT_OPTIONS,
 ) -> list[Result]:
     """Returns one typed result an image, in order.
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cvserve.errors import InvalidInput
 from cvserve.postproc import DetectionResult, draw
 from cvserve.postproc.drawing import Caption, color_of, draw_boxes
-from cvserve.postproc.drawing.colors import ink_on
+from cvserve.postproc.drawing.colors import text_color_on
 
 NAMES = ("cat", "dog", "bird")
 
@@ -133,5 +133,5 @@ def test_colors_stay_the_same_and_can_be_told_apart() -> None:
     first = np.array(colors[:16], float)
     distances = np.linalg.norm(first[:, None] - first[None], axis=-1) + 1e9 * np.eye(16)
     assert distances.min() > 40
-    assert ink_on((255, 255, 0)) == (0, 0, 0)
-    assert ink_on((0, 0, 120)) == (255, 255, 255)
+    assert text_color_on((255, 255, 0)) == (0, 0, 0)
+    assert text_color_on((0, 0, 120)) == (255, 255, 255)

@@ -16,7 +16,7 @@ _LITTER = frozenset({"__MACOSX", "@eaDir"})
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundImages:
     """Holds the images of a folder.
 
     images: sorted by their path below the folder, in POSIX form. ignored: suffix ("" for none, "hidden" for hidden
@@ -47,7 +47,7 @@ def loose_images(folder: Path) -> int:
     return sum(entry.is_file() and entry.suffix.lower() in IMAGE_SUFFIXES for entry in _entries(folder))
 
 
-def find_images(folder: Path) -> Found:
+def find_images(folder: Path) -> FoundImages:
     """Finds all images in `folder` and the folders below it; links to folders are followed, each real folder once.
 
     Raises:
@@ -75,7 +75,7 @@ def find_images(folder: Path) -> Found:
         if status is not None:
             seen.add((status.st_dev, status.st_ino))
     images.sort(key=lambda path: path.relative_to(folder).as_posix())
-    return Found(tuple(images), dict(ignored))
+    return FoundImages(tuple(images), dict(ignored))
 
 
 def _entries(folder: Path, hidden: list[str] | None = None) -> list[Path]:

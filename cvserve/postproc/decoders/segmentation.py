@@ -70,8 +70,8 @@ def in_original(
         class_map: uint8 [H, W] of the graph's size. confidence: float32 [H, W], 0 to 1.
     """
     height, width = class_map.shape
-    rows = seen_by(geometry.original_height, geometry.scale_y, geometry.offset_y, height)
-    columns = seen_by(geometry.original_width, geometry.scale_x, geometry.offset_x, width)
+    rows = nearest_pixels(geometry.original_height, geometry.scale_y, geometry.offset_y, height)
+    columns = nearest_pixels(geometry.original_width, geometry.scale_x, geometry.offset_x, width)
     # Of how many pixels of the original each of the graph's pixels is the nearest.
     weights = np.outer(np.bincount(rows, minlength=height), np.bincount(columns, minlength=width)).reshape(-1)
     classes, count = class_map.reshape(-1), len(manifest.labels)
@@ -87,7 +87,7 @@ def in_original(
     )
 
 
-def seen_by(length: int, scale: float, offset: float, input_length: int) -> np.ndarray:
+def nearest_pixels(length: int, scale: float, offset: float, input_length: int) -> np.ndarray:
     """Returns which pixel of the graph's input holds the centre of each pixel of the original, along one axis.
 
     Args:

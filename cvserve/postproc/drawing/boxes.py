@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvserve.postproc.drawing.canvas import letter_size
-from cvserve.postproc.drawing.colors import Color, ink_on
+from cvserve.postproc.drawing.colors import Color, text_color_on
 from cvserve.postproc.text import drawable, shortened, text_width, write
 
 _LINES_A_SHORT_SIDE = 250
@@ -47,7 +47,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, captions: Sequence[Caption]
         image[plate.top : plate.bottom, plate.left : plate.right] = plate.color
         # Descenders take about a fifth of the letters' size.
         at = (plate.left + plate.margin, plate.top + plate.margin + round(size * 0.85))
-        write(image, plate.text, at, size, ink_on(plate.color))
+        write(image, plate.text, at, size, text_color_on(plate.color))
 
 
 def _frame(image: np.ndarray, box: list[int], color: Color, thickness: int) -> None:

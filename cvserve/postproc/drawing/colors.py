@@ -40,7 +40,7 @@ def color_of(index: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def ink_on(color: Color) -> Color:
+def text_color_on(color: Color) -> Color:
     """Returns black or white, whichever is easier to read on the colour."""
     red, green, blue = color
     # Luma of ITU-R BT.601.

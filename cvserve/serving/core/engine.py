@@ -14,7 +14,7 @@ import numpy as np
 
 from cvserve.artifact import Manifest
 from cvserve.errors import InvalidInput, Unavailable
-from cvserve.postproc import AS_IT_IS, Options, Result
+from cvserve.postproc import DEFAULT_OPTIONS, Options, Result
 from cvserve.runtimes.device import usable_cores
 from cvserve.serving.core.decode_pool import DecodePool
 from cvserve.serving.core.loading import LoadModel, VersionLoader, load
@@ -161,7 +161,7 @@ class Engine:
         self,
         model: ModelRef,
         image: bytes,
-        options: Options = AS_IT_IS,
+        options: Options = DEFAULT_OPTIONS,
         *,
         check: Callable[[Manifest], None] | None = None,
         deadline: float = math.inf,

@@ -14,7 +14,7 @@ import numpy as np
 from cvserve.artifact import Manifest
 from cvserve.errors import FailedPrecondition, ImageError, InvalidInput, Overloaded
 from cvserve.pipeline import Pipeline
-from cvserve.postproc import AS_IT_IS, Options, Result
+from cvserve.postproc import DEFAULT_OPTIONS, Options, Result
 from cvserve.preproc.decode import MAX_PIXELS
 from cvserve.preproc.geometry import Geometry
 from cvserve.serving.core.batching.execution import Tensors
@@ -149,7 +149,7 @@ class Servable:
     async def answer(
         self,
         image: bytes,
-        options: Options = AS_IT_IS,
+        options: Options = DEFAULT_OPTIONS,
         *,
         check: Callable[[Manifest], None] | None = None,
         deadline: float = math.inf,

@@ -15,7 +15,7 @@ from relative_time import copies_of
 from cvserve.artifact import PreprocSpec, SegmentationPostproc
 from cvserve.errors import ArtifactError, InvalidInput
 from cvserve.postproc import NetworkContract, SegmentationResult, decode_outputs
-from cvserve.postproc.decoders.segmentation import decode_segmentation, seen_by
+from cvserve.postproc.decoders.segmentation import decode_segmentation, nearest_pixels
 from cvserve.preproc import Geometry
 from cvserve.preproc.geometry import plan, resize
 
@@ -93,7 +93,7 @@ def test_confidence_is_the_mean_over_the_pixels_of_a_class() -> None:
     answers = random_answers(40, 40)
     geometry = plan(90, 130, network.preproc).geometry(90, 130)
     [result] = decode_segmentation(answers, [geometry], network)
-    rows, columns = (seen_by(length, 40 / length, 0.0, 40) for length in (130, 90))
+    rows, columns = (nearest_pixels(length, 40 / length, 0.0, 40) for length in (130, 90))
     large = answers["confidence"][0][:, columns][rows]
     for index in range(len(LABELS)):
         here = result.class_map == index

@@ -10,7 +10,7 @@ from cvserve.artifact.decoding import length_penalty
 from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.models.captioning.decoder import CaptionDecoder
 from cvserve.models.captioning.search.allowed import log_probabilities
-from cvserve.models.captioning.search.sentences import NEVER, Sentences, like, repeated, written
+from cvserve.models.captioning.search.sentences import NEVER, Sentences, repeat_rows, with_shape_of, write_at
 
 
 def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding) -> Sentences:
@@ -23,7 +23,7 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
     count, width, wanted = decoder.length - 1, decoding.beam_width, decoding.sentences
     penalties = length_penalty(np.arange(1, count + 1, dtype=np.float64), decoding.length_penalty).astype(np.float32)
     choices = min(width, decoder.num_tokens)
-    memory = {name: repeated(value, width) for name, value in decoder.memory(features).items()}
+    memory = {name: repeat_rows(value, width) for name, value in decoder.memory(features).items()}
     batch = tf.shape(features)[0]
     # All beginnings of an image are the same at first, so only one of them may be continued.
     first = tf.where(tf.equal(tf.range(width), 0), 0.0, NEVER)
@@ -64,8 +64,11 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
         had_ended = tf.gather(current["ended"], beams, axis=1, batch_dims=1)
         flat = tf.reshape(last, (-1,))
         updated = {
-            "state": {name: like(tf.gather(step.state[name], rows), value) for name, value in current["state"].items()},
-            "token_ids": written(tf.gather(current["token_ids"], rows), position, flat),
+            "state": {
+                name: with_shape_of(tf.gather(step.state[name], rows), value)
+                for name, value in current["state"].items()
+            },
+            "token_ids": write_at(tf.gather(current["token_ids"], rows), position, flat),
             "last": flat,
             "ended": tf.logical_or(had_ended, tf.equal(last, END)),
             "score": tf.gather(tf.reshape(totals, (-1, width * choices)), picked, axis=1, batch_dims=1),
@@ -73,7 +76,7 @@ def beam_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding
         }
         if step.attention is not None:
             seen = tf.where(tf.reshape(had_ended, (-1, 1)), 0.0, tf.gather(step.attention, rows))
-            updated["attention"] = written(tf.gather(current["attention"], rows), position, seen)
+            updated["attention"] = write_at(tf.gather(current["attention"], rows), position, seen)
         return position + 1, updated
 
     _, done = tf.while_loop(condition, body, (tf.constant(0), carried))

@@ -24,14 +24,14 @@ class Sentences:
     attention: tf.Tensor | None = None
 
 
-def written(buffer: tf.Tensor, position: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+def write_at(buffer: tf.Tensor, position: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Returns the buffer [R, N, ...] with values [R, ...] at a position. It uses a mask, as every format can."""
     count, rank = buffer.shape[1], buffer.shape.rank
     here = tf.reshape(tf.equal(tf.range(count), position), (1, count, *[1] * (rank - 2)))
     return tf.where(here, tf.expand_dims(values, 1), buffer)
 
 
-def repeated(values: tf.Tensor, times: int) -> tf.Tensor:
+def repeat_rows(values: tf.Tensor, times: int) -> tf.Tensor:
     """Repeats each row of [B, ...]: [B * times, ...]."""
     if times == 1:
         return values
@@ -41,7 +41,7 @@ def repeated(values: tf.Tensor, times: int) -> tf.Tensor:
     return tf.reshape(tiled, (-1, *values.shape[1:]))
 
 
-def like(values: tf.Tensor, model: tf.Tensor) -> tf.Tensor:
+def with_shape_of(values: tf.Tensor, model: tf.Tensor) -> tf.Tensor:
     """Gives the values the static shape of `model`, which variables of a loop need."""
     values.set_shape(model.shape)
     return values

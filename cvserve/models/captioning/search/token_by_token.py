@@ -10,7 +10,7 @@ from cvserve.artifact import Decoding
 from cvserve.artifact.vocabulary import END, PAD, START
 from cvserve.models.captioning.decoder import CaptionDecoder
 from cvserve.models.captioning.search.allowed import log_probabilities
-from cvserve.models.captioning.search.sentences import NEVER, Sentences, like, repeated, written
+from cvserve.models.captioning.search.sentences import NEVER, Sentences, repeat_rows, with_shape_of, write_at
 from cvserve.postproc.captioning_search import draws
 
 Choose = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -48,7 +48,7 @@ def sampling_search(decoder: CaptionDecoder, features: tf.Tensor, decoding: Deco
 
 def _follow(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding, choose: Choose) -> Sentences:
     count, times = decoder.length - 1, decoding.sentences
-    memory = {name: repeated(value, times) for name, value in decoder.memory(features).items()}
+    memory = {name: repeat_rows(value, times) for name, value in decoder.memory(features).items()}
     state = decoder.initial_state(memory)
     rows = tf.shape(features)[0] * times
     token_ids = tf.zeros((rows, count), tf.int32)
@@ -72,15 +72,15 @@ def _follow(decoder: CaptionDecoder, features: tf.Tensor, decoding: Decoding, ch
         tokens = tf.where(ended, PAD, choose(scores, step.logits, position))
         score = tf.gather(scores, tokens, axis=1, batch_dims=1)
         updated = {
-            "state": {name: like(step.state[name], value) for name, value in current["state"].items()},
-            "token_ids": written(current["token_ids"], position, tokens),
+            "state": {name: with_shape_of(step.state[name], value) for name, value in current["state"].items()},
+            "token_ids": write_at(current["token_ids"], position, tokens),
             "last": tokens,
             "ended": tf.logical_or(ended, tf.equal(tokens, END)),
             "score": current["score"] + tf.where(ended, 0.0, score),
         }
         if step.attention is not None:
             seen = tf.where(tf.expand_dims(ended, -1), 0.0, step.attention)
-            updated["attention"] = written(current["attention"], position, seen)
+            updated["attention"] = write_at(current["attention"], position, seen)
         return position + 1, updated
 
     _, done = tf.while_loop(condition, body, (tf.constant(0), carried))

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from cvserve.errors import CvserveError, InvalidInput, Unauthenticated, Unavailable
-from cvserve.postproc import AS_IT_IS, Options
+from cvserve.postproc import DEFAULT_OPTIONS, Options
 from cvserve.protos import vision_pb2
 from cvserve.serving.core.engine import Engine
 from cvserve.serving.errors import status_of
@@ -160,4 +160,4 @@ def _options(request: Any, top_k: int) -> Options:
         return options_of(request.options, top_k)
     if top_k < 0:
         raise InvalidInput(f"top_k must be at least 1, not {top_k}")
-    return Options(top_k) if top_k else AS_IT_IS
+    return Options(top_k) if top_k else DEFAULT_OPTIONS
