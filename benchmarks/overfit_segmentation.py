@@ -207,7 +207,7 @@ def _export(network: Any, preproc: Any, classes: Sequence[str], images: np.ndarr
     for kind, parity in found.items():
         say(
             f"  {kind}: {parity['pixel_agreement']:.5%} of the pixels the same, mIoU of both {parity['miou']:.5f}, "
-            f"with the truth it differs by {parity['miou_difference']:.1e}"
+            f"with the ground truth it differs by {parity['miou_difference']:.1e}"
         )
     return found
 

@@ -173,7 +173,7 @@ INNER_LAYERS: dict[str, tuple[set[str], ...]] = {
 
 KNOWN_CIRCLES: tuple[tuple[str, ...], ...] = ()
 
-# Whoever uses a model never imports what makes one.
+# Packages that use a model never import those that make one.
 USERS = (
     "errors",
     "extras",

@@ -132,8 +132,8 @@ def _fill(shown: np.ndarray, mark: _Mark) -> None:
         return
     # The fraction of each pixel of the smaller image that the object covers.
     mask = mark.masks.mask(mark.place).astype(np.float32)
-    share = cv2.resize(mask, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
-    shown[:] = np.rint(shown * (1 - share) + np.array(mark.caption.color, np.float32) * share).astype(np.uint8)
+    alpha = cv2.resize(mask, shown.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None] * _OPACITY
+    shown[:] = np.rint(shown * (1 - alpha) + np.array(mark.caption.color, np.float32) * alpha).astype(np.uint8)
 
 
 def _marks(scored: ScoredImage, threshold: float) -> list[_Mark]:

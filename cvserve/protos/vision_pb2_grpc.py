@@ -70,35 +70,35 @@ class VisionServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Classify(self, request, context):
-        """The best classes of one picture. The model's task must be classification.
+        """The best classes of one image. The model's task must be classification.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Detect(self, request, context):
-        """The objects in one picture, with their boxes, and with masks where the model gives them.
+        """The objects in one image, with their boxes, and with masks where the model gives them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Segment(self, request, context):
-        """The class of every pixel of one picture; or the objects in it with their masks, by models that give those.
+        """The class of every pixel of one image; or the objects in it with their masks, by models that give those.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Caption(self, request, context):
-        """A sentence about one picture.
+        """A sentence about one image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Stream(self, request_iterator, context):
-        """Pictures one after the other, such as the frames of a video, answered in the order in which they were sent. A frame
+        """Images one after the other, such as the frames of a video, answered in the order in which they were sent. A frame
         that fails is answered with its error, and the stream goes on. The server reads only a few frames ahead of its
         answers; then the client's sending waits.
         """

@@ -55,7 +55,7 @@ def test_onnx_of_the_exact_gelu(tmp_path: Path) -> None:
 
 
 def test_onnx_of_a_tensor_that_a_layer_holds(tmp_path: Path) -> None:
-    """Normalization's constants become inputs that nobody feeds, unless the graph is frozen first."""
+    """Normalization's constants become inputs that are never fed, unless the graph is frozen first."""
     keras = pytest.importorskip("keras")
     layer = keras.layers.Normalization(axis=-1, mean=np.arange(24.0), variance=np.ones(24) * 4)
     network = _network(lambda x: {"logits": layer(x)})

@@ -1,6 +1,6 @@
 """The questions that every network is asked, whatever its task; `test_every_network.py` asks them of all registered.
 
-A `Case` is a network with the smallest size and options that can answer. Whoever adds a network calls `ask_*` with a
+A `Case` is a network with the smallest size and options that can answer. The test of a new network calls `ask_*` with a
 case of it, or registers it and gives its options in `cases.py`.
 """
 

@@ -56,7 +56,7 @@ class SegmentationParity(Parity):
             return []
         texts = [f"{self.pixel_agreement:.3%} of pixels", f"mIoU {self.miou:.4f}"]
         if self.miou_difference is not None:
-            texts.append(f"with the truth differs by {self.miou_difference:.1e}")
+            texts.append(f"with the ground truth differs by {self.miou_difference:.1e}")
         return texts
 
 

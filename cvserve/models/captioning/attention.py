@@ -49,12 +49,12 @@ class CachedAttention(layers.Layer):
                 spread to [B, heads, N, S].
 
         Returns:
-            Answers [B, N, width] and shares [B, heads, N, S].
+            Answers [B, N, width] and attention weights [B, heads, N, S].
         """
         scaled = self._apart(self.query(queries)) * (1.0 / math.sqrt(self.width // self.heads))
-        shares = tf.nn.softmax(tf.matmul(scaled, keys, transpose_b=True) + hidden, axis=-1)
-        answers = tf.transpose(tf.matmul(shares, values), [0, 2, 1, 3])
-        return self.output_dense(tf.reshape(answers, [-1, queries.shape[1], self.width])), shares
+        weights = tf.nn.softmax(tf.matmul(scaled, keys, transpose_b=True) + hidden, axis=-1)
+        answers = tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3])
+        return self.output_dense(tf.reshape(answers, [-1, queries.shape[1], self.width])), weights
 
     def _apart(self, channels: tf.Tensor) -> tf.Tensor:
         heads = tf.reshape(channels, [-1, channels.shape[1], self.heads, self.width // self.heads])

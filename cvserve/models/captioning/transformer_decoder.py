@@ -95,14 +95,14 @@ class TransformerDecoder(CaptionDecoder):
         mask = tf.cast(tf.range(self.length - 1) > position, tf.float32) * HIDDEN
         here = here[None, None, :, None]
         words, following = vectors[:, None], {}
-        shares = None
+        weights = None
         for index, block in enumerate(self.blocks):
             keys, values = block.reads.remember(block.reads_norm(words))
             keys = state[f"keys_{index}"] * (1.0 - here) + keys * here
             values = state[f"values_{index}"] * (1.0 - here) + values * here
             following[f"keys_{index}"], following[f"values_{index}"] = keys, values
-            words, shares = block.pass_through(words, (keys, values), mask, _of_block(memory, index))
-        return Step(self.scores(self.norm(words))[:, 0], following, tf.reduce_mean(shares, axis=1)[:, 0])
+            words, weights = block.pass_through(words, (keys, values), mask, _of_block(memory, index))
+        return Step(self.scores(self.norm(words))[:, 0], following, tf.reduce_mean(weights, axis=1)[:, 0])
 
     def teacher_forced(self, features: tf.Tensor, tokens: tf.Tensor, training: bool = False) -> TeacherForced:
         """Computes the scores of whole sentences, see `CaptionDecoder`."""
@@ -110,11 +110,11 @@ class TransformerDecoder(CaptionDecoder):
         memory = self.memory(features)
         words = self.embedding_dropout(self.embedding(tokens) + self._positions()[:count], training=training)
         mask = tf.constant(np.triu(np.full((count, count), HIDDEN, np.float32), 1))
-        shares = None
+        weights = None
         for index, block in enumerate(self.blocks):
             read = block.reads.remember(block.reads_norm(words))
-            words, shares = block.pass_through(words, read, mask, _of_block(memory, index), training)
-        return TeacherForced(self.scores(self.norm(words)), tf.reduce_mean(shares, axis=1))
+            words, weights = block.pass_through(words, read, mask, _of_block(memory, index), training)
+        return TeacherForced(self.scores(self.norm(words)), tf.reduce_mean(weights, axis=1))
 
     def _positions(self) -> tf.Tensor:
         """Returns the vectors of the positions: float32 [T - 1, width]."""
@@ -172,11 +172,11 @@ class Block(layers.Layer):
         """
         attended, _ = self.reads.attend(self.reads_norm(words), *read, mask)
         words = words + self.drops[0](attended, training=training)
-        attended, shares = self.looks.attend(self.looks_norm(words), *looked)
+        attended, weights = self.looks.attend(self.looks_norm(words), *looked)
         words = words + self.drops[1](attended, training=training)
         wide = self.widen(self.thinks_norm(words))
         wide = tf.nn.relu(wide) if self.activation == "relu" else tf.nn.gelu(wide, approximate=True)
-        return words + self.drops[2](self.narrow(wide), training=training), shares
+        return words + self.drops[2](self.narrow(wide), training=training), weights
 
 
 def sinusoids(count: int, width: int) -> np.ndarray:

@@ -46,14 +46,14 @@ def ssd_anchors(side: float, maps: int, smallest: float = 0.1, scales: tuple[flo
     """
     low, high = scales
     step = (high - low) / max(maps - 2, 1)
-    shares = [smallest, *(low + step * index for index in range(maps))]
+    scale_of_map = [smallest, *(low + step * index for index in range(maps))]
     sizes = []
     for index in range(maps):
-        share, between = shares[index], math.sqrt(shares[index] * shares[index + 1])
-        boxes = [(share, share), (between, between)]
+        scale, between = scale_of_map[index], math.sqrt(scale_of_map[index] * scale_of_map[index + 1])
+        boxes = [(scale, scale), (between, between)]
         for ratio in (2.0, 3.0) if 0 < index < maps - 2 else (2.0,):
             root = math.sqrt(ratio)
-            boxes += [(share * root, share / root), (share / root, share * root)]
+            boxes += [(scale * root, scale / root), (scale / root, scale * root)]
         sizes.append(tuple((side * width, side * height) for width, height in boxes))
     return sizes
 

@@ -53,8 +53,8 @@ def grid_loss(
     responsible = best & is_object[..., tf.newaxis]
 
     confidence = tf.sigmoid(tf.reshape(objectness, [batch, cells, boxes_per_cell]))
-    shares = tf.sigmoid(tf.reshape(class_logits, [batch, cells, boxes_per_cell, -1])[:, :, 0])
-    missed = tf.reduce_sum(tf.square(shares - tf.one_hot(classes, tf.shape(shares)[-1])), axis=-1)
+    probabilities = tf.sigmoid(tf.reshape(class_logits, [batch, cells, boxes_per_cell, -1])[:, :, 0])
+    missed = tf.reduce_sum(tf.square(probabilities - tf.one_hot(classes, tf.shape(probabilities)[-1])), axis=-1)
 
     def total(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.where(chosen, values, 0.0)) / tf.cast(tf.maximum(batch, 1), tf.float32)
@@ -90,8 +90,8 @@ def _encode(boxes: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width:
     """Encodes boxes [B, cells, 4] for their cells; the numbers of cells without an object mean nothing."""
     image = tf.constant([width, height], tf.float32)
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2 / image * grid - corners
-    share = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / image
-    return tf.concat([middle, tf.sqrt(share)], axis=-1)
+    size = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) / image
+    return tf.concat([middle, tf.sqrt(size)], axis=-1)
 
 
 def _decode(offsets: tf.Tensor, corners: tf.Tensor, grid: int, height: int, width: int) -> tf.Tensor:

@@ -19,8 +19,8 @@ def sigmoid_focal_loss(logits: tf.Tensor, targets: tf.Tensor, *, alpha: float = 
         float32, same shape: -alpha_t (1 - p_t) ** gamma log(p_t).
     """
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
-    share = tf.sigmoid(logits)
-    missed = targets * (1.0 - share) + (1.0 - targets) * share
+    probability = tf.sigmoid(logits)
+    missed = targets * (1.0 - probability) + (1.0 - targets) * probability
     weight = targets * alpha + (1.0 - targets) * (1.0 - alpha)
     return weight * tf.pow(missed, gamma) * entropy
 

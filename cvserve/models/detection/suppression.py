@@ -54,10 +54,10 @@ def detections(outputs: Mapping[str, Any], spec: DetectionPostproc, height: int,
     # The boxes that stay come first, in their order; a score is never negative.
     wanted, order = tf.math.top_k(tf.where(kept, scores, -1.0), min(spec.max_results, scores.shape[1]))
     real = tf.cast(wanted >= 0.0, tf.int32)
-    share = tf.cast(real, tf.float32)
+    mask = tf.cast(real, tf.float32)
     return {
-        "boxes": _take(boxes, order) * share[:, :, tf.newaxis],
-        "scores": wanted * share,
+        "boxes": _take(boxes, order) * mask[:, :, tf.newaxis],
+        "scores": wanted * mask,
         "classes": _take(classes, order) * real,
         "count": tf.reduce_sum(real, axis=1),
     }

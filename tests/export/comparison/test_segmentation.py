@@ -87,7 +87,7 @@ def test_too_many_pixels_of_another_class_do_not_hold() -> None:
     # The worst batch size counts.
     fine = comparison.compare(answers(), answers())
     assert comparison.figures([fine, compared, fine])["pixel_agreement"] == parity.pixel_agreement
-    # Of encoded images it is reported, and not judged.
+    # For encoded images it is reported, and no failure.
     loose = EXPORT.encoded_comparison(manifest()).figures([compared])
     assert SegmentationParity(images=2, max_abs_difference=0, agreement=0.5, limit=0.25, **loose).holds
 

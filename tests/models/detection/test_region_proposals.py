@@ -74,7 +74,7 @@ def test_the_loss_of_a_perfect_answer_is_zero() -> None:
     assert {name: round(float(value), 5) for name, value in parts.items()} == {"rpn_class": 0.0, "rpn_box": 0.0}
     wrong = proposal_loss(-logits, offsets + 1.0, tf.constant(ANCHORS), boxes, labels, seed)
     assert all(float(value) > 0 for value in wrong.values())
-    # Anchors that are neither near enough nor far enough are nobody's business.
+    # Anchors that are neither near enough nor far enough do not count.
     undecided = ~matches.positive & ~matches.background
     assert np.asarray(undecided).any()
     same = proposal_loss(tf.where(undecided, 99.0, logits), offsets, tf.constant(ANCHORS), boxes, labels, seed)
