@@ -60,7 +60,7 @@ def write_onnx(
         outputs.append(helper.make_tensor_value_info("means", real, [batch, 3]))
     graph = helper.make_graph(
         nodes,
-        "foreign",
+        "imported",
         [helper.make_tensor_value_info("data", real, shape)],
         outputs,
         [onnx.numpy_helper.from_array(weights, "weights")],
@@ -75,7 +75,7 @@ def write_saved_model(directory: Path, signature: str = "predict") -> Path:
     """`input_1` float32 [None, 8, 8, 3] to `dense` (logits) under a signature of another name, with a stray file."""
     tf = pytest.importorskip("tensorflow")
 
-    class Foreign(tf.Module):
+    class ChannelMeans(tf.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weights = tf.Variable(WEIGHTS)
@@ -84,7 +84,7 @@ def write_saved_model(directory: Path, signature: str = "predict") -> Path:
         def call(self, input_1):
             return {"dense": tf.reduce_mean(input_1, (1, 2)) @ self.weights}
 
-    module = Foreign()
+    module = ChannelMeans()
     tf.saved_model.save(module, str(directory), signatures={signature: module.call})
     (directory / "notes.txt").write_text("not a part of the SavedModel")
     return directory

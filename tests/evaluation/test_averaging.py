@@ -119,8 +119,8 @@ def test_a_network_of_one_size(tmp_path: Path) -> None:
 
 
 def test_an_unknown_network(network: keras.Model, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"its foreign cannot be built .* only over flip"):
-        averaged(run_of(tmp_path, architecture="foreign"), network, Views(scales=(2.0,)))
+    with pytest.raises(InvalidInput, match=r"its unknown cannot be built .* only over flip"):
+        averaged(run_of(tmp_path, architecture="unknown"), network, Views(scales=(2.0,)))
 
 
 def test_another_task(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class TestOneImage:
         places = [pixels[2, 2], pixels[2, -3], pixels[-3, 2], pixels[-3, -3]]
         np.testing.assert_array_equal(places, COLORS[order])
 
-    def test_nothing_to_do_is_serving(self) -> None:
+    def test_without_augmentation_pixels_are_those_of_serving(self) -> None:
         """Off, the pixels are those of preprocess, and boxes those of its geometry."""
         image = np.random.default_rng(0).integers(0, 256, (77, 130, 3), np.uint8)
         for rule in ("letterbox", "exact"):

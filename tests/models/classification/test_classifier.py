@@ -51,5 +51,5 @@ def test_a_backbone_takes_weights_of_another_training(tmp_path: Path) -> None:
 
 def _renamed(folder: Path) -> Path:
     inputs = keras.Input((4, 4, 3))
-    keras.Model(inputs, keras.layers.Conv2D(2, 1, name="foreign")(inputs)).save(folder / "foreign.keras")
-    return folder / "foreign.keras"
+    keras.Model(inputs, keras.layers.Conv2D(2, 1, name="other")(inputs)).save(folder / "other.keras")
+    return folder / "other.keras"
