@@ -25,6 +25,7 @@ class BilinearKernel(keras.initializers.Initializer):
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Returns the kernel that the class describes."""
         height, width, outputs, inputs = shape
         if outputs != inputs:
             raise ValueError(f"bilinear interpolation keeps the channels: {inputs} do not become {outputs}")

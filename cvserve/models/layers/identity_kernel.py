@@ -34,6 +34,7 @@ class IdentityKernel(keras.initializers.Initializer):
         self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Returns the kernel that the class describes."""
         height, width, inputs, outputs = shape
         if inputs == outputs:
             kernel = np.zeros(shape, np.float32)
