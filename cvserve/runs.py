@@ -143,7 +143,7 @@ def load_run(path: str | Path) -> Run:
     if not directory.is_dir():
         raise NotFound(f"no run directory at {directory}")
     if not is_run(directory):
-        raise NotFound(f"{directory} is no run directory: it has no {RUN_FILE}; cvserve train makes one")
+        raise NotFound(f"{directory} is not a run directory: it has no {RUN_FILE}; cvserve train makes one")
     try:
         description = RunDescription.model_validate_json((directory / RUN_FILE).read_bytes())
         metrics_file = directory / METRICS_FILE

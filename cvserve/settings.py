@@ -110,13 +110,13 @@ def with_overrides(values: dict[str, Any], assignments: list[str]) -> dict[str, 
     A key that has a dot itself is written in a value: `a={b.c: 1}`.
 
     Raises:
-        InvalidInput: a text without "=", or a key that leads through a value that is no mapping.
+        InvalidInput: a text without "=", or a key that leads through a value that is not a mapping.
     """
     result = _copy(values)
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise InvalidInput(f"{text!r} is no setting; write key=value")
+            raise InvalidInput(f"{text!r} is not a setting; write key=value")
         target = result
         *parents, last = key.split(".")
         for parent in parents:

@@ -79,7 +79,7 @@ def resolve(path: str | Path, version: int | None = None) -> Path:
             raise NotFound(f"{path} is one version of a model; to have version {version}, give the model's directory")
         return path
     if not directories:
-        raise NotFound(f"{path} is no model: it holds neither {FILE_NAME} nor a version directory such as 1/")
+        raise NotFound(f"{path} is not a model: it holds neither {FILE_NAME} nor a version directory such as 1/")
     if version is None:
         return directories[max(directories)]
     if version not in directories:

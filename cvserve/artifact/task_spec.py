@@ -111,7 +111,7 @@ def check_task(task: str) -> str:
         ValueError: there is no such task.
     """
     if not isinstance(task, str) or task not in TASK_SPECS:  # A damaged file may hold a value of any type here.
-        raise ValueError(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
+        raise ValueError(f"{task!r} is not a task; it is one of {', '.join(TASK_SPECS.names())}")
     return task
 
 

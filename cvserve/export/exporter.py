@@ -112,7 +112,7 @@ def export_model(
     name = model_name(to)
     targets = select_targets(formats)
     if task not in TASK_SPECS:
-        raise InvalidInput(f"{task!r} is no task; it is one of {', '.join(TASK_SPECS.names())}")
+        raise InvalidInput(f"{task!r} is not a task; it is one of {', '.join(TASK_SPECS.names())}")
     export = TASK_EXPORTS[task]
     if decoding is not None and not export.takes_decoding:
         raise InvalidInput(f"only captioning models take decoding settings; {name} is a model for {task}")

@@ -147,7 +147,7 @@ def _format(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "saved_model"
-        raise InvalidInput(f"{path} is a directory without saved_model.pb, so it is no SavedModel")
+        raise InvalidInput(f"{path} is a directory without saved_model.pb, so it is not a SavedModel")
     if path.suffix.lower() not in _FORMAT_OF:
         known = ", ".join(_FORMAT_OF)
         raise InvalidInput(f"{path.name} is none of {known}, nor a SavedModel's directory; only these can be imported")

@@ -66,4 +66,4 @@ def _load(path: Path) -> Any:
     try:
         return onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
-        raise ArtifactError(f"{path} is no ONNX file") from error
+        raise ArtifactError(f"{path} is not an ONNX file") from error

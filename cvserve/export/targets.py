@@ -113,7 +113,7 @@ def select_targets(names: Sequence[str] | None) -> list[ExportTarget]:
         return list(TARGETS.values())
     for name in names:
         if name not in TARGETS:
-            raise InvalidInput(f"{name!r} is no format; they are {', '.join(TARGETS)}")
+            raise InvalidInput(f"{name!r} is not a format; they are {', '.join(TARGETS)}")
     if not names:
         raise InvalidInput(f"name at least one format of {', '.join(TARGETS)}")
     return [target for name, target in TARGETS.items() if name in names]

@@ -35,7 +35,7 @@ def from_png(data: bytes) -> np.ndarray:
     """
     mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise InvalidInput("the mask is no grey PNG of one byte a pixel")
+        raise InvalidInput("the mask is not a grey PNG of one byte a pixel")
     return mask
 
 
@@ -130,12 +130,12 @@ def decompress(text: str | bytes) -> np.ndarray:
     data = text.encode("utf-8") if isinstance(text, str) else text
     codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     if codes.size and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32):
-        raise InvalidInput("the run lengths are no compressed string of COCO's")
+        raise InvalidInput("the run lengths are not a compressed string of COCO's")
     ends = np.flatnonzero((codes & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: len(ends)]
     place = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
     if codes.size and place.max() > 11:
-        raise InvalidInput("the run lengths are no compressed string of COCO's: a number has more than 60 bits")
+        raise InvalidInput("the run lengths are not a compressed string of COCO's: a number has more than 60 bits")
     groups = (codes & 31) << (5 * place)
     values = np.add.reduceat(groups, starts) if codes.size else groups
     negative = (codes[ends] & 16) != 0

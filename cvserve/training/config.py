@@ -103,7 +103,7 @@ class TrainConfig(Spec):
             {"task", "name", "num_classes", "num_tokens", "length", "image_size", "weights"} & options.keys()
         )
         if decided:
-            raise ValueError(f"{decided[0]} is no option of the model: the data or another setting decides it")
+            raise ValueError(f"{decided[0]} is not an option of the model: the data or another setting decides it")
         return options
 
     @classmethod

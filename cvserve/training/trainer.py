@@ -53,7 +53,7 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False) -> Run:
 
     Raises:
         InvalidInput: settings or data that cannot be used, or settings that differ from those of the resumed run.
-        CvserveError: the loss is no number any more.
+        CvserveError: the loss is not a number any more.
 
     Example:
         run = train(TrainConfig(data="photos", model="resnet18"), "runs/flowers")

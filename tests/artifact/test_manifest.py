@@ -93,10 +93,10 @@ def test_logits_beside_probabilities_need_no_activation() -> None:
         ({"version": 0}, "greater than or equal to 1"),
         ({"graphs": ()}, "at least 1 item"),
         ({"schema_version": 3}, "Input should be 2"),
-        ({"task": "divination"}, "'divination' is no task; it is one of captioning, classification"),
+        ({"task": "divination"}, "'divination' is not a task; it is one of captioning, classification"),
         ({"postproc": SegmentationPostproc()}, "postproc is of segmentation, but the model is of classification"),
         ({"postproc": {"task": "segmentation"}}, "postproc is of segmentation, but the model is of classification"),
-        ({"postproc": {"task": "divination"}}, "'divination' is no task"),
+        ({"postproc": {"task": "divination"}}, "'divination' is not a task"),
         ({"postproc": {"task": "classification", "boxes": None}}, "boxes: Extra inputs are not permitted"),
         (
             {"graphs": (graph(parity=SegmentationParity(images=1, max_abs_difference=0.0, agreement=1.0, limit=0.0)),)},

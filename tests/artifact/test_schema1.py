@@ -136,7 +136,7 @@ def test_every_task_keeps_its_own_fields(old: dict[str, Any], postproc: Postproc
         ({"postproc": 5}, "postproc"),
         ({"graphs": [None]}, "graphs"),
         ({"graphs": 3}, "graphs"),
-        ({"task": "divination"}, "'divination' is no task"),
+        ({"task": "divination"}, "'divination' is not a task"),
         ({"task": ["classification"]}, "task"),
     ],
 )

@@ -213,7 +213,7 @@ def test_resolving_a_path(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no model at"):
         resolve(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NotFound, match=r"is no model: it holds neither manifest\.json nor a version"):
+    with pytest.raises(NotFound, match=r"is not a model: it holds neither manifest\.json nor a version"):
         resolve(tmp_path / "empty")
     (model / "3").mkdir()  # a plain TensorFlow Serving model, say
     with pytest.raises(ArtifactError, match=r"has no manifest\.json; make one with cvserve import"):

@@ -171,7 +171,7 @@ def test_a_label_and_a_threshold(
     assert (info.model.label, asked.model.version, asked.options.score_threshold) == ("stable", 3, 0.25)
     with pytest.raises(SystemExit):
         main(["infer", target, "flowers", image, "--score-threshold", "2"])
-    assert "no number from 0 to 1" in capsys.readouterr().err
+    assert "not a number from 0 to 1" in capsys.readouterr().err
 
 
 def test_boxes_of_a_detector(

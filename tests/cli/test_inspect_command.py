@@ -90,7 +90,7 @@ def test_a_run_directory_gets_a_hint(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_an_empty_folder_is_not_a_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path)]) == 2
-    assert "is no model: it holds neither" in capsys.readouterr().err
+    assert "is not a model: it holds neither" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class TestPipeline:
         [
             (None, "it has no segmentation"),
             ({"size": [30, 40], "counts": [9, 9]}, "run lengths of 18 pixels are not those of a mask of 40 x 30"),
-            ({"size": [30, 40], "counts": "~~~"}, "the run lengths are no compressed string of COCO's"),
+            ({"size": [30, 40], "counts": "~~~"}, "the run lengths are not a compressed string of COCO's"),
         ],
     )
     def test_an_image_with_an_invalid_mask_is_left_out(self, tmp_path: Path, segmentation: Any, reason: str) -> None:

@@ -131,7 +131,7 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"task": "captioning"}, "a captioning network needs the outputs token_ids and log_probability"),
-        ({"task": "guessing"}, "'guessing' is no task; it is one of captioning, classification"),
+        ({"task": "guessing"}, "'guessing' is not a task; it is one of captioning, classification"),
         ({"task": "detection"}, "a detection model needs postproc"),
         ({"parity_images": make_images(2, 20, 20)}, r"uint8 \[at least 1, 24, 32, 3\], not uint8 \[2, 20, 20, 3\]"),
         ({"parity_images": make_images(2)[:0]}, "at least 1"),
@@ -142,7 +142,7 @@ def test_logits_get_a_softmax(tmp_path: Path) -> None:
 def test_arguments_that_cannot_be_used(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         _export(make_model(), tmp_path / "shapes", **options)
-    with pytest.raises(InvalidInput, match="'pb' is no format"):
+    with pytest.raises(InvalidInput, match="'pb' is not a format"):
         _export(make_model(), tmp_path / "shapes", ("pb",))
 
 

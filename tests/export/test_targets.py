@@ -111,7 +111,7 @@ def test_the_command_line_offers_it(half: ExportTarget, capsys: pytest.CaptureFi
 def test_which_targets_are_written(half: ExportTarget) -> None:
     assert [target.name for target in select_targets(None)] == ["saved_model", "onnx", "tflite", NAME]
     assert [target.name for target in select_targets([NAME, "saved_model"])] == ["saved_model", NAME]
-    with pytest.raises(InvalidInput, match="'pb' is no format; they are saved_model, onnx, tflite, onnx-float16"):
+    with pytest.raises(InvalidInput, match="'pb' is not a format; they are saved_model, onnx, tflite, onnx-float16"):
         select_targets(["pb"])
     with pytest.raises(InvalidInput, match="name at least one format"):
         select_targets([])

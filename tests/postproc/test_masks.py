@@ -87,10 +87,10 @@ def test_png(class_map: np.ndarray) -> None:
 def test_invalid_masks_are_refused() -> None:
     color = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     for data in (b"", b"no image", color):
-        with pytest.raises(InvalidInput, match="no grey PNG"):
+        with pytest.raises(InvalidInput, match="not a grey PNG"):
             masks.from_png(data)
     for text in ("é", "\x10", "P", "o" * 20 + "0"):
-        with pytest.raises(InvalidInput, match="no compressed string of COCO's"):
+        with pytest.raises(InvalidInput, match="not a compressed string of COCO's"):
             masks.decompress(text)
     assert masks.decompress("").tolist() == []
     for counts in ([3, 2], [10, -4]):

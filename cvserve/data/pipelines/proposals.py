@@ -89,7 +89,7 @@ def read_proposals(path: str | Path) -> Proposals:
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, BadZipFile) as error:
-        raise InvalidInput(f"{path} is no file of proposals: {' '.join(str(error).split())[:200]}") from error
+        raise InvalidInput(f"{path} is not a file of proposals: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, Mapping):
         raise InvalidInput(f"{path} must hold an object of image names and boxes, not a {type(content).__name__}")
     return {name: _boxes(boxes, f"{path}: {name}") for name, boxes in content.items()}
@@ -163,7 +163,7 @@ def batches_with_proposals(
 
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
-        raise InvalidInput(f"{path} is no file of proposals: they are {' or '.join(SUFFIXES)}")
+        raise InvalidInput(f"{path} is not a file of proposals: they are {' or '.join(SUFFIXES)}")
 
 
 def _boxes(values: Any, where: str) -> np.ndarray:

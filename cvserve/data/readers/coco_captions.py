@@ -90,7 +90,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path} is not valid JSON ({error})") from error
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise InvalidInput(f"{path}: is no file of captions: it has no list {key!r}")
+            raise InvalidInput(f"{path}: is not a file of captions: it has no list {key!r}")
     return dict(content)
 
 

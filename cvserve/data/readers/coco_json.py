@@ -68,11 +68,11 @@ def load_instances(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not valid JSON ({error})") from error
     if not isinstance(content, dict):
-        raise InvalidInput(f"{path}: is no file of instances: it holds a {type(content).__name__}, not an object")
+        raise InvalidInput(f"{path}: is not a file of instances: it holds a {type(content).__name__}, not an object")
     for key, needed in _NEEDED.items():
         items = content.get(key)
         if not isinstance(items, list):
-            raise InvalidInput(f"{path}: is no file of instances: it has no list {key!r}")
+            raise InvalidInput(f"{path}: is not a file of instances: it has no list {key!r}")
         for number, item in enumerate(items):
             missing = [field for field in needed if not isinstance(item, dict) or not _is_key(item.get(field))]
             if missing:

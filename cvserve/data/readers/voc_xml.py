@@ -83,7 +83,7 @@ def read_voc(path: Path) -> VocAnnotation:
         reason = expat.errors.messages[error.code]
         raise InvalidInput(f"{path}, line {error.lineno}: is not well-formed XML ({reason})") from error
     except (_Refused, ValueError, LookupError) as error:
-        raise InvalidInput(f"{path}: is no annotation that can be read: {error}") from error
+        raise InvalidInput(f"{path}: is not an annotation that can be read: {error}") from error
     if root.name != "annotation":
         raise InvalidInput(f"{path}: its root is <{root.name}>, where an annotation of Pascal VOC has <annotation>")
     objects = tuple(_object(item, path) for item in root.children if item.name == "object")

@@ -37,7 +37,7 @@ def load_backbone_weights(model: keras.Model, path: str | Path) -> int:
     elif path.suffix == ".h5":
         filled = _load_h5(model, path)
     else:
-        raise InvalidInput(f"{path} is no weights file; give .keras or .weights.h5")
+        raise InvalidInput(f"{path} is not a weights file; give .keras or .weights.h5")
     if not filled:
         raise InvalidInput(f"nothing in {path} fits this network: no layer has the same name and shapes")
     return filled

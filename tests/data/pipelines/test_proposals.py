@@ -83,14 +83,14 @@ def test_images_in_the_file_are_not_searched_again(folder: Path, searched: list[
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.json", "{", "no file of proposals"),
+        ("a.json", "{", "not a file of proposals"),
         ("a.json", "[1]", "must hold an object of image names and boxes, not a list"),
         ("a.json", '{"x.jpg": [[1, 2, 3]]}', "x.jpg: boxes are four numbers"),
         ("a.json", '{"x.jpg": [["a", 2, 3, 4]]}', "x.jpg: boxes are four numbers"),
         ("a.json", '{"x.jpg": {"a": 1}}', "x.jpg: boxes are four numbers"),
         ("a.json", '{"x.jpg": [[1, 2, NaN, 4]]}', "x.jpg: boxes are four numbers"),
         ("a.json", '{"x.jpg": [[10, 20, 5, 5]]}', "x.jpg: a box has its second corner left of"),
-        ("a.npz", "no zip", "no file of proposals"),
+        ("a.npz", "no zip", "not a file of proposals"),
         ("a.txt", "", "they are .json or .npz"),
     ],
 )

@@ -200,7 +200,7 @@ def test_csv_by_splits(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("captions_train.json", "{", "is not valid JSON"),
-        ("captions_train.json", "[]", "is no file of captions: it has no list 'images'"),
+        ("captions_train.json", "[]", "is not a file of captions: it has no list 'images'"),
         ("captions_train.json", '{"images": []}', "no list 'annotations'"),
         ("captions_train.json", '{"images": [], "annotations": []}', "not one image with a caption is there"),
         ("captions_train.csv", "a,b\n", "its first line is 'a,b', where columns such as image and caption belong"),

@@ -154,7 +154,7 @@ def changed(key: str, number: int, **values: Any) -> dict[str, Any]:
     ("values", "sentence"),
     [
         ('{"images": [\n oops', r"annotations\.json, line 2: is not valid JSON"),
-        ("[]", "is no file of instances: it holds a list"),
+        ("[]", "is not a file of instances: it holds a list"),
         ({"images": []}, "it has no list 'annotations'"),
         (content(images=[{"id": 1}]), r"images\[0\] has no 'file_name'"),
         (changed("images", 1, id=70), "2 images have the id 70"),

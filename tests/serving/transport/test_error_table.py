@@ -57,7 +57,7 @@ ROWS = [
         status=404,
     ),
     Row(
-        "version that is no number",
+        "version that is not a number",
         lambda request: setattr(request.model_spec.version, "value", -1),
         CODES.NOT_FOUND,
         "Servable not found for request: Specific(colours, -1)",

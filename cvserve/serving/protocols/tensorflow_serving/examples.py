@@ -107,7 +107,7 @@ def check_task(method: str, signature: Signature) -> tuple[str, ...]:
     """Returns the outputs that a task needs of its signature.
 
     Raises:
-        InvalidInput: the method is no task. InvalidInput, FailedPrecondition: the signature does not fit it.
+        InvalidInput: the method is not a task. InvalidInput, FailedPrecondition: the signature does not fit it.
     """
     if method == CLASSIFY_METHOD:
         return check_classify(signature)
