@@ -67,7 +67,7 @@ class StepwiseRuntime:
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Returns the outputs of the one-call graph, see `Runtime.run`."""
         encoded = self._encode.run(inputs)
-        result = search(self._one_further, _of(encoded, MEMORY), _of(encoded, STATE), self._decoding, self._count)
+        result = search(self._run_step, _of(encoded, MEMORY), _of(encoded, STATE), self._decoding, self._count)
         self.steps = result.steps
         by_role = {"token_ids": result.token_ids, "log_probability": result.log_probability}
         if result.attention is not None:
