@@ -74,7 +74,7 @@ def test_any_setting_can_be_given_with_set(tmp_path: Path) -> None:
     assert (read.models["flowers"].max_batch_size, read.models["flowers"].instances) == (8, 2)
     with pytest.raises(InvalidInput, match="unknown key 'graph_niec'; did you mean 'graph_nice'"):
         settings(file, "--set", "graph_niec=0")
-    with pytest.raises(InvalidInput, match="'poll_seconds' is no setting; write key=value"):
+    with pytest.raises(InvalidInput, match="'poll_seconds' is not a setting; write key=value"):
         settings(file, "--set", "poll_seconds")
     keepalive = settings(file, "--set", "channel_options={grpc.keepalive_time_ms: 5000}").channel_options
     assert keepalive == {"grpc.keepalive_time_ms": 5000}
