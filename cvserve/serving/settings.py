@@ -131,6 +131,6 @@ def load_settings(source: str | Path | dict[str, Any] | ServerSettings | None, *
     else:
         raise InvalidInput(f"the server's settings must be a file or a mapping, not {type(source).__name__}")
     values |= {key: value for key, value in overrides.items() if value is not None}
-    if "graph_nice" in values:
+    if "graph_nice" in values and not isinstance(source, ServerSettings):
         _LOG.warning("%s: graph_nice has no effect any more and can be removed", what)
     return parse(ServerSettings, values, what)

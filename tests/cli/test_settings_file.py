@@ -84,7 +84,7 @@ def test_a_setting_without_effect_is_read_and_reported(tmp_path: Path, caplog: p
     file = tmp_path / "server.yaml"
     file.write_text("graph_nice: 5\nport: 1\n")
     assert settings(file).port == 1
-    assert "server.yaml: graph_nice has no effect any more and can be removed" in caplog.text
+    assert "graph_nice has no effect any more and can be removed" in caplog.text
 
 
 def test_a_fault_of_the_file_names_it_whatever_is_set(tmp_path: Path) -> None:
