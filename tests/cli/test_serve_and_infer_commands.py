@@ -124,13 +124,6 @@ def instructions() -> dict[str, str]:
     return {word: rest for word, rest in re.findall(r"^([A-Z]+) +(.*)$", last_stage, flags=re.MULTILINE)}
 
 
-def test_the_container_runs_without_root_on_the_default_port() -> None:
-    found = instructions()
-    assert int(found["USER"]) > 0
-    assert found["EXPOSE"] == "8500 8501"
-    assert "localhost:8500" in found["HEALTHCHECK"]
-
-
 def test_the_containers_command_serves_and_its_health_check_agrees(
     repository: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
