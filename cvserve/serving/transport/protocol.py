@@ -72,6 +72,11 @@ class GrpcService:
     full_name: str = ""
     health_names: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        # A misspelled method would be served with the default right.
+        if unknown := set(self.methods) - {method.name for method in self.descriptor.methods}:
+            raise ValueError(f"the service {self.name} has no method {', '.join(sorted(unknown))}")
+
     @property
     def name(self) -> str:
         """Returns the service's name on the wire."""

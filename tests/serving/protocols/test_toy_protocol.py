@@ -15,10 +15,11 @@ import pytest
 import toy_protocol
 from google.protobuf.descriptor_pool import DescriptorPool
 from serving_kit import PuppetRuntime, Serve, jpeg
-from toy_protocol.messages import BestRequest, BestResponse
+from toy_protocol.messages import SERVICE, BestRequest, BestResponse
 
 from cvserve.serving import Server
 from cvserve.serving.server import PROTOCOLS
+from cvserve.serving.transport.protocol import GrpcMethod, GrpcService
 
 pytest.importorskip("tensorflow_serving")
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
@@ -150,3 +151,8 @@ async def test_a_server_can_have_only_this_protocol(serve: Serve, runtime: Puppe
             assert found is CODES.UNIMPLEMENTED
         assert (await post(server, "/v1/models/colours:predict", b"{}"))[0] == 404
         assert ":tensorflow:serving" not in server.metrics.text().decode()
+
+
+def test_a_misspelled_method_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the service toy\.v1\.Toy has no method Bset"):
+        GrpcService(SERVICE, object(), {"Bset": GrpcMethod(right="management")})
